@@ -28,7 +28,7 @@ Word = int | Tensor
 
 
 class Stream(IntEnum):
-    """What a draw is for; streams never share a number. Runs rely on the values: never renumber, only append."""
+    """What a draw is for; streams never share a number. Runs rely on the values: only append."""
 
     INITIAL = 0
     BACKGROUND = 1
@@ -63,7 +63,7 @@ def philox(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox4x32-10 of broadcastable 32-bit words held in int64.
 
-    A 64-bit product wraps around in int64, and its two halves are still right once masked: no wider type needed.
+    A 64-bit product wraps around in int64, and its two halves are still right once masked.
 
     Args:
         counter: four words in [0, 2^32), Python ints or int64 tensors of shapes that broadcast.
@@ -115,10 +115,10 @@ def normal(
 ) -> Tensor:
     """Standard normal numbers, element (i, j) a function of (seed, stream, step, i, j) alone.
 
-        z_{2m}, z_{2m+1} = sqrt(-2 log u) (cos, sin)(pi v),  u in (0, 1], v in [-1, 1)          (Box-Muller)
+        z_{2m}, z_{2m+1} = sqrt(-2 log u) (cos, sin)(pi v),  u in (0, 1], v in [-1, 1)      (Box-Muller)
 
-    Always made in float32 and cast: a float64 draw is the same numbers, so kernels of either precision see the
-    same noise. u and v have 24 bits each, so |z| is at most 5.77.
+    Always made in float32 and cast: a float64 draw is the same numbers, so kernels of either precision see
+    the same noise. u and v have 24 bits each, so |z| is at most 5.77.
 
     Args:
         seed: any integer, taken mod 2^64.
@@ -156,8 +156,8 @@ def uniform(
 
         u = (k + 1/2) 2^-23,  k the upper 23 bits of a word
 
-    Exact in float32, so that neither 0 nor 1 can appear. Normals and uniforms of one (stream, step) are made of
-    the same words: never draw both.
+    Exact in float32, so that neither 0 nor 1 can appear. Normals and uniforms of one (stream, step) are made
+    of the same words: never draw both.
 
     Args:
         seed, stream, step, n_rows, n_cols, device, dtype, first_row: as in `normal`.
@@ -171,10 +171,10 @@ def uniform(
 
 
 def host_generator(seed: int, stream: int, step: int = 0) -> np.random.Generator:
-    """A numpy generator keyed by (seed, stream, step), for sampling on the host (permutations, data, choices).
+    """A numpy generator keyed by (seed, stream, step), for sampling on the host (permutations, data).
 
-    Generators of different keys or steps never overlap: numpy's Philox counts in the counter's low words and the
-    step sits in its highest. Draws depend on their order, unlike those of `normal`.
+    Generators of different keys or steps never overlap: numpy's Philox counts in the counter's low words and
+    the step sits in its highest. Draws depend on their order, unlike those of `normal`.
 
     Args:
         seed: any integer, taken mod 2^64.
