@@ -1,0 +1,129 @@
+"""What a running experiment tells its observers: events that carry read-only host arrays.
+
+An observer (window, command line, run folder) gets values, never handles: every array here is a numpy copy that the
+engine will not write again. This module imports no torch, so the window can know the types before the engine is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mft_engine.compare import Comparison
+    from mft_engine.outcome import Outcome
+    from mft_engine.theory import PlanarTheory
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Event:
+    """Anything that an experiment reports; `generation` is the recipe generation it belongs to (window only)."""
+
+    generation: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """How far a part of the experiment has come; `part` is train, foreground, compare or theory."""
+
+    part: str
+    fraction: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Snapshot(Event):
+    """The background as it stands.
+
+    Attributes:
+        step, time: steps done and t = sum of step sizes.
+        theta: (n_shown, n_params) float32; the first n_shown neurons, columns w1 .. wd, a.
+        n_neurons: neurons of the network (n_shown may be smaller).
+        loss: E (y - f)^2 averaged over the steps since the last record.
+        step_size: eta in force; eta_theta: eta x top eigenvalue of the tangent kernel (stable below 2).
+        order_parameters: {"cos4": ...} of this cloud, cos k angle(w) averaged over neurons.
+        average_age: time covered by the running average of f (0: none yet).
+        is_complete: the recipe's last step has been done.
+        prediction: (n_points,) f on the field points, running average where there is one.
+        kernel: name of the inner loop in use.
+    """
+
+    step: int
+    time: float
+    theta: Array
+    n_neurons: int
+    loss: float
+    step_size: float
+    eta_theta: float
+    order_parameters: dict[str, float]
+    average_age: float
+    is_complete: bool
+    prediction: Array
+    kernel: str
+
+
+@dataclass(frozen=True)
+class FieldsReady(Event):
+    """The functions on a square grid of the plane, for heat maps; None where the input is not two-dimensional.
+
+    Attributes:
+        extent: half side of the square; maps are (n_pixels, n_pixels), row = x2 ascending, column = x1 ascending.
+    """
+
+    extent: float
+    target: Array
+    background: Array
+    foreground: Array | None
+    residual: Array
+
+
+@dataclass(frozen=True)
+class ForegroundReady(Event):
+    """The foreground cloud: theta (n_neurons, n_params), its loss and how it was sampled."""
+
+    theta: Array
+    loss: float
+    method: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ComparisonReady(Event):
+    """Verdict and numbers of background against foreground."""
+
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class TheoryReady(Event):
+    """The infinite-width solution for the recipe in force."""
+
+    theory: PlanarTheory
+
+
+@dataclass(frozen=True)
+class TheoryAbsent(Event):
+    """No infinite-width solution is known for this recipe; `reason` is a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The recipe is complete; `summary` is the document of `mft-lab run --json`."""
+
+    outcome: Outcome
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """Something went wrong: a sentence for the person, the traceback for the log; `step` where training stopped."""
+
+    sentence: str
+    traceback: str = ""
+    step: int | None = None

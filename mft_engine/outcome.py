@@ -1,0 +1,72 @@
+"""Everything that a finished (or interrupted) experiment leaves: host arrays that figures, exports and folders use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mft_engine.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mft_engine.compare import Comparison
+    from mft_engine.theory import PlanarTheory
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """One population of neurons on the host.
+
+    Attributes:
+        theta: (n_neurons, n_params) columns w1 .. wd, a.
+        prediction: (n_points,) the function it makes on the field points (background: its running average).
+        loss: E (y - f)^2.
+        kind: trained, lazy, untrained, dynamics, gibbs, ...
+    """
+
+    theta: Array
+    prediction: Array
+    loss: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class FieldPoints:
+    """The points that stand for the measure of x, with the target on them.
+
+    Attributes:
+        inputs: (n_points, n_inputs); weights: (n_points,) that sum to 1; targets: (n_points,).
+        rule: in words, with its size.
+    """
+
+    inputs: Array
+    weights: Array
+    targets: Array
+    rule: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has computed so far; parts that are not there yet are None.
+
+    Attributes:
+        initial_theta: (n_neurons, n_params), the cloud at step 0.
+        metrics: columns recorded along the run, each (n_records,): step, time, loss, step_size, eta_theta, cos4 ...
+        snapshots: stored clouds along the run, (n_stored, n_shown, n_params); snapshot_steps (n_stored,).
+        theory_density: infinite-width density of w as an image (n, n), and its half extent.
+    """
+
+    recipe: Recipe
+    points: FieldPoints
+    initial_theta: Array
+    background: Cloud
+    metrics: dict[str, Array]
+    snapshots: Array
+    snapshot_steps: Array
+    foreground: Cloud | None = None
+    comparison: Comparison | None = None
+    theory: PlanarTheory | None = None
+    summary: dict[str, Any] = field(default_factory=dict)

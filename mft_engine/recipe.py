@@ -1,0 +1,373 @@
+"""The recipe: one small frozen value that says everything about an experiment.
+
+Two equal recipes on the same device give the same numbers. A recipe is written as TOML; every value has a dotted path
+(`regularisation.scale`) that the command line, the window's controls and `Recipe.replace` share.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mft_engine.resources import resources_folder
+
+SCHEMA_VERSION = 1
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+# The names in `activations.py`, repeated (and tested to be equal) so that a recipe can be read before torch is there.
+ActivationName = Literal[
+    "relu_tanh", "clip01", "tanh", "erf", "relu", "sin", "quadratic", "hardtanh", "tanh_squared"
+]
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names the field, the value and what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class TaskSection(BaseModel):
+    """The task's name in the registry, and that task's own parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str = "product"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The task's own parameters, without its name."""
+        return dict(self.model_extra or {})
+
+
+class NetworkSection(_Section):
+    n_neurons: tuple[Annotated[int, Field(ge=1, le=4_000_000)], ...] = (2048,)
+    activation: ActivationName = "relu_tanh"
+    readout_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    train_readout: bool = True
+
+    @field_validator("n_neurons", mode="before")
+    @classmethod
+    def _one_number_for_every_layer(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("n_neurons")
+    @classmethod
+    def _some_layer(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(value) != 1:
+            raise ValueError("one hidden layer is supported: give one number, for example [2048]")
+        return value
+
+
+class InitialSection(_Section):
+    law: Literal["prior", "gaussian"] = "prior"
+    input_weight_std: Positive = 1.0
+    readout_std: Positive = 1.0
+
+
+class RegularisationSection(_Section):
+    scale: Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = 1e-3
+    input_weight: Positive = 20.0
+    readout: Positive = 1.0
+
+
+class TrainingSection(_Section):
+    dynamics: Literal["langevin", "sgd"] = "langevin"
+    integrator: Literal["leimkuhler-matthews", "euler"] = "leimkuhler-matthews"
+    preconditioner: Literal["prior", "none"] = "prior"
+    temperature: Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)] = 0.02
+    step_size: Literal["auto"] | Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = "auto"
+    time: Positive = 24.0
+    n_steps: Count = 0
+    n_points: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    rule: Literal["polar", "batch", "sobol", "grid"] = "polar"
+    rule_size: tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] = (8, 32)
+    rule_rotates: bool = False
+    batch_size: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+
+
+class ForegroundSection(_Section):
+    n_neurons: Annotated[int, Field(ge=1, le=4_000_000)] = 2048
+    n_steps: Count = 0
+    method: Literal["dynamics", "gibbs"] = "dynamics"
+    self_term: Literal["none"] = "none"
+    field: Literal["averaged", "end"] = "averaged"
+    window: Annotated[float, Field(gt=0, le=1)] = 0.6667
+    background: str = "trained"
+
+
+class ComparisonSection(_Section):
+    n_permutations: Annotated[int, Field(ge=19, le=100_000)] = 500
+
+
+class EngineSection(_Section):
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    dtype: Literal["float32", "float64"] = "float32"
+    n_threads: Annotated[int, Field(ge=0, le=1024)] = 0
+
+
+class ScheduledChange(_Section):
+    """A change that was made while the run was going: at `step`, `path` becomes `value`."""
+
+    step: Count
+    path: str
+    value: float | str
+
+
+class Recipe(_Section):
+    """One experiment: task, network, regularisation, training, foreground, comparison, engine."""
+
+    schema_version: Literal[1] = 1
+    name: str = "clover"
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    task: TaskSection = TaskSection()
+    network: NetworkSection = NetworkSection()
+    initial: InitialSection = InitialSection()
+    regularisation: RegularisationSection = RegularisationSection()
+    training: TrainingSection = TrainingSection()
+    foreground: ForegroundSection = ForegroundSection()
+    comparison: ComparisonSection = ComparisonSection()
+    engine: EngineSection = EngineSection()
+    schedule: tuple[ScheduledChange, ...] = ()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Recipe:
+        training = self.training
+        if training.dynamics == "langevin" and training.temperature == 0 and self.initial.law == "prior":
+            raise ValueError(
+                "training.temperature = 0 leaves no prior to start from: choose a temperature above 0, or "
+                'initial.law = "gaussian"'
+            )
+        if training.dynamics == "sgd" and training.temperature != 0:
+            raise ValueError(
+                f"training.temperature = {training.temperature:g}: plain gradient descent has no temperature; "
+                'set it to 0, or choose training.dynamics = "langevin"'
+            )
+        if training.dynamics == "sgd" and self.initial.law == "prior":
+            raise ValueError('initial.law = "prior" needs a temperature; with sgd choose "gaussian"')
+        if self.foreground.method == "gibbs" and training.temperature == 0:
+            raise ValueError('foreground.method = "gibbs" needs a temperature above 0; choose "dynamics"')
+        if training.rule == "batch" and training.batch_size == 0:
+            raise ValueError('training.rule = "batch" needs training.batch_size above 0, for example 256')
+        retunable = {path for path, change in _CHANGES.items() if change is Change.RETUNE}
+        for change in self.schedule:
+            if change.path not in retunable:
+                raise ValueError(f"schedule: {change.path!r} cannot change during a run; {sorted(retunable)} can")
+        return self
+
+    @property
+    def lambda_w(self) -> float:
+        """Regularisation of one input weight, lambda_w = scale x input_weight."""
+        return self.regularisation.scale * self.regularisation.input_weight
+
+    @property
+    def lambda_a(self) -> float:
+        """Regularisation of one readout, lambda_a = scale x readout."""
+        return self.regularisation.scale * self.regularisation.readout
+
+    def replace(self, changes: Mapping[str, Any]) -> Recipe:
+        """A recipe with the values at some dotted paths replaced, all together, then validated.
+
+        Args:
+            changes: dotted path to value, for example `{"regularisation.scale": 0.02}`.
+
+        Raises:
+            RecipeError: an unknown path (the nearest is named) or a value that is not allowed.
+        """
+        tree = self.model_dump(mode="json")
+        for path, value in changes.items():
+            if path.startswith("task.") and path != "task.name":
+                tree["task"][path.removeprefix("task.")] = value
+                continue
+            parts = path.split(".")
+            node: Any = tree
+            for part in parts[:-1]:
+                node = node.get(part) if isinstance(node, dict) else None
+            if not isinstance(node, dict) or parts[-1] not in node:
+                raise RecipeError(_unknown_path(path))
+            node[parts[-1]] = value
+        return recipe_from_dict(tree)
+
+    def get(self, path: str) -> Any:
+        """The value at a dotted path."""
+        node: Any = self
+        for part in path.split("."):
+            extra = getattr(node, "model_extra", None) or {}
+            if part not in extra and not hasattr(node, part):
+                raise RecipeError(_unknown_path(path))
+            node = extra[part] if part in extra else getattr(node, part)
+        return node
+
+    @property
+    def digest(self) -> str:
+        """A short fingerprint of every value that the numbers depend on (not the name or description)."""
+        tree = self.model_dump(mode="json", exclude={"name", "description"})
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def background_digest(self) -> str:
+        """A fingerprint of what the trained background depends on: recipes that share it share the network."""
+        tree = self.model_dump(mode="json", exclude={"name", "description", "comparison", "foreground"})
+        tree["background"] = self.foreground.background
+        tree["window"] = self.foreground.window
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_toml(self) -> str:
+        """The recipe as TOML text, readable by `load_recipe`."""
+        tree = self.model_dump(mode="json")
+        if not tree["schedule"]:
+            del tree["schedule"]
+        return tomli_w.dumps(tree)
+
+
+class Change(enum.IntEnum):
+    """What a running experiment must do to follow a new recipe; the larger contains the smaller."""
+
+    NOTHING = 0
+    RESAMPLE = 1
+    RETUNE = 2
+    REBUILD = 3
+
+
+_CHANGES: dict[str, Change] = {
+    "name": Change.NOTHING,
+    "description": Change.NOTHING,
+    "schedule": Change.NOTHING,
+    "regularisation.scale": Change.RETUNE,
+    "regularisation.input_weight": Change.RETUNE,
+    "regularisation.readout": Change.RETUNE,
+    "training.temperature": Change.RETUNE,
+    "training.step_size": Change.RETUNE,
+    "training.time": Change.RESAMPLE,
+    "training.n_steps": Change.RESAMPLE,
+    "foreground.n_neurons": Change.RESAMPLE,
+    "foreground.n_steps": Change.RESAMPLE,
+    "foreground.method": Change.RESAMPLE,
+    "foreground.self_term": Change.RESAMPLE,
+    "foreground.field": Change.RESAMPLE,
+    "comparison.n_permutations": Change.RESAMPLE,
+}
+
+
+def plan_change(old: Recipe, new: Recipe) -> Change:
+    """What turns an experiment that runs `old` into one that runs `new`.
+
+    Regularisation, temperature and step size are RETUNE: the neurons stay. Whatever is not named here is REBUILD.
+    """
+    return max((_CHANGES.get(path, Change.REBUILD) for path, _, _ in differences(old, new)), default=Change.NOTHING)
+
+
+def differences(old: Recipe, new: Recipe) -> list[tuple[str, Any, Any]]:
+    """The paths at which two recipes differ, with the old and the new value."""
+    before, after = dict(_leaves(old.model_dump(mode="json"))), dict(_leaves(new.model_dump(mode="json")))
+    paths = list(before) + [path for path in after if path not in before]
+    return [(p, before.get(p), after.get(p)) for p in paths if before.get(p) != after.get(p)]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def all_paths() -> list[str]:
+    """Every dotted path of a recipe, the task's own parameters apart."""
+    return [path for path, _ in _leaves(Recipe().model_dump(mode="json"))]
+
+
+def _unknown_path(path: str) -> str:
+    near = difflib.get_close_matches(path, all_paths(), n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"The recipe has no field {path!r}{hint}"
+
+
+def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
+    """A validated recipe from plain nested values.
+
+    Raises:
+        RecipeError: one sentence per fault, each with the field, the value and what is allowed.
+    """
+    tree = _migrate(dict(tree))
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise RecipeError("; ".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def _migrate(tree: dict[str, Any]) -> dict[str, Any]:
+    version = tree.setdefault("schema_version", SCHEMA_VERSION)
+    if not isinstance(version, int) or version < 1 or version > SCHEMA_VERSION:
+        raise RecipeError(
+            f"schema_version = {version!r} is not known to this MFT Lab (it reads up to {SCHEMA_VERSION}); "
+            "update the program, or correct the number"
+        )
+    return tree
+
+
+def _sentence(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("literal", "constrained")))
+    where = where.removesuffix(".float").removesuffix(".str")
+    if fault["type"] == "extra_forbidden":
+        return _unknown_path(where)
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error" and not where:
+        return message
+    value = fault.get("input")
+    shown = repr(value) if isinstance(value, (int, float, str, bool, list, tuple)) else type(value).__name__
+    return f"{where} = {shown}: {message[:1].lower()}{message[1:]}"
+
+
+def parse_recipe(text: str, origin: str = "recipe") -> Recipe:
+    """A recipe from TOML text.
+
+    Raises:
+        RecipeError: text that is not TOML, or not a recipe.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{origin} is not valid TOML: {error}") from None
+    return recipe_from_dict(tree)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name to file of every recipe that comes with MFT Lab, in alphabetical order."""
+    return {path.stem: path for path in sorted((resources_folder() / "recipes").glob("*.toml"))}
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """A recipe by the name of a shipped one, a TOML file, or a run folder.
+
+    Raises:
+        RecipeError: nothing of that name, or a file that is not a recipe.
+    """
+    path = Path(source)
+    if path.is_dir() and (path / "recipe.toml").exists():
+        path = path / "recipe.toml"
+    elif not path.suffix or not path.exists():
+        shipped = shipped_recipes()
+        if str(source) in shipped:
+            path = shipped[str(source)]
+        elif not path.is_file():
+            near = difflib.get_close_matches(str(source), shipped, n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; the shipped ones are {', '.join(shipped)}"
+            raise RecipeError(f"There is no recipe file or shipped recipe {str(source)!r}{hint}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read as a recipe: {error}") from None
+    return parse_recipe(text, origin=str(path))
