@@ -1,0 +1,78 @@
+"""Where tensors live: the only file that names a device."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine.recipe import EngineSection
+
+
+class DeviceError(RuntimeError):
+    """A device that was asked for and is not there; the message names what is."""
+
+
+def available_devices() -> list[str]:
+    """Names that `engine.device` accepts on this machine, the preferred one first."""
+    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [*names, "cpu"]
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The torch device for `engine.device`: cuda, then mps, then cpu for "auto".
+
+    Raises:
+        DeviceError: a device that this machine does not have.
+    """
+    names = available_devices()
+    if wanted == "auto":
+        return torch.device(names[0])
+    if wanted == "cuda" and any(name.startswith("cuda") for name in names):
+        return torch.device("cuda")
+    if wanted not in names:
+        raise DeviceError(
+            f"engine.device = {wanted!r} is not on this machine; it has {', '.join(names)}. "
+            'Choose one of these or "auto".'
+        )
+    return torch.device(wanted)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The torch dtype for `engine.dtype`.
+
+    Raises:
+        DeviceError: double precision on a device that has none.
+    """
+    if name == "float64" and device.type == "mps":
+        raise DeviceError('engine.dtype = "float64" does not exist on mps; use "float32" or the cpu')
+    return {"float32": torch.float32, "float64": torch.float64}[name]
+
+
+def host_device() -> torch.device:
+    """The CPU."""
+    return torch.device("cpu")
+
+
+def set_threads(section: EngineSection) -> int:
+    """Set the number of CPU threads (0: one less than the cores, at least 1) and return it."""
+    wanted = section.n_threads or max(1, (os.cpu_count() or 2) - 1)
+    if torch.get_num_threads() != wanted:
+        torch.set_num_threads(wanted)
+    return wanted
+
+
+def to_host(tensor: Tensor) -> np.ndarray:
+    """A numpy copy that shares no memory with the tensor."""
+    return np.array(tensor.detach().to("cpu").numpy(), copy=True)
+
+
+def describe_device(device: torch.device) -> str:
+    """A device for people: its name and what it is."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)

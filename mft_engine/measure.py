@@ -1,0 +1,146 @@
+"""The measure of the inputs: points with weights that sum to one.
+
+Infinite data x ~ N(0, I_d) is represented by a quadrature rule (or by fresh batches), finite data by its points. A kinked
+activation makes product Gauss-Hermite rules poor, so the plane's default is a staggered polar rule.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import torch
+from scipy.stats import norm, qmc
+from torch import Tensor
+
+from mft_engine import rng
+from mft_engine.recipe import TrainingSection
+from mft_engine.rng import Stream
+
+GOLDEN_RATIO = 0.6180339887
+
+
+class MeasureError(ValueError):
+    """A rule that does not fit the task; the message names the field and the remedy."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Points that stand for a measure.
+
+    Attributes:
+        inputs: (n_points, n_inputs) float64; weights: (n_points,) that sum to 1.
+        rule: in words, with its size.
+    """
+
+    inputs: np.ndarray
+    weights: np.ndarray
+    rule: str
+
+
+@functools.cache
+def half_range_gauss(n_radii: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the Gauss rule for the weight rho exp(-rho^2/2) on [0, inf); the weights sum to 1.
+
+    The recurrence coefficients come from the discretised Stieltjes (Lanczos) process, the nodes from the eigenvalues
+    of the Jacobi matrix. Gauss-Laguerre nodes in rho^2/2 would be worse: phi is smooth in rho, not in rho^2.
+
+    Source: Gautschi, Orthogonal Polynomials (2004), sections 2.2 and 3.1.
+    """
+    x, dx = np.polynomial.legendre.leggauss(max(400, 12 * n_radii))
+    # rho exp(-rho^2/2) is below 1e-40 beyond this, for every node the rule can place.
+    top = 14.0 + 2.2 * np.sqrt(n_radii)
+    rho = 0.5 * top * (x + 1.0)
+    weight = dx * rho * np.exp(-0.5 * rho**2)
+    weight /= weight.sum()
+    alpha, beta = np.zeros(n_radii), np.zeros(n_radii)
+    q_old, q = np.zeros_like(rho), np.sqrt(weight)
+    basis = [q]
+    for j in range(n_radii):
+        alpha[j] = np.sum(rho * q * q)
+        if j + 1 == n_radii:
+            break
+        residue = (rho - alpha[j]) * q - np.sqrt(beta[j]) * q_old
+        for vector in basis:  # full reorthogonalisation keeps the recurrence exact to rounding
+            residue -= np.dot(vector, residue) * vector
+        beta[j + 1] = np.dot(residue, residue)
+        q_old, q = q, residue / np.sqrt(beta[j + 1])
+        basis.append(q)
+    nodes, vectors = scipy.linalg.eigh_tridiagonal(alpha, np.sqrt(beta[1:]))
+    return nodes, vectors[0] ** 2
+
+
+def polar_rule(n_radii: int, n_angles: int) -> Measure:
+    """The staggered polar rule for N(0, I_2): half-range radii, angles 2 pi (m + c_j)/n_angles, c_j = frac(golden j).
+
+    Returns:
+        n_radii x n_angles points, radius by radius; an even n_angles keeps antipodal pairs.
+    """
+    radii, radial_weights = half_range_gauss(n_radii)
+    shifts = np.modf(GOLDEN_RATIO * np.arange(n_radii))[0]
+    angles = 2 * np.pi * (np.arange(n_angles)[None, :] + shifts[:, None]) / n_angles
+    inputs = radii[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    weights = np.repeat(radial_weights / n_angles, n_angles)
+    return Measure(inputs.reshape(-1, 2), weights, f"polar rule, {n_radii} radii x {n_angles} angles")
+
+
+def grid_rule(n_nodes: int, n_inputs: int) -> Measure:
+    """The product Gauss-Hermite rule for N(0, I_d); poor for kinked activations (30 % gradient error at 16 x 16)."""
+    if n_nodes**n_inputs > 1_000_000:
+        raise MeasureError(
+            f"training.rule = \"grid\": {n_nodes} nodes in {n_inputs} dimensions are too many points; use \"sobol\""
+        )
+    nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
+    weights = weights / weights.sum()
+    inputs = np.stack(np.meshgrid(*[nodes] * n_inputs, indexing="ij"), axis=-1).reshape(-1, n_inputs)
+    product = functools.reduce(np.multiply.outer, [weights] * n_inputs).reshape(-1)
+    return Measure(inputs, product, f"Gauss-Hermite grid, {n_nodes} nodes a side")
+
+
+def sobol_rule(n_points: int, n_inputs: int, seed: int) -> Measure:
+    """Scrambled Sobol points through the normal quantile, n_points rounded up to a power of two."""
+    exponent = int(np.ceil(np.log2(max(2, n_points))))
+    generator = rng.host_generator(seed, Stream.TRAINING_POINTS)
+    uniform = qmc.Sobol(n_inputs, scramble=True, rng=generator).random_base2(exponent)
+    inputs = norm.ppf(np.clip(uniform, 1e-12, 1 - 1e-12))
+    return Measure(inputs, np.full(2**exponent, 0.5**exponent), f"Sobol rule, {2**exponent} points")
+
+
+def sample_points(n_points: int, n_inputs: int, seed: int, stream: Stream) -> Measure:
+    """n_points independent draws of N(0, I_d) with weights 1/n_points."""
+    inputs = rng.host_generator(seed, stream).standard_normal((n_points, n_inputs))
+    return Measure(inputs, np.full(n_points, 1.0 / n_points), f"{n_points} random points")
+
+
+def population_measure(training: TrainingSection, n_inputs: int, seed: int) -> Measure:
+    """The rule that stands for infinite data.
+
+    Raises:
+        MeasureError: a rule that does not exist in that many dimensions.
+    """
+    first, second = training.rule_size
+    if training.rule == "polar" or (training.rule == "batch" and n_inputs == 2):
+        if n_inputs != 2:
+            raise MeasureError(
+                f'training.rule = "polar" is for two inputs, this task has {n_inputs}; use "sobol" or "batch"'
+            )
+        return polar_rule(first, second)
+    if training.rule == "grid":
+        return grid_rule(first, n_inputs)
+    return sobol_rule(max(first * second, 1024), n_inputs, seed)
+
+
+def training_measure(training: TrainingSection, n_inputs: int, seed: int) -> Measure:
+    """What the network is trained on: the training points where there are some, else the population's rule."""
+    if training.n_points:
+        return sample_points(training.n_points, n_inputs, seed, Stream.TRAINING_POINTS)
+    return population_measure(training, n_inputs, seed)
+
+
+def rotation(seed: int, step: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The (2, 2) rotation by the random angle of a step; it leaves the Gaussian as it is."""
+    angle = 2 * torch.pi * rng.uniform(seed, Stream.ROTATION, step, 1, 1, device=device, dtype=dtype)[0, 0]
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    return torch.stack([torch.stack([cos, sin]), torch.stack([-sin, cos])])

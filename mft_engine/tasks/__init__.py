@@ -1,0 +1,61 @@
+"""The registry of tasks: a new task is one file and one line here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mft_engine.recipe import TaskSection
+from mft_engine.tasks.expression import Expression, ExpressionError, compile_expression
+from mft_engine.tasks.planar import PLANAR_TARGETS, build_expression, build_named, build_petals
+from mft_engine.tasks.task import Task, TaskError
+
+REGISTRY: dict[str, Callable[[str, Mapping[str, Any]], Task]] = {
+    **dict.fromkeys(PLANAR_TARGETS, build_named),
+    "petals": build_petals,
+    "expression": build_expression,
+}
+
+
+def build_task(section: TaskSection) -> Task:
+    """The task that a recipe names.
+
+    Raises:
+        TaskError: an unknown name (the nearest is given), a bad parameter, or a target that is not finite.
+    """
+    builder = REGISTRY.get(section.name)
+    if builder is None:
+        near = difflib.get_close_matches(section.name, REGISTRY, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(REGISTRY)}"
+        raise TaskError(f"task.name = {section.name!r} is no known task{hint}")
+    task = builder(section.name, section.parameters)
+    _check_finite(task)
+    return task
+
+
+def _check_finite(task: Task) -> None:
+    steps = np.linspace(-4.0, 4.0, 17) + 0.01
+    probe = np.zeros((17 * task.n_inputs + 289, task.n_inputs))
+    for j in range(task.n_inputs):
+        probe[17 * j : 17 * (j + 1), j] = steps
+    if task.n_inputs >= 2:
+        probe[-289:, :2] = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    values = np.asarray(task.target(probe), dtype=float)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        place = ", ".join(f"x{j + 1} = {v:.3g}" for j, v in enumerate(probe[bad][0]) if v)
+        raise TaskError(f"The target {task.formula} is not a finite number at {place or 'the origin'}")
+
+
+__all__ = [
+    "REGISTRY",
+    "Expression",
+    "ExpressionError",
+    "Task",
+    "TaskError",
+    "build_task",
+    "compile_expression",
+]
