@@ -1,0 +1,164 @@
+"""What a kernel is told and what it returns; the same for every kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Integrator = Literal["leimkuhler-matthews", "euler"]
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """The numbers of one update, the drift being what the data contribute.
+
+        theta_j <- theta_j + rate_j drift_j - decay_j theta_j + noise_j xi
+        xi = (xi_k + xi_{k+1})/2 (Leimkuhler-Matthews) or xi_k (Euler), xi_k = rng.normal(seed, stream, k)
+
+    A coordinate is frozen by zeros in all three tuples.
+
+    Args:
+        rate: per column of theta; step_size/lambda_j (preconditioner "prior") or step_size ("none").
+        decay: per column; rate_j lambda_j.
+        noise: per column; sqrt(2 rate_j T). With zeros everywhere no random number is made.
+        integrator: which of the two sums of noise.
+        seed, stream: of the noise (`mft_engine.rng`).
+        readout_exponent: kappa of f = N^-kappa sum a phi(w.x).
+    """
+
+    rate: tuple[float, ...]
+    decay: tuple[float, ...]
+    noise: tuple[float, ...]
+    integrator: Integrator
+    seed: int
+    stream: int
+    readout_exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not len(self.rate) == len(self.decay) == len(self.noise):
+            raise ValueError(
+                f"rate, decay and noise need one number per column of theta, got "
+                f"{len(self.rate)}, {len(self.decay)} and {len(self.noise)}"
+            )
+        if self.integrator not in ("leimkuhler-matthews", "euler"):
+            raise ValueError(f"integrator {self.integrator!r} is not leimkuhler-matthews or euler")
+        for values in (self.rate, self.decay, self.noise):
+            if not all(math.isfinite(value) for value in values):
+                raise ValueError(f"rate, decay and noise must be finite, got {values}")
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether any column gets noise."""
+        return any(self.noise)
+
+    def groups(self) -> Iterator[tuple[slice, float, float, float]]:
+        """Neighbouring columns with equal (rate, decay, noise), so that few tensor operations serve all."""
+        start = 0
+        settings = list(zip(self.rate, self.decay, self.noise, strict=True))
+        for j in range(1, len(settings) + 1):
+            if j == len(settings) or settings[j] != settings[start]:
+                yield slice(start, j), *settings[start]
+                start = j
+
+
+@dataclass(frozen=True)
+class BackgroundResult:
+    """What `advance_background` returns; nothing here has been waited for on an asynchronous device.
+
+    Args:
+        theta: (n_neurons, n_params), after the last step.
+        prediction_sum: the given sum plus f before each of the steps, in its dtype.
+        losses: (n_steps,), sum_mu weight (y - f)^2 before each step; the dtype of prediction_sum.
+        prediction: f before the last step (not of `theta`).
+        finite: (n_steps,) bool, whether the loss before and theta after each step are finite.
+        first_step: number of the first step taken.
+    """
+
+    theta: Tensor
+    prediction_sum: Tensor
+    losses: Tensor
+    prediction: Tensor
+    finite: Tensor
+    first_step: int
+
+    @property
+    def nonfinite_step(self) -> int | None:
+        """Number of the first step that was not finite, or None. Waits for the device."""
+        return _first_false(self.finite, self.first_step)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every step was finite. Waits for the device."""
+        return self.nonfinite_step is None
+
+
+@dataclass(frozen=True)
+class FrozenResult:
+    """What `advance_frozen` returns.
+
+    Args:
+        theta: (n_neurons, n_params), after the last step.
+        finite: () bool, whether theta is finite after the last step. A non-finite neuron stays so.
+    """
+
+    theta: Tensor
+    finite: Tensor
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether theta is finite. Waits for the device."""
+        return bool(self.finite.item())
+
+
+def _first_false(flags: Tensor, offset: int) -> int | None:
+    bad = torch.nonzero(~flags)
+    return None if len(bad) == 0 else offset + int(bad[0].item())
+
+
+class Kernel(Protocol):
+    """The fast inner loops. Every method is pure: arguments are never written.
+
+    A kernel is bound to one activation. Shapes: theta (n_neurons, n_inputs + n_out), points
+    (n_points, n_inputs), weights (n_points,); targets, signal and predictions (n_points,) or, with several
+    readouts, (n_points, n_out).
+    """
+
+    name: str
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a call would run at once, with nothing to compile."""
+        ...
+
+    def warm_up(self, points: Tensor | None = None) -> None:
+        """Compile what calls with such points need (None: a symmetric rule)."""
+        ...
+
+    def advance_background(
+        self,
+        theta: Tensor,
+        points: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        plan: StepPlan,
+        first_step: int,
+        n_steps: int,
+        prediction_sum: Tensor,
+    ) -> BackgroundResult:
+        """n_steps of the interacting cloud; any split of n_steps gives the same bits."""
+        ...
+
+    def advance_frozen(
+        self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, first_step: int, n_steps: int
+    ) -> FrozenResult:
+        """n_steps of independent neurons, drift_i = sum_mu signal_mu grad(a_i phi(w_i . x_mu))."""
+        ...
+
+    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
+        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), in theta's dtype."""
+        ...

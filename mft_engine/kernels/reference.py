@@ -1,0 +1,251 @@
+"""The reference kernel: torch, any device, dtype and number of readouts; the oracle of the faster ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mft_engine import rng
+from mft_engine.activations import Activation
+from mft_engine.device import host_device
+from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
+
+# Elements of one (neurons x points) block: what a CPU's cache holds; enough to fill an accelerator.
+BLOCK_ON_HOST = 2**17
+BLOCK_ON_ACCELERATOR = 2**24
+
+
+def _blocks(n_neurons: int, n_points: int, device: torch.device) -> list[slice]:
+    elements = BLOCK_ON_HOST if device.type == host_device().type else BLOCK_ON_ACCELERATOR
+    size = max(1, elements // max(1, n_points))
+    return [slice(i, min(i + size, n_neurons)) for i in range(0, n_neurons, size)]
+
+
+def predict(
+    theta: Tensor,
+    points: Tensor,
+    readout_exponent: float,
+    activation: Activation,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Network output at the points.
+
+        f_c(x_mu) = N^-kappa sum_i a_ic phi(w_i . x_mu)
+
+    Args:
+        theta: (n_neurons, n_inputs + n_out).
+        points: (n_points, n_inputs).
+        readout_exponent: kappa.
+        activation: phi.
+        dtype: in which blocks of neurons are summed and of the result; theta's by default.
+
+    Returns:
+        (n_points,) with one readout, else (n_points, n_out). Memory O(block + n_points).
+    """
+    n_neurons, n_inputs = theta.shape[0], points.shape[1]
+    n_out = theta.shape[1] - n_inputs
+    total = torch.zeros(points.shape[0], n_out, dtype=dtype or theta.dtype, device=theta.device)
+    for block in _blocks(n_neurons, points.shape[0], theta.device):
+        features = activation.phi(points @ theta[block, :n_inputs].T)
+        total += features @ theta[block, n_inputs:]
+    total *= n_neurons**-readout_exponent
+    return total.squeeze(1) if n_out == 1 else total
+
+
+def _gradient_block(theta: Tensor, points: Tensor, signal: Tensor, activation: Activation) -> Tensor:
+    n_inputs = points.shape[1]
+    readout = theta[:, n_inputs:]
+    value, slope = activation.both(theta[:, :n_inputs] @ points.T)
+    if signal.shape[1] == 1:
+        # The readout leaves the sum over points: one product with signal x points instead of one more array.
+        weight_gradient = readout * (slope @ (signal * points))
+    else:
+        weight_gradient = ((readout @ signal.T) * slope) @ points
+    return torch.cat([weight_gradient, value @ signal], dim=1)
+
+
+def gradient(theta: Tensor, points: Tensor, signal: Tensor, activation: Activation) -> Tensor:
+    """What the data add to each neuron's drift.
+
+        sum_mu sum_c signal_mu,c grad_theta( a_c phi(w . x_mu) )
+
+    With signal = weight x residual this is *minus* the gradient of the potential's data term; no factor of N.
+
+    Args:
+        theta: (n_neurons, n_inputs + n_out).
+        points: (n_points, n_inputs).
+        signal: (n_points,) or (n_points, n_out).
+        activation: phi.
+
+    Returns:
+        (n_neurons, n_inputs + n_out). Memory O(block + n_neurons).
+    """
+    signal = signal.reshape(points.shape[0], -1)
+    if theta.shape[1] - points.shape[1] != signal.shape[1]:
+        raise ValueError(
+            f"theta has {theta.shape[1] - points.shape[1]} readouts, the signal {signal.shape[1]} columns"
+        )
+    result = torch.empty_like(theta)
+    for block in _blocks(theta.shape[0], points.shape[0], theta.device):
+        result[block] = _gradient_block(theta[block], points, signal, activation)
+    return result
+
+
+class _Noise:
+    """xi of the plan's integrator for a block of neurons; keeps xi_{k+1} for the next step."""
+
+    def __init__(self, plan: StepPlan, theta: Tensor, first_step: int) -> None:
+        self.plan = plan
+        self.needs_next = plan.integrator == "leimkuhler-matthews"
+        self.theta = theta
+        self.now = self._draw(first_step, slice(0, theta.shape[0])) if plan.is_noisy else None
+
+    def _draw(self, step: int, block: slice) -> Tensor:
+        return rng.normal(
+            self.plan.seed,
+            self.plan.stream,
+            step,
+            block.stop - block.start,
+            self.theta.shape[1],
+            device=self.theta.device,
+            dtype=self.theta.dtype,
+            first_row=block.start,
+        )
+
+    def of(self, step: int, block: slice) -> Tensor | None:
+        """xi of that step; to be asked once per block and step, steps in order."""
+        if self.now is None:
+            return None
+        following = self._draw(step + 1, block)
+        now = self.now[block]
+        xi = (now + following) * 0.5 if self.needs_next else now.clone()
+        self.now[block] = following
+        return xi
+
+
+def _update(theta: Tensor, drift: Tensor, xi: Tensor | None, plan: StepPlan) -> Tensor:
+    updated = torch.empty_like(theta)
+    for columns, rate, decay, noise in plan.groups():
+        change = rate * drift[:, columns] - decay * theta[:, columns]
+        if xi is not None:
+            change += noise * xi[:, columns]
+        updated[:, columns] = theta[:, columns] + change
+    return updated
+
+
+def check_arguments(theta: Tensor, points: Tensor, plan: StepPlan, n_steps: int) -> None:
+    """Raise ValueError where shapes or the number of steps cannot be meant."""
+    if n_steps < 1:
+        raise ValueError(f"n_steps must be at least 1, got {n_steps}")
+    if theta.shape[1] != len(plan.rate):
+        raise ValueError(f"theta has {theta.shape[1]} columns, the plan {len(plan.rate)}")
+    if theta.shape[1] <= points.shape[1]:
+        raise ValueError(
+            f"theta has {theta.shape[1]} columns: with {points.shape[1]} inputs that leaves no readout"
+        )
+
+
+class ReferenceKernel:
+    """The slow, general kernel (see `Kernel` for the methods)."""
+
+    name = "reference"
+    is_ready = True
+
+    def __init__(self, activation: Activation) -> None:
+        self.activation = activation
+
+    def warm_up(self, points: Tensor | None = None) -> None:
+        """Nothing to compile."""
+
+    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
+        """See `predict`."""
+        return predict(theta, points, readout_exponent, self.activation)
+
+    def gradient(self, theta: Tensor, points: Tensor, signal: Tensor) -> Tensor:
+        """See `gradient`."""
+        return gradient(theta, points, signal, self.activation)
+
+    def advance_background(
+        self,
+        theta: Tensor,
+        points: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        plan: StepPlan,
+        first_step: int,
+        n_steps: int,
+        prediction_sum: Tensor,
+    ) -> BackgroundResult:
+        """n_steps of the interacting cloud.
+
+            s_mu = N^(kappa - 1) weight_mu (y_mu - f(x_mu)),   drift_i = sum_mu s_mu grad(a_i phi(w_i . x_mu))
+
+        Args:
+            theta: (n_neurons, n_inputs + n_out).
+            points: (n_points, n_inputs).
+            targets: (n_points,) or (n_points, n_out).
+            weights: (n_points,), sum 1.
+            plan: rates, noise, integrator; may differ at every call.
+            first_step: number k of the first step, which picks the noise.
+            n_steps: at least 1.
+            prediction_sum: like targets, float64 where the device has it; f is summed in its dtype.
+
+        Returns:
+            `BackgroundResult`, all new tensors.
+        """
+        check_arguments(theta, points, plan, n_steps)
+        dtype = prediction_sum.dtype
+        factor = theta.shape[0] ** (plan.readout_exponent - 1.0)
+        weight_column = weights.to(dtype).reshape(-1, *(1,) * (targets.dim() - 1))
+        wanted = targets.to(dtype)
+        noise = _Noise(plan, theta, first_step)
+        total = prediction_sum.clone()
+        losses: list[Tensor] = []
+        finite: list[Tensor] = []
+        for step in range(first_step, first_step + n_steps):
+            prediction = predict(theta, points, plan.readout_exponent, self.activation, dtype=dtype)
+            prediction = prediction.reshape(wanted.shape)
+            total += prediction
+            residual = wanted - prediction
+            loss = (weight_column * residual.square()).sum()
+            signal = (factor * weight_column * residual).to(theta.dtype)
+            theta = self._moved(theta, points, signal, plan, step, noise)
+            losses.append(loss)
+            finite.append(torch.isfinite(loss) & torch.isfinite(theta).all())
+        return BackgroundResult(
+            theta, total, torch.stack(losses), prediction, torch.stack(finite), first_step
+        )
+
+    def advance_frozen(
+        self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, first_step: int, n_steps: int
+    ) -> FrozenResult:
+        """n_steps of independent neurons, drift_i = sum_mu signal_mu grad(a_i phi(w_i . x_mu)).
+
+        Args:
+            theta: (n_neurons, n_inputs + n_out).
+            points: (n_points, n_inputs).
+            signal: (n_points,) or (n_points, n_out); weight x residual, with every factor already in it.
+            plan: rates, noise, integrator; its readout_exponent is not used.
+            first_step: number k of the first step, which picks the noise.
+            n_steps: at least 1.
+
+        Returns:
+            `FrozenResult`, new tensors.
+        """
+        check_arguments(theta, points, plan, n_steps)
+        noise = _Noise(plan, theta, first_step)
+        signal = signal.to(theta.dtype)
+        for step in range(first_step, first_step + n_steps):
+            theta = self._moved(theta, points, signal, plan, step, noise)
+        return FrozenResult(theta, torch.isfinite(theta).all())
+
+    def _moved(
+        self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, step: int, noise: _Noise
+    ) -> Tensor:
+        moved = torch.empty_like(theta)
+        signal = signal.reshape(points.shape[0], -1)
+        for block in _blocks(theta.shape[0], points.shape[0], theta.device):
+            drift = _gradient_block(theta[block], points, signal, self.activation)
+            moved[block] = _update(theta[block], drift, noise.of(step, block), plan)
+        return moved
