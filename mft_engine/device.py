@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.recipe import EngineSection
+from mft_engine.recipe import EngineSection, RecipeError
 
 
-class DeviceError(RuntimeError):
+class DeviceError(RecipeError):
     """A device that was asked for and is not there; the message names what is."""
 
 

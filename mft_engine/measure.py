@@ -16,13 +16,13 @@ from scipy.stats import norm, qmc
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.recipe import TrainingSection
+from mft_engine.recipe import RecipeError, TrainingSection
 from mft_engine.rng import Stream
 
 GOLDEN_RATIO = 0.6180339887
 
 
-class MeasureError(ValueError):
+class MeasureError(RecipeError):
     """A rule that does not fit the task; the message names the field and the remedy."""
 
 

@@ -108,7 +108,7 @@ class ForegroundSection(_Section):
 
 
 class ComparisonSection(_Section):
-    n_permutations: Annotated[int, Field(ge=19, le=100_000)] = 500
+    n_permutations: Annotated[int, Field(ge=99, le=100_000)] = 500
 
 
 class EngineSection(_Section):

@@ -1,0 +1,420 @@
+"""Is the foreground distributed like the background? Energy distance between two clouds, with its permutation null.
+
+The O(n^2) work is cut into tiles and told as a generator, so that a window can show its progress and stop it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine import rng
+from mft_engine.activations import Parity
+from mft_engine.rng import Stream
+from mft_engine.statistics import (
+    Estimate,
+    autocorrelation_time,
+    averaged,
+    function_alignment,
+    host_array,
+    order_parameters,
+)
+
+__all__ = [
+    "CLOSE_RATIO",
+    "Comparison",
+    "ETA_THETA_LIMIT",
+    "Estimate",
+    "P_VALUE_LIMIT",
+    "autocorrelation_time",
+    "averaged",
+    "compare",
+    "compare_clouds",
+    "fold",
+    "function_alignment",
+    "judge",
+    "order_parameters",
+]
+
+Verdict = Literal["consistent", "close", "inconsistent"]
+Cloud = Tensor | np.ndarray
+Forms = Callable[[Tensor], Generator[float, None, Tensor]]
+
+P_VALUE_LIMIT = 0.01
+CLOSE_RATIO = 4.0
+# Beyond eta Theta = 2 the cloud shrinks and stays finite; a step this near to it is no evidence for anything.
+ETA_THETA_LIMIT = 1.8
+# (1 + 0)/(1 + 99) = 0.01 is the first p-value that can reject.
+MIN_PERMUTATIONS = 99
+
+# Neurons a cloud beyond which the distance is sliced: exact work grows as n^2 and reaches a minute of one thread there.
+EXACT_LIMIT = 30_000
+# Neurons are exchangeable, so the first ones stand for all; beyond this the test resolves more than any sampler holds.
+SLICED_LIMIT = 100_000
+N_PROJECTIONS = 48
+# Permutations handled in one pass over the distances; part of the numbers' definition, as each pass has its own draw.
+PERMUTATIONS_A_PASS = 512
+# 512 x 768 x 768 multiply-adds are about 7 ms of one core, and the tile (2.4 MB) stays in its cache.
+TILE = 768
+# (permutations x neurons) of the sliced distance handled at once: 8 MB, a few ms.
+SLICE_ELEMENTS = 2_000_000
+# float32 distances reproduce a statistic to about 3e-6; permutations that close to the observed value are ties.
+TIE = 1e-5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Background against foreground: distance, null, verdict, and the numbers that stand beside it.
+
+    Fields named `..._weights` are of the input weights w alone, the others of (w, a). A ratio below 1 is normal:
+    neurons of a background repel and lie more regularly than an independent sample.
+
+    Attributes:
+        energy_distance: 2 E|X-Y| - E|X-X'| - E|Y-Y'|, diagonal included, coordinates in pooled standard deviations.
+        null, null_weights: (n_permutations,) the same after exchanging neurons at random between the clouds.
+        null_mean, null_95: of `null`; p_value = (1 + #{null >= distance})/(1 + n_permutations).
+        ratio: energy_distance / null_mean.
+        verdict: p_value > 0.01 is consistent (unless eta_theta > 1.8), else ratio < 4 is close, else inconsistent.
+        function_alignment: E[f_bg f_fg]/(|f_bg||f_fg|); nan where unknown, as are the losses.
+        background_loss, foreground_loss: E (y - f)^2 of the two networks.
+        expected_loss_difference: Tr C / n_foreground, by which a foreground of the same law is worse; None if unknown.
+        n_background, n_foreground: neurons compared.
+        method: how the distance was computed, in words.
+    """
+
+    energy_distance: float
+    null_mean: float
+    null_95: float
+    null: np.ndarray
+    p_value: float
+    ratio: float
+    verdict: Verdict
+    energy_distance_weights: float
+    null_mean_weights: float
+    null_95_weights: float
+    null_weights: np.ndarray
+    p_value_weights: float
+    ratio_weights: float
+    n_background: int
+    n_foreground: int
+    n_permutations: int
+    method: str
+    function_alignment: float = math.nan
+    background_loss: float = math.nan
+    foreground_loss: float = math.nan
+    expected_loss_difference: float | None = None
+
+    def with_functions(
+        self,
+        *,
+        function_alignment: float,
+        background_loss: float,
+        foreground_loss: float,
+        expected_loss_difference: float | None = None,
+    ) -> Comparison:
+        """The same comparison with what is known about the two network functions."""
+        return replace(
+            self,
+            function_alignment=function_alignment,
+            background_loss=background_loss,
+            foreground_loss=foreground_loss,
+            expected_loss_difference=expected_loss_difference,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the null arrays; a number that is not finite becomes None."""
+        values = {key: value for key, value in asdict(self).items() if not isinstance(value, np.ndarray)}
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in values.items()
+        }
+
+
+def judge(p_value: float, ratio: float, eta_theta: float | None = None) -> Verdict:
+    """The verdict of a comparison.
+
+    Args:
+        p_value, ratio: as in `Comparison`.
+        eta_theta: step size times the top eigenvalue of the tangent kernel; above 1.8 nothing is consistent.
+    """
+    is_stable = eta_theta is None or eta_theta <= ETA_THETA_LIMIT
+    if p_value > P_VALUE_LIMIT and is_stable:
+        return "consistent"
+    return "close" if ratio < CLOSE_RATIO else "inconsistent"
+
+
+def fold(theta: np.ndarray, n_inputs: int, parity: Parity) -> np.ndarray:
+    """One representative of every neuron that the activation's symmetry cannot tell apart.
+
+        odd:  (w, a) ~ (-w, -a)      even:  (w, a) ~ (-w, a)      kept: w1 + w2/8 + w3/64 + ... >= 0
+
+    The half-space leans a little, so that lumps on an axis (where targets like to put them) are not cut in two.
+
+    Args:
+        theta: (n_neurons, n_params); n_inputs: leading columns that are w.
+
+    Returns:
+        (n_neurons, n_params), a copy.
+    """
+    if parity == "none":
+        return theta.copy()
+    normal = 0.125 ** np.arange(n_inputs)
+    sign = np.where(theta[:, :n_inputs] @ normal < 0, -1.0, 1.0)[:, None]
+    folded = theta.copy()
+    folded[:, :n_inputs] *= sign
+    if parity == "odd":
+        folded[:, n_inputs:] *= sign
+    return folded
+
+
+def compare(background: Cloud, foreground: Cloud, n_inputs: int, **options: Any) -> Comparison:
+    """`compare_clouds` run to its end; same arguments."""
+    for answer in compare_clouds(background, foreground, n_inputs, **options):
+        if isinstance(answer, Comparison):
+            return answer
+    raise AssertionError("compare_clouds ended without an answer")
+
+
+def compare_clouds(
+    background: Cloud,
+    foreground: Cloud,
+    n_inputs: int,
+    *,
+    parity: Parity = "none",
+    n_permutations: int = 500,
+    seed: int = 0,
+    eta_theta: float | None = None,
+    exact_limit: int = EXACT_LIMIT,
+) -> Iterator[float | Comparison]:
+    """Compare two clouds, telling the fraction done about every 10 ms of work and at last the Comparison.
+
+        E = 2 E|X-Y| - E|X-X'| - E|Y-Y'| = -h' D h,   h_i = 1/n_background or -1/n_foreground
+
+    D is the matrix of distances of the pooled cloud, each coordinate over its pooled standard deviation; a permutation
+    of the neurons permutes h, so that all of them are one matrix product with each tile of D. Above `exact_limit`
+    neurons in a cloud the distance is sliced (an average over directions of the exact distance on a line, scaled to
+    estimate the same number), permuted along the same directions: its p-value is as valid, its value an estimate.
+
+    Args:
+        background: (n_background, n_params), columns w1 .. wd, then readouts; tensors on any device, or arrays.
+        foreground: (n_foreground, n_params).
+        n_inputs: d; parity: the activation's, for folding both clouds.
+        n_permutations: at least 99, below which nothing could be rejected.
+        seed: of the permutations.
+        eta_theta: of the background's run, for the verdict.
+        exact_limit: neurons a cloud.
+
+    Yields:
+        fractions in [0, 1), then the Comparison.
+
+    Raises:
+        ValueError: clouds that are empty, not finite or of different columns; too few permutations.
+    """
+    yield 0.0
+    notes = []
+    if max(len(background), len(foreground)) > SLICED_LIMIT:
+        notes.append(f"the first {SLICED_LIMIT:,} neurons of a cloud")
+        background, foreground = background[:SLICED_LIMIT], foreground[:SLICED_LIMIT]
+    points = _standardised(background, foreground, n_inputs, parity)
+    if n_permutations < MIN_PERMUTATIONS:
+        raise ValueError(
+            f"comparison.n_permutations = {n_permutations}: at least {MIN_PERMUTATIONS} are needed for a p-value of 0.01"
+        )
+    n_bg, n_fg = len(background), len(foreground)
+    device = background.device if isinstance(background, Tensor) else None
+    pool = torch.from_numpy(points.astype(np.float32)).to(device)
+    cuts = (n_inputs, points.shape[1])
+    is_exact = max(n_bg, n_fg) <= exact_limit
+    if is_exact:
+        notes.insert(0, "exact")
+        forms: Forms = partial(quadratic_forms, pool, cuts)
+    else:
+        notes.insert(0, f"sliced, {N_PROJECTIONS} directions")
+        forms = partial(sliced_forms, pool, [projections(seed, width) for width in cuts])
+
+    passes = [
+        min(PERMUTATIONS_A_PASS, n_permutations + 1 - first)
+        for first in range(0, n_permutations + 1, PERMUTATIONS_A_PASS)
+    ]
+    values: list[np.ndarray] = []
+    for number, n_labels in enumerate(passes):
+        # Scaled so that a cloud's labels sum to +-n_bg n_fg/n: of order one, and exactly +-1/2 for equal sizes.
+        labels = np.empty((n_labels, n_bg + n_fg), dtype=np.float32)
+        labels[:, :n_bg], labels[:, n_bg:] = n_fg / (n_bg + n_fg), -n_bg / (n_bg + n_fg)
+        # Row 0 of the first pass keeps its place: the observed clouds.
+        shuffled = labels[1:] if number == 0 else labels
+        generator = rng.host_generator(seed, Stream.PERMUTATION, number)
+        rows = max(1, SLICE_ELEMENTS // (n_bg + n_fg) // 4)
+        for first in range(0, len(shuffled), rows):
+            chunk = shuffled[first : first + rows]
+            generator.permuted(chunk, axis=1, out=chunk)
+            yield (number + 0.1 * first / n_labels) / len(passes)
+        work = forms(torch.from_numpy(labels).to(device))
+        while True:
+            try:
+                fraction = next(work)
+            except StopIteration as end:
+                values.append(host_array(end.value).sum(axis=0))
+                break
+            yield min((number + 0.1 + 0.9 * fraction) / len(passes), 0.999)
+    scale = -(((n_bg + n_fg) / (n_bg * n_fg)) ** 2)
+    weights_alone, whole = np.concatenate(values, axis=1) * scale
+    yield _comparison(whole, weights_alone, n_bg, n_fg, eta_theta, ", ".join(notes))
+
+
+def _standardised(background: Cloud, foreground: Cloud, n_inputs: int, parity: Parity) -> np.ndarray:
+    """(n_background + n_foreground, n_params) float64, folded, centred, in pooled population standard deviations."""
+    clouds = [host_array(cloud) for cloud in (background, foreground)]
+    shapes = [cloud.shape for cloud in clouds]
+    if (
+        any(len(s) != 2 or s[0] == 0 for s in shapes)
+        or shapes[0][1] != shapes[1][1]
+        or shapes[0][1] <= n_inputs
+    ):
+        raise ValueError(
+            f"The clouds cannot be compared: they have shapes {shapes[0]} and {shapes[1]}, and need at least one "
+            f"neuron each and the same columns: {n_inputs} input weights and a readout"
+        )
+    pool = np.concatenate([fold(cloud, n_inputs, parity) for cloud in clouds])
+    if not np.isfinite(pool).all():
+        raise ValueError("The clouds cannot be compared: some neurons are not finite")
+    pool -= pool.mean(axis=0)
+    spread = pool.std(axis=0)
+    # A coordinate that never varies (a fixed readout) separates nothing and must not divide by its rounding.
+    is_constant = spread <= 1e-12 * np.abs(pool).max(axis=0, initial=0.0) + np.finfo(np.float64).tiny
+    return pool / np.where(is_constant, 1.0, spread)
+
+
+def quadratic_forms(points: Tensor, cuts: tuple[int, ...], labels: Tensor) -> Generator[float, None, Tensor]:
+    """h' D h for every row h of labels and the distances over the first c columns, for each c in cuts.
+
+    D is never held: a tile of it is made, used for all labels and dropped; the tiles below the diagonal are counted
+    through their mirror images.
+
+    Args:
+        points: (n, n_columns); cuts: increasing column counts; labels: (n_labels, n).
+
+    Yields:
+        the fraction of the tiles done, after each.
+
+    Returns:
+        (n_tiles, n_cuts, n_labels), to be summed over the tiles in float64 (which some devices lack).
+    """
+    n = len(points)
+    tiles = [(i, j) for i in range(0, n, TILE) for j in range(i, n, TILE)]
+    sums: list[Tensor] = []
+    for done, (i, j) in enumerate(tiles):
+        rows, columns = points[i : i + TILE], points[j : j + TILE]
+        left, right = labels[:, i : i + TILE], labels[:, j : j + TILE]
+        weight = 1.0 if i == j else 2.0
+        square = torch.zeros(len(rows), len(columns), dtype=points.dtype, device=points.device)
+        forms = []
+        for column in range(points.shape[1]):
+            difference = rows[:, column, None] - columns[None, :, column]
+            square.addcmul_(difference, difference)
+            if column + 1 in cuts:
+                forms.append(((left @ square.sqrt()) * right).sum(dim=1) * weight)
+        sums.append(torch.stack(forms))
+        yield (done + 1) / len(tiles)
+    return torch.stack(sums)
+
+
+def projections(seed: int, n_columns: int) -> np.ndarray:
+    """(N_PROJECTIONS, n_columns) directions, orthonormal in groups of n_columns so that they cover the sphere evenly."""
+    n_groups = -(-N_PROJECTIONS // n_columns)
+    draws = rng.host_generator(seed, Stream.PROJECTION, n_columns).standard_normal(
+        (n_groups, n_columns, n_columns)
+    )
+    return np.linalg.qr(draws)[0].reshape(-1, n_columns)[:N_PROJECTIONS]
+
+
+def sliced_forms(
+    points: Tensor, directions: list[np.ndarray], labels: Tensor
+) -> Generator[float, None, Tensor]:
+    """h' D h for every row h of labels (of sum zero), estimated from distances along lines.
+
+        |x| = E_u |u.x| / c_d,   c_d = Gamma(d/2) / (sqrt(pi) Gamma((d + 1)/2)),   u uniform on the sphere
+        h' D_u h = -2 sum_i (t_{i+1} - t_i) (h_1 + ... + h_i)^2,   t = u.x in order
+
+    The second line is exact and costs a sort, so that only the directions are sampled. Uses the same directions for
+    all labels: a permutation test of the sliced statistic itself.
+
+    Args:
+        points: (n, n_columns); directions: one (n_directions, c) array for every leading c columns wanted.
+        labels: (n_labels, n).
+
+    Yields:
+        the fraction done, after every few ms.
+
+    Returns:
+        (n_directions, n_cuts, n_labels), to be summed over the directions in float64.
+    """
+    n_directions = len(directions[0])
+    rows = max(1, SLICE_ELEMENTS // len(points))
+    starts = range(0, len(labels), rows)
+    sums: list[Tensor] = []
+    for number in range(n_directions):
+        forms = []
+        for cut, bundle in enumerate(directions):
+            c = bundle.shape[1]
+            direction = torch.from_numpy(bundle[number].astype(np.float32)).to(points.device)
+            place, order = torch.sort(points[:, :c] @ direction)
+            gaps = place[1:] - place[:-1]
+            factor = math.exp(math.lgamma((c + 1) / 2) - math.lgamma(c / 2)) * math.sqrt(math.pi)
+            parts = []
+            for done, first in enumerate(starts):
+                running = labels[first : first + rows, order[:-1]].cumsum(dim=1)
+                parts.append(running.square_() @ gaps)
+                yield (number + (cut + (done + 1) / len(starts)) / len(directions)) / n_directions
+            forms.append(torch.cat(parts) * (-2.0 * factor / n_directions))
+        sums.append(torch.stack(forms))
+    return torch.stack(sums)
+
+
+def _comparison(
+    whole: np.ndarray,
+    weights_alone: np.ndarray,
+    n_bg: int,
+    n_fg: int,
+    eta_theta: float | None,
+    method: str,
+) -> Comparison:
+    """Verdict and numbers from statistics whose first value is the observed one and whose others are the null."""
+    distance, null, null_mean, null_95, p_value, ratio = _against_null(whole)
+    distance_w, null_w, null_mean_w, null_95_w, p_value_w, ratio_w = _against_null(weights_alone)
+    return Comparison(
+        energy_distance=distance,
+        null_mean=null_mean,
+        null_95=null_95,
+        null=null,
+        p_value=p_value,
+        ratio=ratio,
+        verdict=judge(p_value, ratio, eta_theta),
+        energy_distance_weights=distance_w,
+        null_mean_weights=null_mean_w,
+        null_95_weights=null_95_w,
+        null_weights=null_w,
+        p_value_weights=p_value_w,
+        ratio_weights=ratio_w,
+        n_background=n_bg,
+        n_foreground=n_fg,
+        n_permutations=len(null),
+        method=method,
+    )
+
+
+def _against_null(values: np.ndarray) -> tuple[float, np.ndarray, float, float, float, float]:
+    """Distance, null, its mean and 95 % quantile, p-value, ratio."""
+    # Rounding may leave the distance of two equal clouds a hair below zero.
+    distance, null = max(float(values[0]), 0.0), np.maximum(values[1:], 0.0)
+    mean = float(null.mean())
+    n_reached = int(np.count_nonzero(null >= distance - TIE * max(distance, mean)))
+    p_value = (1 + n_reached) / (1 + len(null))
+    return distance, null, mean, float(np.quantile(null, 0.95)), p_value, distance / mean if mean > 0 else 0.0

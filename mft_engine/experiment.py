@@ -1,0 +1,606 @@
+"""One recipe, run: train the background, sample the foreground, compare, solve the theory; told as events.
+
+The window's worker and the command line drive the same object, so the same recipe on the same device gives the same
+numbers in both.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine import dynamics, foreground, kernels
+from mft_engine.activations import get_activation
+from mft_engine.compare import Comparison, compare_clouds
+from mft_engine.device import choose_device, choose_dtype, describe_device, set_threads, to_host
+from mft_engine.dynamics import Diverged, Hyper, Problem, State
+from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
+from mft_engine.events import (
+    ComparisonReady,
+    Event,
+    FieldsReady,
+    Finished,
+    ForegroundReady,
+    Progress,
+    Snapshot,
+    TheoryAbsent,
+    TheoryReady,
+)
+from mft_engine.measure import Measure, polar_rule, population_measure, training_measure
+from mft_engine.network import initial_cloud
+from mft_engine.outcome import Cloud, FieldPoints, Outcome
+from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
+from mft_engine.rng import Stream
+from mft_engine.statistics import averaged, function_alignment, order_parameters
+from mft_engine.summary import summarise
+from mft_engine.tasks import build_task
+from mft_engine.theory.planar import PlanarTheory, solve_planar
+
+LAZY_EXPONENT = 0.5
+MAX_STORED = 96
+N_STORED_NEURONS = 4096
+FOREGROUND_DRAWS = 1 << 20
+
+
+class Experiment:
+    """A background that is being trained, and what is asked of it.
+
+    Args:
+        recipe: what to do.
+        kernel: auto, fused or reference inner loops.
+
+    Raises:
+        RecipeError: a task, rule or device that cannot be built.
+    """
+
+    def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
+        self.recipe = recipe
+        self.task = build_task(recipe.task)
+        self.device = choose_device(recipe.engine.device)
+        self.dtype = choose_dtype(recipe.engine.dtype, self.device)
+        set_threads(recipe.engine)
+        self.activation = get_activation(recipe.network.activation)
+        self.kind = recipe.foreground.background
+        if self.kind not in ("trained", "lazy", "untrained"):
+            raise RecipeError(
+                f'foreground.background = {self.kind!r}: it can be "trained", "lazy" (Gaussian-process-like) '
+                'or "untrained"'
+            )
+        self.training_measure = training_measure(recipe.training, self.task.n_inputs, recipe.seed)
+        self._field_measure = self._choose_field_measure()
+        self.kernel = kernels.choose(
+            self.activation,
+            device=self.device,
+            dtype=self.dtype,
+            n_inputs=self.task.n_inputs,
+            n_out=1,
+            kind=kernel,
+        )
+        self.problem = self._build_problem()
+        cloud = initial_cloud(
+            recipe,
+            self.task.n_inputs,
+            recipe.network.n_neurons[0],
+            stream=Stream.INITIAL,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        self.initial_theta = to_host(cloud.theta)
+        self.state: State = dynamics.init(cloud.theta, self.problem)
+        self.training_seconds = 0.0
+        self.comparison: Comparison | None = None
+        self.foreground_cloud: Cloud | None = None
+        self.solution: PlanarTheory | None = None
+        self._warm: PlanarTheory | None = None
+        self._foreground_theta: Tensor | None = None
+        self._foreground_seconds = 0.0
+        self._n_draws = 0
+        self._records: list[dict[str, float]] = []
+        self._stored: list[np.ndarray] = []
+        self._stored_steps: list[int] = []
+        self._store_every = RECORD_EVERY
+        self._schedule = list(recipe.schedule)
+        self._apply_schedule()
+
+    # ---- the background -------------------------------------------------------------------------------------------
+
+    @property
+    def readout_exponent(self) -> float:
+        """kappa of the background: the recipe's, or 1/2 for the lazy background."""
+        return LAZY_EXPONENT if self.kind == "lazy" else self.recipe.network.readout_exponent
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the recipe's last step has been done (at once for the untrained background)."""
+        return self.kind == "untrained" or is_complete(self.state, self.problem)
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the recipe's training that is done, 0 to 1."""
+        if self.kind == "untrained":
+            return 1.0
+        if self.problem.end_step:
+            return min(1.0, self.state.step / self.problem.end_step)
+        return min(1.0, self.state.time / self.problem.end_time)
+
+    def advance(self, n_steps: int, *, beyond: bool = False) -> int:
+        """Train by up to n_steps; stops exactly at the recipe's last step unless `beyond`.
+
+        Returns:
+            the number of steps done.
+
+        Raises:
+            Diverged: a non-finite number; the last good state is kept.
+        """
+        if self.kind == "untrained":
+            return 0
+        start = time.perf_counter()
+        first = self.state.step
+        while self.state.step < first + n_steps and (beyond or not self.is_complete):
+            target = min(first + n_steps, self._next_stop())
+            before = self.state.step
+            self.state, info = dynamics.advance(
+                self.state, self.problem, Hyper.of(self.recipe), target - before, beyond=beyond
+            )
+            self._records.extend(info.records)
+            self._store_snapshot()
+            self._apply_schedule()
+            if self.state.step == before:
+                break
+        self.training_seconds += time.perf_counter() - start
+        return self.state.step - first
+
+    def retune(self, recipe: Recipe) -> None:
+        """Follow a recipe that differs in hyperparameters or in what is asked of the foreground; the neurons stay.
+
+        A change of hyperparameters at a step above 0 is kept as (step, path, value) in the recipe's schedule, so that the
+        run can be repeated; the running averages start again.
+
+        Raises:
+            RecipeError: a change that needs a new experiment.
+        """
+        change = plan_change(self.recipe, recipe)
+        if change is Change.REBUILD:
+            raise RecipeError("This change needs a new run: build a new Experiment for it")
+        self.recipe = recipe
+        self.problem = replace(
+            self.problem,
+            end_time=recipe.training.time,
+            end_step=recipe.training.n_steps,
+            burn_in=self._burn_in(recipe),
+        )
+        if change is Change.RETUNE:
+            self.state = dynamics.restart_averages(self.state, self.problem)
+            self.solution = None
+        self.foreground_cloud = self.comparison = None
+
+    def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
+        """`start` with the hyperparameters that differ between `old` and `new` scheduled at the present step.
+
+        Changes made at step 0 are part of the start itself. A second change of a value at the same step replaces the
+        first (a drag leaves one entry a step).
+        """
+        changed = {path: value for path, _, value in differences(old, new) if path.startswith(_RETUNABLE)}
+        if self.state.step == 0:
+            return start.replace(changed)
+        step = self.state.step
+        kept = [c for c in start.schedule if not (c.step == step and c.path in changed)]
+        added = [ScheduledChange(step=step, path=path, value=value) for path, value in changed.items()]
+        return start.model_copy(update={"schedule": (*kept, *added)})
+
+    def _next_stop(self) -> int:
+        step = self.state.step
+        stop = step + RECORD_EVERY - step % RECORD_EVERY
+        return min([stop, *(change.step for change in self._schedule if change.step > step)])
+
+    def _apply_schedule(self) -> None:
+        due = [change for change in self._schedule if change.step <= self.state.step]
+        if due:
+            self._schedule = [change for change in self._schedule if change.step > self.state.step]
+            self.retune(self.recipe.replace({change.path: change.value for change in due}))
+
+    def _store_snapshot(self) -> None:
+        step = self.state.step
+        if step % self._store_every or (self._stored_steps and self._stored_steps[-1] == step):
+            return
+        self._stored.append(to_host(self.state.theta[:N_STORED_NEURONS]).astype(np.float32))
+        self._stored_steps.append(step)
+        if len(self._stored) > MAX_STORED:
+            self._store_every *= 2
+            kept = [i for i, s in enumerate(self._stored_steps) if s % self._store_every == 0]
+            self._stored = [self._stored[i] for i in kept]
+            self._stored_steps = [self._stored_steps[i] for i in kept]
+
+    def _choose_field_measure(self) -> Measure:
+        training = self.recipe.training
+        if training.n_points or not (training.batch_size or training.rule_rotates):
+            return self.training_measure
+        if self.task.n_inputs == 2:
+            return polar_rule(16, 64)
+        return population_measure(training, self.task.n_inputs, self.recipe.seed)
+
+    def _build_problem(self) -> Problem:
+        training, measure = self.recipe.training, self.training_measure
+        if training.rule_rotates and self.task.n_inputs != 2:
+            raise RecipeError("training.rule_rotates = true turns the plane; this task has more than two inputs")
+        inputs = self._tensor(measure.inputs)
+        return Problem(
+            activation=self.activation,
+            inputs=inputs,
+            targets=self._targets(measure.inputs),
+            weights=self._tensor(measure.weights),
+            field_inputs=inputs
+            if self._field_measure is measure
+            else self._tensor(self._field_measure.inputs),
+            target=self.task.target,
+            readout_exponent=self.readout_exponent,
+            seed=self.recipe.seed,
+            batch_size=training.batch_size,
+            is_finite_data=training.n_points > 0,
+            rotates=training.rule_rotates and not training.n_points and not training.batch_size,
+            burn_in=self._burn_in(self.recipe),
+            end_time=training.time,
+            end_step=training.n_steps,
+            kernel=self.kernel,
+        )
+
+    def _burn_in(self, recipe: Recipe) -> float:
+        training = recipe.training
+        length = training.time
+        if training.n_steps and training.step_size != "auto":
+            length = training.n_steps * float(training.step_size)
+        return (1.0 - recipe.foreground.window) * length
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+
+    def _targets(self, inputs: np.ndarray) -> Tensor:
+        values = np.asarray(self.task.target(inputs), dtype=np.float64)
+        if not np.isfinite(values).all():
+            place = inputs[~np.isfinite(values)][0]
+            raise RecipeError(f"The target {self.task.formula} is not a finite number at x = {place.round(3).tolist()}")
+        return self._tensor(values)
+
+    # ---- what it shows --------------------------------------------------------------------------------------------
+
+    @property
+    def field_points(self) -> FieldPoints:
+        """The points on which the frozen field lives, on the host."""
+        measure = self._field_measure
+        targets = np.asarray(self.task.target(measure.inputs), dtype=np.float64)
+        return FieldPoints(measure.inputs, measure.weights, targets, measure.rule)
+
+    def mean_prediction(self) -> Tensor:
+        """f on the field points: the running average, or the present one where there is none yet."""
+        if self.recipe.foreground.field == "end" or not self.state.n_predictions:
+            return self.kernel.predict(self.state.theta, self.problem.field_inputs, self.readout_exponent).double()
+        return self.state.prediction_sum / self.state.n_predictions
+
+    def snapshot(self, n_shown: int = 20_000) -> Snapshot:
+        """The background as it stands, on the host."""
+        state = self.state
+        loss = self._records[-1]["loss"] if self._records else self._present_loss()
+        orders = order_parameters(state.theta, self.task.n_inputs)
+        return Snapshot(
+            step=state.step,
+            time=state.time,
+            theta=to_host(state.theta[:n_shown]).astype(np.float32),
+            n_neurons=state.theta.shape[0],
+            loss=loss,
+            step_size=state.step_size,
+            eta_theta=state.step_size * state.eigenvalue,
+            order_parameters={name: estimate.mean for name, estimate in orders.items()},
+            average_age=state.average_age,
+            is_complete=self.is_complete,
+            prediction=to_host(self.mean_prediction()),
+            kernel=self.kernel.name,
+        )
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns recorded every 50 steps: step, time, loss, step_size, eta_theta, cos4, ..."""
+        if not self._records:
+            return {}
+        return {name: np.array([row[name] for row in self._records]) for name in self._records[0]}
+
+    def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
+        """Target, background, foreground and residual on a square of the plane; None for other inputs."""
+        if self.task.n_inputs != 2:
+            return None
+        line = (np.arange(n_pixels) + 0.5) / n_pixels * 2 * extent - extent
+        x1, x2 = np.meshgrid(line, line)
+        grid = np.stack([x1.ravel(), x2.ravel()], axis=1)
+        shape = (n_pixels, n_pixels)
+        inputs = self._tensor(grid)
+        target = np.asarray(self.task.target(grid), dtype=np.float64).reshape(shape)
+        background = to_host(self.kernel.predict(self.state.theta, inputs, self.readout_exponent)).reshape(shape)
+        sampled = None
+        if self._foreground_theta is not None and self.foreground_cloud is not None:
+            exponent = self._foreground_exponent
+            sampled = to_host(self.kernel.predict(self._foreground_theta, inputs, exponent)).reshape(shape)
+        return FieldsReady(
+            extent=extent, target=target, background=background, foreground=sampled, residual=target - background
+        )
+
+    def _present_loss(self) -> float:
+        prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.readout_exponent)
+        return float((self.problem.weights * (self.problem.targets - prediction) ** 2).sum())
+
+    # ---- the foreground -------------------------------------------------------------------------------------------
+
+    @property
+    def _foreground_exponent(self) -> float:
+        return 1.0 if self.kind == "lazy" else self.recipe.network.readout_exponent
+
+    def frozen_field(self) -> foreground.FrozenField:
+        """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
+        points = self.field_points
+        residual = self._tensor(points.targets) - self.mean_prediction().to(self.dtype)
+        n_neurons = self.state.theta.shape[0]
+        factor = n_neurons ** (self._foreground_exponent - 1.0)
+        return foreground.FrozenField(self.problem.field_inputs, self._tensor(points.weights) * residual * factor)
+
+    def foreground(self) -> Iterator[Progress | ForegroundReady]:
+        """Sample the foreground in slices of about 10 ms; a second call draws fresh neurons."""
+        section = self.recipe.foreground
+        start = time.perf_counter()
+        draw = self._n_draws
+        if section.method == "gibbs":
+            theta = self._gibbs_foreground(draw)
+        else:
+            theta = yield from self._dynamical_foreground(draw)
+        self._n_draws += 1
+        self._foreground_theta = theta
+        self._foreground_seconds = time.perf_counter() - start
+        exponent = self._foreground_exponent
+        prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
+        points = self.field_points
+        loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
+        self.foreground_cloud = Cloud(to_host(theta), prediction, loss, section.method)
+        self.comparison = None
+        yield ForegroundReady(
+            theta=self.foreground_cloud.theta.astype(np.float32),
+            loss=loss,
+            method=section.method,
+            seconds=self._foreground_seconds,
+        )
+
+    def _dynamical_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
+        section, hyper = self.recipe.foreground, Hyper.of(self.recipe)
+        cloud = initial_cloud(
+            self.recipe,
+            self.task.n_inputs,
+            section.n_neurons,
+            stream=Stream.FOREGROUND_INITIAL,
+            draw=draw,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        step_size, n_steps = self._foreground_steps()
+        plan = dynamics.step_plan(
+            hyper,
+            step_size,
+            self.task.n_inputs,
+            seed=self.recipe.seed + draw * FOREGROUND_DRAWS,
+            stream=Stream.FOREGROUND,
+            readout_exponent=self._foreground_exponent,
+        )
+        theta = cloud.theta
+        text = f"sampling {section.n_neurons:,} foreground neurons"
+        for item in foreground.move(theta, self.frozen_field(), plan, n_steps, self.kernel):
+            if isinstance(item, float):
+                yield Progress("foreground", item, text)
+            else:
+                theta = item
+        return theta
+
+    def _foreground_steps(self) -> tuple[float, int]:
+        """Step size and number of steps of the foreground's dynamics: the background's, for as long a time."""
+        training = self.recipe.training
+        step_size = self.state.step_size
+        if not step_size:
+            step_size = 0.002 if training.step_size == "auto" else float(training.step_size)
+        if self.recipe.foreground.n_steps or training.n_steps:
+            return step_size, self.recipe.foreground.n_steps or training.n_steps
+        return step_size, math.ceil(training.time / step_size)
+
+    def _gibbs_foreground(self, draw: int) -> Tensor:
+        from mft_engine.rng import host_generator
+        from mft_engine.theory.law import PlanarLaw
+
+        if self.task.n_inputs != 2 or not self.recipe.network.train_readout:
+            raise RecipeError(
+                'foreground.method = "gibbs" needs two inputs and trained readouts; choose "dynamics" for this task'
+            )
+        field = self.frozen_field()
+        law = PlanarLaw.from_field(
+            to_host(field.inputs).astype(np.float64),
+            to_host(field.signal).astype(np.float64),
+            self.activation.name,
+            self.recipe.training.temperature,
+            self.recipe.lambda_w,
+            self.recipe.lambda_a,
+        )
+        generator = host_generator(self.recipe.seed, Stream.FOREGROUND_GIBBS, draw)
+        return self._tensor(law.sample(self.recipe.foreground.n_neurons, generator))
+
+    # ---- comparison and theory ------------------------------------------------------------------------------------
+
+    def compare(self) -> Iterator[Progress | ComparisonReady]:
+        """Compare the present background cloud with the foreground, in slices of about 10 ms."""
+        if self._foreground_theta is None or self.foreground_cloud is None:
+            raise RecipeError("There is no foreground yet: resample it first")
+        answers = compare_clouds(
+            self.state.theta,
+            self._foreground_theta,
+            self.task.n_inputs,
+            parity=self.activation.parity,
+            n_permutations=self.recipe.comparison.n_permutations,
+            seed=self.recipe.seed,
+            eta_theta=self.state.step_size * self.state.eigenvalue,
+        )
+        for answer in answers:
+            if isinstance(answer, Comparison):
+                self.comparison = answer.with_functions(**self._functions())
+                yield ComparisonReady(comparison=self.comparison)
+            else:
+                yield Progress("compare", answer, "comparing the clouds")
+
+    def _functions(self) -> dict[str, Any]:
+        assert self._foreground_theta is not None and self.foreground_cloud is not None
+        points = self.field_points
+        mean = to_host(self.mean_prediction())
+        weights = self._tensor(points.weights)
+        trace = foreground.function_covariance_trace(
+            self._foreground_theta, self.problem.field_inputs, weights, self.activation
+        )
+        n = self._foreground_theta.shape[0]
+        spread = trace * n ** (1.0 - 2.0 * self._foreground_exponent)
+        # The background's own networks scatter about their mean too, far less: neurons of one network repel.
+        own = self.background_loss - float(np.sum(points.weights * (points.targets - mean) ** 2))
+        alignment = function_alignment(mean, self.foreground_cloud.prediction, points.weights)
+        return {
+            "function_alignment": alignment,
+            "background_loss": self.background_loss,
+            "foreground_loss": self.foreground_cloud.loss,
+            "expected_loss_difference": spread - max(0.0, own),
+        }
+
+    @property
+    def background_loss(self) -> float:
+        """Mean over the averaging window of each network's own loss (the present one where there is no window)."""
+        if self.recipe.foreground.field == "end" or not self.state.n_losses:
+            return self._present_loss()
+        return self.state.mean_loss
+
+    def theory(self) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
+        """Solve the infinite-width self-consistency equation for the recipe in force, where a solver exists."""
+        reason = self._why_no_theory()
+        if reason:
+            yield TheoryAbsent(reason=reason)
+            return
+        if self.solution is None:
+            yield Progress("theory", 0.0, "solving the infinite-width equation")
+            self.solution = solve_theory(self.recipe, warm=self._warm)
+            self._warm = self.solution
+        yield TheoryReady(theory=self.solution)
+
+    def _why_no_theory(self) -> str:
+        return why_no_theory(self.recipe, self.task.n_inputs)
+
+    # ---- the whole recipe -----------------------------------------------------------------------------------------
+
+    def outcome(self) -> Outcome:
+        """Everything computed so far."""
+        background = Cloud(to_host(self.state.theta), to_host(self.mean_prediction()), self.background_loss, self.kind)
+        stored = np.stack(self._stored) if self._stored else np.zeros((0, 0, self.state.theta.shape[1]), np.float32)
+        outcome = Outcome(
+            recipe=self.recipe,
+            points=self.field_points,
+            initial_theta=self.initial_theta,
+            background=background,
+            metrics=self.metrics(),
+            snapshots=stored,
+            snapshot_steps=np.array(self._stored_steps, dtype=np.int64),
+            foreground=self.foreground_cloud,
+            comparison=self.comparison,
+            theory=self.solution,
+        )
+        return replace(outcome, summary=summarise(outcome, self._run_facts()))
+
+    def _run_facts(self) -> dict[str, Any]:
+        state = self.state
+        return {
+            "device": describe_device(self.device),
+            "kernel": self.kernel.name,
+            "n_steps": state.step,
+            "time": state.time,
+            "step_size": state.step_size,
+            "eta_theta": state.step_size * state.eigenvalue,
+            "seconds": self.training_seconds,
+            "foreground_seconds": self._foreground_seconds,
+            "average_age": state.average_age,
+            "is_complete": self.is_complete,
+            "order_parameters": self._window_orders(),
+            "test_loss": self._test_loss(),
+        }
+
+    def _window_orders(self) -> dict[str, tuple[float, float]]:
+        rows = [row for row in self._records if row["is_averaged"]]
+        names = [name for name in (self._records[0] if self._records else {}) if name.startswith("cos")]
+        if len(rows) < 8 or self.recipe.foreground.field == "end":
+            estimates = order_parameters(self.state.theta, self.task.n_inputs)
+            return {name: (e.mean, e.standard_error) for name, e in estimates.items()}
+        return {name: tuple(averaged(np.array([row[name] for row in rows]))) for name in names}
+
+    def _test_loss(self) -> float | None:
+        """E (y - f)^2 on infinite data, where training saw finite data; f is the mean background function."""
+        if not self.recipe.training.n_points:
+            return None
+        measure = population_measure(self.recipe.training, self.task.n_inputs, self.recipe.seed)
+        prediction = self.kernel.predict(self.state.theta, self._tensor(measure.inputs), self.readout_exponent)
+        residual = np.asarray(self.task.target(measure.inputs)) - to_host(prediction)
+        return float(np.sum(measure.weights * residual**2))
+
+    def __iter__(self) -> Iterator[Event]:
+        """The recipe to its end: train, foreground, compare, theory, Finished."""
+        slice_steps = RECORD_EVERY
+        while not self.is_complete:
+            start = time.perf_counter()
+            self.advance(slice_steps)
+            yield Progress("train", self.progress, f"training, t = {self.state.time:.2f}")
+            if time.perf_counter() - start < 0.05:
+                slice_steps = min(2 * slice_steps, 2000)
+        yield self.snapshot()
+        yield from self.foreground()
+        yield from self.compare()
+        yield from self.theory()
+        outcome = self.outcome()
+        yield Finished(outcome=outcome, summary=outcome.summary)
+
+
+_RETUNABLE = ("regularisation.", "training.temperature", "training.step_size")
+
+
+def why_no_theory(recipe: Recipe, n_inputs: int) -> str:
+    """The sentence that says why the infinite-width solver does not apply; empty where it does."""
+    if n_inputs != 2:
+        return f"The exact infinite-width solver is for two inputs; this task has {n_inputs}."
+    if recipe.training.temperature == 0:
+        return "At temperature 0 there is no Gibbs law; the cloud keeps the memory of its start."
+    if not recipe.network.train_readout:
+        return "The exact infinite-width solver needs trained readouts."
+    if recipe.network.readout_exponent != 1.0:
+        return "The exact infinite-width solver is for readout exponent 1 (mean field)."
+    if recipe.training.n_points:
+        return "The exact infinite-width solver is for infinite data."
+    return ""
+
+
+def solve_theory(recipe: Recipe, *, warm: PlanarTheory | None = None) -> PlanarTheory:
+    """The infinite-width solution of a recipe.
+
+    Raises:
+        RecipeError: a recipe for which no solver exists; the message says why.
+    """
+    task = build_task(recipe.task)
+    reason = why_no_theory(recipe, task.n_inputs)
+    if reason:
+        raise RecipeError(reason)
+    return solve_planar(
+        task.target,
+        recipe.network.activation,
+        recipe.training.temperature,
+        recipe.lambda_w,
+        recipe.lambda_a,
+        warm=warm,
+    )
+
+
+__all__ = ["Diverged", "Experiment", "solve_theory", "why_no_theory"]

@@ -1,0 +1,103 @@
+"""What a single neuron feels: the field of the others, its potential, and how stiff the whole network is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mft_engine.activations import Activation
+from mft_engine.kernels import reference
+
+STIFFNESS_NEURONS = 1024
+STIFFNESS_POINTS = 1024
+POWER_ITERATIONS = 40
+
+
+@dataclass(frozen=True)
+class MeanField:
+    """The field of one layer: inputs that reach it and the error signal that leaves it.
+
+    V(theta) = - sum_mu signal_mu a phi(w . x_mu) + (lambda_w |w|^2 + lambda_a a^2)/2
+
+    Attributes:
+        inputs: (n_points, n_inputs).
+        signal: (n_points,), point weight x residual (x N^(kappa-1) for readout exponent kappa).
+        lambda_w, lambda_a: regularisation of the input weights and of the readout.
+    """
+
+    inputs: Tensor
+    signal: Tensor
+    activation: Activation
+    lambda_w: float
+    lambda_a: float
+
+    def potential(self, theta: Tensor) -> Tensor:
+        """V of each neuron, (n_neurons,), for theta (n_neurons, n_inputs + 1)."""
+        w, a = theta[:, :-1], theta[:, -1]
+        drive = a * (self.activation.phi(w @ self.inputs.T) @ self.signal)
+        return 0.5 * (self.lambda_w * (w * w).sum(1) + self.lambda_a * a * a) - drive
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """grad V of each neuron, (n_neurons, n_inputs + 1)."""
+        data = reference.gradient(theta, self.inputs, self.signal, self.activation)
+        penalty = torch.cat([self.lambda_w * theta[:, :-1], self.lambda_a * theta[:, -1:]], dim=1)
+        return penalty - data
+
+
+def tangent_kernel(
+    theta: Tensor,
+    inputs: Tensor,
+    activation: Activation,
+    rate_per_step: tuple[float, ...],
+) -> Tensor:
+    """How one unit of step size moves f: K(x, x') = mean_i sum_j rate_j d_j(a phi)(x) d_j(a phi)(x').
+
+    The readout exponent drops out: N^-kappa of the readout times N^(kappa-1) of the drift.
+
+    Args:
+        theta: (n_neurons, n_inputs + 1); inputs: (n_points, n_inputs).
+        rate_per_step: per parameter, rate_j / step_size (1/lambda_j in prior units, 1 raw, 0 frozen).
+
+    Returns:
+        (n_points, n_points).
+    """
+    n_inputs = inputs.shape[1]
+    w, a = theta[:, :n_inputs], theta[:, n_inputs]
+    z = inputs @ w.T
+    phi = activation.phi(z)
+    slope = activation.dphi(z) * a
+    scale = 1.0 / theta.shape[0]
+    readout_part = rate_per_step[-1] * (phi @ phi.T)
+    rates = torch.tensor(rate_per_step[:n_inputs], dtype=inputs.dtype, device=inputs.device)
+    weight_part = (slope @ slope.T) * ((inputs * rates) @ inputs.T)
+    return scale * (readout_part + weight_part)
+
+
+def stiffness(
+    theta: Tensor,
+    inputs: Tensor,
+    weights: Tensor,
+    activation: Activation,
+    rate_per_step: tuple[float, ...],
+) -> Tensor:
+    """Theta, the top eigenvalue of the tangent kernel under the measure of x; a step is stable below 2/Theta.
+
+    Beyond the limit nothing explodes: the cloud shrinks until step_size x Theta is about 1.9 and every number is wrong,
+    so this is a reported quantity. Large clouds and measures are thinned to a fixed stride of neurons and points.
+
+    Returns:
+        0-dim tensor, dimension 1/step_size.
+    """
+    theta = theta[:: max(1, theta.shape[0] // STIFFNESS_NEURONS)]
+    stride = max(1, inputs.shape[0] // STIFFNESS_POINTS)
+    inputs, weights = inputs[::stride], weights[::stride]
+    root = torch.sqrt(weights / weights.sum())
+    kernel = tangent_kernel(theta, inputs, activation, rate_per_step) * root[:, None] * root[None, :]
+    # A deterministic start that no symmetry of the points makes orthogonal to the top eigenvector.
+    vector = 1.0 + 0.5 * torch.cos(torch.arange(root.shape[0], device=root.device, dtype=root.dtype))
+    for _ in range(POWER_ITERATIONS):
+        vector = kernel @ vector
+        vector = vector / torch.linalg.vector_norm(vector)
+    return vector @ (kernel @ vector)

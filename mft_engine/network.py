@@ -1,0 +1,57 @@
+"""The two-layer network as a cloud of neurons, f(x) = N^-kappa sum_i a_i phi(w_i . x)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mft_engine import rng
+from mft_engine.recipe import Recipe
+from mft_engine.rng import Stream
+
+
+@dataclass(frozen=True)
+class NeuronCloud:
+    """Neurons as rows: theta (n_neurons, n_inputs + n_outputs), columns w1 .. wd, then the readouts."""
+
+    theta: Tensor
+    n_inputs: int
+
+    @property
+    def input_weight(self) -> Tensor:
+        """(n_neurons, n_inputs) w."""
+        return self.theta[:, : self.n_inputs]
+
+    @property
+    def readout(self) -> Tensor:
+        """(n_neurons, n_outputs) a."""
+        return self.theta[:, self.n_inputs :]
+
+
+def initial_cloud(
+    recipe: Recipe,
+    n_inputs: int,
+    n_neurons: int,
+    *,
+    stream: Stream,
+    draw: int = 0,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> NeuronCloud:
+    """Neurons drawn from the recipe's initial law; a wider cloud contains the narrower one.
+
+    Prior: w ~ N(0, T/lambda_w), a ~ N(0, T/lambda_a), the stationary law at zero field. Gaussian: the standard
+    deviations of the recipe's `initial` section.
+
+    Args:
+        stream, draw: which random numbers; equal ones give equal neurons.
+    """
+    normal = rng.normal(recipe.seed, stream, draw, n_neurons, n_inputs + 1, device=device, dtype=dtype)
+    if recipe.initial.law == "prior":
+        temperature = recipe.training.temperature
+        scales = [(temperature / recipe.lambda_w) ** 0.5] * n_inputs + [(temperature / recipe.lambda_a) ** 0.5]
+    else:
+        scales = [recipe.initial.input_weight_std] * n_inputs + [recipe.initial.readout_std]
+    return NeuronCloud(normal * torch.tensor(scales, dtype=dtype, device=device), n_inputs)

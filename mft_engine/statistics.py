@@ -1,0 +1,141 @@
+"""Numbers with error bars: order parameters of a cloud, means of autocorrelated series, agreement of two functions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from mft_engine.device import to_host
+
+ORDERS = (2, 3, 4, 6, 8)
+# Sokal's constant: the window is this many autocorrelation times, so an exponential tail of exp(-5) is cut.
+WINDOW_IN_TIMES = 5.0
+
+
+class Estimate(NamedTuple):
+    """A mean and its standard error; the error is nan where the data cannot give one."""
+
+    mean: float
+    standard_error: float
+
+
+def host_array(values: Tensor | np.ndarray) -> np.ndarray:
+    """A float64 numpy copy of a tensor on any device, or of an array."""
+    return (
+        to_host(values).astype(np.float64)
+        if isinstance(values, Tensor)
+        else np.array(values, dtype=np.float64)
+    )
+
+
+def order_parameters(theta: Tensor | np.ndarray, n_inputs: int) -> dict[str, Estimate]:
+    """How many-fold the cloud of input weights is, with the standard error over neurons.
+
+        cos_k = (1/N) sum_i cos(k angle(w_i)),   angle(w) = atan2(w2, w1)
+
+    The error is that of independent neurons: right for a foreground, and for one instant of a background; neurons of
+    a background repel, so there it is on the large side. Averages along a run have their own error (`averaged`).
+
+    Args:
+        theta: (n_neurons, n_params), columns w1 .. wd, then readouts.
+        n_inputs: d; there is an angle only for d = 2, any other d gives an empty answer.
+
+    Returns:
+        {"cos2", "cos3", "cos4", "cos6", "cos8"}.
+    """
+    if n_inputs != 2:
+        return {}
+    cloud = torch.as_tensor(theta)
+    angle = torch.atan2(cloud[:, 1], cloud[:, 0])
+    waves = torch.stack([(k * angle).cos() for k in ORDERS])
+    error = (
+        waves.std(dim=1) / len(cloud) ** 0.5 if len(cloud) > 1 else torch.full_like(waves[:, 0], torch.nan)
+    )
+    means, errors = torch.stack([waves.mean(dim=1), error]).tolist()
+    return {f"cos{k}": Estimate(m, e) for k, m, e in zip(ORDERS, means, errors, strict=True)}
+
+
+def autocorrelation_time(series: ArrayLike) -> float:
+    """Integrated autocorrelation time in steps of the series; 1 for independent values.
+
+        tau = 1 + 2 sum_{t=1}^{W} rho(t),   W the first t >= 5 tau(t)
+
+    A series shorter than some tens of its own time gives an underestimate, as any method would.
+
+    Args:
+        series: (n,) equally spaced values of a stationary series.
+
+    Returns:
+        tau >= 1/n in steps (below 1 for a series that alternates).
+
+    Source: Sokal, "Monte Carlo methods in statistical mechanics" (1996), section 3.
+    """
+    x = np.asarray(series, dtype=np.float64)
+    n = len(x)
+    x = x - x.mean()
+    if n < 2 or not np.any(x):
+        return 1.0
+    spectrum = np.fft.rfft(x, n=2 << (n - 1).bit_length())
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:n]
+    tau = 2.0 * np.cumsum(correlation / correlation[0]) - 1.0
+    closed = np.flatnonzero(np.arange(n) >= WINDOW_IN_TIMES * tau)
+    # A window that never closes: the series is shorter than 5 of its times; the largest sum is the honest bound.
+    estimate = tau[closed[0]] if len(closed) else tau.max()
+    return float(max(estimate, 1.0 / n))
+
+
+def averaged(series: ArrayLike) -> Estimate:
+    """Mean of an autocorrelated series and its standard error.
+
+        error^2 = tau var / (n - tau),   tau the integrated autocorrelation time (`autocorrelation_time`)
+
+    Dividing by sqrt(n) instead, as for independent values, understates the error of a loss curve several times. The
+    n - tau corrects the variance about the series' own mean.
+
+    Args:
+        series: (n,) equally spaced values; anything not finite is an error, not skipped.
+
+    Returns:
+        mean and standard error; the error is nan for fewer than two effective values.
+
+    Raises:
+        ValueError: empty or non-finite series.
+    """
+    x = np.asarray(series, dtype=np.float64)
+    if x.ndim != 1 or len(x) == 0 or not np.isfinite(x).all():
+        raise ValueError("An average needs a series of at least one value, all finite")
+    n = len(x)
+    tau = autocorrelation_time(x)
+    if n < 2 or tau >= n:
+        return Estimate(float(x.mean()), float("nan"))
+    return Estimate(float(x.mean()), float(np.sqrt(tau * x.var() / (n - tau))))
+
+
+def function_alignment(
+    f_bg: Tensor | np.ndarray, f_fg: Tensor | np.ndarray, weights: Tensor | np.ndarray
+) -> float:
+    """Cosine of the angle between two network functions under the measure of x.
+
+        E[f_bg f_fg] / sqrt(E[f_bg^2] E[f_fg^2])
+
+    Not the theory's `alignment`, which is E[y f]/E[y^2]. An iid foreground's function is noisier than the background's
+    (Tr C / N), so the number is below 1 even where the laws agree.
+
+    Args:
+        f_bg, f_fg: (n_points,) or (n_points, n_out); weights: (n_points,) that sum to 1.
+
+    Returns:
+        a number in [-1, 1]; nan where a function vanishes.
+    """
+    first, second, measure = (host_array(values) for values in (f_bg, f_fg, weights))
+    first, second = first.reshape(len(measure), -1), second.reshape(len(measure), -1)
+
+    def product(f: np.ndarray, g: np.ndarray) -> float:
+        return float((measure[:, None] * f * g).sum())
+
+    norm = (product(first, first) * product(second, second)) ** 0.5
+    return product(first, second) / norm if norm > 0 else float("nan")
