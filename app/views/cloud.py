@@ -1,0 +1,488 @@
+"""The cloud view: every neuron of background and foreground as a point in a plane of the person's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QObject, QPoint, QPointF, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QKeySequence, QPaintEvent, QShortcut
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from app.views import colormaps
+from app.views.axis_range import StableRange
+from app.views.cloud_header import CloudHeader
+from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
+from app.views.colour_key import ColourKey
+from app.views.empty_state import EmptyState
+from app.views.neuron_card import NeuronCard, Phi
+from app.views.plot_style import quiet_plot, style_plot
+from app.views.projections import Axis, Components, available_axes, principal_components, project
+
+if TYPE_CHECKING:
+    from app.theme import Theme
+
+_HOVER_REACH = 9.0
+_EASE = 0.35
+_EASE_MS = 25
+
+
+class _Plot(pg.PlotWidget):
+    painted = Signal()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        self.painted.emit()
+
+
+class CloudView(QWidget):
+    """Told what to show by `show_*`; draws at once, except while the mouse drags the picture.
+
+    The axis range is shared by all clouds and stays: it grows when neurons leave it and follows a shrinking cloud only
+    after a while. Zooming or moving by hand stops that, until "Reset view".
+    """
+
+    painted = Signal()
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._phi: Phi | None = None
+        self._projections: Mapping[str, np.ndarray] = {}
+        self._components: Components | None = None
+        self._axes: tuple[Axis, Axis] | None = None
+        self._choices: dict[str, Axis] = {}
+        self._n_inputs = 0
+        self._colouring_key = "plain"
+        self._colour_limit = StableRange(is_symmetric=True)
+        self._ranges = self._fresh_ranges()
+        self._is_following = True
+        self._is_dragging = False
+        self._is_stale = False
+        self._theory_extent = 0.0
+        self._has_theory = False
+        self._hovered: tuple[CloudLayer, int] | None = None
+
+        self.header = CloudHeader(self)
+        self.plot = _Plot(self, enableMenu=False)
+        self.plot.setAccessibleName("Cloud of neurons")
+        self._box = self.plot.getViewBox()
+        quiet_plot(self.plot.getPlotItem())
+        self._theory = pg.ImageItem(axisOrder="row-major")
+        self._theory.setZValue(-10)
+        self._theory.setVisible(False)
+        self.plot.addItem(self._theory, ignoreBounds=True)
+        self._zero_lines = tuple(pg.InfiniteLine(pos=0, angle=angle) for angle in (0, 90))
+        for line in self._zero_lines:
+            line.setZValue(-20)
+            self.plot.addItem(line, ignoreBounds=True)
+        item = self.plot.getPlotItem()
+        self.layers = {
+            "initial": CloudLayer(item, "initial", 0),
+            "background": CloudLayer(item, "background", 10),
+            "foreground": CloudLayer(item, "foreground", 20),
+        }
+        self.layers["initial"].is_wanted = False
+        self._ring = pg.ScatterPlotItem(size=13, brush=None, pxMode=True)
+        self._ring.setZValue(30)
+        self.plot.addItem(self._ring, ignoreBounds=True)
+        self.plot.getAxis("left").setWidth(52)
+        self.plot.getAxis("bottom").setHeight(40)
+        self.empty = EmptyState(
+            "No neurons yet", "Press Play to train the background: every neuron becomes one point here.", self.plot
+        )
+        self.key = ColourKey(self.plot)
+        self.card = NeuronCard(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.header)
+        layout.addWidget(self.plot, 1)
+
+        self._ease = QTimer(self)
+        self._ease.setInterval(_EASE_MS)
+        self._ease.timeout.connect(self._step_range)
+        self._hover_wait = QTimer(self)
+        self._hover_wait.setSingleShot(True)
+        self._hover_wait.setInterval(25)
+        self._hover_wait.timeout.connect(self._look_under_mouse)
+        self.header.axes_picked.connect(self._pick_axes)
+        self.header.colouring_picked.connect(self.colour_by)
+        self.header.overlay_toggled.connect(self._toggle)
+        self.header.reset_pressed.connect(self.reset_view)
+        self._box.sigRangeChangedManually.connect(self._taken_by_hand)
+        self._box.sigRangeChanged.connect(self._range_changed)
+        self._box.sigResized.connect(self._resized)
+        self.plot.painted.connect(self.painted)
+        self.plot.viewport().installEventFilter(self)
+        self.plot.viewport().setMouseTracking(True)
+        home = QShortcut(QKeySequence(Qt.Key.Key_Home), self)
+        home.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        home.activated.connect(self.reset_view)
+        self.setMinimumSize(260, 220)
+        self._offer_axes(2)
+        self.apply_theme(theme)
+        self._set_default_range()
+
+    # What is shown
+
+    def show_background(self, theta: np.ndarray, n_neurons: int) -> None:
+        """The background cloud: theta (n_shown, n_params), of a network of `n_neurons`."""
+        self._show("background", theta, n_neurons)
+
+    def show_foreground(self, theta: np.ndarray | None) -> None:
+        """The foreground cloud, (n_neurons, n_params), or None when there is none any more."""
+        self._show("foreground", theta, None if theta is None else len(theta))
+
+    def show_initial(self, theta: np.ndarray | None) -> None:
+        """The background's neurons at step 0, (n_neurons, n_params)."""
+        self._show("initial", theta, None if theta is None else len(theta))
+
+    def show_theory(self, image: np.ndarray | None, extent: float = 0.0) -> None:
+        """Infinite-width density of w on the square [-extent, extent]^2; (n, n), row = w2 ascending. None removes it."""
+        self._has_theory = image is not None
+        self._theory_extent = extent
+        if image is not None:
+            # The eye judges contrast, not probability: the cube root shows the far arms beside the sharp lumps.
+            tone = np.cbrt(np.clip(image, 0.0, None))
+            peak = float(tone.max()) or 1.0
+            self._theory.setImage(tone / peak, autoLevels=False, levels=(0.0, 1.0))
+            self._theory.setRect(QRectF(-extent, -extent, 2 * extent, 2 * extent))
+        self.header.set_count("theory", 0 if self._has_theory else None)
+        self._show_or_hide_theory()
+
+    def clear(self) -> None:
+        """Forgets every cloud and the theory; the axis range starts afresh with the next one."""
+        for name, layer in self.layers.items():
+            layer.clear()
+            self.header.set_count(name, None)
+        self.show_theory(None)
+        self._components = None
+        self._drop_hover()
+        self.empty.setVisible(True)
+        self.key.setVisible(False)
+        self.reset_view()
+
+    def set_activation(self, phi: Callable[[np.ndarray], np.ndarray] | None) -> None:
+        """The activation on numpy arrays, for the hovered neuron's curve."""
+        self._phi = phi
+
+    def set_projections(self, projections: Mapping[str, np.ndarray]) -> None:
+        """The task's own directions in input space, name -> (n_inputs,), offered as axes."""
+        self._projections = {name: np.asarray(v, np.float32) for name, v in projections.items()}
+        self._offer_axes(self._n_inputs)
+
+    def pick_axes(self, x: str, y: str) -> None:
+        """Puts two quantities on the axes, by key ("w1", "a", "norm", "angle", "PC1", ...)."""
+        for picker, key in ((self.header.x_picker, x), (self.header.y_picker, y)):
+            picker.setCurrentIndex(picker.findData(key))
+
+    @property
+    def axes(self) -> tuple[str, str]:
+        """Keys of the quantities on the axes."""
+        assert self._axes is not None
+        return self._axes[0].key, self._axes[1].key
+
+    def show_overlay(self, name: str, is_shown: bool) -> None:
+        """Switches "initial", "background", "foreground" or "theory" on or off."""
+        self.header.chips[name].setChecked(is_shown)
+
+    def visible_range(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The axis range on screen, ((x low, x high), (y low, y high)): figures can share it."""
+        (x_low, x_high), (y_low, y_high) = self._box.viewRange()
+        return (x_low, x_high), (y_low, y_high)
+
+    def reset_view(self) -> None:
+        """Fits the range to the neurons, and follows them again."""
+        self._is_following = True
+        self._components = None
+        self._ranges = self._fresh_ranges()
+        self._colour_limit.forget()
+        self._mark_reset()
+        self._ease.stop()
+        if not any(layer.is_drawn for layer in self.layers.values()):
+            self._set_default_range()
+            return
+        self._draw(at_once=True)
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Takes the colours of a theme."""
+        self._theme = theme
+        self.plot.setBackground(theme.panel)
+        style_plot(self.plot.getPlotItem(), theme)
+        self.header.apply_theme(theme)
+        self.empty.apply_theme(theme)
+        self.card.apply_theme(theme)
+        self.key.apply_theme(theme)
+        self._theory.setLookupTable(colormaps.fade(theme.theory, lowest=0, highest=235))
+        for name, strength in (("initial", 0.65), ("background", 0.9), ("foreground", 0.82)):
+            self.layers[name].set_colour(getattr(theme, f"{name}_cloud"), strength)
+        self._ring.setPen(pg.mkPen(theme.text, width=2))
+        for line in self._zero_lines:
+            line.setPen(pg.mkPen(theme.grid, width=1))
+        self.colour_by(self._colouring_key)
+
+    # Colours
+
+    def colour_by(self, key: str) -> None:
+        """Colours neurons by "plain", "a", "norm" or "angle"."""
+        self._colouring_key = key
+        found = self.header.colour_picker.findData(key)
+        self.header.colour_picker.setCurrentIndex(found)
+        self._colour_limit.forget()
+        table = None
+        if key == "a":
+            table = colormaps.diverging_points(self._theme)
+        elif key == "norm":
+            table = colormaps.sequential_points(self._theme)
+        elif key == "angle":
+            table = colormaps.cyclic_points(self._theme)
+        colouring = None
+        if table is not None:
+            axis = {"a": "a", "norm": "norm", "angle": "angle"}[key]
+            palette = colormaps.brushes(table, 0.85)
+            colouring = Colouring(palette, lambda theta: self._colour_index(theta, self._choices[axis]))
+        for name in ("background", "foreground"):
+            # Where colour has another meaning, the clouds are told apart by their symbol.
+            symbol = "d" if colouring is not None and name == "foreground" else "o"
+            self.layers[name].set_colouring(colouring, symbol)
+            self.header.chips[name].set_mark("diamond" if symbol == "d" else "dot")
+        self.key.set_table(table, {"a": "readout a", "norm": "|w|", "angle": "angle(w)"}.get(key, ""))
+        self._draw()
+
+    def _colour_index(self, theta: np.ndarray, axis: Axis) -> np.ndarray:
+        values = project(theta, axis)
+        if axis.kind == "angle":
+            self.key.set_limits("−180°", "180°")
+            return colormaps.colour_index(values, 180.0, is_signed=True)
+        inner = np.partition(np.abs(values), int(0.98 * (len(values) - 1)))[: int(0.98 * (len(values) - 1)) + 1]
+        if self._colour_limit.follow(inner):
+            limit = f"{self._colour_limit.high:.2g}"
+            self.key.set_limits(f"−{limit}" if axis.kind == "readout" else "0", limit)
+        return colormaps.colour_index(values, self._colour_limit.high, is_signed=axis.kind == "readout")
+
+    # Drawing
+
+    def _show(self, name: str, theta: np.ndarray | None, n_neurons: int | None) -> None:
+        layer = self.layers[name]
+        if theta is None or len(theta) == 0:
+            layer.clear()
+            self.header.set_count(name, None)
+            if self._hovered is not None and self._hovered[0] is layer:
+                self._drop_hover()
+            return
+        if theta.shape[1] - 1 != self._n_inputs:
+            self._offer_axes(theta.shape[1] - 1)
+        layer.theta = np.asarray(theta, np.float32)
+        if layer.n_neurons != n_neurons:
+            layer.n_neurons = n_neurons or len(theta)
+            self.header.set_count(name, layer.n_neurons)
+        self.empty.setVisible(False)
+        self._draw(only=name)
+
+    def _draw(self, only: str | None = None, at_once: bool = False) -> None:
+        if self._is_dragging:
+            self._is_stale = True
+            return
+        if self._axes is None:
+            return
+        if self._components is None and "component" in (self._axes[0].kind, self._axes[1].kind):
+            first = next((layer.theta for layer in self.layers.values() if layer.is_drawn), None)
+            if first is not None:
+                self._components = principal_components(first)
+        rect = self._box.viewRect()
+        for name, layer in self.layers.items():
+            if only is None or name == only:
+                layer.draw(self._axes, self._components, self._projections, rect)
+        self.key.setVisible(
+            self._colouring_key != "plain"
+            and any(self.layers[name].has_points for name in ("background", "foreground"))
+        )
+        if self._is_following:
+            self._follow(at_once)
+        if self._hovered is not None and (only is None or only == self._hovered[0].name):
+            self._refresh_hover()
+
+    def _pick_axes(self, x: str, y: str) -> None:
+        self._axes = (self._choices[x], self._choices[y])
+        plot = self.plot.getPlotItem()
+        for name, axis in (("bottom", self._axes[0]), ("left", self._axes[1])):
+            plot.setLabel(name, axis.label + (" (°)" if axis.kind == "angle" else ""))
+        self._box.setAspectLocked(self._has_equal_aspect())
+        self._show_or_hide_theory()
+        self._drop_hover()
+        self.reset_view()
+
+    def _offer_axes(self, n_inputs: int) -> None:
+        n_inputs = max(n_inputs, 1)
+        self._n_inputs = n_inputs
+        axes = available_axes(n_inputs, self._projections)
+        self._choices = {axis.key: axis for axis in axes}
+        self._components = None
+        self.header.set_axes(axes)
+        if self._colouring_key == "angle" and "angle" not in self._choices:
+            self.colour_by("plain")
+        self._pick_axes(self.header.x_picker.currentData(), self.header.y_picker.currentData())
+
+    def _has_equal_aspect(self) -> bool:
+        assert self._axes is not None
+        return self._axes[0].kind == self._axes[1].kind
+
+    def _toggle(self, name: str, is_shown: bool) -> None:
+        if name == "theory":
+            self._show_or_hide_theory()
+            return
+        self.layers[name].is_wanted = is_shown
+        if self._hovered is not None and self._hovered[0].name == name:
+            self._drop_hover()
+        self._draw()
+
+    def _show_or_hide_theory(self) -> None:
+        chip = self.header.chips["theory"]
+        fits = self._axes is not None and (self._axes[0].key, self._axes[1].key) == ("w1", "w2")
+        chip.setEnabled(self._has_theory and fits)
+        self._theory.setVisible(self._has_theory and fits and chip.isChecked())
+
+    # Range
+
+    def _fresh_ranges(self) -> tuple[StableRange, StableRange]:
+        kinds = [axis.kind for axis in self._axes] if self._axes else ["weight", "weight"]
+        first, second = (StableRange(is_symmetric=kind in ("weight", "readout", "component")) for kind in kinds)
+        # Two axes of one kind share one range: the picture is square and the clouds of all axes are comparable.
+        return (first, first) if kinds[0] == kinds[1] else (first, second)
+
+    def _follow(self, at_once: bool) -> None:
+        changed = False
+        for axis, span, values in self._spans():
+            if axis.kind == "angle":
+                changed |= not span.is_set
+                span.low, span.high = -180.0, 180.0
+            elif len(values):
+                changed |= span.follow(values)
+        if not changed:
+            return
+        if at_once or not self.isVisible():
+            self._set_range(self._goal())
+        elif not self._ease.isActive():
+            self._ease.start()
+
+    def _spans(self) -> list[tuple[Axis, StableRange, np.ndarray]]:
+        assert self._axes is not None
+        drawn = [layer for layer in self.layers.values() if layer.is_drawn]
+        along = [np.concatenate([getattr(layer, c) for layer in drawn] or [np.empty(0)]) for c in ("x", "y")]
+        if self._ranges[0] is self._ranges[1]:
+            return [(self._axes[0], self._ranges[0], np.concatenate(along))]
+        return [(self._axes[i], self._ranges[i], along[i]) for i in (0, 1)]
+
+    def _goal(self) -> QRectF:
+        x, y = self._ranges
+        return QRectF(x.low, y.low, x.high - x.low, y.high - y.low)
+
+    def _set_range(self, rect: QRectF) -> None:
+        self._box.setRange(rect, padding=0)
+
+    def _set_default_range(self) -> None:
+        self._set_range(QRectF(-3, -3, 6, 6))
+
+    def _step_range(self) -> None:
+        """A few pixels per tick: the eye follows a growing picture, but loses one that jumps."""
+        goal = self._goal()
+        now = self._box.targetRect()
+        if not self._is_following or goal.width() <= 0 or goal.height() <= 0:
+            self._ease.stop()
+            return
+        edges = [
+            (1 - _EASE) * old + _EASE * new
+            for old, new in zip(now.getCoords(), goal.getCoords(), strict=True)
+        ]
+        gap = max(abs(e - g) for e, g in zip(edges, goal.getCoords(), strict=True))
+        if gap < 0.004 * max(goal.width(), goal.height()):
+            self._ease.stop()
+            self._set_range(goal)
+            return
+        self._set_range(QRectF(QPointF(edges[0], edges[1]), QPointF(edges[2], edges[3])))
+
+    def _taken_by_hand(self) -> None:
+        self._is_following = False
+        self._ease.stop()
+        self._mark_reset()
+
+    def _mark_reset(self) -> None:
+        self.header.reset_button.setAutoRaise(self._is_following)
+
+    def _range_changed(self) -> None:
+        rect = self._box.viewRect()
+        for layer in self.layers.values():
+            layer.redraw_density(rect)
+
+    def _resized(self) -> None:
+        if self._is_following and all(span.is_set for span in self._ranges):
+            self._set_range(self._goal())
+
+    # Mouse
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        kind = event.type()
+        if kind == QEvent.Type.MouseButtonPress:
+            self._is_dragging = True
+            self._drop_hover()
+        elif kind == QEvent.Type.MouseButtonRelease:
+            self._is_dragging = False
+            if self._is_stale:
+                self._is_stale = False
+                self._draw()
+        elif kind == QEvent.Type.MouseMove and not self._is_dragging:
+            if not self._hover_wait.isActive():
+                self._hover_wait.start()
+        elif kind == QEvent.Type.Leave:
+            self._hover_wait.stop()
+            self._drop_hover()
+        return False
+
+    def _look_under_mouse(self) -> None:
+        cursor = self.plot.viewport().mapFromGlobal(self.cursor().pos())
+        self.hover(cursor)
+
+    def hover(self, cursor: QPoint) -> None:
+        """Shows the card of the neuron under a point of the plot's viewport, if there is one."""
+        scene = self.plot.mapToScene(cursor)
+        if not self._box.sceneBoundingRect().contains(scene):
+            self._drop_hover()
+            return
+        place = self._box.mapSceneToView(scene)
+        across, up = self._box.viewPixelSize()
+        best, found = _HOVER_REACH**2, None
+        for name in ("initial", "background", "foreground"):
+            layer = self.layers[name]
+            if not layer.has_points:
+                continue
+            distance = ((layer.x - place.x()) / across) ** 2 + ((layer.y - place.y()) / up) ** 2
+            index = int(np.argmin(distance))
+            if distance[index] <= best:
+                best, found = float(distance[index]), (layer, index)
+        if found is None:
+            self._drop_hover()
+            return
+        self._hovered = found
+        self._refresh_hover()
+        self.card.place(self.plot.viewport().mapTo(self, cursor))
+
+    def _refresh_hover(self) -> None:
+        assert self._hovered is not None
+        layer, index = self._hovered
+        if layer.theta is None or index >= len(layer.theta) or not layer.has_points:
+            self._drop_hover()
+            return
+        colour = getattr(self._theme, f"{layer.name}_cloud")
+        self.card.show_neuron(layer.name, index, layer.theta[index], self._phi, colour)
+        self._ring.setData(x=layer.x[index : index + 1], y=layer.y[index : index + 1])
+
+    def _drop_hover(self) -> None:
+        self._hovered = None
+        self.card.hide()
+        self._ring.setData(x=[], y=[])
+
+
+__all__ = ["MOST_POINTS", "CloudView", "point_size"]

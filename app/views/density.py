@@ -1,0 +1,46 @@
+"""The density image that stands for a cloud with too many neurons to draw one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QRectF
+
+N_BINS = 256
+
+
+def density_counts(x: np.ndarray, y: np.ndarray, rect: QRectF, n_bins: int = N_BINS) -> np.ndarray:
+    """Points per cell of a grid over a rectangle.
+
+    Args:
+        x, y: (n,) positions; points outside the rectangle (and not finite ones) are left out.
+        rect: the rectangle, in the same coordinates.
+
+    Returns:
+        (n_bins, n_bins) counts; row = y ascending, column = x ascending.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        column = (x - np.float32(rect.left())) * np.float32(n_bins / rect.width())
+        row = (y - np.float32(rect.top())) * np.float32(n_bins / rect.height())
+        inside = (column >= 0) & (column < n_bins) & (row >= 0) & (row < n_bins)
+    cell = row[inside].astype(np.int32) * n_bins + column[inside].astype(np.int32)
+    return np.bincount(cell, minlength=n_bins * n_bins).reshape(n_bins, n_bins)
+
+
+class DensityImage(pg.ImageItem):
+    """Counts per cell as opacity of one colour, on a logarithmic tone scale so that thin arms stay visible."""
+
+    def __init__(self) -> None:
+        super().__init__(axisOrder="row-major")
+        self._ceiling = 0.0
+
+    def show_points(self, x: np.ndarray, y: np.ndarray, rect: QRectF) -> None:
+        """Draws the density of the points over a rectangle of plot coordinates."""
+        counts = density_counts(x, y, rect)
+        peak = float(counts.max())
+        # The tone scale follows the peak slowly: a frame's noise must not make the whole image flicker.
+        if not 0.5 * self._ceiling < peak <= self._ceiling:
+            self._ceiling = max(peak, 1.0) * 1.25
+        tone = np.log1p(counts) * (255.0 / np.log1p(self._ceiling))
+        self.setImage(tone.astype(np.ubyte), autoLevels=False, levels=(0, 255))
+        self.setRect(rect)

@@ -1,0 +1,153 @@
+"""The card beside a hovered neuron: its numbers, and the function that it contributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPainterPath, QPaintEvent, QPen
+from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+
+from app.views.colormaps import mixed
+
+if TYPE_CHECKING:
+    from app.theme import Theme
+
+Phi = Callable[[np.ndarray], np.ndarray]
+_REACH = 3.0
+
+
+class ActivationInset(QWidget):
+    """The curve a phi(s |w|) of one neuron along its own direction, s = x . w/|w| from -3 to 3."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._values: np.ndarray | None = None
+        self._theme: Theme | None = None
+        self._colour = ""
+
+    def sizeHint(self) -> QSize:
+        return QSize(150, 64)
+
+    def show_neuron(self, phi: Phi, norm: float, readout: float, colour: str) -> None:
+        """Draws the curve of a neuron with this |w| and readout."""
+        s = np.linspace(-_REACH, _REACH, 121)
+        self._values = readout * np.asarray(phi(s * norm), float)
+        self._colour = colour
+        self.update()
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Takes the colours of a theme."""
+        self._theme = theme
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        if self._values is None or self._theme is None:
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        area = QRectF(self.rect()).adjusted(2, 3, -2, -15)
+        low, high = min(0.0, float(self._values.min())), max(0.0, float(self._values.max()))
+        span = (high - low) or 1.0
+        zero = area.bottom() - (0.0 - low) / span * area.height()
+        painter.setPen(QPen(mixed(self._theme.panel, self._theme.text, 0.25), 1))
+        painter.drawLine(QPointF(area.left(), zero), QPointF(area.right(), zero))
+        painter.drawLine(QPointF(area.center().x(), area.top()), QPointF(area.center().x(), area.bottom()))
+        x = np.linspace(area.left(), area.right(), len(self._values))
+        y = area.bottom() - (self._values - low) / span * area.height()
+        path = QPainterPath(QPointF(x[0], y[0]))
+        for px, py in zip(x[1:], y[1:], strict=True):
+            path.lineTo(px, py)
+        painter.setPen(QPen(QColor(self._colour), 2))
+        painter.drawPath(path)
+        painter.setPen(QColor(self._theme.muted))
+        font = painter.font()
+        font.setPointSizeF(font.pointSizeF() * 0.8)
+        painter.setFont(font)
+        below = QRectF(area.left(), area.bottom() + 1, area.width(), 14)
+        painter.drawText(below, Qt.AlignmentFlag.AlignLeft, "−3")
+        painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, "x along w")
+        painter.drawText(below, Qt.AlignmentFlag.AlignRight, "3")
+
+
+class NeuronCard(QFrame):
+    """A small card that follows the mouse and never takes it."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("neuronCard")
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._text = QLabel(self)
+        self._text.setTextFormat(Qt.TextFormat.RichText)
+        self._inset = ActivationInset(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(10, 8, 10, 8)
+        layout.setSpacing(4)
+        layout.addWidget(self._text)
+        layout.addWidget(self._inset)
+        self._theme: Theme | None = None
+        self.hide()
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Takes the colours of a theme."""
+        self._theme = theme
+        edge = mixed(theme.panel, theme.text, 0.25).name()
+        self.setStyleSheet(
+            f"#neuronCard {{ background: {theme.panel}; border: 1px solid {edge}; border-radius: 6px; }}"
+            f"QLabel {{ color: {theme.text}; background: transparent; }}"
+        )
+        self._inset.apply_theme(theme)
+
+    def show_neuron(self, cloud: str, index: int, neuron: np.ndarray, phi: Phi | None, colour: str) -> None:
+        """Fills the card.
+
+        Args:
+            cloud: "background", "foreground" or "initial".
+            index: the neuron's number in its cloud.
+            neuron: (n_params,), w1 .. wd, a.
+            phi: the activation on numpy arrays, or None to leave the curve out.
+            colour: hex colour of the cloud.
+        """
+        weights, readout = neuron[:-1].astype(float), float(neuron[-1])
+        norm = float(np.sqrt(weights @ weights))
+        muted = self._theme.muted if self._theme else "#808080"
+        rows = [("w", _vector(weights)), ("a", _number(readout)), ("|w|", _number(norm))]
+        if len(weights) >= 2:
+            rows.append(("angle", f"{np.degrees(np.arctan2(weights[1], weights[0])):.0f}°"))
+        cells = "".join(
+            f'<tr><td style="color:{muted}; padding-right:10px">{name}</td><td>{value}</td></tr>' for name, value in rows
+        )
+        self._text.setText(
+            f'<div><span style="color:{colour}">●</span> <b>{cloud} neuron {index:,}</b></div><table>{cells}</table>'
+        )
+        self._inset.setVisible(phi is not None)
+        if phi is not None:
+            self._inset.show_neuron(phi, norm, readout, colour)
+        self.adjustSize()
+
+    @property
+    def text(self) -> str:
+        """What the card says (rich text)."""
+        return self._text.text()
+
+    def place(self, cursor: QPoint) -> None:
+        """Puts the card beside the cursor, inside the parent."""
+        space = self.parentWidget().rect()
+        x = cursor.x() + 18
+        if x + self.width() > space.right():
+            x = cursor.x() - 18 - self.width()
+        y = min(max(cursor.y() - self.height() // 2, 4), space.bottom() - self.height() - 4)
+        self.move(max(x, 4), max(y, 4))
+        self.show()
+        self.raise_()
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _vector(values: np.ndarray) -> str:
+    shown = ", ".join(_number(float(v)) for v in values[:4])
+    return f"({shown}{', …' if len(values) > 4 else ''})"

@@ -1,0 +1,110 @@
+"""What the cloud view can put on an axis: coordinates of a neuron, and quantities made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Kind = Literal["weight", "readout", "norm", "angle", "component"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One choice of an axis picker.
+
+    Attributes:
+        key: stable name ("w1", "a", "norm", "angle", "PC1", or the name of a task's projection).
+        label: what the picker and the axis show.
+        kind: axes of one kind share their unit, so a plot of two of them keeps an equal aspect.
+        meaning: one sentence for the tooltip.
+    """
+
+    key: str
+    label: str
+    kind: Kind
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Components:
+    """Two principal directions of the standardised (w, a): mean and scale (n_params,), directions (n_params, 2)."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    directions: np.ndarray
+
+
+def available_axes(n_inputs: int, projections: Mapping[str, np.ndarray] | None = None) -> tuple[Axis, ...]:
+    """The axes that clouds with `n_inputs` input weights have, plus the task's own projections of w."""
+    axes = [
+        Axis(f"w{j + 1}", f"w{_subscript(j + 1)}", "weight", f"input weight {j + 1} of each neuron")
+        for j in range(n_inputs)
+    ]
+    axes += [Axis(name, name, "weight", f"w along the task's direction {name}") for name in projections or {}]
+    axes += [
+        Axis("a", "a", "readout", "readout weight of each neuron"),
+        Axis("norm", "|w|", "norm", "length of the input weight vector"),
+    ]
+    if n_inputs >= 2:
+        axes.append(Axis("angle", "angle(w)", "angle", "direction of (w₁, w₂), in degrees from the w₁ axis"))
+    meaning = "principal component {} of (w, a), each coordinate divided by its spread; fixed until the view is reset"
+    axes += [Axis(f"PC{k}", f"PC {k}", "component", meaning.format(k)) for k in (1, 2)]
+    return tuple(axes)
+
+
+def _subscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+def principal_components(theta: np.ndarray) -> Components:
+    """The two directions of largest variance of the standardised columns.
+
+    The sign is fixed (largest entry positive), so that the picture does not flip between two computations.
+
+    Args:
+        theta: (n_neurons, n_params), n_params >= 2.
+    """
+    mean = theta.mean(axis=0, dtype=np.float64)
+    scale = theta.std(axis=0, dtype=np.float64)
+    scale[scale == 0] = 1.0
+    standard = (theta - mean) / scale
+    _, vectors = np.linalg.eigh(standard.T @ standard)
+    directions = vectors[:, ::-1][:, :2]
+    largest = directions[np.abs(directions).argmax(axis=0), [0, 1]]
+    return Components(mean, scale, directions * np.where(largest < 0, -1.0, 1.0))
+
+
+def project(
+    theta: np.ndarray,
+    axis: Axis,
+    components: Components | None = None,
+    projections: Mapping[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Each neuron's value on an axis.
+
+    Args:
+        theta: (n_neurons, n_params), columns w1 .. wd, a.
+        components: needed for the principal components only.
+        projections: name -> (n_inputs,) direction, for the task's own axes.
+
+    Returns:
+        (n_neurons,), in the units of the coordinates; angles in degrees.
+    """
+    weights = theta[:, :-1]
+    if axis.kind == "readout":
+        return theta[:, -1]
+    if axis.kind == "norm":
+        return np.sqrt(np.einsum("ij,ij->i", weights, weights))
+    if axis.kind == "angle":
+        return np.degrees(np.arctan2(weights[:, 1], weights[:, 0]))
+    if axis.kind == "component":
+        if components is None:
+            raise ValueError(f"{axis.key} needs the principal components")
+        column = components.directions[:, 0 if axis.key == "PC1" else 1] / components.scale
+        return theta @ column.astype(theta.dtype) - float(components.mean @ column)
+    if projections and axis.key in projections:
+        return weights @ np.asarray(projections[axis.key], theta.dtype)
+    return weights[:, int(axis.key[1:]) - 1]
