@@ -1,0 +1,324 @@
+"""The law of one planar neuron in a frozen field, on a polar grid: density, samples, moments, certificates' terms.
+
+    p(w) ~ exp([g(w)^2 / (2 lambda_a) - lambda_w |w|^2 / 2] / T),   a | w ~ N(g(w) / lambda_a, T / lambda_a)
+
+The grid is polar because the field's kink lines run through the origin: a Cartesian grid of the same size is far
+from the density.
+
+Source: physics.md, sections 4 and 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from mft_engine.activations import phi_numpy
+from mft_engine.theory.harmonics import SuperlinearActivationError, angular_table
+
+Array = NDArray[np.float64]
+
+N_RADII = 160
+N_ANGLES = 240
+N_RADII_FIELD = 80
+N_ANGLES_FIELD = 120
+_DEPTH = 34.0
+_RADIUS_RATIO = 1.25
+
+
+class PlanarLaw:
+    """One neuron's stationary law in a frozen field.
+
+    It holds for any residual, self-consistent or not: this is mu-hat of a background, and mu* only where the
+    residual is the theory's own.
+
+    Attributes:
+        rho, angles: (n_rho,), (n_angles,) midpoints of the cells; cells are uniform in both.
+        field: (n_rho, n_angles) g(w) there.
+        mass: (n_rho, n_angles) probability of every cell.
+        radius: end of the range; the density beyond counts as zero.
+        log_partition: log int p0(w) exp(g^2 / (2 lambda_a T)) dw, p0 the normalised prior.
+        activation, temperature, lambda_w, lambda_a: of the problem.
+    """
+
+    def __init__(
+        self,
+        field: Array,
+        radius: float,
+        activation: str,
+        temperature: float,
+        lambda_w: float,
+        lambda_a: float,
+    ) -> None:
+        self.field, self.radius, self.activation = field, radius, activation
+        self.temperature, self.lambda_w, self.lambda_a = temperature, lambda_w, lambda_a
+        n_rho, n_angles = field.shape
+        self._step = radius / n_rho
+        self._turn = 2 * np.pi / n_angles
+        self.rho = (np.arange(n_rho) + 0.5) * self._step
+        self.angles = (np.arange(n_angles) + 0.5) * self._turn
+        exponent = field**2 / (2 * lambda_a * temperature)
+        exponent += (np.log(self.rho) - lambda_w * self.rho**2 / (2 * temperature))[:, None]
+        top = float(exponent.max())
+        weight = np.exp(exponent - top)
+        # Euler-Maclaurin: rho p has slope p(0) at the origin, worth a twelfth of the innermost ring
+        weight[0] *= 11 / 12
+        total = float(weight.sum())
+        self.mass = weight / total
+        self.log_partition = (
+            top
+            + float(np.log(total * self._step * self._turn))
+            - float(np.log(2 * np.pi * temperature / lambda_w))
+        )
+        self._cumulative = np.cumsum(self.mass.ravel())
+        # one ring beyond either end, by extrapolation, and one angle round the circle, for the interpolation
+        inner = 3 * field[0] - 3 * field[1] + field[2]
+        outer = 3 * field[-1] - 3 * field[-2] + field[-3]
+        rings = np.vstack([inner, field, outer])
+        self._padded = np.ascontiguousarray(np.hstack([rings[:, -1:], rings, rings[:, :1]]))
+
+    @classmethod
+    def from_grid_field(
+        cls,
+        field: Callable[[Array, Array], Array],
+        activation: str,
+        temperature: float,
+        lambda_w: float,
+        lambda_a: float,
+        *,
+        radius: float,
+        n_radii: int = N_RADII,
+        n_angles: int = N_ANGLES,
+    ) -> PlanarLaw:
+        """The law in a field known as a function of (radii, angles) on product grids.
+
+        Args:
+            field: (n_rho,), (n_angles,) -> (n_rho, n_angles) g(w).
+            activation, temperature, lambda_w, lambda_a: of the problem.
+            radius: where the density has ended.
+            n_radii, n_angles: cells.
+        """
+        rho = (np.arange(n_radii) + 0.5) * radius / n_radii
+        angles = (np.arange(n_angles) + 0.5) * 2 * np.pi / n_angles
+        return cls(field(rho, angles), radius, activation, temperature, lambda_w, lambda_a)
+
+    @classmethod
+    def from_field(
+        cls,
+        points: Array,
+        signal: Array,
+        activation: str,
+        temperature: float,
+        lambda_w: float,
+        lambda_a: float,
+        *,
+        n_radii: int = N_RADII,
+        n_angles: int = N_ANGLES,
+    ) -> PlanarLaw:
+        """The law in the frozen field g(w) = sum_mu signal_mu phi(w.x_mu).
+
+        The matrix phi(w.x_mu) on a polar grid is kept between calls with the same points, so a new residual
+        costs one product with it.
+
+        Args:
+            points: (n_points, 2).
+            signal: (n_points,) *weight times residual*, not the residual alone.
+            activation, temperature, lambda_w, lambda_a: of the problem.
+            n_radii, n_angles: cells of the law.
+
+        Raises:
+            SuperlinearActivationError: the law cannot be normalised.
+        """
+        angular_table(activation)
+        points = np.ascontiguousarray(points, dtype=np.float64)
+        signal = np.asarray(signal, dtype=np.float64)
+        length = float(np.sqrt(temperature / lambda_w))
+        radius = _quantise(8.5 * length)
+        key = points.tobytes()
+        while True:
+            rho = (np.arange(32) + 0.5) * radius / 32
+            probe = (_feature_grid(key, activation, radius, 32, 48) @ signal).reshape(32, 48)
+            exponent = (
+                probe**2 / (2 * lambda_a * temperature) - (lambda_w * rho**2 / (2 * temperature))[:, None]
+            )
+            profile = exponent.max(axis=1) + np.log(rho)
+            alive = np.flatnonzero(profile > profile.max() - _DEPTH)
+            if alive[-1] < 31:
+                radius = _quantise(radius * (alive[-1] + 1.5) / 32)
+                break
+            radius = _quantise(1.6 * radius)
+            if radius > 1e5 * max(length, 1.0):
+                raise SuperlinearActivationError("the field is too strong: the law of a neuron has no end")
+        coarse = (_feature_grid(key, activation, radius, N_RADII_FIELD, N_ANGLES_FIELD) @ signal).reshape(
+            N_RADII_FIELD, N_ANGLES_FIELD
+        )
+        radial, angular = _upsampling(N_RADII_FIELD, n_radii, N_ANGLES_FIELD, n_angles)
+        return cls(radial @ coarse @ angular, radius, activation, temperature, lambda_w, lambda_a)
+
+    def field_at(self, w: Array) -> Array:
+        """g at (n, 2) weights by bilinear interpolation on the polar grid, (n,)."""
+        return self._field_polar(np.hypot(w[:, 0], w[:, 1]), np.arctan2(w[:, 1], w[:, 0]))
+
+    def _field_polar(self, rho: Array, angle: Array) -> Array:
+        n_rho, n_angles = self.field.shape
+        i = rho / self._step + 0.5
+        j = (angle / self._turn) % n_angles + 0.5
+        low_i = np.minimum(i.astype(np.int64), n_rho)
+        low_j = np.minimum(j.astype(np.int64), n_angles)
+        part_i, part_j = i - low_i, j - low_j
+        flat, width = self._padded.ravel(), n_angles + 2
+        corner = low_i * width + low_j
+        lower = flat[corner] * (1 - part_j) + flat[corner + 1] * part_j
+        corner += width
+        upper = flat[corner] * (1 - part_j) + flat[corner + 1] * part_j
+        result: Array = lower * (1 - part_i) + upper * part_i
+        return result
+
+    def density(self, w: Array) -> Array:
+        """p(w) per unit area at (n, 2) weights, (n,); zero beyond `radius`."""
+        w = np.asarray(w, dtype=np.float64)
+        square = (w**2).sum(axis=1)
+        exponent = self.field_at(w) ** 2 / (2 * self.lambda_a * self.temperature)
+        exponent -= self.lambda_w * square / (2 * self.temperature) + self.log_partition
+        value = np.exp(np.minimum(exponent, 700.0)) * self.lambda_w / (2 * np.pi * self.temperature)
+        return np.where(square <= self.radius**2, value, 0.0)
+
+    def mean_readout(self, w: Array) -> Array:
+        """E[a | w] = g(w) / lambda_a at (n, 2) weights, (n,)."""
+        return self.field_at(np.asarray(w, dtype=np.float64)) / self.lambda_a
+
+    def sample(self, n: int, generator: np.random.Generator) -> Array:
+        """Independent neurons: a cell by its mass, a point in it by area, the readout from its exact normal law.
+
+        Args:
+            n: how many.
+            generator: from `rng.host_generator`.
+
+        Returns:
+            (n, 3) columns w1, w2, a.
+        """
+        uniform = generator.random((3, n))
+        cell = np.searchsorted(self._cumulative, uniform[0] * self._cumulative[-1], side="right")
+        ring, sector = np.divmod(np.minimum(cell, self.mass.size - 1), self.mass.shape[1])
+        rho = self._step * np.sqrt(ring**2 + uniform[1] * (2 * ring + 1))
+        angle = self._turn * (sector + uniform[2])
+        result = np.empty((n, 3))
+        result[:, 0] = rho * np.cos(angle)
+        result[:, 1] = rho * np.sin(angle)
+        result[:, 2] = self._field_polar(rho, angle) / self.lambda_a
+        result[:, 2] += np.sqrt(self.temperature / self.lambda_a) * generator.standard_normal(n)
+        return result
+
+    @property
+    def kl(self) -> float:
+        """KL of the law of (w, a) from the prior, in nats."""
+        return (
+            float((self.mass * self.field**2).sum() / (self.lambda_a * self.temperature)) - self.log_partition
+        )
+
+    @property
+    def readout_free_kl(self) -> float:
+        """KL of the law of w alone from its prior, in nats."""
+        shift = float((self.mass * self.field**2).sum() / (2 * self.lambda_a * self.temperature))
+        return shift - self.log_partition
+
+    @property
+    def moments(self) -> dict[str, float]:
+        """E|w|, E|w|^2, E a^2 and E cos(k angle(w)) for k = 2, 3, 4, 6, 8, by name."""
+        radial, angular = self.mass.sum(axis=1), self.mass.sum(axis=0)
+        result = {
+            "mean_norm": float(radial @ self.rho),
+            "mean_square_norm": float(radial @ (self.rho**2 + self._step**2 / 4)),
+            "mean_square_readout": self.temperature / self.lambda_a
+            + float((self.mass * self.field**2).sum()) / self.lambda_a**2,
+        }
+        for k in (2, 3, 4, 6, 8):
+            result[f"cos{k}"] = float(angular @ np.cos(k * self.angles))
+        return result
+
+    def prediction(self, x: Array) -> Array:
+        """f(x) = E[a phi(w.x)] of a network made of infinitely many of these neurons.
+
+        By the grid's midpoint rule (relative error about 1e-4); `PlanarTheory.prediction` is exact where it applies.
+
+        Args:
+            x: (n, 2).
+
+        Returns:
+            (n,).
+        """
+        x = np.asarray(x, dtype=np.float64)
+        rho, angle = np.repeat(self.rho, len(self.angles)), np.tile(self.angles, len(self.rho))
+        signed = (self.mass * self.field).ravel() / self.lambda_a
+        kept = np.abs(signed) > 1e-13 * np.abs(signed).max(initial=0.0)
+        w = np.stack([rho * np.cos(angle), rho * np.sin(angle)])[:, kept]
+        signed = signed[kept]
+        result = np.empty(len(x))
+        for start in range(0, len(x), 32):
+            result[start : start + 32] = phi_numpy(self.activation, x[start : start + 32] @ w) @ signed
+        return result
+
+    def density_image(self, extent: float, n_pixels: int) -> Array:
+        """p(w) at the pixel centres of the square [-extent, extent]^2.
+
+        Args:
+            extent: half the side.
+            n_pixels: along one side.
+
+        Returns:
+            (n_pixels, n_pixels), row index along w2 upwards, column index along w1.
+        """
+        axis = (np.arange(n_pixels) + 0.5) * 2 * extent / n_pixels - extent
+        w1, w2 = np.meshgrid(axis, axis)
+        return self.density(np.stack([w1.ravel(), w2.ravel()], axis=1)).reshape(n_pixels, n_pixels)
+
+    def marginal_weight(self, values: Array, axis: int = 0) -> Array:
+        """Density of w1 (axis 0) or w2 (axis 1) at the (n,) values."""
+        other = (np.arange(400) + 0.5) * self.radius / 200 - self.radius
+        w = np.empty((len(values) * len(other), 2))
+        w[:, axis] = np.repeat(values, len(other))
+        w[:, 1 - axis] = np.tile(other, len(values))
+        return self.density(w).reshape(len(values), len(other)).sum(axis=1) * self.radius / 200
+
+    def marginal_readout(self, values: Array) -> Array:
+        """Density of a at the (n,) values: normal laws mixed over w."""
+        mean = self.field.ravel() / self.lambda_a
+        deviation = np.sqrt(self.temperature / self.lambda_a)
+        n_bins = int(np.clip(40 * np.ptp(mean) / deviation, 1, 4000))
+        mass, edges = np.histogram(mean, bins=n_bins, weights=self.mass.ravel())
+        centre = 0.5 * (edges[1:] + edges[:-1])
+        kernel = np.exp(-0.5 * ((np.asarray(values)[:, None] - centre) / deviation) ** 2)
+        return kernel @ mass / (deviation * np.sqrt(2 * np.pi))
+
+
+def _quantise(value: float) -> float:
+    return float(_RADIUS_RATIO ** np.ceil(np.log(value) / np.log(_RADIUS_RATIO) - 1e-9))
+
+
+@lru_cache(maxsize=6)
+def _feature_grid(points: bytes, activation: str, radius: float, n_radii: int, n_angles: int) -> Array:
+    """phi(w.x_mu) for every w of the polar midpoint grid, (n_radii * n_angles, n_points)."""
+    x = np.frombuffer(points, dtype=np.float64).reshape(-1, 2)
+    rho = (np.arange(n_radii) + 0.5) * radius / n_radii
+    angle = (np.arange(n_angles) + 0.5) * 2 * np.pi / n_angles
+    along = np.cos(angle)[:, None] * x[:, 0] + np.sin(angle)[:, None] * x[:, 1]
+    result = np.empty((n_radii, n_angles, len(x)))
+    for i in range(n_radii):
+        result[i] = phi_numpy(activation, rho[i] * along)
+    return result.reshape(n_radii * n_angles, len(x))
+
+
+@lru_cache(maxsize=4)
+def _upsampling(n_radii: int, n_radii_out: int, n_angles: int, n_angles_out: int) -> tuple[Array, Array]:
+    """Cubic spline interpolation between midpoint grids as matrices: rows from the left, angles from the right."""
+    rho = (np.arange(n_radii) + 0.5) / n_radii
+    radial = CubicSpline(rho, np.eye(n_radii))((np.arange(n_radii_out) + 0.5) / n_radii_out)
+    turn = (np.arange(n_angles + 1) + 0.5) / n_angles
+    around = CubicSpline(turn, np.vstack([np.eye(n_angles), np.eye(n_angles)[:1]]), bc_type="periodic")
+    out = (np.arange(n_angles_out) + 0.5) / n_angles_out
+    angular = around(np.where(out < turn[0], out + 1.0, out))
+    return radial, np.ascontiguousarray(angular.T)
