@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
@@ -11,6 +10,7 @@ from PySide6.QtCore import QEvent, QObject, QPoint, QPointF, QRectF, Qt, QTimer,
 from PySide6.QtGui import QKeySequence, QPaintEvent, QShortcut
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from app.theme import LIGHT, Theme
 from app.views import colormaps
 from app.views.axis_range import StableRange
 from app.views.cloud_header import CloudHeader
@@ -20,9 +20,6 @@ from app.views.empty_state import EmptyState
 from app.views.neuron_card import NeuronCard, Phi
 from app.views.plot_style import quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project
-
-if TYPE_CHECKING:
-    from app.theme import Theme
 
 _HOVER_REACH = 9.0
 _EASE = 0.35
@@ -46,7 +43,7 @@ class CloudView(QWidget):
 
     painted = Signal()
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
         self._phi: Phi | None = None

@@ -1,0 +1,293 @@
+"""The loss view: how far the network is from the target along the run, against the foreground and the theory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
+
+from app.theme import LIGHT, Theme
+from app.views.axis_range import StableRange
+from app.views.chips import LegendChip
+from app.views.colormaps import with_opacity
+from app.views.empty_state import EmptyState
+from app.views.plot_style import quiet_plot, style_plot
+from app.views.scrubber import Scrubber
+
+_LEVELS = ("foreground", "theory")
+# Marks nearer than this share of the time axis belong to one drag of a slider.
+_SAME_MARK = 0.02
+
+
+class LossView(QWidget):
+    """Told what to show by `show_*` and `mark_*`; the horizontal axis is the time t, not the step number."""
+
+    scrubbed = Signal(int)
+
+    def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._time = self._loss = np.empty(0)
+        self._levels: dict[str, float | None] = {"foreground": None, "theory": None}
+        self._marks: list[tuple[float, str]] = []
+        self._complete: float | None = None
+        self._range = StableRange(is_symmetric=False)
+        self._time_end = 1.0
+        self._is_following = True
+
+        self.chips = {
+            "background": LegendChip(
+                "background", "line", "background_cloud", "E (y − f)² of the trained network, along the run", self
+            ),
+            "foreground": LegendChip(
+                "foreground", "line", "foreground_cloud", "E (y − f)² of the network made of the foreground neurons", self
+            ),
+            "theory": LegendChip("theory", "dashes", "theory", "Exact loss of the infinitely wide network", self),
+        }
+        self.log_scale = QCheckBox("Logarithmic", self)
+        self.log_scale.setToolTip("Draw the loss on a logarithmic axis")
+        header = QHBoxLayout()
+        header.setContentsMargins(8, 4, 8, 2)
+        header.setSpacing(4)
+        for chip in self.chips.values():
+            header.addWidget(chip)
+            chip.setEnabled(False)
+            chip.toggled.connect(self._redraw)
+        header.addStretch(1)
+        header.addWidget(self.log_scale)
+
+        self.plot = pg.PlotWidget(self, enableMenu=False)
+        self.plot.setAccessibleName("Loss against time")
+        quiet_plot(self.plot.getPlotItem())
+        self._box = self.plot.getViewBox()
+        self._curve = pg.PlotDataItem(connect="finite")
+        self._curve.setDownsampling(auto=True, method="peak")
+        self._curve.setClipToView(True)
+        self.plot.addItem(self._curve, ignoreBounds=True)
+        self._level_lines = {name: self._level_line(z) for name, z in (("foreground", 5), ("theory", 6))}
+        self._complete_line = self._vertical_line("recipe complete")
+        self._cursor_line = self._vertical_line("")
+        self._mark_lines: list[pg.InfiniteLine] = []
+        self.plot.setLabel("bottom", "time t")
+        self.plot.setLabel("left", "loss E(y − f)²")
+        self.plot.getAxis("left").setWidth(58)
+        self.plot.getAxis("bottom").setHeight(34)
+        self.empty = EmptyState("No loss yet", "It appears with the first steps of training.", self.plot)
+        self.scrubber = Scrubber(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(header)
+        layout.addWidget(self.plot, 1)
+        layout.addWidget(self.scrubber)
+
+        self.log_scale.toggled.connect(self._switch_scale)
+        self.scrubber.scrubbed.connect(self._show_cursor)
+        self.scrubber.scrubbed.connect(self.scrubbed)
+        self._box.sigRangeChangedManually.connect(self._taken_by_hand)
+        self.plot.viewport().installEventFilter(self)
+        self.plot.setToolTip("Wheel zooms, drag moves, double click fits the picture again")
+        self.setMinimumSize(240, 130)
+        self.apply_theme(theme)
+        self._box.setRange(xRange=(0, 1), yRange=(0, 1), padding=0)
+
+    # What is shown
+
+    def show_metrics(self, metrics: Mapping[str, np.ndarray]) -> None:
+        """The columns recorded so far; `time` and `loss` are drawn, each (n_records,)."""
+        time, loss = np.asarray(metrics.get("time", ())), np.asarray(metrics.get("loss", ()))
+        self._time, self._loss = time, loss
+        has_any = len(time) > 0
+        self.empty.setVisible(not has_any)
+        chip = self.chips["background"]
+        chip.setEnabled(has_any)
+        chip.set_detail(_four_digits(float(loss[-1])) if has_any else "")
+        self._redraw()
+
+    def show_foreground_loss(self, loss: float | None) -> None:
+        """The foreground network's loss, or None while there is no foreground."""
+        self._show_level("foreground", loss)
+
+    def show_theory_loss(self, loss: float | None) -> None:
+        """The infinite-width loss, or None where none is known."""
+        self._show_level("theory", loss)
+
+    def mark_complete(self, time: float | None) -> None:
+        """A vertical line where the recipe's last step was done."""
+        self._complete = time
+        self._redraw()
+
+    def mark_change(self, time: float, text: str) -> None:
+        """A vertical line where a parameter was changed; the changes of one drag become one line.
+
+        Args:
+            time: t of the change.
+            text: what changed, short: it is written into the plot, for example "scale 0.01".
+        """
+        if self._marks and time - self._marks[-1][0] <= _SAME_MARK * self._time_end:
+            self._marks[-1] = (time, text)
+        else:
+            self._marks.append((time, text))
+        self._redraw()
+
+    def set_duration(self, time: float) -> None:
+        """The recipe's time, so that the axis shows from the start how long the run will be."""
+        self._time_end = max(time, 1e-9)
+        self._redraw()
+
+    def set_snapshots(self, times: np.ndarray) -> None:
+        """Times of the stored snapshots; the scrubber is shown while there are at least two."""
+        self.scrubber.set_times(np.asarray(times))
+
+    def clear(self) -> None:
+        """Forgets the run."""
+        self._marks.clear()
+        self._complete = None
+        self._range.forget()
+        self._is_following = True
+        self._time_end = 1.0
+        for name in _LEVELS:
+            self._show_level(name, None)
+        self.scrubber.set_times(np.empty(0))
+        self._cursor_line.setVisible(False)
+        self.show_metrics({})
+
+    def reset_view(self) -> None:
+        """Fits the picture to the run again."""
+        self._is_following = True
+        self._range.forget()
+        self._redraw()
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Takes the colours of a theme."""
+        self._theme = theme
+        self.plot.setBackground(theme.panel)
+        style_plot(self.plot.getPlotItem(), theme)
+        for chip in self.chips.values():
+            chip.apply_theme(theme)
+        self.empty.apply_theme(theme)
+        self._curve.setPen(pg.mkPen(theme.background_cloud, width=2))
+        dashes = {"foreground": Qt.PenStyle.SolidLine, "theory": Qt.PenStyle.DashLine}
+        for name, colour in (("foreground", theme.foreground_cloud), ("theory", theme.theory)):
+            line = self._level_lines[name]
+            line.setPen(pg.mkPen(colour, width=1.8, style=dashes[name]))
+            line.label.setColor(colour)
+            line.label.fill = pg.mkBrush(with_opacity(theme.panel, 0.85))
+        self._complete_line.setPen(pg.mkPen(theme.good, width=1.2))
+        self._complete_line.label.setColor(theme.good)
+        self._cursor_line.setPen(pg.mkPen(theme.text, width=1.2))
+        self._redraw()
+
+    # Drawing
+
+    def _show_level(self, name: str, value: float | None) -> None:
+        if value is not None and not np.isfinite(value):
+            value = None
+        self._levels[name] = value
+        self.chips[name].setEnabled(value is not None)
+        self.chips[name].set_detail("" if value is None else _four_digits(value))
+        self._redraw()
+
+    def _redraw(self) -> None:
+        is_log = self.log_scale.isChecked()
+        self._curve.setVisible(self.chips["background"].isChecked())
+        self._curve.setData(self._time, self._loss)
+        shown = [self._loss] if self.chips["background"].isChecked() else []
+        for name, line in self._level_lines.items():
+            value = self._levels[name]
+            is_shown = value is not None and self.chips[name].isChecked() and not (is_log and value <= 0)
+            line.setVisible(is_shown)
+            if is_shown:
+                assert value is not None
+                line.setPos(np.log10(value) if is_log else value)
+                line.label.setFormat(f"{name} {_four_digits(value)}")
+                shown.append(np.array([value]))
+        self._follow(np.concatenate(shown) if shown else np.empty(0), is_log)
+        self._draw_marks()
+
+    def _follow(self, values: np.ndarray, is_log: bool) -> None:
+        if len(self._time) and self._time[-1] > self._time_end:
+            # Beyond the recipe's end the axis grows by quarters, not at every frame.
+            self._time_end = float(self._time[-1]) * 1.25
+        values = values[np.isfinite(values)]
+        if is_log:
+            values = np.log10(values[values > 0])
+        self._range.follow(values)
+        if not self._is_following:
+            return
+        if self._range.is_set:
+            self._box.setRange(
+                xRange=(0, self._time_end * 1.01), yRange=(self._range.low, self._range.high), padding=0
+            )
+        self._place_labels()
+
+    def _place_labels(self) -> None:
+        # The two level lines often nearly coincide: the upper one is labelled above, the lower one below.
+        values = [self._levels[name] for name in _LEVELS]
+        foreground_above = values[0] is None or values[1] is None or values[0] >= values[1]
+        for name in _LEVELS:
+            is_above = foreground_above == (name == "foreground")
+            label = self._level_lines[name].label
+            label.anchors = [(1, 1 if is_above else 0)] * 2
+            label.updatePosition()
+
+    def _draw_marks(self) -> None:
+        while len(self._mark_lines) < len(self._marks):
+            self._mark_lines.append(self._vertical_line(""))
+        for k, line in enumerate(self._mark_lines):
+            is_used = k < len(self._marks)
+            line.setVisible(is_used)
+            if not is_used:
+                continue
+            time, text = self._marks[k]
+            line.setPen(pg.mkPen(self._theme.muted, width=1, style=Qt.PenStyle.DotLine))
+            line.setPos(time)
+            line.setToolTip(f"t = {time:.2f}: {text}")
+            # Labels of earlier changes would overlap; they are in their tooltips.
+            line.label.setFormat(text if k == len(self._marks) - 1 else "")
+            line.label.setColor(self._theme.muted)
+        self._complete_line.setVisible(self._complete is not None)
+        if self._complete is not None:
+            self._complete_line.setPos(self._complete)
+
+    def _level_line(self, z: float) -> pg.InfiniteLine:
+        options = {"position": 0.985, "movable": False, "anchors": [(1, 1), (1, 1)]}
+        line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
+        line.setZValue(z)
+        line.setVisible(False)
+        self.plot.addItem(line, ignoreBounds=True)
+        return line
+
+    def _vertical_line(self, text: str) -> pg.InfiniteLine:
+        options = {"position": 0.96, "movable": False, "anchors": [(1.04, 0), (1.04, 0)]}
+        line = pg.InfiniteLine(angle=90, label=text, labelOpts=options)
+        line.setVisible(False)
+        self.plot.addItem(line, ignoreBounds=True)
+        return line
+
+    def _switch_scale(self, is_log: bool) -> None:
+        self.plot.setLogMode(y=is_log)
+        self._range.forget()
+        self._is_following = True
+        self._redraw()
+
+    def _taken_by_hand(self) -> None:
+        self._is_following = False
+
+    def _show_cursor(self, index: int) -> None:
+        time = self.scrubber.time_of(index)
+        self._cursor_line.setVisible(time is not None)
+        if time is not None:
+            self._cursor_line.setPos(time)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.MouseButtonDblClick:
+            self.reset_view()
+        return False
+
+
+def _four_digits(value: float) -> str:
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else f"{value:.3e}"

@@ -1,0 +1,196 @@
+"""The marginals view: one-dimensional histograms of both clouds, with the theory's densities through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from app.theme import LIGHT, Theme
+from app.views.axis_range import StableRange
+from app.views.chips import LegendChip
+from app.views.colormaps import with_opacity
+from app.views.empty_state import EmptyState
+from app.views.plot_style import quiet_plot, style_plot
+from app.views.projections import Axis, available_axes, project
+
+_KEYS = ("w1", "w2", "a", "angle")
+_N_BINS = 60
+
+
+class MarginalsView(QWidget):
+    """Densities (area one) of w1, w2, a and the angle of w; of w1, a and |w| where the input has one dimension."""
+
+    def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._clouds: dict[str, np.ndarray | None] = {"background": None, "foreground": None}
+        self._theory: Mapping[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._axes: tuple[Axis, ...] = ()
+        self._ranges: dict[str, StableRange] = {}
+        self._heights: dict[str, StableRange] = {}
+        self._items: dict[str, pg.PlotItem] = {}
+        self._curves: dict[tuple[str, str], pg.PlotDataItem] = {}
+
+        self.chips = {
+            "background": LegendChip("background", "line", "background_cloud", "Neurons of the trained network", self),
+            "foreground": LegendChip("foreground", "line", "foreground_cloud", "Fresh neurons in its field", self),
+            "theory": LegendChip("theory", "dashes", "theory", "Density in the infinitely wide network", self),
+        }
+        header = QHBoxLayout()
+        header.setContentsMargins(8, 4, 8, 0)
+        header.setSpacing(4)
+        for chip in self.chips.values():
+            chip.setEnabled(False)
+            chip.toggled.connect(self._redraw)
+            header.addWidget(chip)
+        header.addStretch(1)
+        self.plots = pg.GraphicsLayoutWidget(self)
+        self.plots.setAccessibleName("Histograms of the coordinates of the neurons")
+        self.plots.ci.setContentsMargins(6, 0, 12, 2)
+        self.plots.ci.setSpacing(10)
+        self.empty = EmptyState("No neurons yet", "Histograms appear with the first frame of training.", self.plots)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(header)
+        layout.addWidget(self.plots, 1)
+        self.setMinimumSize(320, 130)
+        self._offer(2)
+        self.apply_theme(theme)
+
+    def show_clouds(self, background: np.ndarray | None, foreground: np.ndarray | None = None) -> None:
+        """Both clouds, theta (n_neurons, n_params) with columns w1 .. wd, a."""
+        for name, theta in (("background", background), ("foreground", foreground)):
+            self._clouds[name] = None if theta is None or len(theta) == 0 else theta
+            self.chips[name].setEnabled(self._clouds[name] is not None)
+            self.chips[name].set_detail("" if self._clouds[name] is None else f"{len(theta):,}")  # type: ignore[arg-type]
+        some = next((theta for theta in self._clouds.values() if theta is not None), None)
+        self.empty.setVisible(some is None)
+        if some is not None:
+            self._offer(some.shape[1] - 1)
+        self._redraw()
+
+    def show_theory(self, densities: Mapping[str, tuple[np.ndarray, np.ndarray]] | None) -> None:
+        """Infinite-width densities, "w1" / "w2" / "a" / "angle" (degrees) -> (x, density of x); None removes them."""
+        self._theory = densities or {}
+        self.chips["theory"].setEnabled(bool(self._theory))
+        self._redraw()
+
+    def clear(self) -> None:
+        """Forgets the clouds and the theory."""
+        for span in (*self._ranges.values(), *self._heights.values()):
+            span.forget()
+        self.show_theory(None)
+        self.show_clouds(None, None)
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Takes the colours of a theme."""
+        self._theme = theme
+        self.plots.setBackground(theme.panel)
+        for chip in self.chips.values():
+            chip.apply_theme(theme)
+        self.empty.apply_theme(theme)
+        for item in self._items.values():
+            style_plot(item, theme, small=True)
+        self._style_curves()
+
+    def _offer(self, n_inputs: int) -> None:
+        choices = {axis.key: axis for axis in available_axes(n_inputs)}
+        keys = _KEYS if n_inputs >= 2 else ("w1", "a", "norm")
+        axes = tuple(choices[key] for key in keys)
+        if axes == self._axes:
+            return
+        self._axes = axes
+        self.plots.clear()
+        self._items, self._curves, self._ranges, self._heights = {}, {}, {}, {}
+        for axis in axes:
+            item = self.plots.addPlot()
+            quiet_plot(item)
+            item.setMouseEnabled(False, False)
+            item.setLabel("bottom", axis.label + (" (°)" if axis.kind == "angle" else ""))
+            item.getAxis("left").setWidth(38)
+            item.getAxis("bottom").setHeight(34)
+            style_plot(item, self._theme, small=True)
+            self._items[axis.key] = item
+            self._ranges[axis.key] = StableRange(is_symmetric=axis.kind != "norm")
+            self._heights[axis.key] = StableRange(is_symmetric=False)
+            for name in ("background", "foreground", "theory"):
+                curve = pg.PlotDataItem()
+                curve.setZValue({"background": 1, "foreground": 2, "theory": 3}[name])
+                item.addItem(curve, ignoreBounds=True)
+                self._curves[axis.key, name] = curve
+        first = self._items[axes[0].key]
+        first.setLabel("left", "density")
+        style_plot(first, self._theme, small=True)
+        first.getAxis("left").setWidth(54)
+        self._style_curves()
+
+    def _style_curves(self) -> None:
+        theme = self._theme
+        for (_, name), curve in self._curves.items():
+            if name == "theory":
+                curve.setPen(pg.mkPen(theme.theory, width=2, style=Qt.PenStyle.DashLine))
+                continue
+            colour = getattr(theme, f"{name}_cloud")
+            curve.setPen(pg.mkPen(colour, width=1.8))
+            if name == "background":
+                curve.setFillLevel(0.0)
+                curve.setFillBrush(pg.mkBrush(with_opacity(colour, 0.16)))
+
+    def _redraw(self) -> None:
+        for axis in self._axes:
+            span, item = self._ranges[axis.key], self._items[axis.key]
+            values = {
+                name: project(theta, axis)
+                for name, theta in self._clouds.items()
+                if theta is not None and self.chips[name].isChecked()
+            }
+            if axis.kind == "angle":
+                span.low, span.high = -180.0, 180.0
+            else:
+                for shown in values.values():
+                    span.follow(shown)
+            tops = []
+            for name in ("background", "foreground"):
+                curve = self._curves[axis.key, name]
+                curve.setVisible(name in values)
+                if name in values:
+                    edges, density = outline(values[name], span.low, span.high)
+                    curve.setData(edges, density, stepMode="center")
+                    tops.append(float(density.max(initial=0.0)))
+            tops += self._draw_theory(axis)
+            if not tops or not span.is_set:
+                continue
+            height = self._heights[axis.key]
+            height.follow(np.array([0.0, max(tops)]))
+            item.getViewBox().setRange(xRange=(span.low, span.high), yRange=(0, height.high), padding=0)
+
+    def _draw_theory(self, axis: Axis) -> list[float]:
+        curve = self._curves[axis.key, "theory"]
+        is_shown = axis.key in self._theory and self.chips["theory"].isChecked()
+        curve.setVisible(is_shown)
+        if not is_shown:
+            return []
+        x, density = self._theory[axis.key]
+        curve.setData(np.asarray(x), np.asarray(density))
+        return [float(np.max(density))]
+
+
+def outline(values: np.ndarray, low: float, high: float, n_bins: int = _N_BINS) -> tuple[np.ndarray, np.ndarray]:
+    """A histogram as a density.
+
+    The densities are shares of all values per unit: values outside [low, high] count as neurons but lie in no bin.
+
+    Returns:
+        edges (n_bins + 1,) and densities (n_bins,).
+    """
+    edges = np.linspace(low, high, n_bins + 1)
+    width = (high - low) / n_bins
+    position = (values - low) / width
+    inside = position[(position >= 0) & (position < n_bins)]
+    counts = np.bincount(inside.astype(np.intp), minlength=n_bins)
+    return edges, counts / (max(len(values), 1) * width)

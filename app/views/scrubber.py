@@ -1,0 +1,67 @@
+"""A slider over the stored snapshots of a run."""
+
+from __future__ import annotations
+
+import numpy as np
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QToolButton, QWidget
+
+LIVE = -1
+
+
+class Scrubber(QWidget):
+    """Emits `scrubbed(index)` of a stored snapshot, or `LIVE` for the present state; hidden while there is no choice."""
+
+    scrubbed = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._times = np.empty(0)
+        self.slider = QSlider(Qt.Orientation.Horizontal, self)
+        self.slider.setAccessibleName("Stored snapshot")
+        self.slider.setToolTip("Look at the cloud as it was at an earlier time")
+        self.label = QLabel(self)
+        self.label.setMinimumWidth(self.fontMetrics().horizontalAdvance("t = 0000.00"))
+        self.live = QToolButton(self)
+        self.live.setText("Live")
+        self.live.setCheckable(True)
+        self.live.setChecked(True)
+        self.live.setToolTip("Back to the present state")
+        row = QHBoxLayout(self)
+        row.setContentsMargins(58, 0, 8, 4)
+        row.addWidget(self.slider, 1)
+        row.addWidget(self.label)
+        row.addWidget(self.live)
+        self.slider.valueChanged.connect(self._moved)
+        self.live.clicked.connect(self._go_live)
+        self.setVisible(False)
+
+    def set_times(self, times: np.ndarray) -> None:
+        """Times of the snapshots, ascending; a live scrubber stays live."""
+        is_live = self.live.isChecked()
+        self._times = times
+        self.setVisible(len(times) > 1)
+        self.slider.blockSignals(True)
+        self.slider.setRange(0, max(len(times) - 1, 0))
+        if is_live or not len(times):
+            self.slider.setValue(self.slider.maximum())
+            self.live.setChecked(True)
+            self.label.setText("now")
+        self.slider.blockSignals(False)
+
+    def time_of(self, index: int) -> float | None:
+        """Time of a snapshot; None for `LIVE`."""
+        return float(self._times[index]) if 0 <= index < len(self._times) else None
+
+    def _moved(self, index: int) -> None:
+        self.live.setChecked(False)
+        self.label.setText(f"t = {self._times[index]:.2f}")
+        self.scrubbed.emit(index)
+
+    def _go_live(self) -> None:
+        self.live.setChecked(True)
+        self.label.setText("now")
+        self.slider.blockSignals(True)
+        self.slider.setValue(self.slider.maximum())
+        self.slider.blockSignals(False)
+        self.scrubbed.emit(LIVE)
