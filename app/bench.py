@@ -1,0 +1,118 @@
+"""The experiment in hand, the few that are parked beside it, and how many steps fit into a slice."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from app.messages import TheoryPicture
+from mft_engine.events import ComparisonReady, FieldsReady, ForegroundReady
+from mft_engine.recipe import Change, Recipe, differences, plan_change
+
+SLICE_SECONDS = 0.010
+_SCHEDULED = ("regularisation.", "training.temperature", "training.step_size")
+
+
+@dataclass
+class Bench:
+    """An experiment with the answers that belong to it.
+
+    Attributes:
+        applied: the person's recipe that the experiment follows now; the experiment's own one keeps the values it
+            began with and a schedule, and so differs.
+        device: in words.
+        replay: the recipe that repeats this run, with the changes made on the way as its schedule.
+    """
+
+    experiment: Any
+    applied: Recipe
+    device: str
+    foreground: ForegroundReady | None = None
+    comparison: ComparisonReady | None = None
+    fields: FieldsReady | None = None
+    theory: TheoryPicture | None = None
+    is_complete_told: bool = False
+    n_retunes: int = 0
+    replay: Recipe | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return int(self.experiment.state.step)
+
+    def retune(self, recipe: Recipe) -> bool:
+        """Follow a recipe that keeps the neurons; True where the training itself changes."""
+        changes = differences(self.applied, recipe)
+        is_training = plan_change(self.applied, recipe) is Change.RETUNE
+        self.replay = self.experiment.schedule_of(self.replay or self.applied, self.applied, recipe)
+        self.replay = self.replay.replace(
+            {path: new for path, _, new in changes if path != "schedule" and not path.startswith(_SCHEDULED)}
+        )
+        self.experiment.retune(recipe)
+        self.applied = recipe
+        self.forget_answers()
+        self.n_retunes += is_training and self.step > 0
+        return is_training
+
+    def scheduled_changes(self) -> dict[str, Any]:
+        """Values that the recipe's own schedule changed since they were last looked at."""
+        now = self.experiment.recipe
+        if not self.applied.schedule or plan_change(self.applied, now) is not Change.RETUNE:
+            return {}
+        changes = {path: new for path, _, new in differences(self.applied, now) if path != "schedule"}
+        self.applied = self.applied.replace(changes)
+        return changes
+
+    def forget_answers(self) -> None:
+        """Drop foreground and comparison: they belonged to other parameters."""
+        self.foreground = self.comparison = None
+
+
+class Parking:
+    """Experiments laid aside, by what their background depends on; the one parked longest ago goes first."""
+
+    def __init__(self, n_places: int = 4) -> None:
+        self._places: OrderedDict[str, Bench] = OrderedDict()
+        self._n_places = n_places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def park(self, bench: Bench) -> None:
+        """Lay an experiment aside."""
+        self._places[bench.applied.background_digest] = bench
+        self._places.move_to_end(bench.applied.background_digest)
+        while len(self._places) > self._n_places:
+            self._places.popitem(last=False)
+
+    def take(self, recipe: Recipe) -> Bench | None:
+        """The parked experiment whose background is the recipe's, if there is one."""
+        return self._places.pop(recipe.background_digest, None)
+
+    def look(self, recipe: Recipe) -> Bench | None:
+        """The same without taking it out."""
+        return self._places.get(recipe.background_digest)
+
+
+class Pace:
+    """Steps that fit into one slice, from the measured time of the last ones.
+
+    A faster measurement counts at once and a slower one only by half, so that one compilation or one busy moment does
+    not slow the following slices; the number at most doubles from slice to slice.
+    """
+
+    def __init__(self, slice_seconds: float = SLICE_SECONDS) -> None:
+        self._slice_seconds = slice_seconds
+        self._seconds_per_step = 0.0
+        self.n_steps = 1
+
+    def measured(self, n_steps: int, seconds: float) -> None:
+        """Learn that `n_steps` took `seconds`."""
+        if n_steps <= 0:
+            return
+        now = seconds / n_steps
+        known = self._seconds_per_step
+        self._seconds_per_step = now if known == 0 or now < known else 0.5 * (now + known)
+        fitting = int(self._slice_seconds / max(self._seconds_per_step, 1e-9))
+        self.n_steps = max(1, min(2 * self.n_steps, fitting))

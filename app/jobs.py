@@ -1,0 +1,113 @@
+"""Long work as generators, so that pause, cancel and close are ordinary events between two slices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from app.bench import SLICE_SECONDS, Bench, Pace
+from app.loading import Engine
+from app.messages import Export, TaskCard
+from mft_engine.events import ComparisonReady, Event, ForegroundReady, Progress, TheoryAbsent, TheoryReady
+from mft_engine.recipe import Recipe
+
+
+@dataclass
+class Job:
+    """A generator under way, and the generation of the recipe that it answers."""
+
+    name: str
+    steps: Iterator[Event]
+    generation: int
+
+
+def run_slice(job: Job, tell: Callable[[Event], None], seconds: float = SLICE_SECONDS) -> bool:
+    """Run a job for one slice and tell its events; True when it has come to its end."""
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        event = next(job.steps, None)
+        if event is None:
+            return True
+        tell(replace(event, generation=job.generation))
+    return False
+
+
+def train_until_averaged(bench: Bench) -> Iterator[Event]:
+    """Train until there is a time-averaged field for the foreground to feel.
+
+    A run that has not reached its recipe's end and has no average goes to the end. After a change of parameters the
+    average begins anew: then training goes on, beyond the end if need be, until it covers half the recipe's window
+    (physics: an average over 8 units of time passes the test for the clover, one over 4 does not always).
+    """
+    experiment, foreground = bench.experiment, bench.applied.foreground
+    if foreground.background == "untrained":
+        return
+    is_averaged = foreground.field == "averaged"
+    pace = Pace()
+    if not is_averaged or experiment.snapshot(1).average_age <= 0:
+        while not experiment.is_complete:
+            _advance(experiment, pace, beyond=False)
+            text = f"Training the background: step {experiment.state.step:,}"
+            yield Progress("train", experiment.progress, text)
+    if not (is_averaged and bench.n_retunes):
+        return
+    wanted = 0.5 * foreground.window * _duration(bench.applied)
+    while (age := experiment.snapshot(1).average_age) < wanted:
+        if _advance(experiment, pace, beyond=True) == 0:
+            return
+        yield Progress("train", age / wanted, "Averaging the field after the change of parameters")
+
+
+def _duration(recipe: Recipe) -> float:
+    training = recipe.training
+    if training.n_steps and training.step_size != "auto":
+        return training.n_steps * training.step_size
+    return training.time
+
+
+def _advance(experiment: object, pace: Pace, *, beyond: bool) -> int:
+    started = time.perf_counter()
+    done = experiment.advance(pace.n_steps, beyond=beyond)  # type: ignore[attr-defined]
+    pace.measured(done, time.perf_counter() - started)
+    return int(done)
+
+
+def resample(bench: Bench) -> Iterator[Event]:
+    """Background to its average if need be, then a foreground in its frozen field, then the comparison."""
+    yield from train_until_averaged(bench)
+    for event in bench.experiment.foreground():
+        if isinstance(event, ForegroundReady):
+            bench.foreground = event
+        yield event
+    for event in bench.experiment.compare():
+        if isinstance(event, ComparisonReady):
+            bench.comparison = event
+        yield event
+
+
+def solve_theory(bench: Bench, engine: Engine) -> Iterator[Event]:
+    """The infinite-width solution for the parameters in force, as a picture with numbers."""
+    for event in bench.experiment.theory():
+        if isinstance(event, TheoryReady):
+            bench.theory = engine.theory_picture(event.theory)
+            yield bench.theory
+        else:
+            if isinstance(event, TheoryAbsent):
+                bench.theory = None
+            yield event
+
+
+def task_cards(engine: Engine) -> Iterator[TaskCard]:
+    """The gallery's cards, one by one."""
+    yield from engine.task_cards()
+
+
+def export(command: Export, bench: Bench, wrong: Bench | None, engine: Engine) -> Iterator[Event]:
+    """Compute what the figures lack (foreground, wrong-background twin), then write them."""
+    if bench.foreground is None or bench.comparison is None:
+        yield from resample(bench)
+    if wrong is not None and (wrong.foreground is None or wrong.comparison is None):
+        yield from resample(wrong)
+    yield Progress("export", 0.0, "Writing the figures")
+    yield from engine.export(command, bench.experiment.outcome(), wrong and wrong.experiment.outcome())

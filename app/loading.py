@@ -1,0 +1,168 @@
+"""Bringing the engine into the worker's thread: the only place of the window that imports torch.
+
+The window is on the screen before any of this runs. Everything that the worker needs of the engine goes through the
+`Engine` protocol, so that tests can put a small fake in its place.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from app.messages import EngineReady, Export, TaskCard, TheoryPicture
+from mft_engine.events import Event
+from mft_engine.recipe import EngineSection, Recipe, TaskSection
+
+_READ_LIMIT = 1_500_000_000  # bytes; a CUDA build's libraries go far beyond what a cold start should read
+_PETALS = (2, 3, 4, 5, 6)
+_CARD_EXTENT = 2.6
+_CARD_PIXELS = 72
+_THEORY_PIXELS = 160
+_MARGINAL_POINTS = 121
+_THEORY_NUMBERS = (
+    "loss",
+    "free_energy",
+    "gap",
+    "kl",
+    "alignment",
+    "mean_norm",
+    "mean_square_norm",
+    "mean_square_readout",
+    "trace_covariance",
+    "seconds",
+)
+
+
+class Engine(Protocol):
+    """What the worker asks of the engine."""
+
+    ready: EngineReady
+
+    def experiment(self, recipe: Recipe) -> Any:
+        """A new `mft_engine.experiment.Experiment`."""
+
+    def device_of(self, experiment: Any) -> str:
+        """The device in force, in words."""
+
+    def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
+        """Whether the CPU would have managed: a device that is missing, broken or full."""
+
+    def is_recipe_fault(self, error: BaseException) -> bool:
+        """Whether the recipe is at fault and the message is a sentence for the person."""
+
+    def task_cards(self) -> Iterator[TaskCard]:
+        """The gallery."""
+
+    def theory_picture(self, theory: Any) -> TheoryPicture:
+        """A solution as arrays and plain numbers."""
+
+    def export(self, command: Export, outcome: Any, wrong: Any | None) -> Iterator[Event]:
+        """Write files; ends with `Exported`."""
+
+
+def read_libraries_once() -> None:
+    """Read torch's shared libraries from the disk, so that importing them holds the interpreter for less long.
+
+    Loading a library that is not in the page cache keeps every Python thread waiting, the window's too; reading it as a
+    file does not.
+    """
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return
+    left = _READ_LIMIT
+    for path in sorted((Path(spec.origin).parent / "lib").glob("*.so*"), key=lambda p: p.stat().st_size):
+        left -= path.stat().st_size
+        if left < 0:
+            return
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 22):
+                pass
+
+
+def load_engine(section: EngineSection) -> Engine:
+    """Import torch and the engine; called in the worker's thread."""
+    started = time.perf_counter()
+    read_libraries_once()
+    return TorchEngine(section, started)
+
+
+class TorchEngine:
+    """The real engine."""
+
+    def __init__(self, section: EngineSection, started: float) -> None:
+        from mft_engine import device, experiment
+
+        self._device, self._experiment = device, experiment
+        n_threads = device.set_threads(section)
+        self.ready = EngineReady(
+            devices=tuple(device.available_devices()), n_threads=n_threads, seconds=time.perf_counter() - started
+        )
+
+    def experiment(self, recipe: Recipe) -> Any:
+        """A new experiment on the recipe's device."""
+        return self._experiment.Experiment(recipe)
+
+    def device_of(self, experiment: Any) -> str:
+        """The device in force, in words."""
+        return str(self._device.describe_device(experiment.device))
+
+    def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
+        """A missing device always; out of memory and driver errors where the recipe may run elsewhere than the CPU."""
+        if isinstance(error, self._device.DeviceError):
+            return True
+        if recipe.engine.device == "cpu" or self.ready.devices == ("cpu",):
+            return False
+        words = str(error).lower()
+        return isinstance(error, RuntimeError) and any(w in words for w in ("out of memory", "cuda", "mps", "device"))
+
+    def is_recipe_fault(self, error: BaseException) -> bool:
+        """RecipeError, TaskError and the like: all are ValueErrors whose message is written for people."""
+        return isinstance(error, ValueError) and type(error).__module__.startswith("mft_engine")
+
+    def task_cards(self) -> Iterator[TaskCard]:
+        """One card for every task, several for the petals; thumbnails are the targets themselves."""
+        from mft_engine.tasks import REGISTRY
+
+        for name in REGISTRY:
+            if name == "petals":
+                for k in _PETALS:
+                    yield self._card(name, {"k": k})
+            else:
+                yield self._card(name, {})
+
+    def _card(self, name: str, parameters: dict[str, Any]) -> TaskCard:
+        from mft_engine.tasks import build_task
+
+        shown = {"expression": "x1*x2 + 0.3*sin(3*x1)"} if name == "expression" else parameters
+        task = build_task(TaskSection.model_validate({"name": name, **shown}))
+        image = None
+        if task.n_inputs == 2:
+            axis = (np.arange(_CARD_PIXELS) + 0.5) / _CARD_PIXELS * 2 * _CARD_EXTENT - _CARD_EXTENT
+            x1, x2 = np.meshgrid(axis, axis)
+            values = task.target(np.stack([x1.ravel(), x2.ravel()], axis=1))
+            image = np.asarray(values, dtype=np.float32).reshape(_CARD_PIXELS, _CARD_PIXELS)
+        return TaskCard(name=name, title=task.title, formula=task.formula, parameters=shown, image=image)
+
+    def theory_picture(self, theory: Any) -> TheoryPicture:
+        """Density of w as an image, the three marginals and the numbers of an infinite-width solution."""
+        law, extent = theory.law, float(theory.radius)
+        w = np.linspace(-extent, extent, _MARGINAL_POINTS)
+        reach = 5.0 * float(np.sqrt(theory.mean_square_readout))
+        a = np.linspace(-reach, reach, _MARGINAL_POINTS)
+        numbers = {name: float(getattr(theory, name)) for name in _THEORY_NUMBERS}
+        numbers |= {name: float(value) for name, value in theory.order_parameters.items()}
+        return TheoryPicture(
+            image=law.density_image(extent, _THEORY_PIXELS),
+            extent=extent,
+            marginals={
+                "w1": (w, law.marginal_weight(w, axis=0)),
+                "w2": (w, law.marginal_weight(w, axis=1)),
+                "a": (a, law.marginal_readout(a)),
+            },
+            numbers=numbers,
+        )

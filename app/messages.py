@@ -1,0 +1,194 @@
+"""What the window and the worker tell each other: frozen values, no handles.
+
+Requests go to the worker, events (these and the engine's own) come back. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mft_engine.events import Event
+from mft_engine.recipe import Recipe
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Request:
+    """The state that the worker shall bring about; only the newest counts.
+
+    Attributes:
+        generation: grows with every accepted change of the recipe; answers carry it.
+        restart: grows when the experiment shall start again although its recipe is the same.
+        steps_per_frame: 0 for as many as fit into a slice.
+        watches_fields: the heat maps are visible and shall follow the training.
+    """
+
+    recipe: Recipe
+    generation: int = 0
+    restart: int = 0
+    is_running: bool = False
+    steps_per_frame: int = 0
+    watches_fields: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """Do some steps once, whether or not the run is playing."""
+
+    n_steps: int = 1
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Draw a new foreground and compare; trains the background first where it has no average yet."""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop every long job; what is there stays."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write figures and data.
+
+    Attributes:
+        folder: where; made if it is not there.
+        figures: names of `mft_engine.figures`; "three_pictures" stands for the essay's set.
+        figure_formats: png, svg, pdf; data_formats: npz, csv, safetensors.
+        width_mm: of one figure.
+    """
+
+    folder: Path
+    figures: tuple[str, ...] = ("three_pictures",)
+    figure_formats: tuple[str, ...] = ("png", "pdf")
+    data_formats: tuple[str, ...] = ()
+    width_mm: float = 85.0
+    has_captions: bool = True
+
+
+@dataclass(frozen=True)
+class TaskCard(Event):
+    """One task of the gallery; `image` is its target on a square grid, drawn by the real generator.
+
+    Attributes:
+        parameters: the task's own parameters on this card, for example {"k": 3}.
+        image: (n_pixels, n_pixels), row = x2 ascending; None where the input is not two-dimensional.
+    """
+
+    name: str
+    title: str
+    formula: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    image: Array | None = None
+
+
+@dataclass(frozen=True)
+class EngineReady(Event):
+    """The engine is loaded; `devices` in the order of preference."""
+
+    devices: tuple[str, ...]
+    n_threads: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Built(Event):
+    """An experiment is on the bench: a new one, or a parked one that came back with its neurons."""
+
+    recipe: Recipe
+    initial_theta: Array
+    device: str
+    step: int
+    is_restored: bool = False
+
+
+@dataclass(frozen=True)
+class Rejected(Event):
+    """The engine cannot use this recipe; the one before stays in force."""
+
+    sentence: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class MetricsReady(Event):
+    """Columns recorded along the run, each (n_records,): step, time, loss, step_size, eta_theta, cos4 ..."""
+
+    columns: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Retuned(Event):
+    """Parameters changed while the neurons stayed; `recipe` carries the schedule that replays the run."""
+
+    recipe: Recipe
+    time: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Scheduled(Event):
+    """The recipe's own schedule changed some values at this step."""
+
+    changes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RecipeComplete(Event):
+    """The recipe's last step is done: this state equals that of `mft-lab run`."""
+
+    step: int
+    time: float
+
+
+@dataclass(frozen=True)
+class TheoryPicture(Event):
+    """The infinite-width solution as arrays and plain numbers.
+
+    Attributes:
+        image: (n_pixels, n_pixels) density of w, row = w2 ascending; extent: half side of its square.
+        marginals: {"w1": (x, density), "w2": ..., "a": ...}.
+        numbers: loss, free_energy, gap, kl_from_prior, cos4, ...
+        is_current: False while a drag is ahead of the solver: the picture follows the finger, the numbers wait.
+    """
+
+    image: Array | None
+    extent: float
+    marginals: dict[str, tuple[Array, Array]]
+    numbers: dict[str, float]
+    is_current: bool = True
+
+
+@dataclass(frozen=True)
+class JobStarted(Event):
+    """A long job began; its name is resample, theory or export."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class JobEnded(Event):
+    """A long job is over."""
+
+    name: str
+    was_cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class Exported(Event):
+    """Files were written."""
+
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Note(Event):
+    """A sentence for the status bar."""
+
+    sentence: str

@@ -1,0 +1,1 @@
+"""The docks: told what to show, never asking."""

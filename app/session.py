@@ -1,0 +1,421 @@
+"""The window's only door to the engine: the recipe, its history, and signals for what comes back.
+
+Every control ends in `Session.edit`; every plot begins at one of the signals below. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from loguru import logger
+from PySide6.QtCore import QObject, QThread, Signal, Slot
+from PySide6.QtGui import QUndoCommand, QUndoStack
+
+from app import messages as m
+from app.loading import Engine, load_engine
+from app.worker import Worker
+from mft_engine.events import (
+    ComparisonReady,
+    Event,
+    Failed,
+    FieldsReady,
+    ForegroundReady,
+    Progress,
+    Snapshot,
+    TheoryAbsent,
+)
+from mft_engine.recipe import Change, EngineSection, Recipe, RecipeError, plan_change, recipe_from_dict
+
+CLOSE_MILLISECONDS = 2500
+
+
+class _Edit(QUndoCommand):
+    """One change of the recipe; the moves of one drag become one."""
+
+    def __init__(self, session: Session, before: Recipe, after: Recipe, text: str, key: tuple[str, int]) -> None:
+        super().__init__(text)
+        self._session, self.before, self.after, self.key = session, before, after, key
+
+    def id(self) -> int:
+        return 1
+
+    def mergeWith(self, other: QUndoCommand) -> bool:  # noqa: N802
+        if not isinstance(other, _Edit) or other.key != self.key:
+            return False
+        self.after = other.after
+        self.setObsolete(self.before == self.after)
+        return True
+
+    def redo(self) -> None:
+        self._session._use(self.after)
+
+    def undo(self) -> None:
+        self._session._use(self.before)
+
+
+class Session(QObject):
+    """Holds the frozen recipe in force, the undo stack and the generation; talks to the worker by signals alone."""
+
+    engine_ready = Signal(object)  # EngineReady
+    recipe_changed = Signal(object)  # Recipe
+    running_changed = Signal(bool)
+    experiment_changed = Signal(object)  # Built
+    snapshot_ready = Signal(object)  # Snapshot
+    metrics_ready = Signal(object)  # dict of columns
+    foreground_ready = Signal(object)  # ForegroundReady
+    comparison_ready = Signal(object)  # Comparison
+    theory_ready = Signal(object)  # TheoryPicture; numbers count only where is_current
+    theory_absent = Signal(str)
+    fields_ready = Signal(object)  # FieldsReady
+    retuned = Signal(object)  # Retuned
+    answers_stale = Signal(str)
+    recipe_complete = Signal(object)  # RecipeComplete
+    task_card_ready = Signal(object)  # TaskCard
+    device_changed = Signal(str)
+    progress = Signal(str, float, str)
+    job_changed = Signal(str, bool)  # name, is it running
+    exported = Signal(object)  # paths
+    status = Signal(str)
+    failed = Signal(str)
+
+    _requested = Signal(object)
+    _commanded = Signal(object)
+    _loading = Signal(object)
+    _credited = Signal()
+    _stopping = Signal()
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        load: Callable[[EngineSection], Engine] = load_engine,
+        is_threaded: bool = True,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._recipe = self._opened = recipe
+        self._replay = recipe
+        self._request = m.Request(recipe)
+        self._drag = 0
+        self._is_engine_ready = False
+        self._jobs: set[str] = set()
+        self.undo_stack = QUndoStack(self)
+        self._worker = Worker(load)
+        self._thread: QThread | None = None
+        self._worker.event_ready.connect(self._receive)
+        self._requested.connect(self._worker.request)
+        self._commanded.connect(self._worker.command)
+        self._loading.connect(self._worker.load)
+        self._credited.connect(self._worker.give_credit)
+        self._stopping.connect(self._worker.stop)
+        if is_threaded:
+            self._thread = QThread(self)
+            self._thread.setObjectName("engine")
+            self._worker.moveToThread(self._thread)
+
+    # State ---------------------------------------------------------------------------------------------------
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the controls show."""
+        return self._recipe
+
+    @property
+    def opened_recipe(self) -> Recipe:
+        """The recipe as it was opened: what "reset to default" goes back to."""
+        return self._opened
+
+    @property
+    def replay_recipe(self) -> Recipe:
+        """The recipe that reproduces the run on screen, with the changes made while it ran as its schedule."""
+        return self._replay
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the run is playing."""
+        return self._request.is_running
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change of the recipe that matters to the numbers."""
+        return self._request.generation
+
+    @property
+    def steps_per_frame(self) -> int:
+        """0: as many as fit."""
+        return self._request.steps_per_frame
+
+    @property
+    def is_engine_ready(self) -> bool:
+        """Whether the engine has been loaded."""
+        return self._is_engine_ready
+
+    @property
+    def jobs(self) -> frozenset[str]:
+        """Names of the long jobs under way."""
+        return frozenset(self._jobs)
+
+    # Start and end -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the engine's thread and load the engine in it."""
+        if self._thread is not None:
+            self._thread.start()
+        self.status.emit("Loading the engine …")
+        self._loading.emit(self._recipe.engine)
+        self._requested.emit(self._request)
+
+    def close(self, milliseconds: int = CLOSE_MILLISECONDS) -> bool:
+        """Stop, quit, wait; False where the thread is still inside one long call (a library being loaded)."""
+        self._worker.is_stopping = True
+        if self._thread is None or not self._thread.isRunning():
+            self._worker.stop()
+            return True
+        self._stopping.emit()
+        self._thread.quit()
+        return self._thread.wait(milliseconds)
+
+    # What a person does --------------------------------------------------------------------------------------
+
+    def edit(self, path: str, value: Any) -> bool:
+        """Set one value of the recipe; moves of one drag merge until `edit_done`. False where it is not allowed."""
+        return self.edit_many({path: value}, path)
+
+    def edit_many(self, changes: Mapping[str, Any], text: str) -> bool:
+        """Set several values together: one entry in the history."""
+        try:
+            after = self._recipe.replace(changes)
+        except RecipeError as error:
+            self.failed.emit(str(error))
+            return False
+        return self._push(after, text)
+
+    def choose_task(self, name: str, parameters: Mapping[str, Any]) -> bool:
+        """Another task, with its own parameters instead of the old task's."""
+        tree = self._recipe.model_dump(mode="json")
+        tree["task"] = {"name": name, **parameters}
+        try:
+            after = recipe_from_dict(tree)
+        except RecipeError as error:
+            self.failed.emit(str(error))
+            return False
+        done = self._push(after, f"task {name}")
+        self.edit_done()
+        return done
+
+    def edit_done(self) -> None:
+        """The end of a drag or of typing: the next edit is an entry of its own."""
+        self._drag += 1
+
+    def open_recipe(self, recipe: Recipe) -> None:
+        """Another recipe altogether; undo brings the old one back."""
+        self._opened = recipe
+        self._push(recipe, f"open {recipe.name}")
+        self.edit_done()
+
+    def _push(self, after: Recipe, text: str) -> bool:
+        if after != self._recipe:
+            self.undo_stack.push(_Edit(self, self._recipe, after, text, (text, self._drag)))
+        return True
+
+    def play(self) -> None:
+        """Train, and go on sampling after the recipe's end."""
+        self._set_running(True)
+
+    def pause(self) -> None:
+        """Stop training; the cloud stays."""
+        self._set_running(False)
+
+    def toggle(self) -> None:
+        """Play or pause."""
+        self._set_running(not self.is_running)
+
+    def step(self) -> None:
+        """One step."""
+        self.pause()
+        self._commanded.emit(m.Step(1))
+
+    def reset(self) -> None:
+        """Start again from the same seed with the values that the controls show."""
+        self._ask(restart=self._request.restart + 1)
+        self.status.emit(f"Reset: the same initial cloud (seed {self._recipe.seed})")
+
+    def new_seed(self) -> None:
+        """Start again from the next seed."""
+        if self.edit("seed", self._recipe.seed + 1):
+            self.edit_done()
+
+    def resample(self) -> None:
+        """Draw a new foreground in the background's field and compare."""
+        self._commanded.emit(m.Resample())
+
+    def export(self, command: m.Export) -> None:
+        """Write figures and data."""
+        self._commanded.emit(command)
+
+    def cancel(self) -> None:
+        """Stop the long jobs."""
+        self._commanded.emit(m.Cancel())
+
+    def set_speed(self, steps_per_frame: int) -> None:
+        """Steps per drawn frame; 0 for as many as fit."""
+        self._ask(steps_per_frame=steps_per_frame)
+
+    def watch_fields(self, is_watching: bool) -> None:
+        """Whether the heat maps shall follow the training."""
+        if is_watching != self._request.watches_fields:
+            self._ask(watches_fields=is_watching)
+
+    @Slot()
+    def frame_drawn(self) -> None:
+        """The window has drawn the last snapshot; the next one may come."""
+        self._credited.emit()
+
+    # To the worker -------------------------------------------------------------------------------------------
+
+    def _set_running(self, is_running: bool) -> None:
+        if is_running != self.is_running:
+            self._ask(is_running=is_running)
+            self.running_changed.emit(is_running)
+
+    def _ask(self, **changes: Any) -> None:
+        self._request = replace(self._request, **changes)
+        self._requested.emit(self._request)
+
+    def _use(self, recipe: Recipe) -> None:
+        """Take a recipe from the undo stack and pass it on."""
+        change = plan_change(self._recipe, recipe)
+        is_new = change is not Change.NOTHING or self._recipe.schedule != recipe.schedule
+        self._recipe = recipe
+        self._ask(recipe=recipe, generation=self._request.generation + is_new)
+        self.recipe_changed.emit(recipe)
+        if change in (Change.RESAMPLE, Change.RETUNE):
+            self.answers_stale.emit("Parameters have changed: resample the foreground for a new verdict.")
+
+    # From the worker -----------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _receive(self, event: Event) -> None:
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event)
+
+    def _is_old(self, event: Event) -> bool:
+        return event.generation < self._request.generation
+
+    def _on_engine(self, event: m.EngineReady) -> None:
+        self._is_engine_ready = True
+        logger.info("Engine loaded in {:.1f} s; devices: {}", event.seconds, ", ".join(event.devices))
+        self.engine_ready.emit(event)
+        self.status.emit("Ready: press Play (Space)")
+
+    def _on_built(self, event: m.Built) -> None:
+        self._replay = event.recipe
+        self.experiment_changed.emit(event)
+        self.device_changed.emit(event.device)
+
+    def _on_snapshot(self, event: Snapshot) -> None:
+        self.snapshot_ready.emit(event)
+
+    def _on_metrics(self, event: m.MetricsReady) -> None:
+        self.metrics_ready.emit(event.columns)
+
+    def _on_foreground(self, event: ForegroundReady) -> None:
+        if not self._is_old(event):
+            self.foreground_ready.emit(event)
+
+    def _on_comparison(self, event: ComparisonReady) -> None:
+        if not self._is_old(event):
+            self.comparison_ready.emit(event.comparison)
+
+    def _on_theory(self, event: m.TheoryPicture) -> None:
+        self.theory_ready.emit(replace(event, is_current=not self._is_old(event)))
+
+    def _on_no_theory(self, event: TheoryAbsent) -> None:
+        if not self._is_old(event):
+            self.theory_absent.emit(event.reason)
+
+    def _on_fields(self, event: FieldsReady) -> None:
+        self.fields_ready.emit(event)
+
+    def _on_retuned(self, event: m.Retuned) -> None:
+        self._replay = event.recipe
+        self.retuned.emit(event)
+
+    def _on_scheduled(self, event: m.Scheduled) -> None:
+        """The schedule is part of the recipe, so what it changes is no entry in the history."""
+        if not self._is_old(event):
+            self._recipe = self._recipe.replace(event.changes)
+            self._request = replace(self._request, recipe=self._recipe)
+            self.recipe_changed.emit(self._recipe)
+
+    def _on_complete(self, event: m.RecipeComplete) -> None:
+        self.recipe_complete.emit(event)
+        self.status.emit(f"Recipe complete at step {event.step:,}; sampling goes on until you pause")
+
+    def _on_card(self, event: m.TaskCard) -> None:
+        self.task_card_ready.emit(event)
+
+    def _on_progress(self, event: Progress) -> None:
+        self.progress.emit(event.part, float(event.fraction), event.text)
+
+    def _on_started(self, event: m.JobStarted) -> None:
+        self._jobs.add(event.name)
+        self.job_changed.emit(event.name, True)
+
+    def _on_ended(self, event: m.JobEnded) -> None:
+        self._jobs.discard(event.name)
+        self.job_changed.emit(event.name, False)
+        if event.was_cancelled:
+            self.status.emit(f"Cancelled: {event.name}")
+
+    def _on_exported(self, event: m.Exported) -> None:
+        self.exported.emit(event.paths)
+
+    def _on_note(self, event: m.Note) -> None:
+        logger.info(event.sentence)
+        self.status.emit(event.sentence)
+
+    def _on_rejected(self, event: m.Rejected) -> None:
+        """The engine cannot use the newest recipe: take it back without leaving a redo entry."""
+        logger.warning("Recipe rejected: {}\n{}", event.sentence, event.traceback)
+        if not self._is_old(event):
+            command = self.undo_stack.command(self.undo_stack.index() - 1) if self.undo_stack.index() else None
+            if command is not None:
+                # The stack hands out a const pointer, so an obsolete mark would be lost: undo, and the entry stays
+                # as something to redo, which is rejected again with the same sentence.
+                self.undo_stack.undo()
+        self.failed.emit(event.sentence)
+
+    def _on_failed(self, event: Failed) -> None:
+        logger.error("{}\n{}", event.sentence, event.traceback)
+        if event.step is not None:
+            self._set_running(False)
+        self.failed.emit(event.sentence)
+
+
+_HANDLERS: dict[type, Callable[[Session, Any], None]] = {
+    m.EngineReady: Session._on_engine,
+    m.Built: Session._on_built,
+    Snapshot: Session._on_snapshot,
+    m.MetricsReady: Session._on_metrics,
+    ForegroundReady: Session._on_foreground,
+    ComparisonReady: Session._on_comparison,
+    m.TheoryPicture: Session._on_theory,
+    TheoryAbsent: Session._on_no_theory,
+    FieldsReady: Session._on_fields,
+    m.Retuned: Session._on_retuned,
+    m.Scheduled: Session._on_scheduled,
+    m.RecipeComplete: Session._on_complete,
+    m.TaskCard: Session._on_card,
+    Progress: Session._on_progress,
+    m.JobStarted: Session._on_started,
+    m.JobEnded: Session._on_ended,
+    m.Exported: Session._on_exported,
+    m.Note: Session._on_note,
+    m.Rejected: Session._on_rejected,
+    Failed: Session._on_failed,
+}

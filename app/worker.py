@@ -1,0 +1,394 @@
+"""The engine's thread: short slices, the newest request wins, one frame under way at a time.
+
+Nothing here waits. A zero timer calls `_slice` as long as there is something to do, and between two slices the thread's
+event loop delivers requests, commands and the frame credit. No QObject is made in the worker's thread: the timer is
+made with the worker and moves along.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from app import jobs
+from app.bench import Bench, Pace, Parking
+from app.jobs import Job
+from app.loading import Engine
+from app.messages import (
+    Built,
+    Cancel,
+    Export,
+    JobEnded,
+    JobStarted,
+    MetricsReady,
+    Note,
+    RecipeComplete,
+    Rejected,
+    Request,
+    Resample,
+    Retuned,
+    Scheduled,
+    Step,
+)
+from mft_engine.events import Event, Failed, ForegroundReady
+from mft_engine.recipe import Change, EngineSection, Recipe, differences, plan_change
+
+FRAME_SECONDS = 1 / 40
+METRICS_SECONDS = 0.25
+FIELDS_SECONDS = 0.8
+DUE_MILLISECONDS = 3
+_TOLD_JOBS = ("resample", "export")
+
+
+class Worker(QObject):
+    """Runs experiments. Every public slot may be called from the window's thread through a queued connection."""
+
+    event_ready = Signal(object)
+
+    def __init__(self, load: Callable[[EngineSection], Engine]) -> None:
+        super().__init__()
+        self._load = load
+        self._engine: Engine | None = None
+        self._bench: Bench | None = None
+        self._parking = Parking()
+        self._jobs: list[Job] = []
+        self._wanted: Request | None = None
+        self._applied: Request | None = None
+        self._steps_asked = 0
+        self._pace = Pace()
+        self._has_credit = True
+        self._sent: tuple[int, int] = (-1, -1)
+        self._frame_at = self._metrics_at = self._fields_at = 0.0
+        self._fields_step = self._metrics_step = -1
+        self._fields_seconds = FIELDS_SECONDS
+        self._failed_devices: set[str] = set()
+        self._is_theory_due = False
+        self.is_stopping = False  # written by the window's thread at close: one assignment, read between slices
+        self._timer = QTimer(self)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._slice)
+
+    # What the window's thread calls ------------------------------------------------------------------------------
+
+    @Slot(object)
+    def load(self, section: EngineSection) -> None:
+        """Import the engine; may take seconds."""
+        try:
+            self._engine = self._load(section)
+        except Exception as error:
+            self._tell_failure(error, "The engine could not be loaded: ")
+            return
+        self.event_ready.emit(self._engine.ready)
+        self._jobs.append(Job("cards", jobs.task_cards(self._engine), 0))
+        self._timer.start()
+
+    @Slot(object)
+    def request(self, wanted: Request) -> None:
+        """The newest wish; an earlier one that was not begun is forgotten."""
+        self._wanted = wanted
+        self._timer.start()
+
+    @Slot(object)
+    def command(self, command: object) -> None:
+        """A single act: step, resample, cancel, export."""
+        if self._engine is None:
+            self.event_ready.emit(Note("The engine is still loading"))
+            return
+        if isinstance(command, Cancel):
+            self._drop_jobs(lambda job: job.name in _TOLD_JOBS)
+            self._timer.start()
+            return
+        try:
+            self._apply()
+            if isinstance(command, Step):
+                self._steps_asked += command.n_steps
+            elif self._bench is not None and isinstance(command, Resample):
+                self._start("resample", jobs.resample(self._bench))
+            elif self._bench is not None and isinstance(command, Export):
+                self._start("export", self._export(command, self._bench))
+        except Exception as error:
+            self._tell_failure(error)
+        self._timer.start()
+
+    @Slot()
+    def give_credit(self) -> None:
+        """The window has drawn the last frame."""
+        self._has_credit = True
+        self._timer.start()
+
+    @Slot()
+    def stop(self) -> None:
+        """End of work; the thread may quit afterwards."""
+        self.is_stopping = True
+        self._timer.stop()
+        self._jobs.clear()
+
+    # One slice ---------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _slice(self) -> None:
+        if self.is_stopping or self._engine is None:
+            self._timer.stop()
+            return
+        self._apply()
+        is_busy = self._job_slices()
+        is_due = False
+        try:
+            is_busy |= self._train()
+            self._tell_completion()
+            self._follow_schedule()
+            is_due = self._send_frame() | self._send_metrics() | self._send_fields()
+        except Exception as error:
+            self._training_failed(error)
+        if is_busy:
+            self._timer.setInterval(0)
+        elif is_due:
+            self._timer.setInterval(DUE_MILLISECONDS)
+        else:
+            self._timer.stop()
+
+    def _apply(self) -> None:
+        wanted, applied = self._wanted, self._applied
+        if wanted is None or wanted is applied:
+            return
+        self._applied = wanted
+        try:
+            if applied is None or self._bench is None or wanted.restart != applied.restart:
+                self._rebuild(wanted, may_restore=False)
+                return
+            change = plan_change(self._bench.applied, wanted.recipe)
+            if change is Change.REBUILD or wanted.recipe.schedule != self._bench.applied.schedule:
+                self._rebuild(wanted, may_restore=True)
+            elif change is not Change.NOTHING:
+                self._retune(wanted)
+            else:
+                self._bench.applied = wanted.recipe
+        except Exception as error:
+            self._tell(Rejected(str(error) or type(error).__name__, traceback=_traceback(error)))
+
+    def _rebuild(self, wanted: Request, *, may_restore: bool) -> None:
+        parked = self._parking.take(wanted.recipe)
+        bench = parked if may_restore else None
+        if bench is None:
+            bench = self._new_bench(wanted.recipe)
+        elif plan_change(bench.applied, wanted.recipe) is not Change.NOTHING:
+            bench.retune(wanted.recipe)
+        if self._bench is not None and may_restore:
+            self._parking.park(self._bench)
+        self._drop_jobs(lambda job: job.name != "cards")
+        bench.applied = wanted.recipe
+        self._bench, self._pace = bench, Pace()
+        self._sent, self._fields_step, self._metrics_step, self._steps_asked = (-1, -1), -1, -1, 0
+        self._tell(
+            Built(
+                recipe=bench.replay or bench.applied,
+                initial_theta=bench.experiment.initial_theta,
+                device=bench.device,
+                step=bench.step,
+                is_restored=bench is parked,
+            )
+        )
+        for answer in (bench.foreground, bench.comparison, bench.theory):
+            if answer is not None:
+                self._tell(answer)
+        self._is_theory_due = bench.theory is None
+
+    def _new_bench(self, recipe: Recipe) -> Bench:
+        assert self._engine is not None
+        engine = self._engine
+        if recipe.engine.device in self._failed_devices:
+            return self._cpu_bench(recipe)
+        try:
+            experiment = engine.experiment(recipe)
+        except Exception as error:
+            if not engine.is_device_trouble(error, recipe):
+                raise
+            self._failed_devices.add(recipe.engine.device)
+            self.event_ready.emit(Note(f"{error} Running on the CPU instead."))
+            return self._cpu_bench(recipe)
+        return Bench(experiment, recipe, engine.device_of(experiment))
+
+    def _cpu_bench(self, recipe: Recipe) -> Bench:
+        assert self._engine is not None
+        experiment = self._engine.experiment(recipe.replace({"engine.device": "cpu"}))
+        return Bench(experiment, recipe, self._engine.device_of(experiment))
+
+    def _retune(self, wanted: Request) -> None:
+        bench = self._bench
+        assert bench is not None
+        changes = [d for d in differences(bench.applied, wanted.recipe) if d[0] not in ("name", "description")]
+        is_training = bench.retune(wanted.recipe)
+        self._drop_jobs(lambda job: job.name == "resample")
+        if is_training:
+            self._is_theory_due = True
+            text = ", ".join(f"{path.rpartition('.')[2]} {_short(new)}" for path, _, new in changes)
+            assert bench.replay is not None
+            self._tell(Retuned(recipe=bench.replay, time=float(bench.experiment.state.time), text=text))
+
+    # Jobs --------------------------------------------------------------------------------------------------------
+
+    def _start(self, name: str, steps: Iterator[Event]) -> None:
+        self._drop_jobs(lambda job: job.name == name)
+        self._jobs.append(Job(name, steps, self._generation))
+        if name in _TOLD_JOBS:
+            self._tell(JobStarted(name))
+
+    def _drop_jobs(self, is_dropped: Callable[[Job], bool]) -> None:
+        for job in [job for job in self._jobs if is_dropped(job)]:
+            self._jobs.remove(job)
+            if job.name in _TOLD_JOBS:
+                self._tell(JobEnded(job.name, was_cancelled=True))
+
+    def _job_slices(self) -> bool:
+        """One slice of every job; the theory is never cut off by a newer wish, it follows as soon as it is done."""
+        if self._is_theory_due and self._bench is not None and not any(j.name == "theory" for j in self._jobs):
+            assert self._engine is not None
+            self._is_theory_due = False
+            self._start("theory", jobs.solve_theory(self._bench, self._engine))
+        for job in list(self._jobs):
+            try:
+                is_over = jobs.run_slice(job, self._tell_answer)
+            except Exception as error:
+                is_over = True
+                self._tell_failure(error)
+            if is_over and job in self._jobs:
+                self._jobs.remove(job)
+                if job.name in _TOLD_JOBS:
+                    self._tell(JobEnded(job.name))
+        return bool(self._jobs)
+
+    def _tell_answer(self, event: Event) -> None:
+        if isinstance(event, ForegroundReady):
+            self._fields_step = -1
+        self.event_ready.emit(event)
+
+    def _export(self, command: Export, bench: Bench) -> Iterator[Event]:
+        assert self._engine is not None
+        wrong = None
+        if "three_pictures" in command.figures and bench.applied.foreground.background == "trained":
+            recipe = bench.applied.replace({"foreground.background": "lazy"})
+            wrong = self._parking.look(recipe)
+            if wrong is None:
+                wrong = self._new_bench(recipe)
+                self._parking.park(wrong)
+        return jobs.export(command, bench, wrong, self._engine)
+
+    # Training and frames -----------------------------------------------------------------------------------------
+
+    def _train(self) -> bool:
+        bench, request = self._bench, self._applied
+        if bench is None or request is None or not (request.is_running or self._steps_asked):
+            return False
+        if self._steps_asked:
+            n_steps = min(self._pace.n_steps, self._steps_asked)
+        elif request.steps_per_frame:
+            left = request.steps_per_frame - (bench.step - max(self._sent[0], 0))
+            if left <= 0:
+                return False
+            n_steps = min(self._pace.n_steps, left)
+        else:
+            n_steps = self._pace.n_steps
+        started = time.perf_counter()
+        done = bench.experiment.advance(n_steps, beyond=bench.experiment.is_complete)
+        self._pace.measured(done, time.perf_counter() - started)
+        self._steps_asked = max(0, self._steps_asked - done) if done else 0
+        return True
+
+    def _tell_completion(self) -> None:
+        bench = self._bench
+        if bench is not None and bench.experiment.is_complete and not bench.is_complete_told:
+            bench.is_complete_told = True
+            self._tell(RecipeComplete(bench.step, float(bench.experiment.state.time)))
+
+    def _follow_schedule(self) -> None:
+        bench = self._bench
+        changes = bench.scheduled_changes() if bench is not None else {}
+        if changes and self._applied is not None:
+            self._applied = self._wanted = replace(self._applied, recipe=self._applied.recipe.replace(changes))
+            self._is_theory_due = True
+            self._tell(Scheduled(changes))
+
+    def _send_frame(self) -> bool:
+        """Send the cloud if it changed and the window has drawn the last one; True while one is still due soon."""
+        bench, request = self._bench, self._applied
+        if bench is None or request is None or self._sent == (bench.step, request.generation):
+            return False
+        if not self._has_credit:
+            return False
+        if request.is_running and request.steps_per_frame and bench.step < self._sent[0] + request.steps_per_frame:
+            return True
+        now = time.perf_counter()
+        if now - self._frame_at < FRAME_SECONDS:
+            return True
+        self._frame_at, self._has_credit = now, False
+        self._sent = (bench.step, request.generation)
+        self._tell(bench.experiment.snapshot())
+        return request.is_running
+
+    def _send_metrics(self) -> bool:
+        bench, now = self._bench, time.perf_counter()
+        if bench is None or bench.step == self._metrics_step:
+            return False
+        if now - self._metrics_at < METRICS_SECONDS:
+            return True
+        self._metrics_step, self._metrics_at = bench.step, now
+        columns = bench.experiment.metrics()
+        if columns:
+            self._tell(MetricsReady(columns))
+        return False
+
+    def _send_fields(self) -> bool:
+        bench, request, now = self._bench, self._applied, time.perf_counter()
+        if bench is None or request is None or not request.watches_fields or self._fields_step == bench.step:
+            return False
+        if now - self._fields_at < max(FIELDS_SECONDS, 10 * self._fields_seconds):
+            return True
+        self._fields_step = bench.step
+        fields = bench.experiment.fields()
+        self._fields_at = time.perf_counter()
+        self._fields_seconds = self._fields_at - now
+        if fields is not None:
+            self._tell(fields)
+        return False
+
+    # Trouble -----------------------------------------------------------------------------------------------------
+
+    def _training_failed(self, error: Exception) -> None:
+        """Stop the run, keep the last good cloud, and try the CPU where the device was at fault."""
+        assert self._engine is not None
+        bench = self._bench
+        if self._applied is not None:
+            self._applied = self._wanted = replace(self._applied, is_running=False)
+        self._steps_asked = 0
+        if bench is not None and self._engine.is_device_trouble(error, bench.applied):
+            self._failed_devices.add(bench.applied.engine.device)
+            self._bench = None
+            self._tell_failure(error, f"{bench.device} failed, starting again on the CPU: ")
+            self._wanted = replace(self._applied) if self._applied is not None else None
+            self._timer.start()
+            return
+        step = getattr(error, "step", bench.step if bench is not None else 0)
+        self._tell_failure(error, step=step)
+
+    def _tell_failure(self, error: BaseException, prefix: str = "", step: int | None = None) -> None:
+        sentence = str(error) or type(error).__name__
+        self._tell(Failed(prefix + sentence, traceback=_traceback(error), step=step))
+
+    @property
+    def _generation(self) -> int:
+        return self._applied.generation if self._applied is not None else 0
+
+    def _tell(self, event: Event) -> None:
+        self.event_ready.emit(replace(event, generation=self._generation))
+
+
+def _traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,64 @@
+"""Sessions on a fake engine, and a guard against what a test may leave behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import shiboken6
+from app.session import Session
+from fake_engine import FakeEngine
+from mft_engine.recipe import EngineSection, Recipe
+from PySide6.QtCore import QThread, QTimer
+from PySide6.QtWidgets import QApplication
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    """The engine that `session` uses."""
+    return FakeEngine()
+
+
+@pytest.fixture
+def make_session(qapp: QApplication, engine: FakeEngine) -> Iterator[Callable[..., Session]]:
+    """Sessions on the fake engine, closed after the test; threaded only when asked for."""
+    sessions: list[Session] = []
+
+    def make(recipe: Recipe | None = None, *, is_threaded: bool = False, load: Any = None) -> Session:
+        def loaded(section: EngineSection) -> FakeEngine:
+            return engine
+
+        small = recipe or Recipe().replace({"network.n_neurons": 64, "foreground.n_neurons": 32})
+        sessions.append(Session(small, load=load or loaded, is_threaded=is_threaded))
+        return sessions[-1]
+
+    yield make
+    for session in sessions:
+        assert session.close(), "the engine's thread did not end in time"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
+    """Fails the test that leaves a window, a running thread or a running timer behind."""
+    yield
+    QApplication.processEvents()
+    gc.collect()
+    windows = [w for w in QApplication.topLevelWidgets() if w.isVisible()]
+    for window in windows:
+        window.close()
+    threads = [o for o in gc.get_objects() if type(o) is QThread and _is_alive(o) and o.isRunning()]
+    timers = [
+        o for o in gc.get_objects() if type(o) is QTimer and _is_alive(o) and o.isActive() and not o.isSingleShot()
+    ]
+    assert not windows, f"windows left open: {windows}"
+    assert not threads, f"threads left running: {threads}"
+    assert not timers, f"timers left running: {[t.parent() for t in timers]}"
+
+
+def _is_alive(thing: Any) -> bool:
+    return bool(shiboken6.isValid(thing))

@@ -1,0 +1,216 @@
+"""A small engine with known behaviour: the worker's double in tests of session, worker and window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from app.messages import EngineReady, Export, Exported, TaskCard, TheoryPicture
+from mft_engine.events import (
+    ComparisonReady,
+    Event,
+    FieldsReady,
+    ForegroundReady,
+    Progress,
+    Snapshot,
+    TheoryAbsent,
+    TheoryReady,
+)
+from mft_engine.recipe import Recipe, RecipeError, ScheduledChange, differences
+
+
+class FakeDeviceError(RuntimeError):
+    """Stands for a device that is not there."""
+
+
+class FakeDiverged(ArithmeticError):
+    """Stands for a run that went non-finite."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__(f"Training diverged at step {step}; set training.step_size to 0.01")
+
+
+@dataclass
+class FakeState:
+    step: int = 0
+    time: float = 0.0
+
+
+class FakeExperiment:
+    """Neurons that move by exactly (scale, scale, 1) a step, so that a test can tell every state from its numbers.
+
+    A recipe lasts `N_STEPS`; its average begins at the end. Set `diverges_at` to make a step fail.
+    """
+
+    N_STEPS = 200
+
+    def __init__(self, recipe: Recipe, log: list[str]) -> None:
+        if recipe.task.name == "unknown":
+            raise RecipeError("task.name = 'unknown' is no known task")
+        if recipe.engine.device.startswith("cuda"):
+            raise FakeDeviceError("engine.device = 'cuda' is not on this machine.")
+        self.recipe, self.log = recipe, log
+        self.state = FakeState()
+        self.device = "cpu"
+        self.initial_theta = np.full((recipe.network.n_neurons[0], 3), float(recipe.seed), np.float32)
+        self.theta = self.initial_theta.copy()
+        self.diverges_at = -1
+        self.foreground_cloud: Any = None
+        self.retuned_at = 0
+        log.append(f"build {recipe.foreground.background} seed {recipe.seed}")
+
+    @property
+    def is_complete(self) -> bool:
+        return self.state.step >= self.N_STEPS
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.state.step / self.N_STEPS)
+
+    def advance(self, n_steps: int, *, beyond: bool = False) -> int:
+        n = n_steps if beyond else min(n_steps, self.N_STEPS - self.state.step)
+        if 0 <= self.diverges_at <= self.state.step + n:
+            raise FakeDiverged(self.diverges_at)
+        scale = self.recipe.regularisation.scale
+        self.theta = self.theta + np.float32(n) * np.array([scale, scale, 1.0], np.float32)
+        self.state = FakeState(self.state.step + n, (self.state.step + n) * 0.01)
+        return n
+
+    def retune(self, recipe: Recipe) -> None:
+        self.recipe, self.retuned_at = recipe, self.state.step
+        self.log.append(f"retune {recipe.regularisation.scale:g}")
+
+    def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
+        changed = {p: v for p, _, v in differences(old, new) if p.startswith("regularisation.")}
+        if self.state.step == 0:
+            return start.replace(changed)
+        added = [ScheduledChange(step=self.state.step, path=p, value=v) for p, v in changed.items()]
+        return start.model_copy(update={"schedule": (*start.schedule, *added)})
+
+    def snapshot(self, n_shown: int = 20_000) -> Snapshot:
+        age = max(0.0, self.state.time - max(self.N_STEPS, self.retuned_at) * 0.01 + 0.01)
+        return Snapshot(
+            step=self.state.step,
+            time=self.state.time,
+            theta=self.theta[:n_shown].copy(),
+            n_neurons=len(self.theta),
+            loss=1.0 / (1 + self.state.step),
+            step_size=0.01,
+            eta_theta=1.4,
+            order_parameters={"cos4": -0.5},
+            average_age=age,
+            is_complete=self.is_complete,
+            prediction=np.zeros(4),
+            kernel="fake",
+        )
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        steps = np.arange(0, self.state.step + 1, 50)
+        return {
+            "step": steps,
+            "time": steps * 0.01,
+            "loss": 1.0 / (1 + steps),
+            "step_size": 0.01 + 0 * steps,
+            "eta_theta": 1.4 + 0 * steps,
+            "cos4": -0.5 + 0 * steps,
+        }
+
+    def foreground(self) -> Iterator[Event]:
+        for k in range(5):
+            yield Progress("foreground", k / 5, "sampling")
+        theta = np.zeros((self.recipe.foreground.n_neurons, 3), np.float32)
+        self.foreground_cloud = theta
+        self.log.append(f"foreground at step {self.state.step}")
+        yield ForegroundReady(theta=theta, loss=0.5, method="dynamics", seconds=0.1)
+
+    def compare(self) -> Iterator[Event]:
+        yield Progress("compare", 0.5, "comparing")
+        is_right = self.recipe.foreground.background == "trained"
+        yield ComparisonReady(comparison=fake_comparison(is_right))
+
+    def theory(self) -> Iterator[Event]:
+        if self.recipe.network.readout_exponent != 1:
+            yield TheoryAbsent(reason="No solver for this readout exponent.")
+            return
+        self.log.append(f"theory {self.recipe.regularisation.scale:g}")
+        yield Progress("theory", 0.0, "solving")
+        yield TheoryReady(theory=SimpleNamespace(scale=self.recipe.regularisation.scale))
+
+    def fields(self, n_pixels: int = 64) -> FieldsReady:
+        image = np.zeros((n_pixels, n_pixels))
+        return FieldsReady(extent=3.0, target=image, background=image, foreground=None, residual=image)
+
+    def outcome(self) -> Any:
+        return SimpleNamespace(recipe=self.recipe, step=self.state.step)
+
+
+def fake_comparison(is_right: bool) -> Any:
+    """A comparison that accepts or rejects."""
+    from mft_engine.compare import Comparison
+
+    null = np.linspace(0.5, 1.5, 99)
+    distance = 1.0 if is_right else 80.0
+    return Comparison(
+        energy_distance=distance,
+        null_mean=1.0,
+        null_95=1.45,
+        null=null,
+        p_value=0.5 if is_right else 0.01,
+        ratio=distance,
+        verdict="consistent" if is_right else "inconsistent",
+        energy_distance_weights=distance,
+        null_mean_weights=1.0,
+        null_95_weights=1.45,
+        null_weights=null,
+        p_value_weights=0.5,
+        ratio_weights=distance,
+        n_background=64,
+        n_foreground=64,
+        n_permutations=99,
+        method="exact",
+        function_alignment=0.99,
+        background_loss=0.3,
+        foreground_loss=0.31,
+        expected_loss_difference=0.01,
+    )
+
+
+class FakeEngine:
+    """Makes fake experiments and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.ready = EngineReady(devices=("cpu",), n_threads=1, seconds=0.0)
+        self.log: list[str] = []
+        self.experiments: list[FakeExperiment] = []
+
+    def experiment(self, recipe: Recipe) -> FakeExperiment:
+        self.experiments.append(FakeExperiment(recipe, self.log))
+        return self.experiments[-1]
+
+    def device_of(self, experiment: FakeExperiment) -> str:
+        return experiment.device
+
+    def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
+        return isinstance(error, FakeDeviceError)
+
+    def task_cards(self) -> Iterator[TaskCard]:
+        image = np.outer(np.linspace(-1, 1, 24), np.linspace(-1, 1, 24))
+        yield TaskCard("product", "Clover", "x1*x2", {}, image)
+        yield TaskCard("ring", "Ring", "x1**2 + x2**2", {}, image)
+        yield TaskCard("expression", "Own formula", "x1*x2", {"expression": "x1*x2"}, image)
+
+    def theory_picture(self, theory: Any) -> TheoryPicture:
+        line = np.linspace(-1, 1, 11)
+        marginals = {name: (line, np.ones(11)) for name in ("w1", "w2", "a")}
+        numbers = {"loss": 0.29, "free_energy": 0.3, "gap": 1e-9, "kl": 4.0, "cos4": -0.56, "scale": theory.scale}
+        return TheoryPicture(np.ones((16, 16)), 1.0, marginals, numbers)
+
+    def export(self, command: Export, outcome: Any, wrong: Any | None) -> Iterator[Event]:
+        command.folder.mkdir(parents=True, exist_ok=True)
+        path = command.folder / "background.png"
+        path.write_bytes(b"figure")
+        yield Exported((path,))

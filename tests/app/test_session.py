@@ -1,0 +1,246 @@
+"""The session with its worker in the same thread: every hop of a slider's movement, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from app.session import Session
+from fake_engine import FakeEngine
+from mft_engine.recipe import Recipe
+
+MakeSession = Callable[..., Session]
+
+
+@pytest.fixture
+def session(make_session: MakeSession, qtbot: Any) -> Session:
+    session = make_session()
+    with qtbot.waitSignal(session.snapshot_ready):
+        session.start()
+    session.frame_drawn()
+    return session
+
+
+def heard(signal: Any) -> list[Any]:
+    """Everything that a signal says from now on."""
+    said: list[Any] = []
+    signal.connect(lambda *values: said.append(values[0] if len(values) == 1 else values))
+    return said
+
+
+def test_an_edit_makes_a_new_recipe_of_a_newer_generation_and_keeps_the_neurons(
+    session: Session, engine: FakeEngine, qtbot: Any
+) -> None:
+    before, generation = session.recipe, session.generation
+    assert session.edit("regularisation.scale", 0.02)
+    assert (before.regularisation.scale, session.recipe.regularisation.scale) == (0.001, 0.02)
+    assert session.generation == generation + 1
+    qtbot.waitUntil(lambda: "retune 0.02" in engine.log)
+    assert len(engine.experiments) == 1
+
+
+def test_an_impossible_value_is_refused_with_a_sentence_and_the_old_one_stays(session: Session) -> None:
+    sentences, before = heard(session.failed), session.recipe
+    assert not session.edit("regularisation.scale", -1.0)
+    assert session.recipe is before
+    assert session.undo_stack.count() == 0
+    assert "regularisation.scale = -1.0" in sentences[0]
+
+
+def test_a_drag_is_one_entry_of_the_history_and_undo_returns_to_where_it_began(session: Session) -> None:
+    for scale in (0.002, 0.004, 0.008):
+        session.edit("regularisation.scale", scale)
+    session.edit_done()
+    assert session.undo_stack.count() == 1
+    session.edit("regularisation.scale", 0.5)
+    session.edit_done()
+    assert session.undo_stack.count() == 2
+    session.undo_stack.undo()
+    assert session.recipe.regularisation.scale == 0.008
+    session.undo_stack.undo()
+    assert session.recipe.regularisation.scale == 0.001
+    session.undo_stack.redo()
+    assert session.recipe.regularisation.scale == 0.008
+
+
+def test_a_drag_that_ends_where_it_began_leaves_no_entry(session: Session) -> None:
+    session.edit("regularisation.scale", 0.5)
+    session.edit("regularisation.scale", 0.001)
+    session.edit_done()
+    assert session.undo_stack.count() == 0
+
+
+def test_of_many_edits_in_one_moment_the_engine_sees_only_the_last(
+    session: Session, engine: FakeEngine, qtbot: Any
+) -> None:
+    for k in range(1, 51):
+        session.edit("regularisation.scale", k / 100)
+    qtbot.waitUntil(lambda: "retune 0.5" in engine.log)
+    assert [line for line in engine.log if line.startswith("retune")] == ["retune 0.5"]
+
+
+def test_play_trains_past_the_recipes_end_and_says_when_it_was_complete(session: Session, qtbot: Any) -> None:
+    session.set_speed(40)
+    session.snapshot_ready.connect(session.frame_drawn)
+    complete, snapshots = heard(session.recipe_complete), heard(session.snapshot_ready)
+    session.play()
+    qtbot.waitUntil(lambda: bool(snapshots) and snapshots[-1].step > 260)
+    session.pause()
+    assert [event.step for event in complete] == [200]
+
+
+def test_no_second_frame_comes_before_the_first_is_drawn(session: Session, qtbot: Any) -> None:
+    snapshots = heard(session.snapshot_ready)
+    session.play()
+    qtbot.wait(200)
+    assert len(snapshots) == 1
+    session.frame_drawn()
+    qtbot.waitUntil(lambda: len(snapshots) == 2)
+    session.pause()
+
+
+def test_steps_per_frame_are_counted_exactly(session: Session, qtbot: Any) -> None:
+    snapshots = heard(session.snapshot_ready)
+    session.snapshot_ready.connect(session.frame_drawn)
+    session.set_speed(7)
+    session.play()
+    qtbot.waitUntil(lambda: len(snapshots) >= 6)
+    session.pause()
+    steps = [s.step for s in snapshots[:6]]
+    assert [b - a for a, b in zip(steps, steps[1:], strict=False)] == [7] * 5
+
+
+def test_step_does_one_step_and_pauses(session: Session, qtbot: Any) -> None:
+    snapshots = heard(session.snapshot_ready)
+    session.step()
+    qtbot.waitUntil(lambda: bool(snapshots))
+    assert snapshots[-1].step == 1
+    assert not session.is_running
+
+
+def test_reset_keeps_the_seed_and_new_seed_changes_it(session: Session, engine: FakeEngine, qtbot: Any) -> None:
+    session.reset()
+    qtbot.waitUntil(lambda: engine.log.count("build trained seed 0") == 2)
+    session.new_seed()
+    qtbot.waitUntil(lambda: "build trained seed 1" in engine.log)
+    session.undo_stack.undo()
+    assert session.recipe.seed == 0
+
+
+def test_resampling_an_untrained_background_first_trains_it_to_the_recipes_end(
+    session: Session, engine: FakeEngine, qtbot: Any
+) -> None:
+    parts = heard(session.progress)
+    with qtbot.waitSignal(session.comparison_ready) as comparison:
+        session.resample()
+    assert "foreground at step 200" in engine.log
+    assert comparison.args[0].verdict == "consistent"
+    assert {part for part, _, _ in parts} >= {"foreground", "compare"}
+
+
+def test_the_trained_background_survives_a_visit_to_the_wrong_one(
+    session: Session, engine: FakeEngine, qtbot: Any
+) -> None:
+    with qtbot.waitSignal(session.comparison_ready):
+        session.resample()
+    session.edit("foreground.background", "lazy")
+    with qtbot.waitSignal(session.comparison_ready) as wrong:
+        session.resample()
+    assert wrong.args[0].verdict == "inconsistent"
+    built = heard(session.experiment_changed)
+    with qtbot.waitSignal(session.comparison_ready) as right:
+        session.edit("foreground.background", "trained")
+    assert built[-1].is_restored and built[-1].step == 200
+    assert right.args[0].verdict == "consistent"
+    assert [line for line in engine.log if line.startswith("build")] == ["build trained seed 0", "build lazy seed 0"]
+
+
+def test_an_edit_drops_the_answer_that_is_under_way(session: Session, qtbot: Any) -> None:
+    comparisons = heard(session.comparison_ready)
+    foregrounds = heard(session.foreground_ready)
+    ended = heard(session.job_changed)
+    session.resample()
+    session.edit("regularisation.scale", 0.01)
+    qtbot.waitUntil(lambda: ("resample", False) in ended)
+    qtbot.wait(50)
+    assert comparisons == [] and foregrounds == []
+
+
+def test_cancel_ends_a_resample_and_leaves_the_cloud(session: Session, qtbot: Any) -> None:
+    ended, comparisons = heard(session.job_changed), heard(session.comparison_ready)
+    session.resample()
+    session.cancel()
+    qtbot.waitUntil(lambda: ("resample", False) in ended)
+    assert comparisons == []
+    assert session.jobs == frozenset()
+
+
+def test_the_theory_follows_every_change_of_the_regularisation(session: Session, qtbot: Any) -> None:
+    pictures = heard(session.theory_ready)
+    for scale in (0.01, 0.02):
+        session.edit("regularisation.scale", scale)
+    qtbot.waitUntil(lambda: any(p.numbers["scale"] == 0.02 and p.is_current for p in pictures))
+
+
+def test_a_diverging_run_stops_says_what_to_do_and_keeps_the_last_good_cloud(
+    session: Session, engine: FakeEngine, qtbot: Any
+) -> None:
+    sentences, snapshots = heard(session.failed), heard(session.snapshot_ready)
+    session.snapshot_ready.connect(session.frame_drawn)
+    engine.experiments[0].diverges_at = 120
+    session.set_speed(10)
+    session.play()
+    qtbot.waitUntil(lambda: bool(sentences))
+    assert "training.step_size to 0.01" in sentences[0]
+    assert not session.is_running
+    qtbot.waitUntil(lambda: bool(snapshots) and snapshots[-1].step == 110)
+    engine.experiments[0].diverges_at = -1
+    session.play()
+    qtbot.waitUntil(lambda: snapshots[-1].step > 120)
+    session.pause()
+
+
+def test_a_device_that_is_not_there_falls_back_to_the_cpu_with_a_sentence(session: Session, qtbot: Any) -> None:
+    sentences = heard(session.status)
+    with qtbot.waitSignal(session.device_changed) as device:
+        session.edit("engine.device", "cuda")
+    assert device.args == ["cpu"]
+    assert any("Running on the CPU" in s for s in sentences)
+
+
+def test_a_recipe_that_the_engine_refuses_is_taken_back(session: Session, engine: FakeEngine, qtbot: Any) -> None:
+    with qtbot.waitSignal(session.failed) as failure:
+        session.choose_task("unknown", {})
+    assert "no known task" in failure.args[0]
+    assert session.recipe.task.name == "product"
+    session.edit("regularisation.scale", 0.3)
+    qtbot.waitUntil(lambda: "retune 0.3" in engine.log)
+
+
+def test_choosing_a_task_leaves_the_old_tasks_parameters_behind(session: Session) -> None:
+    assert session.choose_task("petals", {"k": 3})
+    assert session.recipe.task.parameters == {"k": 3}
+    assert session.choose_task("ring", {})
+    assert session.recipe.task.parameters == {}
+
+
+def test_changes_during_a_run_are_a_schedule_in_the_recipe_that_is_copied(session: Session, qtbot: Any) -> None:
+    snapshots = heard(session.snapshot_ready)
+    session.snapshot_ready.connect(session.frame_drawn)
+    session.step()
+    qtbot.waitUntil(lambda: bool(snapshots))
+    with qtbot.waitSignal(session.retuned):
+        session.edit("regularisation.scale", 0.05)
+    (change,) = session.replay_recipe.schedule
+    assert (change.step, change.path, change.value) == (1, "regularisation.scale", 0.05)
+    assert session.replay_recipe.regularisation.scale == 0.001
+    assert session.recipe.schedule == ()
+
+
+def test_opening_another_recipe_can_be_undone(session: Session) -> None:
+    other = Recipe().replace({"name": "other", "regularisation.scale": 0.3, "network.n_neurons": 64})
+    session.open_recipe(other)
+    assert session.recipe == other and session.opened_recipe == other
+    session.undo_stack.undo()
+    assert session.recipe.name == "clover"
