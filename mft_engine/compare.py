@@ -1,4 +1,4 @@
-"""Is the foreground distributed like the background? Energy distance between two clouds, with its permutation null.
+"""Is the foreground distributed like the background? Energy distance of two clouds and its permutation null.
 
 The O(n^2) work is cut into tiles and told as a generator, so that a window can show its progress and stop it.
 """
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 Verdict = Literal["consistent", "close", "inconsistent"]
-Cloud = Tensor | np.ndarray
+Theta = Tensor | np.ndarray
 Forms = Callable[[Tensor], Generator[float, None, Tensor]]
 
 P_VALUE_LIMIT = 0.01
@@ -54,18 +54,22 @@ ETA_THETA_LIMIT = 1.8
 # (1 + 0)/(1 + 99) = 0.01 is the first p-value that can reject.
 MIN_PERMUTATIONS = 99
 
-# Neurons a cloud beyond which the distance is sliced: exact work grows as n^2 and reaches a minute of one thread there.
+# Neurons a cloud beyond which the distance is sliced: exact work grows as n^2, a minute of one thread there.
 EXACT_LIMIT = 30_000
-# Neurons are exchangeable, so the first ones stand for all; beyond this the test resolves more than any sampler holds.
+# Neurons are exchangeable, so the first ones stand for all; this many resolve more than any sampler holds.
 SLICED_LIMIT = 100_000
-N_PROJECTIONS = 48
-# Permutations handled in one pass over the distances; part of the numbers' definition, as each pass has its own draw.
-PERMUTATIONS_A_PASS = 512
-# 512 x 768 x 768 multiply-adds are about 7 ms of one core, and the tile (2.4 MB) stays in its cache.
-TILE = 768
-# (permutations x neurons) of the sliced distance handled at once: 8 MB, a few ms.
-SLICE_ELEMENTS = 2_000_000
-# float32 distances reproduce a statistic to about 3e-6; permutations that close to the observed value are ties.
+N_DIRECTIONS = 48
+# Points at which two distributions on a line are compared; more change the distance by less than 0.1 %.
+N_QUANTILES = 1024
+# Labels (permutations x neurons) held at once (80 MB), and permutations a pass over the distances (exact, or
+# sliced, where the bins of a whole pass are kept: 0.4 MB a permutation).
+MAX_LABELS = 20_500_000
+PERMUTATIONS_A_PASS = {True: 512, False: 128}
+# 2 x 512 x 640 x 640 multiply-adds are about 10 ms of one core, and the tile (1.6 MB) stays in its cache.
+TILE = 640
+# Labels shuffled or binned in one slice of work, some ms.
+SLICE_ELEMENTS = 1_000_000
+# float32 distances reproduce a statistic to about 3e-6: a permutation so near to the observed value is a tie.
 TIE = 1e-5
 
 
@@ -73,18 +77,18 @@ TIE = 1e-5
 class Comparison:
     """Background against foreground: distance, null, verdict, and the numbers that stand beside it.
 
-    Fields named `..._weights` are of the input weights w alone, the others of (w, a). A ratio below 1 is normal:
-    neurons of a background repel and lie more regularly than an independent sample.
+    Fields named `..._weights` are of the input weights w alone, the others of (w, a). A ratio below 1 is
+    normal: neurons of a background repel and lie more regularly than an independent sample.
 
     Attributes:
-        energy_distance: 2 E|X-Y| - E|X-X'| - E|Y-Y'|, diagonal included, coordinates in pooled standard deviations.
+        energy_distance: 2 E|X-Y| - E|X-X'| - E|Y-Y'|, diagonal included, in pooled standard deviations.
         null, null_weights: (n_permutations,) the same after exchanging neurons at random between the clouds.
         null_mean, null_95: of `null`; p_value = (1 + #{null >= distance})/(1 + n_permutations).
         ratio: energy_distance / null_mean.
-        verdict: p_value > 0.01 is consistent (unless eta_theta > 1.8), else ratio < 4 is close, else inconsistent.
+        verdict: consistent if p_value > 0.01 (unless eta_theta > 1.8), else close if ratio < 4, else not.
         function_alignment: E[f_bg f_fg]/(|f_bg||f_fg|); nan where unknown, as are the losses.
         background_loss, foreground_loss: E (y - f)^2 of the two networks.
-        expected_loss_difference: Tr C / n_foreground, by which a foreground of the same law is worse; None if unknown.
+        expected_loss_difference: Tr C / n_foreground, by which a foreground of the same law is worse.
         n_background, n_foreground: neurons compared.
         method: how the distance was computed, in words.
     """
@@ -144,7 +148,7 @@ def judge(p_value: float, ratio: float, eta_theta: float | None = None) -> Verdi
         p_value, ratio: as in `Comparison`.
         eta_theta: step size times the top eigenvalue of the tangent kernel; above 1.8 nothing is consistent.
     """
-    is_stable = eta_theta is None or eta_theta <= ETA_THETA_LIMIT
+    is_stable = eta_theta is None or not eta_theta > ETA_THETA_LIMIT
     if p_value > P_VALUE_LIMIT and is_stable:
         return "consistent"
     return "close" if ratio < CLOSE_RATIO else "inconsistent"
@@ -155,7 +159,7 @@ def fold(theta: np.ndarray, n_inputs: int, parity: Parity) -> np.ndarray:
 
         odd:  (w, a) ~ (-w, -a)      even:  (w, a) ~ (-w, a)      kept: w1 + w2/8 + w3/64 + ... >= 0
 
-    The half-space leans a little, so that lumps on an axis (where targets like to put them) are not cut in two.
+    The half-space leans a little, so that lumps on an axis (where targets like to put them) stay whole.
 
     Args:
         theta: (n_neurons, n_params); n_inputs: leading columns that are w.
@@ -163,28 +167,27 @@ def fold(theta: np.ndarray, n_inputs: int, parity: Parity) -> np.ndarray:
     Returns:
         (n_neurons, n_params), a copy.
     """
+    folded = theta.copy()
     if parity == "none":
-        return theta.copy()
+        return folded
     normal = 0.125 ** np.arange(n_inputs)
     sign = np.where(theta[:, :n_inputs] @ normal < 0, -1.0, 1.0)[:, None]
-    folded = theta.copy()
     folded[:, :n_inputs] *= sign
     if parity == "odd":
         folded[:, n_inputs:] *= sign
     return folded
 
 
-def compare(background: Cloud, foreground: Cloud, n_inputs: int, **options: Any) -> Comparison:
+def compare(background: Theta, foreground: Theta, n_inputs: int, **options: Any) -> Comparison:
     """`compare_clouds` run to its end; same arguments."""
-    for answer in compare_clouds(background, foreground, n_inputs, **options):
-        if isinstance(answer, Comparison):
-            return answer
-    raise AssertionError("compare_clouds ended without an answer")
+    *_, comparison = compare_clouds(background, foreground, n_inputs, **options)
+    assert isinstance(comparison, Comparison)
+    return comparison
 
 
 def compare_clouds(
-    background: Cloud,
-    foreground: Cloud,
+    background: Theta,
+    foreground: Theta,
     n_inputs: int,
     *,
     parity: Parity = "none",
@@ -197,13 +200,14 @@ def compare_clouds(
 
         E = 2 E|X-Y| - E|X-X'| - E|Y-Y'| = -h' D h,   h_i = 1/n_background or -1/n_foreground
 
-    D is the matrix of distances of the pooled cloud, each coordinate over its pooled standard deviation; a permutation
-    of the neurons permutes h, so that all of them are one matrix product with each tile of D. Above `exact_limit`
-    neurons in a cloud the distance is sliced (an average over directions of the exact distance on a line, scaled to
-    estimate the same number), permuted along the same directions: its p-value is as valid, its value an estimate.
+    D is the matrix of distances of the pooled cloud, each coordinate over its pooled standard deviation; a
+    permutation of the neurons permutes h, so that all of them are one matrix product with each tile of D.
+    Above `exact_limit` neurons in a cloud the distance is sliced: an average over directions of the distance
+    on a line, scaled to estimate the same number and permuted along the same directions. Its p-value is as
+    valid as the exact one, its value is an estimate.
 
     Args:
-        background: (n_background, n_params), columns w1 .. wd, then readouts; tensors on any device, or arrays.
+        background: (n_background, n_params), columns w1 .. wd, then readouts; tensor on any device, or array.
         foreground: (n_foreground, n_params).
         n_inputs: d; parity: the activation's, for folding both clouds.
         n_permutations: at least 99, below which nothing could be rejected.
@@ -217,86 +221,95 @@ def compare_clouds(
     Raises:
         ValueError: clouds that are empty, not finite or of different columns; too few permutations.
     """
-    yield 0.0
-    notes = []
-    if max(len(background), len(foreground)) > SLICED_LIMIT:
-        notes.append(f"the first {SLICED_LIMIT:,} neurons of a cloud")
-        background, foreground = background[:SLICED_LIMIT], foreground[:SLICED_LIMIT]
-    points = _standardised(background, foreground, n_inputs, parity)
     if n_permutations < MIN_PERMUTATIONS:
         raise ValueError(
-            f"comparison.n_permutations = {n_permutations}: at least {MIN_PERMUTATIONS} are needed for a p-value of 0.01"
+            f"comparison.n_permutations = {n_permutations} cannot reject anything: a p-value of 0.01 takes "
+            f"at least {MIN_PERMUTATIONS}"
         )
+    yield 0.0
+    is_exact = max(len(background), len(foreground)) <= exact_limit
+    method = "exact" if is_exact else f"sliced along {N_DIRECTIONS} directions"
+    if max(len(background), len(foreground)) > SLICED_LIMIT:
+        method += f", the first {SLICED_LIMIT:,} neurons of a cloud"
+        background, foreground = background[:SLICED_LIMIT], foreground[:SLICED_LIMIT]
+    points = _standardised(background, foreground, n_inputs, parity)
     n_bg, n_fg = len(background), len(foreground)
     device = background.device if isinstance(background, Tensor) else None
     pool = torch.from_numpy(points.astype(np.float32)).to(device)
     cuts = (n_inputs, points.shape[1])
-    is_exact = max(n_bg, n_fg) <= exact_limit
     if is_exact:
-        notes.insert(0, "exact")
         forms: Forms = partial(quadratic_forms, pool, cuts)
     else:
-        notes.insert(0, f"sliced, {N_PROJECTIONS} directions")
-        forms = partial(sliced_forms, pool, [projections(seed, width) for width in cuts])
+        lines = []
+        for number in range(N_DIRECTIONS):
+            lines.append([line(pool[:, :c], directions(seed, c)[number]) for c in cuts])
+            yield 0.0
+        forms = partial(sliced_forms, lines)
 
-    passes = [
-        min(PERMUTATIONS_A_PASS, n_permutations + 1 - first)
-        for first in range(0, n_permutations + 1, PERMUTATIONS_A_PASS)
-    ]
+    generator = rng.host_generator(seed, Stream.PERMUTATION)
+    n_a_pass = min(PERMUTATIONS_A_PASS[is_exact], max(1, MAX_LABELS // (n_bg + n_fg)))
+    passes = range(0, n_permutations + 1, n_a_pass)
     values: list[np.ndarray] = []
-    for number, n_labels in enumerate(passes):
-        # Scaled so that a cloud's labels sum to +-n_bg n_fg/n: of order one, and exactly +-1/2 for equal sizes.
-        labels = np.empty((n_labels, n_bg + n_fg), dtype=np.float32)
-        labels[:, :n_bg], labels[:, n_bg:] = n_fg / (n_bg + n_fg), -n_bg / (n_bg + n_fg)
-        # Row 0 of the first pass keeps its place: the observed clouds.
-        shuffled = labels[1:] if number == 0 else labels
-        generator = rng.host_generator(seed, Stream.PERMUTATION, number)
-        rows = max(1, SLICE_ELEMENTS // (n_bg + n_fg) // 4)
-        for first in range(0, len(shuffled), rows):
-            chunk = shuffled[first : first + rows]
-            generator.permuted(chunk, axis=1, out=chunk)
-            yield (number + 0.1 * first / n_labels) / len(passes)
+    for number, first in enumerate(passes):
+        labels = np.empty((min(n_a_pass, n_permutations + 1 - first), n_bg + n_fg), dtype=np.float32)
+        for done in _fill_labels(labels, n_bg, n_fg, generator, has_observed=number == 0):
+            yield (number + 0.1 * done) / len(passes)
         work = forms(torch.from_numpy(labels).to(device))
         while True:
             try:
-                fraction = next(work)
+                yield min((number + 0.1 + 0.9 * next(work)) / len(passes), 0.999)
             except StopIteration as end:
                 values.append(host_array(end.value).sum(axis=0))
                 break
-            yield min((number + 0.1 + 0.9 * fraction) / len(passes), 0.999)
     scale = -(((n_bg + n_fg) / (n_bg * n_fg)) ** 2)
     weights_alone, whole = np.concatenate(values, axis=1) * scale
-    yield _comparison(whole, weights_alone, n_bg, n_fg, eta_theta, ", ".join(notes))
+    yield _comparison(whole, weights_alone, n_bg, n_fg, eta_theta, method)
 
 
-def _standardised(background: Cloud, foreground: Cloud, n_inputs: int, parity: Parity) -> np.ndarray:
-    """(n_background + n_foreground, n_params) float64, folded, centred, in pooled population standard deviations."""
+def _standardised(background: Theta, foreground: Theta, n_inputs: int, parity: Parity) -> np.ndarray:
+    """(n_background + n_foreground, n_params), folded, centred, in pooled population standard deviations."""
     clouds = [host_array(cloud) for cloud in (background, foreground)]
     shapes = [cloud.shape for cloud in clouds]
-    if (
-        any(len(s) != 2 or s[0] == 0 for s in shapes)
-        or shapes[0][1] != shapes[1][1]
-        or shapes[0][1] <= n_inputs
-    ):
+    is_table = all(cloud.ndim == 2 and cloud.size > 0 for cloud in clouds)
+    if not is_table or shapes[0][1] != shapes[1][1] or shapes[0][1] <= n_inputs:
         raise ValueError(
-            f"The clouds cannot be compared: they have shapes {shapes[0]} and {shapes[1]}, and need at least one "
-            f"neuron each and the same columns: {n_inputs} input weights and a readout"
+            f"The clouds cannot be compared: they have shapes {shapes[0]} and {shapes[1]}, and need at least "
+            f"one neuron each and the same columns, {n_inputs} input weights and a readout"
         )
     pool = np.concatenate([fold(cloud, n_inputs, parity) for cloud in clouds])
     if not np.isfinite(pool).all():
         raise ValueError("The clouds cannot be compared: some neurons are not finite")
+    size = np.abs(pool).max(axis=0)
     pool -= pool.mean(axis=0)
     spread = pool.std(axis=0)
-    # A coordinate that never varies (a fixed readout) separates nothing and must not divide by its rounding.
-    is_constant = spread <= 1e-12 * np.abs(pool).max(axis=0, initial=0.0) + np.finfo(np.float64).tiny
-    return pool / np.where(is_constant, 1.0, spread)
+    # A coordinate that never varies (a fixed readout) separates nothing: its rounding must not be blown up.
+    is_constant = spread <= 1e-12 * size
+    return np.where(is_constant, 0.0, pool / np.where(is_constant, 1.0, spread))
+
+
+def _fill_labels(
+    labels: np.ndarray, n_bg: int, n_fg: int, generator: np.random.Generator, *, has_observed: bool
+) -> Iterator[float]:
+    """Fill the rows with shuffled h n_bg n_fg/n: of order one, and exactly +-1/2 for clouds of equal size.
+
+    Row 0 is left as observed where `has_observed`. Rows are drawn one after the other, so that a permutation
+    depends neither on how many there are nor on how many fit into a pass.
+    """
+    n = n_bg + n_fg
+    n_rows = max(1, SLICE_ELEMENTS // (2 * n))
+    for first in range(0, len(labels), n_rows):
+        rows = labels[first : first + n_rows]
+        rows[:, :n_bg], rows[:, n_bg:] = n_fg / n, -n_bg / n
+        shuffled = rows[1:] if has_observed and first == 0 else rows
+        generator.permuted(shuffled, axis=1, out=shuffled)
+        yield first / len(labels)
 
 
 def quadratic_forms(points: Tensor, cuts: tuple[int, ...], labels: Tensor) -> Generator[float, None, Tensor]:
     """h' D h for every row h of labels and the distances over the first c columns, for each c in cuts.
 
-    D is never held: a tile of it is made, used for all labels and dropped; the tiles below the diagonal are counted
-    through their mirror images.
+    D is never held: a tile of it is made, used for all labels and dropped; the tiles below the diagonal are
+    counted through their mirror images.
 
     Args:
         points: (n, n_columns); cuts: increasing column counts; labels: (n_labels, n).
@@ -309,46 +322,61 @@ def quadratic_forms(points: Tensor, cuts: tuple[int, ...], labels: Tensor) -> Ge
     """
     n = len(points)
     tiles = [(i, j) for i in range(0, n, TILE) for j in range(i, n, TILE)]
-    sums: list[Tensor] = []
+    sums = labels.new_zeros(len(tiles), len(cuts), len(labels))
     for done, (i, j) in enumerate(tiles):
         rows, columns = points[i : i + TILE], points[j : j + TILE]
         left, right = labels[:, i : i + TILE], labels[:, j : j + TILE]
         weight = 1.0 if i == j else 2.0
         square = torch.zeros(len(rows), len(columns), dtype=points.dtype, device=points.device)
-        forms = []
         for column in range(points.shape[1]):
             difference = rows[:, column, None] - columns[None, :, column]
             square.addcmul_(difference, difference)
             if column + 1 in cuts:
-                forms.append(((left @ square.sqrt()) * right).sum(dim=1) * weight)
-        sums.append(torch.stack(forms))
+                sums[done, cuts.index(column + 1)] = ((left @ square.sqrt()) * right).sum(dim=1) * weight
         yield (done + 1) / len(tiles)
-    return torch.stack(sums)
+    return sums
 
 
-def projections(seed: int, n_columns: int) -> np.ndarray:
-    """(N_PROJECTIONS, n_columns) directions, orthonormal in groups of n_columns so that they cover the sphere evenly."""
-    n_groups = -(-N_PROJECTIONS // n_columns)
-    draws = rng.host_generator(seed, Stream.PROJECTION, n_columns).standard_normal(
-        (n_groups, n_columns, n_columns)
-    )
-    return np.linalg.qr(draws)[0].reshape(-1, n_columns)[:N_PROJECTIONS]
+def directions(seed: int, n_columns: int) -> np.ndarray:
+    """(N_DIRECTIONS, n_columns) unit vectors, orthonormal in groups so that they cover the sphere evenly."""
+    shape = (-(-N_DIRECTIONS // n_columns), n_columns, n_columns)
+    draws = rng.host_generator(seed, Stream.PROJECTION, n_columns).standard_normal(shape)
+    return np.linalg.qr(draws)[0].reshape(-1, n_columns)[:N_DIRECTIONS].astype(np.float32)
 
 
-def sliced_forms(
-    points: Tensor, directions: list[np.ndarray], labels: Tensor
-) -> Generator[float, None, Tensor]:
-    """h' D h for every row h of labels (of sum zero), estimated from distances along lines.
+def line(points: Tensor, direction: np.ndarray) -> tuple[Tensor, Tensor]:
+    """What `sliced_forms` needs of a cloud seen along one direction: its quantile bins and their distances.
 
         |x| = E_u |u.x| / c_d,   c_d = Gamma(d/2) / (sqrt(pi) Gamma((d + 1)/2)),   u uniform on the sphere
-        h' D_u h = -2 sum_i (t_{i+1} - t_i) (h_1 + ... + h_i)^2,   t = u.x in order
-
-    The second line is exact and costs a sort, so that only the directions are sampled. Uses the same directions for
-    all labels: a permutation test of the sliced statistic itself.
 
     Args:
-        points: (n, n_columns); directions: one (n_directions, c) array for every leading c columns wanted.
-        labels: (n_labels, n).
+        points: (n, d); direction: (d,) a unit vector.
+
+    Returns:
+        (n,) bin of each point; (n_bins - 1,) distances between the middles of neighbouring bins, over c_d.
+    """
+    n, d = points.shape
+    n_bins = min(n, N_QUANTILES)
+    place, order = torch.sort(points @ torch.from_numpy(direction).to(points.device))
+    ranked = torch.arange(n, device=points.device) * n_bins // n
+    bins = torch.empty_like(ranked).scatter_(0, order, ranked)
+    starts = torch.arange(n_bins + 1, device=points.device) * n // n_bins
+    middles = place[(starts[:-1] + starts[1:]) // 2]
+    factor = math.sqrt(math.pi) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
+    return bins.to(torch.int32), (middles[1:] - middles[:-1]) * factor
+
+
+def sliced_forms(lines: list[list[tuple[Tensor, Tensor]]], labels: Tensor) -> Generator[float, None, Tensor]:
+    """h' D h for every row h of labels (of sum zero), estimated from distances along lines.
+
+        h' D_u h = -2 integral H(t)^2 dt,   H(t) = sum of h over the points with u.x <= t
+
+    On a line the energy distance is twice Cramer's, here with H at the edges of quantile bins (in a small
+    cloud every point is its own bin: then it is exact). The same lines serve all labels, so that this is a
+    permutation test of the sliced statistic itself.
+
+    Args:
+        lines: for every direction, for every cut, what `line` gives; labels: (n_labels, n).
 
     Yields:
         the fraction done, after every few ms.
@@ -356,25 +384,23 @@ def sliced_forms(
     Returns:
         (n_directions, n_cuts, n_labels), to be summed over the directions in float64.
     """
-    n_directions = len(directions[0])
-    rows = max(1, SLICE_ELEMENTS // len(points))
-    starts = range(0, len(labels), rows)
-    sums: list[Tensor] = []
-    for number in range(n_directions):
-        forms = []
-        for cut, bundle in enumerate(directions):
-            c = bundle.shape[1]
-            direction = torch.from_numpy(bundle[number].astype(np.float32)).to(points.device)
-            place, order = torch.sort(points[:, :c] @ direction)
-            gaps = place[1:] - place[:-1]
-            factor = math.exp(math.lgamma((c + 1) / 2) - math.lgamma(c / 2)) * math.sqrt(math.pi)
-            parts = []
-            for done, first in enumerate(starts):
-                running = labels[first : first + rows, order[:-1]].cumsum(dim=1)
-                parts.append(running.square_() @ gaps)
-                yield (number + (cut + (done + 1) / len(starts)) / len(directions)) / n_directions
-            forms.append(torch.cat(parts) * (-2.0 * factor / n_directions))
-        sums.append(torch.stack(forms))
+    n_labels, n = labels.shape
+    n_rows = max(1, SLICE_ELEMENTS // n_labels)
+    binned = [[labels.new_zeros(len(gaps) + 1, n_labels) for _, gaps in bundle] for bundle in lines]
+    for first in range(0, n, n_rows):
+        columns = labels[:, first : first + n_rows].T.contiguous()
+        for number, bundle in enumerate(lines):
+            for (bins, _), counts in zip(bundle, binned[number], strict=True):
+                counts.index_add_(0, bins[first : first + n_rows], columns)
+            yield (first + n_rows * (number + 1) / len(lines)) / (n + n_rows)
+    sums = []
+    for bundle, counts_of_bundle in zip(lines, binned, strict=True):
+        forms = [
+            gaps @ counts.cumsum(dim=0)[:-1].square_()
+            for (_, gaps), counts in zip(bundle, counts_of_bundle, strict=True)
+        ]
+        sums.append(torch.stack(forms) * (-2.0 / len(lines)))
+        yield 0.999
     return torch.stack(sums)
 
 
@@ -386,7 +412,7 @@ def _comparison(
     eta_theta: float | None,
     method: str,
 ) -> Comparison:
-    """Verdict and numbers from statistics whose first value is the observed one and whose others are the null."""
+    """Verdict and numbers from statistics whose first value is the observed one and the others the null."""
     distance, null, null_mean, null_95, p_value, ratio = _against_null(whole)
     distance_w, null_w, null_mean_w, null_95_w, p_value_w, ratio_w = _against_null(weights_alone)
     return Comparison(

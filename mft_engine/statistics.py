@@ -1,4 +1,4 @@
-"""Numbers with error bars: order parameters of a cloud, means of autocorrelated series, agreement of two functions."""
+"""Numbers with errors: order parameters of a cloud, means of autocorrelated series, function agreement."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ ORDERS = (2, 3, 4, 6, 8)
 # Sokal's constant: the window is this many autocorrelation times, so an exponential tail of exp(-5) is cut.
 WINDOW_IN_TIMES = 5.0
 
+Values = Tensor | np.ndarray
+
 
 class Estimate(NamedTuple):
     """A mean and its standard error; the error is nan where the data cannot give one."""
@@ -23,22 +25,18 @@ class Estimate(NamedTuple):
     standard_error: float
 
 
-def host_array(values: Tensor | np.ndarray) -> np.ndarray:
+def host_array(values: Values) -> np.ndarray:
     """A float64 numpy copy of a tensor on any device, or of an array."""
-    return (
-        to_host(values).astype(np.float64)
-        if isinstance(values, Tensor)
-        else np.array(values, dtype=np.float64)
-    )
+    return np.array(to_host(values) if isinstance(values, Tensor) else values, dtype=np.float64)
 
 
-def order_parameters(theta: Tensor | np.ndarray, n_inputs: int) -> dict[str, Estimate]:
+def order_parameters(theta: Values, n_inputs: int) -> dict[str, Estimate]:
     """How many-fold the cloud of input weights is, with the standard error over neurons.
 
         cos_k = (1/N) sum_i cos(k angle(w_i)),   angle(w) = atan2(w2, w1)
 
-    The error is that of independent neurons: right for a foreground, and for one instant of a background; neurons of
-    a background repel, so there it is on the large side. Averages along a run have their own error (`averaged`).
+    The error is that of independent neurons: right for a foreground; neurons of a background repel, so for
+    one instant of it the error is on the large side. Averages along a run have their own error (`averaged`).
 
     Args:
         theta: (n_neurons, n_params), columns w1 .. wd, then readouts.
@@ -52,9 +50,7 @@ def order_parameters(theta: Tensor | np.ndarray, n_inputs: int) -> dict[str, Est
     cloud = torch.as_tensor(theta)
     angle = torch.atan2(cloud[:, 1], cloud[:, 0])
     waves = torch.stack([(k * angle).cos() for k in ORDERS])
-    error = (
-        waves.std(dim=1) / len(cloud) ** 0.5 if len(cloud) > 1 else torch.full_like(waves[:, 0], torch.nan)
-    )
+    error = waves.std(dim=1) / len(cloud) ** 0.5 if len(cloud) > 1 else waves[:, 0] * torch.nan
     means, errors = torch.stack([waves.mean(dim=1), error]).tolist()
     return {f"cos{k}": Estimate(m, e) for k, m, e in zip(ORDERS, means, errors, strict=True)}
 
@@ -83,7 +79,7 @@ def autocorrelation_time(series: ArrayLike) -> float:
     correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:n]
     tau = 2.0 * np.cumsum(correlation / correlation[0]) - 1.0
     closed = np.flatnonzero(np.arange(n) >= WINDOW_IN_TIMES * tau)
-    # A window that never closes: the series is shorter than 5 of its times; the largest sum is the honest bound.
+    # A window that never closes: the series is shorter than 5 of its times; the largest sum is what it shows.
     estimate = tau[closed[0]] if len(closed) else tau.max()
     return float(max(estimate, 1.0 / n))
 
@@ -93,11 +89,11 @@ def averaged(series: ArrayLike) -> Estimate:
 
         error^2 = tau var / (n - tau),   tau the integrated autocorrelation time (`autocorrelation_time`)
 
-    Dividing by sqrt(n) instead, as for independent values, understates the error of a loss curve several times. The
-    n - tau corrects the variance about the series' own mean.
+    Dividing by sqrt(n) instead, as for independent values, understates the error of a loss curve several
+    times. The n - tau corrects the variance, which is taken about the series' own mean.
 
     Args:
-        series: (n,) equally spaced values; anything not finite is an error, not skipped.
+        series: (n,) equally spaced values.
 
     Returns:
         mean and standard error; the error is nan for fewer than two effective values.
@@ -115,15 +111,13 @@ def averaged(series: ArrayLike) -> Estimate:
     return Estimate(float(x.mean()), float(np.sqrt(tau * x.var() / (n - tau))))
 
 
-def function_alignment(
-    f_bg: Tensor | np.ndarray, f_fg: Tensor | np.ndarray, weights: Tensor | np.ndarray
-) -> float:
+def function_alignment(f_bg: Values, f_fg: Values, weights: Values) -> float:
     """Cosine of the angle between two network functions under the measure of x.
 
         E[f_bg f_fg] / sqrt(E[f_bg^2] E[f_fg^2])
 
-    Not the theory's `alignment`, which is E[y f]/E[y^2]. An iid foreground's function is noisier than the background's
-    (Tr C / N), so the number is below 1 even where the laws agree.
+    Not the theory's `alignment`, which is E[y f]/E[y^2]. An iid foreground's function is noisier than the
+    background's (Tr C / N), so the number is below 1 even where the laws agree.
 
     Args:
         f_bg, f_fg: (n_points,) or (n_points, n_out); weights: (n_points,) that sum to 1.
@@ -131,8 +125,8 @@ def function_alignment(
     Returns:
         a number in [-1, 1]; nan where a function vanishes.
     """
-    first, second, measure = (host_array(values) for values in (f_bg, f_fg, weights))
-    first, second = first.reshape(len(measure), -1), second.reshape(len(measure), -1)
+    measure = host_array(weights)
+    first, second = host_array(f_bg).reshape(len(measure), -1), host_array(f_fg).reshape(len(measure), -1)
 
     def product(f: np.ndarray, g: np.ndarray) -> float:
         return float((measure[:, None] * f * g).sum())
