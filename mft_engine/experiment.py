@@ -6,7 +6,6 @@ numbers in both.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -21,7 +20,7 @@ from mft_engine.activations import get_activation
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.device import choose_device, choose_dtype, describe_device, set_threads, to_host
 from mft_engine.dynamics import Diverged, Hyper, Problem, State
-from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
+from mft_engine.dynamics.langevin import RECORD_EVERY, RESOLVED_STEP, is_complete
 from mft_engine.events import (
     ComparisonReady,
     Event,
@@ -33,6 +32,8 @@ from mft_engine.events import (
     TheoryAbsent,
     TheoryReady,
 )
+from mft_engine.field import stiffness
+from mft_engine.history import N_STORED_NEURONS, History
 from mft_engine.measure import Measure, polar_rule, population_measure, training_measure
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import Cloud, FieldPoints, Outcome
@@ -44,9 +45,9 @@ from mft_engine.tasks import build_task
 from mft_engine.theory.planar import PlanarTheory, solve_planar
 
 LAZY_EXPONENT = 0.5
-MAX_STORED = 96
-N_STORED_NEURONS = 4096
 FOREGROUND_DRAWS = 1 << 20
+FOREGROUND_AUTO_STEP = 5.6
+FOREGROUND_STIFFNESS_NEURONS = 256
 
 
 class Experiment:
@@ -102,10 +103,7 @@ class Experiment:
         self._foreground_theta: Tensor | None = None
         self._foreground_seconds = 0.0
         self._n_draws = 0
-        self._records: list[dict[str, float]] = []
-        self._stored: list[np.ndarray] = []
-        self._stored_steps: list[int] = []
-        self._store_every = RECORD_EVERY
+        self.history = History(RECORD_EVERY)
         self._schedule = list(recipe.schedule)
         self._apply_schedule()
 
@@ -149,8 +147,9 @@ class Experiment:
             self.state, info = dynamics.advance(
                 self.state, self.problem, Hyper.of(self.recipe), target - before, beyond=beyond
             )
-            self._records.extend(info.records)
-            self._store_snapshot()
+            self.history.add_rows(info.records)
+            if self.history.wants_cloud(self.state.step):
+                self.history.add_cloud(self.state.step, to_host(self.state.theta[:N_STORED_NEURONS]))
             self._apply_schedule()
             if self.state.step == before:
                 break
@@ -206,17 +205,15 @@ class Experiment:
             self._schedule = [change for change in self._schedule if change.step > self.state.step]
             self.retune(self.recipe.replace({change.path: change.value for change in due}))
 
-    def _store_snapshot(self) -> None:
-        step = self.state.step
-        if step % self._store_every or (self._stored_steps and self._stored_steps[-1] == step):
-            return
-        self._stored.append(to_host(self.state.theta[:N_STORED_NEURONS]).astype(np.float32))
-        self._stored_steps.append(step)
-        if len(self._stored) > MAX_STORED:
-            self._store_every *= 2
-            kept = [i for i, s in enumerate(self._stored_steps) if s % self._store_every == 0]
-            self._stored = [self._stored[i] for i in kept]
-            self._stored_steps = [self._stored_steps[i] for i in kept]
+    def resume(self, state: State, initial_theta: np.ndarray) -> None:
+        """Continue from the state of a checkpoint of the same recipe."""
+        self.state = state
+        self.initial_theta = initial_theta
+        self._schedule = [change for change in self.recipe.schedule if change.step > state.step]
+        self.recipe = self.recipe.replace(
+            {change.path: change.value for change in self.recipe.schedule if change.step <= state.step}
+        )
+        self.problem = self._build_problem()
 
     def _choose_field_measure(self) -> Measure:
         training = self.recipe.training
@@ -286,7 +283,7 @@ class Experiment:
     def snapshot(self, n_shown: int = 20_000) -> Snapshot:
         """The background as it stands, on the host."""
         state = self.state
-        loss = self._records[-1]["loss"] if self._records else self._present_loss()
+        loss = self.history.rows[-1]["loss"] if self.history.rows else self._present_loss()
         orders = order_parameters(state.theta, self.task.n_inputs)
         return Snapshot(
             step=state.step,
@@ -305,9 +302,7 @@ class Experiment:
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns recorded every 50 steps: step, time, loss, step_size, eta_theta, cos4, ..."""
-        if not self._records:
-            return {}
-        return {name: np.array([row[name] for row in self._records]) for name in self._records[0]}
+        return self.history.metrics()
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
@@ -382,33 +377,48 @@ class Experiment:
             device=self.device,
             dtype=self.dtype,
         )
-        step_size, n_steps = self._foreground_steps()
-        plan = dynamics.step_plan(
-            hyper,
-            step_size,
-            self.task.n_inputs,
-            seed=self.recipe.seed + draw * FOREGROUND_DRAWS,
-            stream=Stream.FOREGROUND,
-            readout_exponent=self._foreground_exponent,
-        )
-        theta = cloud.theta
         text = f"sampling {section.n_neurons:,} foreground neurons"
-        for item in foreground.move(theta, self.frozen_field(), plan, n_steps, self.kernel):
+        theta = cloud.theta
+        for item in foreground.move(theta, self.frozen_field(), self._walk(hyper, draw), self.kernel):
             if isinstance(item, float):
                 yield Progress("foreground", item, text)
             else:
                 theta = item
         return theta
 
-    def _foreground_steps(self) -> tuple[float, int]:
-        """Step size and number of steps of the foreground's dynamics: the background's, for as long a time."""
-        training = self.recipe.training
-        step_size = self.state.step_size
-        if not step_size:
-            step_size = 0.002 if training.step_size == "auto" else float(training.step_size)
-        if self.recipe.foreground.n_steps or training.n_steps:
-            return step_size, self.recipe.foreground.n_steps or training.n_steps
-        return step_size, math.ceil(training.time / step_size)
+    def _walk(self, hyper: Hyper, draw: int) -> foreground.Walk:
+        """The foreground moves with the background's step for as long a time; an automatic step may be smaller.
+
+        Independent neurons have no common stability limit, but each must resolve its own potential, which a wrong
+        background makes steeper: a step of 5.6/Theta of the foreground's own cloud does, measured against the exact law.
+        """
+        training, is_auto = self.recipe.training, self.recipe.training.step_size == "auto"
+        rates = hyper.rate_per_step(self.task.n_inputs)
+
+        def largest_step(theta: Tensor) -> float:
+            problem = self.problem
+            inputs, weights = problem.field_inputs, self._tensor(self.field_points.weights)
+            value = stiffness(theta, inputs, weights, self.activation, rates, n_neurons=FOREGROUND_STIFFNESS_NEURONS)
+            return FOREGROUND_AUTO_STEP / max(float(value), 1e-12)
+
+        def plan(step_size: float) -> kernels.StepPlan:
+            return dynamics.step_plan(
+                hyper,
+                step_size,
+                self.task.n_inputs,
+                seed=self.recipe.seed + draw * FOREGROUND_DRAWS,
+                stream=Stream.FOREGROUND,
+                readout_exponent=self._foreground_exponent,
+            )
+
+        start = self.state.step_size or (RESOLVED_STEP if is_auto else float(training.step_size))
+        return foreground.Walk(
+            step_size=start,
+            n_steps=self.recipe.foreground.n_steps or training.n_steps,
+            time=training.time,
+            largest_step=largest_step if is_auto else None,
+            plan=plan,
+        )
 
     def _gibbs_foreground(self, draw: int) -> Tensor:
         from mft_engine.rng import host_generator
@@ -499,15 +509,15 @@ class Experiment:
     def outcome(self) -> Outcome:
         """Everything computed so far."""
         background = Cloud(to_host(self.state.theta), to_host(self.mean_prediction()), self.background_loss, self.kind)
-        stored = np.stack(self._stored) if self._stored else np.zeros((0, 0, self.state.theta.shape[1]), np.float32)
+        clouds, cloud_steps = self.history.clouds()
         outcome = Outcome(
             recipe=self.recipe,
             points=self.field_points,
             initial_theta=self.initial_theta,
             background=background,
             metrics=self.metrics(),
-            snapshots=stored,
-            snapshot_steps=np.array(self._stored_steps, dtype=np.int64),
+            snapshots=clouds,
+            snapshot_steps=cloud_steps,
             foreground=self.foreground_cloud,
             comparison=self.comparison,
             theory=self.solution,
@@ -532,8 +542,8 @@ class Experiment:
         }
 
     def _window_orders(self) -> dict[str, tuple[float, float]]:
-        rows = [row for row in self._records if row["is_averaged"]]
-        names = [name for name in (self._records[0] if self._records else {}) if name.startswith("cos")]
+        rows = [row for row in self.history.rows if row["is_averaged"]]
+        names = [name for name in (rows[0] if rows else {}) if name.startswith("cos")]
         if len(rows) < 8 or self.recipe.foreground.field == "end":
             estimates = order_parameters(self.state.theta, self.task.n_inputs)
             return {name: (e.mean, e.standard_error) for name, e in estimates.items()}

@@ -1,0 +1,49 @@
+"""An experiment in the middle of its training, as plain arrays and numbers; restored, it goes on bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mft_engine.device import to_host
+from mft_engine.dynamics import State
+
+if TYPE_CHECKING:
+    from mft_engine.experiment import Experiment
+
+_TENSORS = ("theta", "prediction_sum")
+
+
+def pack(experiment: Experiment) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and JSON-able numbers from which `unpack` continues the same training."""
+    state = experiment.state
+    arrays = {name: to_host(getattr(state, name)) for name in _TENSORS}
+    numbers = {
+        field.name: getattr(state, field.name) for field in dataclasses.fields(State) if field.name not in _TENSORS
+    }
+    arrays["initial_theta"] = experiment.initial_theta
+    history_arrays, history = experiment.history.pack()
+    return {**arrays, **history_arrays}, {"state": numbers, "history": history, "recipe": experiment.recipe.to_toml()}
+
+
+def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[str, Any]) -> None:
+    """Put an experiment that was just built from the same recipe where `pack` left it.
+
+    Raises:
+        ValueError: arrays of another network than the recipe's.
+    """
+    old = experiment.state
+    if arrays["theta"].shape != tuple(old.theta.shape):
+        raise ValueError(
+            f"The checkpoint holds {arrays['theta'].shape[0]} neurons with {arrays['theta'].shape[1]} parameters, the "
+            f"recipe asks for {old.theta.shape[0]} with {old.theta.shape[1]}"
+        )
+    tensors = {
+        name: torch.as_tensor(arrays[name], dtype=getattr(old, name).dtype, device=old.theta.device)
+        for name in _TENSORS
+    }
+    experiment.resume(State(**tensors, **numbers["state"]), arrays["initial_theta"])
+    experiment.history.unpack(arrays, numbers["history"])

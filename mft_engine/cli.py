@@ -1,0 +1,398 @@
+"""The command line: every command is a thin layer over the engine that a script could call itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from mft_engine import __version__
+from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
+
+# Spinning OpenMP threads beside a window make small steps many times slower; must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+app = typer.Typer(
+    name="mft-lab",
+    help="A lab for the mean-field theory of neural networks: neuron clouds, foregrounds, exact theory.",
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+RecipeArgument = Annotated[str, typer.Argument(help="A TOML file, a run folder or the name of a shipped recipe.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field; may be repeated.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+PlayOption = Annotated[bool, typer.Option("--play", help="Start training at once.")]
+ScreenshotOption = Annotated[Path | None, typer.Option(help="Save a picture of the window before quitting.")]
+QuitOption = Annotated[float | None, typer.Option(metavar="SECONDS", help="Close the window after that long.")]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+# typer brings its own copy of click in some versions: the common base of its argument errors is found, not imported.
+_UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+
+class CommandError(Exception):
+    """A sentence for standard error and an exit code."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def recipe_of(source: str, changes: list[str] | None) -> Recipe:
+    """The recipe with all `--set` changes applied together, then validated.
+
+    A value is read as TOML where it parses as TOML, else as a string.
+
+    Raises:
+        RecipeError: an unknown recipe or field, or a value that is not allowed.
+    """
+    recipe = load_recipe(source)
+    values: dict[str, Any] = {}
+    for change in changes or []:
+        path, separator, text = change.partition("=")
+        if not separator:
+            raise RecipeError(f"--set {change!r}: write it as path=value, for example regularisation.scale=0.02")
+        values[path.strip()] = _toml_value(text.strip())
+    return recipe.replace(values) if values else recipe
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+class _ProgressLines:
+    """Progress on standard error: a bar on a terminal, a line per tenth elsewhere."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, int] = ("", -1)
+        self._is_terminal = sys.stderr.isatty()
+
+    def show(self, part: str, fraction: float, text: str) -> None:
+        tenth = int(fraction * (50 if self._is_terminal else 10))
+        if (part, tenth) == self._last:
+            return
+        self._last = (part, tenth)
+        if self._is_terminal:
+            bar = "#" * int(30 * fraction)
+            sys.stderr.write(f"\r{part:<11}[{bar:<30}] {100 * fraction:3.0f} %  {text:<45.45}")
+        else:
+            sys.stderr.write(f"{part} {100 * fraction:.0f} % ({text})\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._is_terminal and self._last[1] >= 0:
+            sys.stderr.write("\n")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    play: PlayOption = False,
+    screenshot: ScreenshotOption = None,
+    quit_after: QuitOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Without a command, opens the window. Example: mft-lab --play"""
+    if version:
+        typer.echo(f"mft-lab {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        _open_window(None, play, screenshot, quit_after, device)
+
+
+@app.command()
+def gui(
+    source: Annotated[str | None, typer.Argument(metavar="[RECIPE or RUN]")] = None,
+    play: PlayOption = False,
+    screenshot: ScreenshotOption = None,
+    quit_after: QuitOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Open the window. Example: mft-lab gui petals4 --play"""
+    _open_window(source, play, screenshot, quit_after, device)
+
+
+def _open_window(
+    source: str | None, play: bool, screenshot: Path | None, quit_after: float | None, device: str | None
+) -> NoReturn:
+    from mft_engine.doctor import guard
+
+    fault = guard()
+    if fault:
+        raise CommandError(fault, 1)
+    if source is not None:
+        load_recipe(source)
+    from app.application import main as open_window
+
+    raise typer.Exit(
+        open_window(recipe_source=source, play=play, screenshot=screenshot, quit_after=quit_after, device=device)
+    )
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run; a new folder inside it is made.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the interrupted run of this recipe in OUT.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the background, resample the foreground, compare. Example: mft-lab run clover --set seed=3 --json"""
+    from mft_engine.runs import run_stored
+
+    progress = _ProgressLines()
+    try:
+        stored = run_stored(recipe_of(recipe, changes), out, resume=resume, report=progress.show)
+    finally:
+        progress.close()
+    if as_json:
+        _print_json(stored.summary)
+    else:
+        typer.echo(describe(stored.summary))
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """A run's summary in a few lines for people."""
+    background, comparison, theory = summary["background"], summary["comparison"], summary["theory"]
+    lines = [
+        f"{summary['recipe']} (seed {summary['seed']}, {background['n_neurons']:,} neurons, {background['kind']} background)",
+        f"  background loss  {background['loss']:.4f}"
+        + (f"   infinite width {theory['loss']:.4f}" if theory else "")
+        + f"   {background['n_steps']:,} steps in {background['seconds']:.1f} s",
+    ]
+    if summary["foreground"]:
+        lines.append(f"  foreground loss  {summary['foreground']['loss']:.4f}")
+    if comparison:
+        lines.append(
+            f"  {comparison['verdict']}: energy distance {comparison['energy_distance']:.4f}, "
+            f"{comparison['ratio']:.2f} times its null mean, p = {comparison['p_value']:.3f}"
+        )
+    orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
+    if "cos4" in orders and orders["cos4"] is not None:
+        reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
+        lines.append(f"  cos4  {orders['cos4']:+.3f} +- {errors['cos4'] or 0:.3f}{reference}")
+    if background["warning"]:
+        lines.append(f"  Warning: {background['warning']}")
+    if summary["run_dir"]:
+        lines.append(f"  stored in {summary['run_dir']}")
+    return "\n".join(lines)
+
+
+@app.command()
+def theory(recipe: RecipeArgument, changes: SetOption = None, as_json: JsonOption = False) -> None:
+    """The infinite-width solution alone. Example: mft-lab theory clover --set training.temperature=0.05"""
+    from mft_engine.experiment import solve_theory
+    from mft_engine.summary import theory_summary, without_nan
+
+    solution = solve_theory(recipe_of(recipe, changes))
+    document = without_nan({"schema": "mft-lab/theory/1", "recipe": recipe, **theory_summary(solution)})
+    if as_json:
+        _print_json(document)
+        return
+    for name, value in document.items():
+        typer.echo(f"{name:<22}{value if not isinstance(value, float) else format(value, '.7g')}")
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="A run folder; its background is compared.")],
+    run_b: Annotated[Path, typer.Argument(help="Another run folder; its background is compared.")],
+    as_json: JsonOption = False,
+) -> None:
+    """The same statistics between two stored backgrounds. Example: mft-lab compare runs/a runs/b"""
+    from mft_engine.activations import get_activation
+    from mft_engine.compare import compare as compare_arrays
+    from mft_engine.runs import load
+
+    first, second = load(run_a), load(run_b)
+    parity = get_activation(first.recipe.network.activation).parity
+    n_inputs = first.points.inputs.shape[1]
+    answer = compare_arrays(
+        first.background.theta,
+        second.background.theta,
+        n_inputs,
+        parity=parity,
+        n_permutations=first.recipe.comparison.n_permutations,
+        seed=first.recipe.seed,
+    )
+    document = {"schema": "mft-lab/comparison/1", "run_a": str(run_a), "run_b": str(run_b), **answer.to_dict()}
+    if as_json:
+        _print_json(document)
+    else:
+        typer.echo(
+            f"{answer.verdict}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} times its null mean, "
+            f"p = {answer.p_value:.3f}"
+        )
+
+
+@app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    figure: Annotated[list[str] | None, typer.Option(help="A figure's name, or all; may be repeated.")] = None,
+    wrong: Annotated[Path | None, typer.Option(help="The wrong-background run, for three-pictures.")] = None,
+    formats: Annotated[str, typer.Option("--format", help="pdf, svg, png; comma-separated.")] = "pdf",
+    width_mm: Annotated[float, typer.Option(min=20, max=1000, help="Width of the figure in mm.")] = 85.0,
+    caption: Annotated[bool, typer.Option(help="Write recipe, seed, sizes and verdict under the figure.")] = False,
+    animation: Annotated[str | None, typer.Option(help="gif, png (frames) or mp4.")] = None,
+    data: Annotated[str | None, typer.Option(help="npz, csv, safetensors; comma-separated.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("."),
+) -> None:
+    """Figures, animations and data of a run. Example: mft-lab export runs/clover --figure foreground --format pdf,png"""
+    from mft_engine.export import export_run
+
+    if not (figure or animation or data):
+        raise CommandError("Nothing to export: give --figure, --animation or --data (see --help)", 2)
+    files = export_run(
+        run_folder,
+        out,
+        figures=figure or [],
+        wrong=wrong,
+        formats=formats.split(","),
+        width_mm=width_mm,
+        has_caption=caption,
+        animation=animation,
+        data=data.split(",") if data else [],
+    )
+    for file in files:
+        typer.echo(str(file))
+
+
+@app.command()
+def tasks(as_json: JsonOption = False) -> None:
+    """The tasks there are, one line each. Example: mft-lab tasks --json"""
+    from mft_engine.recipe import TaskSection
+    from mft_engine.tasks import REGISTRY, build_task
+
+    built = [build_task(TaskSection(name=name)) for name in REGISTRY]
+    if as_json:
+        _print_json([{"name": t.name, "title": t.title, "formula": t.formula, "n_inputs": t.n_inputs} for t in built])
+        return
+    for task in built:
+        typer.echo(f"{task.name:<12}{task.title:<34}y = {task.formula}")
+
+
+@app.command()
+def recipes(as_json: JsonOption = False) -> None:
+    """The shipped recipes, one line each. Example: mft-lab recipes"""
+    loaded = [load_recipe(name) for name in shipped_recipes()]
+    if as_json:
+        _print_json([{"name": r.name, "description": r.description, "digest": r.digest} for r in loaded])
+        return
+    for recipe in loaded:
+        typer.echo(f"{recipe.name:<18}{recipe.description}")
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path | None, typer.Argument(help="Where the runs are (default: the user's data folder).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The stored runs, one line each. Example: mft-lab runs"""
+    from mft_engine.runs import default_parent, list_runs
+
+    found = list_runs(folder or default_parent())
+    if as_json:
+        _print_json(found)
+        return
+    for row in found:
+        typer.echo(f"{row['path']}  {row['recipe']}  seed {row['seed']}  {row['verdict'] or row['state']}")
+    if not found:
+        typer.echo(f"No runs in {folder or default_parent()}", err=True)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Versions, devices, display, folders and known-bad pairs. Example: mft-lab doctor"""
+    from mft_engine.doctor import examine
+
+    found = examine()
+    if as_json:
+        _print_json(found)
+    else:
+        for name, value in found.items():
+            if name == "problems":
+                continue
+            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            typer.echo(f"{name:<14}{shown}")
+        typer.echo("problems      " + ("; ".join(found["problems"]) or "none known"))
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes and few repeats.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Speed against its peers, ratios in one run. Example: mft-lab bench --quick"""
+    from mft_engine.bench import markdown, measure
+
+    document = measure(quick=quick)
+    if as_json:
+        _print_json(document)
+    else:
+        typer.echo(markdown(document))
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Every expected failure becomes one sentence on standard error and the documented exit code."""
+    try:
+        yield
+    except CommandError as error:
+        _stop(str(error), error.code)
+    except RecipeError as error:
+        _stop(str(error), 2)
+    except KeyboardInterrupt:
+        _stop("Interrupted. What was computed is kept; --resume goes on with it.", 130)
+    except (ArithmeticError, OSError, MemoryError) as error:
+        _stop(str(error) or type(error).__name__, 1)
+    except RuntimeError as error:
+        # torch reports a full device as a RuntimeError; everything else of that kind is a defect and shows its trace.
+        if "out of memory" not in str(error).lower() and type(error).__module__.split(".")[0] != "mft_engine":
+            raise
+        _stop(str(error).splitlines()[0], 1)
+
+
+def _stop(sentence: str, code: int) -> NoReturn:
+    sys.stderr.write(f"mft-lab: {sentence}\n")
+    raise SystemExit(code)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point `mft-lab`. Exit codes: 0 done, 1 failed, 2 bad arguments or recipe, 130 interrupted."""
+    command = typer.main.get_command(app)
+    with _sentences():
+        try:
+            code = command.main(args=arguments, prog_name="mft-lab", standalone_mode=False)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        except _UsageError as error:
+            error.show()
+            raise SystemExit(error.exit_code) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

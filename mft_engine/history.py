@@ -1,0 +1,70 @@
+"""What is remembered along a run: one row of metrics per record, and a thinned series of clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+MAX_STORED = 96
+N_STORED_NEURONS = 4096
+
+
+class History:
+    """Metrics and snapshots of one training run.
+
+    The spacing of the snapshots doubles whenever there are more than MAX_STORED of them, so that a run of any length keeps
+    an even series; which ones are kept depends on the steps alone.
+
+    Args:
+        spacing: steps between snapshots at the start.
+    """
+
+    def __init__(self, spacing: int) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._spacing = spacing
+        self._clouds: list[np.ndarray] = []
+        self._steps: list[int] = []
+
+    def add_rows(self, rows: Iterable[dict[str, float]]) -> None:
+        """Append metrics."""
+        self.rows.extend(rows)
+
+    def wants_cloud(self, step: int) -> bool:
+        """Whether the cloud of this step belongs into the series."""
+        return step % self._spacing == 0 and (not self._steps or self._steps[-1] < step)
+
+    def add_cloud(self, step: int, theta: np.ndarray) -> None:
+        """Append a cloud, (n_neurons, n_params); only the first N_STORED_NEURONS are kept."""
+        self._clouds.append(theta[:N_STORED_NEURONS].astype(np.float32))
+        self._steps.append(step)
+        if len(self._clouds) > MAX_STORED:
+            self._spacing *= 2
+            kept = [i for i, s in enumerate(self._steps) if s % self._spacing == 0]
+            self._clouds = [self._clouds[i] for i in kept]
+            self._steps = [self._steps[i] for i in kept]
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns over the records: step, time, loss, step_size, eta_theta, cos4, ..."""
+        return {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]} if self.rows else {}
+
+    def clouds(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n_stored, n_shown, n_params) float32 clouds and their (n_stored,) steps."""
+        clouds = np.stack(self._clouds) if self._clouds else np.zeros((0, 0, 0), np.float32)
+        return clouds, np.array(self._steps, dtype=np.int64)
+
+    def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and plain values for a checkpoint."""
+        clouds, steps = self.clouds()
+        arrays = {"history_clouds": clouds, "history_steps": steps}
+        return arrays | {f"metric_{k}": v for k, v in self.metrics().items()}, {"spacing": self._spacing}
+
+    def unpack(self, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
+        """Become what `pack` described."""
+        columns = {k.removeprefix("metric_"): v for k, v in arrays.items() if k.startswith("metric_")}
+        n_rows = len(next(iter(columns.values()), ()))
+        self.rows = [{name: float(column[i]) for name, column in columns.items()} for i in range(n_rows)]
+        self._spacing = int(values["spacing"])
+        self._clouds = list(arrays["history_clouds"])
+        self._steps = [int(step) for step in arrays["history_steps"]]
