@@ -23,13 +23,13 @@ def _table(name: str, start: float = 0.0, stop: float = 1.0) -> np.ndarray:
     return table
 
 
-def diverging_map(theme: Theme) -> np.ndarray:
-    """The (256, 4) table for signed functions: zero takes the colour of the page."""
-    return _table("crameri:berlin" if theme.is_dark else "crameri:vik")
+def diverging_map() -> np.ndarray:
+    """The (256, 4) table for signed functions, blue to red through white; the same on a dark page as in the figures."""
+    return _table("crameri:vik", 0.03, 0.97)
 
 
 def diverging_points(theme: Theme) -> np.ndarray:
-    """The (256, 4) table for signed values of points: zero keeps contrast with the page, unlike `diverging_map`."""
+    """The (256, 4) table for signed values of points: zero keeps contrast with the page."""
     return _table("crameri:vik", 0.08, 0.92) if theme.is_dark else _table("crameri:berlin", 0.08, 0.92)
 
 

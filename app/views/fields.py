@@ -78,7 +78,7 @@ class FieldsView(QWidget):
     def _colour(self) -> None:
         self._images = {}
         if self._fields is not None:
-            table = diverging_map(self._theme)
+            table = diverging_map()
             for name, _ in _TITLES:
                 values = getattr(self._fields, name)
                 if values is not None:
@@ -190,7 +190,7 @@ class FieldsView(QWidget):
             )
 
     def _draw_bar(self, painter: QPainter, place: QRectF, limit: float) -> None:
-        table = np.ascontiguousarray(diverging_map(self._theme)[::-1, None, :])
+        table = np.ascontiguousarray(diverging_map()[::-1, None, :])
         painter.drawImage(place, QImage(table.data, 1, len(table), 4, QImage.Format.Format_RGBA8888))
         painter.setPen(QPen(mixed(self._theme.panel, self._theme.text, 0.35), 1))
         painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -231,7 +231,8 @@ class FieldsView(QWidget):
 
 
 def _largest(*maps: np.ndarray | None) -> float:
-    return max(float(np.quantile(np.abs(m), 0.995)) for m in maps if m is not None)
+    # The corners of the square hold next to no data and often the largest values: colours may saturate there.
+    return max(float(np.quantile(np.abs(m), 0.92)) for m in maps if m is not None)
 
 
 def _stable_limit(before: float, needed: float) -> float:

@@ -62,6 +62,7 @@ class LossView(QWidget):
         self.plot = pg.PlotWidget(self, enableMenu=False)
         self.plot.setAccessibleName("Loss against time")
         quiet_plot(self.plot.getPlotItem())
+        self.plot.getPlotItem().layout.setContentsMargins(4, 4, 14, 2)
         self._box = self.plot.getViewBox()
         self._curve = pg.PlotDataItem(connect="finite")
         self._curve.setDownsampling(auto=True, method="peak")
@@ -92,7 +93,7 @@ class LossView(QWidget):
         self.plot.setToolTip("Wheel zooms, drag moves, double click fits the picture again")
         self.setMinimumSize(240, 130)
         self.apply_theme(theme)
-        self._box.setRange(xRange=(0, 1), yRange=(0, 1), padding=0)
+        self._box.setRange(xRange=(0, 1), yRange=(0, 1.05), padding=0)
 
     # What is shown
 
@@ -219,9 +220,10 @@ class LossView(QWidget):
         if not self._is_following:
             return
         if self._range.is_set:
-            self._box.setRange(
-                xRange=(0, self._time_end * 1.01), yRange=(self._range.low, self._range.high), padding=0
-            )
+            # Room below for the label of a line that nearly touches the bottom.
+            spare = 0.16 * (self._range.high - self._range.low)
+            low, high = self._range.low - spare, self._range.high + 0.3 * spare
+            self._box.setRange(xRange=(0, self._time_end * 1.01), yRange=(low, high), padding=0)
         self._place_labels()
 
     def _place_labels(self) -> None:

@@ -116,7 +116,9 @@ class MarginalsView(QWidget):
             item.getAxis("bottom").setHeight(34)
             style_plot(item, self._theme, small=True)
             self._items[axis.key] = item
-            self._ranges[axis.key] = StableRange(is_symmetric=axis.kind != "norm")
+            self._ranges[axis.key] = self._ranges.get("w1") or StableRange(is_symmetric=axis.kind != "norm")
+            if axis.kind != "weight":
+                self._ranges[axis.key] = StableRange(is_symmetric=axis.kind != "norm")
             self._heights[axis.key] = StableRange(is_symmetric=False)
             for name in ("background", "foreground", "theory"):
                 curve = pg.PlotDataItem()

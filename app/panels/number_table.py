@@ -1,0 +1,155 @@
+"""Named numbers in columns: what the panels are made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+
+from app.theme import Theme
+
+UNKNOWN = "–"
+
+
+class NumberTable(QWidget):
+    """Rows of a name and one number per column; every row says in its tooltip what it means and in which unit."""
+
+    def __init__(self, columns: Sequence[str], parent: QWidget | None = None) -> None:
+        """
+        Args:
+            columns: headings of the number columns; all empty for no heading.
+        """
+        super().__init__(parent)
+        self._columns = tuple(columns)
+        self._rows: dict[str, tuple[QLabel, tuple[QLabel, ...]]] = {}
+        self._headings: list[QLabel] = []
+        self._is_faded = False
+        self._theme: Theme | None = None
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(12)
+        self._grid.setVerticalSpacing(4)
+        self._grid.setColumnStretch(0, 1)
+        if any(columns):
+            for k, heading in enumerate(columns):
+                label = QLabel(heading, self)
+                label.setAlignment(Qt.AlignmentFlag.AlignRight)
+                self._grid.addWidget(label, 0, k + 1)
+                self._headings.append(label)
+
+    def add_row(self, key: str, name: str, meaning: str) -> None:
+        """A row without numbers yet.
+
+        Args:
+            key: what `set_row` calls it.
+            name: what the person reads.
+            meaning: definition and unit, for the tooltip.
+        """
+        title = QLabel(name, self)
+        title.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        values = tuple(QLabel(UNKNOWN, self) for _ in self._columns)
+        row = len(self._rows) + 1
+        self._grid.addWidget(title, row, 0)
+        for k, label in enumerate(values):
+            label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self._grid.addWidget(label, row, k + 1)
+        for label in (title, *values):
+            label.setToolTip(meaning)
+        self._rows[key] = (title, values)
+        self._colour()
+
+    def set_row(self, key: str, *texts: str) -> None:
+        """The numbers of a row, already written out."""
+        title, values = self._rows[key]
+        for k, (label, text) in enumerate(zip(values, texts, strict=True)):
+            if label.text() != text:
+                label.setText(text)
+                column = f", {self._columns[k]}" if self._columns[k] else ""
+                plain = re.sub("<[^>]*>", " ", text)
+                label.setAccessibleName(f"{title.text()}{column}: {plain}")
+
+    def show_row(self, key: str, is_shown: bool) -> None:
+        """Shows or hides a row."""
+        title, values = self._rows[key]
+        for label in (title, *values):
+            label.setVisible(is_shown)
+
+    def text(self, key: str, column: int = 0) -> str:
+        """The number shown in a row."""
+        return self._rows[key][1][column].text()
+
+    def keys(self) -> tuple[str, ...]:
+        """The rows there are, in order."""
+        return tuple(self._rows)
+
+    def reset(self) -> None:
+        """Takes all numbers away."""
+        for key in self._rows:
+            self.set_row(key, *[UNKNOWN] * len(self._columns))
+
+    def remove_rows(self) -> None:
+        """Takes the rows themselves away."""
+        for title, values in self._rows.values():
+            for label in (title, *values):
+                self._grid.removeWidget(label)
+                label.hide()
+                label.deleteLater()
+        self._rows = {}
+
+    def set_faded(self, is_faded: bool) -> None:
+        """Greys the numbers while they do not belong to the present recipe."""
+        if self._is_faded != is_faded:
+            self._is_faded = is_faded
+            self._colour()
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Takes the colours of a theme."""
+        self._theme = theme
+        self._colour()
+
+    def _colour(self) -> None:
+        if self._theme is None:
+            return
+        for heading in self._headings:
+            heading.setStyleSheet(f"color: {self._theme.muted};")
+        for title, values in self._rows.values():
+            title.setStyleSheet(f"color: {self._theme.muted};")
+            for label in values:
+                label.setStyleSheet(f"color: {self._theme.muted if self._is_faded else self._theme.text};")
+
+
+def written(value: float | None, digits: int = 3) -> str:
+    """A number for people: a few significant digits, a true minus, powers of ten where zeros would pile up."""
+    if value is None or value != value:
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size < 1e-3 or size >= 1e5:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{mantissa} × 10{power}".replace("-", "−")
+    if size >= 10 ** (digits - 1):
+        return f"{value:,.0f}".replace("-", "−")
+    text = f"{value:#.{digits}g}".rstrip(".")
+    return text.replace("-", "−")
+
+
+def written_p(p_value: float, n_permutations: int) -> str:
+    """A p-value; the smallest one that so many permutations can give is only an upper bound."""
+    is_floor = p_value <= 1.0001 / (1 + n_permutations)
+    return f"{'≤ ' if is_floor else ''}{written(p_value, 2)}"
+
+
+def written_error(value: float, error: float | None) -> str:
+    """A number and below it, smaller, its standard error in the same decimals (rich text)."""
+    if value != value:
+        return UNKNOWN
+    if error is None or error != error or error <= 0:
+        return f"{value:.3f}".replace("-", "−")
+    decimals = 4 if error < 0.002 else 3 if error < 0.02 else 2
+    number = f"{value:.{decimals}f}".replace("-", "−")
+    return f"{number}<br><small>± {error:.{decimals}f}</small>"

@@ -1,0 +1,366 @@
+"""The right dock: is the foreground distributed like the background, why, and (another question) were features learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from app.panels.gauges import StabilityGauge, stability_sentence
+from app.panels.null_band import NullBand
+from app.panels.number_table import UNKNOWN, NumberTable, written, written_error, written_p
+from app.panels.verdict_card import VerdictCard
+from app.panels.verdict_words import HEADLINES, ROLES, loss_sentence, verdict_sentence
+from app.theme import LIGHT, Theme
+
+if TYPE_CHECKING:
+    from mft_engine.compare import Comparison
+    from mft_engine.events import ForegroundReady, Snapshot
+
+# A person cannot read numbers that change more often.
+_REFRESH_MS = 200
+
+_EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
+_DIFFERENT = (
+    "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is self-consistent too, "
+    "without having learnt any features."
+)
+
+
+class _Section(QWidget):
+    """A titled part of the panel."""
+
+    def __init__(self, title: str, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._title = QLabel(title, self)
+        self._notes: list[QLabel] = []
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(0, 8, 0, 0)
+        self.column.setSpacing(6)
+        self.column.addWidget(self._title)
+
+    def add_note(self, text: str = "") -> QLabel:
+        """A sentence below what is there so far; hidden while empty."""
+        note = QLabel(text, self)
+        note.setWordWrap(True)
+        note.setVisible(bool(text))
+        self._notes.append(note)
+        self.column.addWidget(note)
+        return note
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Takes the colours of a theme."""
+        size = self.font().pointSizeF()
+        self._title.setStyleSheet(
+            f"color: {theme.text}; font-weight: 600; font-size: {size * 1.08:.1f}pt;"
+        )
+        for note in self._notes:
+            note.setStyleSheet(f"color: {theme.muted};")
+
+
+class SelfConsistencyPanel(QScrollArea):
+    """Verdict first, then why; told what to show by `show_*`."""
+
+    def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._snapshot: Snapshot | None = None
+        self._foreground_orders: dict[str, tuple[float, float]] = {}
+        self._theory: Mapping[str, Any] | None = None
+        self._order_names: tuple[str, ...] = ()
+        self._comparison: Comparison | None = None
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setAccessibleName("Self-consistency")
+        self.page = QWidget(self)
+        self.page.setObjectName("selfConsistencyPage")
+        column = QVBoxLayout(self.page)
+        column.setContentsMargins(12, 12, 12, 12)
+        column.setSpacing(10)
+        self.card = VerdictCard(theme, self.page)
+        column.addWidget(self.card)
+        self._sections = [
+            self._build_distance(), self._build_functions(), self._build_stability(),
+            self._build_certificate(), self._build_features(),
+        ]
+        for section in self._sections:
+            column.addWidget(section)
+        column.addStretch(1)
+        self.setWidget(self.page)
+        self._refresh = QTimer(self)
+        self._refresh.setSingleShot(True)
+        self._refresh.setInterval(_REFRESH_MS)
+        self._refresh.timeout.connect(self._show_latest)
+        self._is_newer = False
+        self.setMinimumWidth(280)
+        self.clear()
+        self.apply_theme(theme)
+
+    # Construction
+
+    def _build_distance(self) -> _Section:
+        section = _Section("Distance between the clouds", self.page)
+        self.band = NullBand(self._theme, section)
+        self.distances = NumberTable(("(w, a)", "w alone"), section)
+        spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
+        for key, name, meaning in (
+            ("distance", "energy distance", f"2 E|X−Y| − E|X−X′| − E|Y−Y′| of the two clouds; {spread}"),
+            ("null_mean", "by chance: mean", "Mean distance after exchanging neurons between the clouds at random (no unit)"),
+            ("null_95", "by chance: 95 %", "95 % of the random exchanges give less than this (no unit)"),
+            ("ratio", "ratio to chance", "Distance divided by its mean under random exchange. Below 1 is normal: "
+             "the neurons of a background repel and lie more regularly than independent ones"),
+            ("p_value", "p-value", "Share of random exchanges that give at least the observed distance, "
+             "(1 + number) / (1 + exchanges); consistent above 0.01"),
+        ):
+            self.distances.add_row(key, name, meaning)
+        section.column.addWidget(self.band)
+        section.column.addWidget(self.distances)
+        self._method = section.add_note()
+        return section
+
+    def _build_functions(self) -> _Section:
+        section = _Section("The two network functions", self.page)
+        self.functions = NumberTable(("",), section)
+        for key, name, meaning in (
+            ("alignment", "alignment", "E[f_bg f_fg] / (|f_bg| |f_fg|): 1 for functions that are equal up to a factor (no unit)"),
+            ("background_loss", "background loss", "E (y − f)² of the trained network, in squared units of the target"),
+            ("foreground_loss", "foreground loss", "E (y − f)² of the network made of the foreground neurons, same units"),
+            ("difference", "difference", "Foreground loss minus background loss"),
+            ("expected", "expected difference", "Tr C / N: the extra loss of N independent neurons of the same law, by theory; "
+             "C is the covariance operator of a φ"),
+        ):
+            self.functions.add_row(key, name, meaning)
+        section.column.addWidget(self.functions)
+        self._loss_note = section.add_note()
+        return section
+
+    def _build_stability(self) -> _Section:
+        section = _Section("Step size", self.page)
+        self.stability = NumberTable(("",), section)
+        meaning = (
+            "Step size times Θ, the top eigenvalue of the tangent kernel in the preconditioner's units (no unit). "
+            "At 2 the iteration becomes unstable, and long before it the cloud is distorted"
+        )
+        self.stability.add_row("eta_theta", "step size × Θ", meaning)
+        self.gauge = StabilityGauge(self._theme, section)
+        self.gauge.setToolTip(meaning)
+        section.column.addWidget(self.stability)
+        section.column.addWidget(self.gauge)
+        self._stability_note = section.add_note("Known from the first steps on.")
+        return section
+
+    def _build_certificate(self) -> _Section:
+        section = _Section("Exact theory", self.page)
+        self.certificate = NumberTable(("",), section)
+        for key, name, meaning in (
+            ("loss", "loss", "E (y − f)² of the infinitely wide network at this temperature and regularisation"),
+            ("free_energy", "free energy", "½ E r² + T KL(law | prior) of the infinitely wide network, in units of the loss"),
+            ("gap", "duality gap", "Upper minus lower bound of the free energy: the solution is certified to this accuracy, "
+             "in the same units"),
+        ):
+            self.certificate.add_row(key, name, meaning)
+        section.column.addWidget(self.certificate)
+        self._theory_note = section.add_note()
+        return section
+
+    def _build_features(self) -> _Section:
+        section = _Section("Feature learning", self.page)
+        self.features = NumberTable(("",), section)
+        self.features.add_row(
+            "kl", "KL from prior", "Relative entropy of the law of (w, a) from its prior, by theory, in nats; 0 means that "
+            "nothing has been learnt"
+        )
+        self.orders = NumberTable(("background", "foreground", "theory"), section)
+        section.column.addWidget(self.features)
+        section.column.addWidget(self.orders)
+        self._different = section.add_note(_DIFFERENT)
+        return section
+
+    # What is shown
+
+    def show_comparison(self, comparison: Comparison) -> None:
+        """The verdict and its numbers."""
+        self._comparison = comparison
+        eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
+        self.card.show_state(
+            comparison.verdict, HEADLINES[comparison.verdict], verdict_sentence(comparison, eta_theta)
+        )
+        self.band.show_null(
+            comparison.null, comparison.null_95, comparison.energy_distance, ROLES[comparison.verdict]
+        )
+        for key, full, weights in (
+            ("distance", comparison.energy_distance, comparison.energy_distance_weights),
+            ("null_mean", comparison.null_mean, comparison.null_mean_weights),
+            ("null_95", comparison.null_95, comparison.null_95_weights),
+            ("ratio", comparison.ratio, comparison.ratio_weights),
+        ):
+            self.distances.set_row(key, written(full), written(weights))
+        n = comparison.n_permutations
+        self.distances.set_row("p_value", *(written_p(p, n) for p in (comparison.p_value, comparison.p_value_weights)))
+        self._note(
+            self._method,
+            f"{comparison.n_background:,} background against {comparison.n_foreground:,} foreground neurons, "
+            f"{comparison.n_permutations:,} random exchanges.",
+        )
+        difference = comparison.foreground_loss - comparison.background_loss
+        for key, value, digits in (
+            ("alignment", comparison.function_alignment, 4),
+            ("background_loss", comparison.background_loss, 4),
+            ("foreground_loss", comparison.foreground_loss, 4),
+            ("difference", difference, 2),
+            ("expected", comparison.expected_loss_difference, 2),
+        ):
+            self.functions.set_row(key, written(value, digits))
+        self.functions.show_row("expected", comparison.expected_loss_difference is not None)
+        self._note(self._loss_note, loss_sentence(comparison))
+        self._fade(False)
+
+    def show_pending(self, text: str) -> None:
+        """A comparison is on its way; earlier numbers stay, greyed."""
+        if self.card.state != "pending":
+            self._fade(True)
+        self.card.show_state("pending", "Working", text)
+
+    def mark_stale(self, reason: str) -> None:
+        """The verdict no longer belongs to what is on screen; `reason` is a clause, "the regularisation has changed"."""
+        if self._comparison is None:
+            return
+        if self.card.state == "pending":
+            self.show_comparison(self._comparison)
+        self.card.mark_stale(reason)
+        self._fade(True)
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        """The background as it stands; cheap to call at every frame, drawn a few times a second."""
+        self._snapshot = snapshot
+        if self._refresh.isActive():
+            self._is_newer = True
+            return
+        self._is_newer = False
+        self._show_state_of_run()
+        self._refresh.start()
+
+    def show_foreground(self, foreground: ForegroundReady | None) -> None:
+        """The foreground cloud, for its order parameters; None when there is none any more."""
+        self._foreground_orders = {}
+        if foreground is not None and foreground.theta.shape[1] == 3:
+            names = self._snapshot.order_parameters if self._snapshot is not None else ("cos4",)
+            self._foreground_orders = {name: _order_parameter(foreground.theta, name) for name in names}
+        self._show_orders()
+
+    def show_theory(self, theory: Mapping[str, Any] | None, reason: str = "") -> None:
+        """The infinite-width solution.
+
+        Args:
+            theory: "loss", "free_energy", "gap", "kl", "order_parameters" {"cos4": ...}; None where there is none.
+            reason: a sentence that says why there is none.
+        """
+        self._theory = theory
+        values = theory or {}
+        for key, digits in (("loss", 4), ("free_energy", 4), ("gap", 2)):
+            self.certificate.set_row(key, written(values.get(key), digits))
+        self.certificate.setVisible(theory is not None)
+        self._note(self._theory_note, "" if theory is not None else reason or "Not computed yet.")
+        self.features.set_row("kl", _with_unit(written(values.get("kl")), "nats"))
+        self.features.setVisible(values.get("kl") is not None)
+        self._show_orders()
+
+    def clear(self) -> None:
+        """Forgets everything: a new experiment."""
+        self._snapshot = self._comparison = None
+        self._is_newer = False
+        self._foreground_orders = {}
+        self.card.show_state("none", "No verdict yet", _EMPTY)
+        self.band.clear()
+        for table in (self.distances, self.functions, self.stability, self.certificate, self.features):
+            table.reset()
+        self.functions.show_row("expected", False)
+        self.gauge.show_value(None)
+        for note in (self._method, self._loss_note):
+            self._note(note, "")
+        self._note(self._stability_note, "Known from the first steps on.")
+        self.show_theory(None)
+        self._fade(False)
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Takes the colours of a theme."""
+        self._theme = theme
+        self.setStyleSheet(f"QScrollArea, #selfConsistencyPage {{ background: {theme.panel}; }}")
+        for part in (*self._sections, self.card, self.band, self.gauge, *self._tables()):
+            part.apply_theme(theme)
+
+    # Details
+
+    def _tables(self) -> tuple[NumberTable, ...]:
+        return (self.distances, self.functions, self.stability, self.certificate, self.features, self.orders)
+
+    def _fade(self, is_faded: bool) -> None:
+        self.distances.set_faded(is_faded)
+        self.functions.set_faded(is_faded)
+        if is_faded:
+            self.band.fade()
+
+    def _show_latest(self) -> None:
+        if self._is_newer and self._snapshot is not None:
+            self.show_snapshot(self._snapshot)
+
+    def _show_state_of_run(self) -> None:
+        assert self._snapshot is not None
+        eta_theta = self._snapshot.eta_theta
+        is_known = eta_theta == eta_theta and eta_theta > 0
+        self.stability.set_row("eta_theta", f"{eta_theta:.2f}" if is_known else UNKNOWN)
+        self.gauge.show_value(eta_theta if is_known else None)
+        if is_known:
+            self._note(self._stability_note, stability_sentence(eta_theta, self._snapshot.step_size))
+        self._show_orders()
+
+    def _show_orders(self) -> None:
+        background = {} if self._snapshot is None else self._snapshot.order_parameters
+        theory = dict((self._theory or {}).get("order_parameters") or {})
+        names = tuple(background) or tuple(theory)
+        if names != self._order_names:
+            self._order_names = names
+            self.orders.remove_rows()
+            for name in names:
+                order = name.removeprefix("cos")
+                meaning = (
+                    f"Mean of cos({order} angle(w)) over the neurons, with its standard error; −1 to 1, no unit. "
+                    "0 for a cloud without that symmetry"
+                )
+                self.orders.add_row(name, f"⟨cos {order}θ⟩", meaning)
+        self.orders.setVisible(bool(names))
+        for name in names:
+            here = UNKNOWN
+            if name in background and self._snapshot is not None:
+                here = written_error(background[name], _standard_error(self._snapshot.theta, name))
+            fresh = written_error(*self._foreground_orders[name]) if name in self._foreground_orders else UNKNOWN
+            exact = written_error(theory[name], None) if name in theory else UNKNOWN
+            self.orders.set_row(name, here, fresh, exact)
+
+    @staticmethod
+    def _note(label: QLabel, text: str) -> None:
+        if label.text() != text:
+            label.setText(text)
+        label.setVisible(bool(text))
+
+
+def _cosines(theta: np.ndarray, name: str) -> np.ndarray:
+    return np.cos(float(name.removeprefix("cos")) * np.arctan2(theta[:, 1], theta[:, 0]))
+
+
+def _order_parameter(theta: np.ndarray, name: str) -> tuple[float, float]:
+    values = _cosines(theta, name)
+    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
+
+
+def _standard_error(theta: np.ndarray, name: str) -> float | None:
+    """As if neurons were independent: an upper bound, because the neurons of a background repel."""
+    return _order_parameter(theta, name)[1] if theta.shape[1] == 3 and len(theta) > 1 else None
+
+
+def _with_unit(text: str, unit: str) -> str:
+    return text if text == UNKNOWN else f"{text} {unit}"

@@ -1,0 +1,54 @@
+"""The sentences in which the window states a verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.panels.gauges import BAD_ABOVE
+from app.panels.number_table import written, written_p
+
+if TYPE_CHECKING:
+    from mft_engine.compare import Comparison
+
+HEADLINES = {"consistent": "Consistent", "close": "Close", "inconsistent": "Inconsistent"}
+ROLES = {"consistent": "good", "close": "warning", "inconsistent": "bad"}
+
+
+def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
+    """One sentence that says what was found, with the number that decides it.
+
+    Args:
+        comparison: the comparison of background and foreground.
+        eta_theta: step size x Theta of the run, where known.
+    """
+    p = written_p(comparison.p_value, comparison.n_permutations)
+    p = f"p {p}" if p.startswith("≤") else f"p = {p}"
+    neurons = f"the {comparison.n_foreground:,} foreground neurons"
+    if comparison.verdict == "consistent":
+        return f"{_capital(neurons)} cannot be told from the background ({p})."
+    times = f"{written(comparison.ratio, 2)} times what chance gives"
+    if comparison.verdict == "close":
+        if comparison.p_value > 0.01:
+            is_too_large = eta_theta is not None and eta_theta > BAD_ABOVE
+            reason = "the step size is too large" if is_too_large else "the step size is in doubt"
+            return f"{_capital(neurons)} look like the background ({p}), but {reason}: no verdict of consistency."
+        return f"{_capital(neurons)} differ from the background, but little: {times} ({p}). Look at the step size first."
+    return f"{_capital(neurons)} do not look like the background: a distance {times} ({p})."
+
+
+def loss_sentence(comparison: Comparison) -> str:
+    """Whether the foreground network's extra loss is what theory expects of independent neurons."""
+    expected = comparison.expected_loss_difference
+    difference = comparison.foreground_loss - comparison.background_loss
+    if difference != difference:
+        return ""
+    if expected is None:
+        return "Independent neurons make a noisier function, so a larger foreground loss is expected even at equal clouds."
+    return (
+        f"Independent neurons make a noisier function: at equal clouds theory expects the foreground's loss to be larger "
+        f"by about {written(expected, 2)}; here it is {written(difference, 2)}."
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
