@@ -242,7 +242,9 @@ def compare_clouds(
     else:
         lines = []
         for number in range(N_DIRECTIONS):
-            lines.append([line(pool[:, :c], directions(seed, c)[number]) for c in cuts])
+            lines.append(
+                [line(pool[:, :c], torch.from_numpy(directions(seed, c)[number]).to(device)) for c in cuts]
+            )
             yield 0.0
         forms = partial(sliced_forms, lines)
 
@@ -344,7 +346,7 @@ def directions(seed: int, n_columns: int) -> np.ndarray:
     return np.linalg.qr(draws)[0].reshape(-1, n_columns)[:N_DIRECTIONS].astype(np.float32)
 
 
-def line(points: Tensor, direction: np.ndarray) -> tuple[Tensor, Tensor]:
+def line(points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """What `sliced_forms` needs of a cloud seen along one direction: its quantile bins and their distances.
 
         |x| = E_u |u.x| / c_d,   c_d = Gamma(d/2) / (sqrt(pi) Gamma((d + 1)/2)),   u uniform on the sphere
@@ -357,7 +359,7 @@ def line(points: Tensor, direction: np.ndarray) -> tuple[Tensor, Tensor]:
     """
     n, d = points.shape
     n_bins = min(n, N_QUANTILES)
-    place, order = torch.sort(points @ torch.from_numpy(direction).to(points.device))
+    place, order = torch.sort(points @ direction)
     ranked = torch.arange(n, device=points.device) * n_bins // n
     bins = torch.empty_like(ranked).scatter_(0, order, ranked)
     starts = torch.arange(n_bins + 1, device=points.device) * n // n_bins

@@ -58,7 +58,7 @@ def order_parameters(theta: Values, n_inputs: int) -> dict[str, Estimate]:
 def autocorrelation_time(series: ArrayLike) -> float:
     """Integrated autocorrelation time in steps of the series; 1 for independent values.
 
-        tau = 1 + 2 sum_{t=1}^{W} rho(t),   W the first t >= 5 tau(t)
+        tau = 1 + 2 sum_{t=1}^{W} rho(t),   W the first t >= 5 max(tau(t), 1)
 
     A series shorter than some tens of its own time gives an underestimate, as any method would.
 
@@ -78,7 +78,7 @@ def autocorrelation_time(series: ArrayLike) -> float:
     spectrum = np.fft.rfft(x, n=2 << (n - 1).bit_length())
     correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:n]
     tau = 2.0 * np.cumsum(correlation / correlation[0]) - 1.0
-    closed = np.flatnonzero(np.arange(n) >= WINDOW_IN_TIMES * tau)
+    closed = np.flatnonzero(np.arange(n) >= WINDOW_IN_TIMES * np.maximum(tau, 1.0))
     # A window that never closes: the series is shorter than 5 of its times; the largest sum is what it shows.
     estimate = tau[closed[0]] if len(closed) else tau.max()
     return float(max(estimate, 1.0 / n))
