@@ -1,7 +1,7 @@
 """The measure of the inputs: points with weights that sum to one.
 
-Infinite data x ~ N(0, I_d) is represented by a quadrature rule (or by fresh batches), finite data by its points. A kinked
-activation makes product Gauss-Hermite rules poor, so the plane's default is a staggered polar rule.
+Infinite data x ~ N(0, I_d) is represented by a quadrature rule (or by fresh batches), finite data by its points. A
+kinked activation makes product Gauss-Hermite rules poor, so the plane's default is a staggered polar rule.
 """
 
 from __future__ import annotations
@@ -68,8 +68,15 @@ def half_range_gauss(n_radii: int) -> tuple[np.ndarray, np.ndarray]:
         beta[j + 1] = np.dot(residue, residue)
         q_old, q = q, residue / np.sqrt(beta[j + 1])
         basis.append(q)
-    nodes, vectors = scipy.linalg.eigh_tridiagonal(alpha, np.sqrt(beta[1:]))
-    return nodes, vectors[0] ** 2
+    nodes = scipy.linalg.eigvalsh_tridiagonal(alpha, np.sqrt(beta[1:]))
+    # Christoffel's formula keeps the relative accuracy of the tiny outer weights; the eigenvectors would lose it.
+    before, polynomial = np.zeros(n_radii), np.ones(n_radii)
+    total = polynomial**2
+    for j in range(n_radii - 1):
+        after = ((nodes - alpha[j]) * polynomial - np.sqrt(beta[j]) * before) / np.sqrt(beta[j + 1])
+        before, polynomial = polynomial, after
+        total += polynomial**2
+    return nodes, 1.0 / total
 
 
 def polar_rule(n_radii: int, n_angles: int) -> Measure:
@@ -102,8 +109,8 @@ def grid_rule(n_nodes: int, n_inputs: int) -> Measure:
 def sobol_rule(n_points: int, n_inputs: int, seed: int) -> Measure:
     """Scrambled Sobol points through the normal quantile, n_points rounded up to a power of two."""
     exponent = int(np.ceil(np.log2(max(2, n_points))))
-    generator = rng.host_generator(seed, Stream.TRAINING_POINTS)
-    uniform = qmc.Sobol(n_inputs, scramble=True, rng=generator).random_base2(exponent)
+    scramble = int(rng.host_generator(seed, Stream.TRAINING_POINTS).integers(2**63))
+    uniform = qmc.Sobol(n_inputs, scramble=True, rng=scramble).random_base2(exponent)
     inputs = norm.ppf(np.clip(uniform, 1e-12, 1 - 1e-12))
     return Measure(inputs, np.full(2**exponent, 0.5**exponent), f"Sobol rule, {2**exponent} points")
 

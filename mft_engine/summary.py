@@ -96,8 +96,8 @@ def step_size_warning(eta_theta: float, step_size: float) -> str | None:
         return None
     safe = 1.4 * step_size / eta_theta
     return (
-        f"The step size {step_size:.3g} is too large here (step size x Theta = {eta_theta:.2f}, stable below 2): loss and "
-        f"cloud are distorted. The largest safe step size is {safe:.2g}."
+        f"The step size {step_size:.3g} is too large here (step size x Theta = {eta_theta:.2f}, stable below 2): "
+        f"loss and cloud are distorted. The largest safe step size is {safe:.2g}."
     )
 
 
