@@ -15,7 +15,7 @@ _END = 2.2
 
 
 class StabilityGauge(QWidget):
-    """Step size times the top eigenvalue of the tangent kernel, from 0 to 2.2: calm to 1.5, doubtful to 1.8, wrong above."""
+    """Step size times the tangent kernel's top eigenvalue, 0 to 2.2: calm to 1.5, doubtful to 1.8, wrong above."""
 
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -67,9 +67,7 @@ class StabilityGauge(QWidget):
             x = self._at(bar, min(self._value, _END))
             painter.setPen(QPen(QColor(theme.panel), 1.2))
             painter.setBrush(QColor(theme.text))
-            painter.drawPolygon(
-                [QPointF(x - 6, 1), QPointF(x + 6, 1), QPointF(x, bar.top() + 4)]
-            )
+            painter.drawPolygon([QPointF(x - 6, 1), QPointF(x + 6, 1), QPointF(x, bar.top() + 4)])
             painter.setPen(QPen(QColor(theme.text), 2))
             painter.drawLine(QPointF(x, bar.top() + 2), QPointF(x, bar.bottom() + 1))
 

@@ -32,8 +32,9 @@ class NullBand(QWidget):
         self._role = "muted"
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "Grey: energy distances after exchanging neurons between the two clouds at random, which is what chance alone "
-            "gives. 95 % of them lie in the shaded band. The marker is the observed distance, in pooled standard deviations."
+            "Grey: energy distances after exchanging neurons between the two clouds at random, which is what "
+            "chance alone gives. 95 % of them lie in the shaded band. The marker is the observed distance, "
+            "in pooled standard deviations."
         )
 
     def sizeHint(self) -> QSize:
@@ -160,7 +161,8 @@ class NullBand(QWidget):
         painter.drawLine(QPointF(x, area.top() - 2), QPointF(x, area.bottom()))
         painter.setBrush(colour)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.drawPolygon([QPointF(x - 5, area.top() - 4), QPointF(x + 5, area.top() - 4), QPointF(x, area.top() + 4)])
+        top = area.top()
+        painter.drawPolygon([QPointF(x - 5, top - 4), QPointF(x + 5, top - 4), QPointF(x, top + 4)])
         metrics = QFontMetricsF(painter.font())
         text = f"observed {written(self._observed)}"
         width = metrics.horizontalAdvance(text)

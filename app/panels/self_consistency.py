@@ -1,9 +1,9 @@
-"""The right dock: is the foreground distributed like the background, why, and (another question) were features learnt."""
+"""The right dock: is the foreground distributed like the background, and why; and were features learnt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
@@ -25,8 +25,8 @@ _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
 _DIFFERENT = (
-    "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is self-consistent too, "
-    "without having learnt any features."
+    "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
+    "self-consistent too, without having learnt any features."
 )
 
 
@@ -54,9 +54,7 @@ class _Section(QWidget):
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""
         size = self.font().pointSizeF()
-        self._title.setStyleSheet(
-            f"color: {theme.text}; font-weight: 600; font-size: {size * 1.08:.1f}pt;"
-        )
+        self._title.setStyleSheet(f"color: {theme.text}; font-weight: 600; font-size: {size * 1.08:.1f}pt;")
         for note in self._notes:
             note.setStyleSheet(f"color: {theme.muted};")
 
@@ -69,7 +67,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._theme = theme
         self._snapshot: Snapshot | None = None
         self._foreground_orders: dict[str, tuple[float, float]] = {}
-        self._theory: Mapping[str, Any] | None = None
+        self._theory: Mapping[str, float] = {}
         self._order_names: tuple[str, ...] = ()
         self._comparison: Comparison | None = None
         self.setWidgetResizable(True)
@@ -84,8 +82,11 @@ class SelfConsistencyPanel(QScrollArea):
         self.card = VerdictCard(theme, self.page)
         column.addWidget(self.card)
         self._sections = [
-            self._build_distance(), self._build_functions(), self._build_stability(),
-            self._build_certificate(), self._build_features(),
+            self._build_distance(),
+            self._build_functions(),
+            self._build_stability(),
+            self._build_certificate(),
+            self._build_features(),
         ]
         for section in self._sections:
             column.addWidget(section)
@@ -109,12 +110,20 @@ class SelfConsistencyPanel(QScrollArea):
         spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
         for key, name, meaning in (
             ("distance", "energy distance", f"2 E|X−Y| − E|X−X′| − E|Y−Y′| of the two clouds; {spread}"),
-            ("null_mean", "by chance: mean", "Mean distance after exchanging neurons between the clouds at random (no unit)"),
-            ("null_95", "by chance: 95 %", "95 % of the random exchanges give less than this (no unit)"),
-            ("ratio", "ratio to chance", "Distance divided by its mean under random exchange. Below 1 is normal: "
-             "the neurons of a background repel and lie more regularly than independent ones"),
-            ("p_value", "p-value", "Share of random exchanges that give at least the observed distance, "
-             "(1 + number) / (1 + exchanges); consistent above 0.01"),
+            ("null_mean", "by chance: mean", "Mean distance after exchanging neurons between the clouds at random"),
+            ("null_95", "by chance: 95 %", "95 % of the random exchanges give less than this"),
+            (
+                "ratio",
+                "ratio to chance",
+                "Distance divided by its mean under random exchange. Below 1 is normal: "
+                "the neurons of a background repel and lie more regularly than independent ones",
+            ),
+            (
+                "p_value",
+                "p-value",
+                "Share of random exchanges that give at least the observed distance, "
+                "(1 + number) / (1 + exchanges); consistent above 0.01",
+            ),
         ):
             self.distances.add_row(key, name, meaning)
         section.column.addWidget(self.band)
@@ -126,12 +135,16 @@ class SelfConsistencyPanel(QScrollArea):
         section = _Section("The two network functions", self.page)
         self.functions = NumberTable(("",), section)
         for key, name, meaning in (
-            ("alignment", "alignment", "E[f_bg f_fg] / (|f_bg| |f_fg|): 1 for functions that are equal up to a factor (no unit)"),
+            ("alignment", "alignment", "E[f_bg f_fg] / (|f_bg| |f_fg|): 1 for functions equal up to a factor"),
             ("background_loss", "background loss", "E (y − f)² of the trained network, in squared units of the target"),
-            ("foreground_loss", "foreground loss", "E (y − f)² of the network made of the foreground neurons, same units"),
+            ("foreground_loss", "foreground loss", "E (y − f)² of the network of the foreground neurons, same units"),
             ("difference", "difference", "Foreground loss minus background loss"),
-            ("expected", "expected difference", "Tr C / N: the extra loss of N independent neurons of the same law, by theory; "
-             "C is the covariance operator of a φ"),
+            (
+                "expected",
+                "expected difference",
+                "Tr C / N: the extra loss of N independent neurons of the same law, "
+                "by theory; C is the covariance operator of a φ",
+            ),
         ):
             self.functions.add_row(key, name, meaning)
         section.column.addWidget(self.functions)
@@ -158,9 +171,12 @@ class SelfConsistencyPanel(QScrollArea):
         self.certificate = NumberTable(("",), section)
         for key, name, meaning in (
             ("loss", "loss", "E (y − f)² of the infinitely wide network at this temperature and regularisation"),
-            ("free_energy", "free energy", "½ E r² + T KL(law | prior) of the infinitely wide network, in units of the loss"),
-            ("gap", "duality gap", "Upper minus lower bound of the free energy: the solution is certified to this accuracy, "
-             "in the same units"),
+            ("free_energy", "free energy", "½ E r² + T KL(law | prior) of the infinitely wide network"),
+            (
+                "gap",
+                "duality gap",
+                "Upper minus lower bound of the free energy: the solution is certified to this accuracy",
+            ),
         ):
             self.certificate.add_row(key, name, meaning)
         section.column.addWidget(self.certificate)
@@ -171,8 +187,10 @@ class SelfConsistencyPanel(QScrollArea):
         section = _Section("Feature learning", self.page)
         self.features = NumberTable(("",), section)
         self.features.add_row(
-            "kl", "KL from prior", "Relative entropy of the law of (w, a) from its prior, by theory, in nats; 0 means that "
-            "nothing has been learnt"
+            "kl",
+            "KL from prior",
+            "Relative entropy of the law of (w, a) from its prior, by theory, in nats; "
+            "0 means that nothing has been learnt",
         )
         self.orders = NumberTable(("background", "foreground", "theory"), section)
         section.column.addWidget(self.features)
@@ -186,12 +204,8 @@ class SelfConsistencyPanel(QScrollArea):
         """The verdict and its numbers."""
         self._comparison = comparison
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
-        self.card.show_state(
-            comparison.verdict, HEADLINES[comparison.verdict], verdict_sentence(comparison, eta_theta)
-        )
-        self.band.show_null(
-            comparison.null, comparison.null_95, comparison.energy_distance, ROLES[comparison.verdict]
-        )
+        self.card.show_state(comparison.verdict, HEADLINES[comparison.verdict], verdict_sentence(comparison, eta_theta))
+        self.band.show_null(comparison.null, comparison.null_95, comparison.energy_distance, ROLES[comparison.verdict])
         for key, full, weights in (
             ("distance", comparison.energy_distance, comparison.energy_distance_weights),
             ("null_mean", comparison.null_mean, comparison.null_mean_weights),
@@ -226,7 +240,7 @@ class SelfConsistencyPanel(QScrollArea):
         self.card.show_state("pending", "Working", text)
 
     def mark_stale(self, reason: str) -> None:
-        """The verdict no longer belongs to what is on screen; `reason` is a clause, "the regularisation has changed"."""
+        """The verdict no longer belongs to what is on screen; `reason` is a clause: "the scale has changed"."""
         if self._comparison is None:
             return
         if self.card.state == "pending":
@@ -252,21 +266,23 @@ class SelfConsistencyPanel(QScrollArea):
             self._foreground_orders = {name: _order_parameter(foreground.theta, name) for name in names}
         self._show_orders()
 
-    def show_theory(self, theory: Mapping[str, Any] | None, reason: str = "") -> None:
+    def show_theory(self, numbers: Mapping[str, float] | None, reason: str = "", *, is_current: bool = True) -> None:
         """The infinite-width solution.
 
         Args:
-            theory: "loss", "free_energy", "gap", "kl", "order_parameters" {"cos4": ...}; None where there is none.
+            numbers: "loss", "free_energy", "gap", "kl", "cos4", ...; None where there is none.
             reason: a sentence that says why there is none.
+            is_current: False while a drag is ahead of the solver: the numbers are greyed.
         """
-        self._theory = theory
-        values = theory or {}
+        self._theory = numbers or {}
         for key, digits in (("loss", 4), ("free_energy", 4), ("gap", 2)):
-            self.certificate.set_row(key, written(values.get(key), digits))
-        self.certificate.setVisible(theory is not None)
-        self._note(self._theory_note, "" if theory is not None else reason or "Not computed yet.")
-        self.features.set_row("kl", _with_unit(written(values.get("kl")), "nats"))
-        self.features.setVisible(values.get("kl") is not None)
+            self.certificate.set_row(key, written(self._theory.get(key), digits))
+        self.certificate.setVisible(numbers is not None)
+        self._note(self._theory_note, "" if numbers is not None else reason or "Not computed yet.")
+        self.features.set_row("kl", _with_unit(written(self._theory.get("kl")), "nats"))
+        self.features.setVisible("kl" in self._theory)
+        for table in (self.certificate, self.features):
+            table.set_faded(not is_current)
         self._show_orders()
 
     def clear(self) -> None:
@@ -320,8 +336,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _show_orders(self) -> None:
         background = {} if self._snapshot is None else self._snapshot.order_parameters
-        theory = dict((self._theory or {}).get("order_parameters") or {})
-        names = tuple(background) or tuple(theory)
+        names = tuple(background) or tuple(name for name in self._theory if name.startswith("cos"))
         if names != self._order_names:
             self._order_names = names
             self.orders.remove_rows()
@@ -338,7 +353,7 @@ class SelfConsistencyPanel(QScrollArea):
             if name in background and self._snapshot is not None:
                 here = written_error(background[name], _standard_error(self._snapshot.theta, name))
             fresh = written_error(*self._foreground_orders[name]) if name in self._foreground_orders else UNKNOWN
-            exact = written_error(theory[name], None) if name in theory else UNKNOWN
+            exact = written_error(self._theory[name], None) if name in self._theory else UNKNOWN
             self.orders.set_row(name, here, fresh, exact)
 
     @staticmethod

@@ -22,7 +22,8 @@ def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
         eta_theta: step size x Theta of the run, where known.
     """
     p = written_p(comparison.p_value, comparison.n_permutations)
-    p = f"p {p}" if p.startswith("≤") else f"p = {p}"
+    # No line break inside the statement.
+    p = (f"p {p}" if p.startswith("≤") else f"p = {p}").replace(" ", "\u00a0")
     neurons = f"the {comparison.n_foreground:,} foreground neurons"
     if comparison.verdict == "consistent":
         return f"{_capital(neurons)} cannot be told from the background ({p})."
@@ -32,7 +33,8 @@ def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
             is_too_large = eta_theta is not None and eta_theta > BAD_ABOVE
             reason = "the step size is too large" if is_too_large else "the step size is in doubt"
             return f"{_capital(neurons)} look like the background ({p}), but {reason}: no verdict of consistency."
-        return f"{_capital(neurons)} differ from the background, but little: {times} ({p}). Look at the step size first."
+        words = f"differ from the background, but little: {times} ({p}). Look at the step size first."
+        return f"{_capital(neurons)} {words}"
     return f"{_capital(neurons)} do not look like the background: a distance {times} ({p})."
 
 
@@ -43,10 +45,10 @@ def loss_sentence(comparison: Comparison) -> str:
     if difference != difference:
         return ""
     if expected is None:
-        return "Independent neurons make a noisier function, so a larger foreground loss is expected even at equal clouds."
+        return "Independent neurons make a noisier function: a larger foreground loss is normal at equal clouds."
     return (
-        f"Independent neurons make a noisier function: at equal clouds theory expects the foreground's loss to be larger "
-        f"by about {written(expected, 2)}; here it is {written(difference, 2)}."
+        "Independent neurons make a noisier function: at equal clouds theory expects the foreground's loss "
+        f"to be larger by about {written(expected, 2)}; here it is {written(difference, 2)}."
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, QPoint, QPointF, QRectF, Qt, QTimer, Signal
-from PySide6.QtGui import QKeySequence, QPaintEvent, QShortcut
+from PySide6.QtGui import QHideEvent, QKeySequence, QPaintEvent, QShortcut
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
@@ -138,7 +138,7 @@ class CloudView(QWidget):
         self._show("initial", theta, None if theta is None else len(theta))
 
     def show_theory(self, image: np.ndarray | None, extent: float = 0.0) -> None:
-        """Infinite-width density of w on the square [-extent, extent]^2; (n, n), row = w2 ascending. None removes it."""
+        """Infinite-width density of w on [-extent, extent]^2; (n, n), row = w2 ascending. None removes it."""
         self._has_theory = image is not None
         self._theory_extent = extent
         if image is not None:
@@ -390,10 +390,7 @@ class CloudView(QWidget):
         if not self._is_following or goal.width() <= 0 or goal.height() <= 0:
             self._ease.stop()
             return
-        edges = [
-            (1 - _EASE) * old + _EASE * new
-            for old, new in zip(now.getCoords(), goal.getCoords(), strict=True)
-        ]
+        edges = [(1 - _EASE) * old + _EASE * new for old, new in zip(now.getCoords(), goal.getCoords(), strict=True)]
         gap = max(abs(e - g) for e, g in zip(edges, goal.getCoords(), strict=True))
         if gap < 0.004 * max(goal.width(), goal.height()):
             self._ease.stop()
@@ -417,6 +414,12 @@ class CloudView(QWidget):
     def _resized(self) -> None:
         if self._is_following and all(span.is_set for span in self._ranges):
             self._set_range(self._goal())
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        if self._ease.isActive():
+            self._ease.stop()
+            self._set_range(self._goal())
+        super().hideEvent(event)
 
     # Mouse
 

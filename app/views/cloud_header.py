@@ -25,7 +25,7 @@ COLOURINGS = (
 _OVERLAYS = (
     ("initial", "dot", "initial_cloud", "The neurons at step 0"),
     ("background", "dot", "background_cloud", "The neurons of the trained network: the background"),
-    ("foreground", "dot", "foreground_cloud", "Fresh neurons, each moved by the background's field alone: the foreground"),
+    ("foreground", "dot", "foreground_cloud", "Fresh neurons, moved by the background's field alone: the foreground"),
     ("theory", "area", "theory", "Density of w in the infinitely wide network; shown while the axes are w₁ and w₂"),
 )
 

@@ -14,11 +14,21 @@ if TYPE_CHECKING:
 
 N_COLOURS = 256
 
+_SIGNED_ON_LIGHT = ("#08366b", "#1f78b9", "#a3a7ae", "#d9651f", "#7d2503")
+_SIGNED_ON_DARK = ("#a9dcff", "#3f9be0", "#666c76", "#e87f36", "#ffd0a3")
+
 
 @lru_cache(maxsize=16)
 def _table(name: str, start: float = 0.0, stop: float = 1.0) -> np.ndarray:
     rgba = Colormap(name)(np.linspace(start, stop, N_COLOURS))
     table = np.round(np.asarray(rgba) * 255).astype(np.ubyte)
+    table.setflags(write=False)
+    return table
+
+
+@lru_cache(maxsize=4)
+def _blend(*colours: str) -> np.ndarray:
+    table = np.round(np.asarray(Colormap(list(colours))(np.linspace(0, 1, N_COLOURS))) * 255).astype(np.ubyte)
     table.setflags(write=False)
     return table
 
@@ -29,8 +39,8 @@ def diverging_map() -> np.ndarray:
 
 
 def diverging_points(theme: Theme) -> np.ndarray:
-    """The (256, 4) table for signed values of points: zero keeps contrast with the page."""
-    return _table("crameri:vik", 0.08, 0.92) if theme.is_dark else _table("crameri:berlin", 0.08, 0.92)
+    """The (256, 4) table for signed values of points, blue to orange: zero is a grey that stands out from the page."""
+    return _blend(*(_SIGNED_ON_DARK if theme.is_dark else _SIGNED_ON_LIGHT))
 
 
 def sequential_points(theme: Theme) -> np.ndarray:

@@ -28,8 +28,8 @@ _TITLE, _TICKS, _LEFT, _GAP, _BAR = 22, 30, 34, 12, 58
 class FieldsView(QWidget):
     """Four heat maps with zero in the middle of the colours.
 
-    The first three share one colour bar, so that equal colours are equal values; the residual has its own, because it is
-    what one wants to see once it is small.
+    The first three share one colour bar, so that equal colours are equal values; the residual has its own, because
+    one wants to see it once it is small.
     """
 
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
@@ -116,9 +116,7 @@ class FieldsView(QWidget):
     def _lay_out(self) -> None:
         """Four equal squares as large as the widget allows, in one row, or two by two when it is tall."""
         width, height = self.width(), self.height()
-        row_side = min(
-            (width - 4 * _LEFT - 2 * _BAR - 3 * _GAP) / 4, float(height - _TITLE - _TICKS - 6)
-        )
+        row_side = min((width - 4 * _LEFT - 2 * _BAR - 3 * _GAP) / 4, float(height - _TITLE - _TICKS - 6))
         block_side = min((width - 2 * _LEFT - _BAR - _GAP) / 2, (height - 2 * (_TITLE + _TICKS) - 6) / 2)
         is_block = block_side > row_side
         side = max(block_side if is_block else row_side, 24.0)
@@ -214,7 +212,8 @@ class FieldsView(QWidget):
         """The inputs and all four values under a point of the widget; empty outside the maps."""
         if self._fields is None:
             return ""
-        place = next((self._places[n] for n, _ in _TITLES if n in self._places and self._places[n].contains(position)), None)
+        places = (self._places[name] for name, _ in _TITLES if name in self._places)
+        place = next((place for place in places if place.contains(position)), None)
         if place is None:
             return ""
         across = (position.x() - place.left()) / place.width()

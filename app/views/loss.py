@@ -43,7 +43,7 @@ class LossView(QWidget):
                 "background", "line", "background_cloud", "E (y − f)² of the trained network, along the run", self
             ),
             "foreground": LegendChip(
-                "foreground", "line", "foreground_cloud", "E (y − f)² of the network made of the foreground neurons", self
+                "foreground", "line", "foreground_cloud", "E (y − f)² of the network of the foreground neurons", self
             ),
             "theory": LegendChip("theory", "dashes", "theory", "Exact loss of the infinitely wide network", self),
         }

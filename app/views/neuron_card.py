@@ -24,7 +24,7 @@ class ActivationInset(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._values: np.ndarray | None = None
+        self.values: np.ndarray | None = None
         self._theme: Theme | None = None
         self._colour = ""
 
@@ -34,7 +34,7 @@ class ActivationInset(QWidget):
     def show_neuron(self, phi: Phi, norm: float, readout: float, colour: str) -> None:
         """Draws the curve of a neuron with this |w| and readout."""
         s = np.linspace(-_REACH, _REACH, 121)
-        self._values = readout * np.asarray(phi(s * norm), float)
+        self.values = readout * np.asarray(phi(s * norm), float)
         self._colour = colour
         self.update()
 
@@ -44,19 +44,19 @@ class ActivationInset(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        if self._values is None or self._theme is None:
+        if self.values is None or self._theme is None:
             return
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         area = QRectF(self.rect()).adjusted(2, 3, -2, -15)
-        low, high = min(0.0, float(self._values.min())), max(0.0, float(self._values.max()))
+        low, high = min(0.0, float(self.values.min())), max(0.0, float(self.values.max()))
         span = (high - low) or 1.0
         zero = area.bottom() - (0.0 - low) / span * area.height()
         painter.setPen(QPen(mixed(self._theme.panel, self._theme.text, 0.25), 1))
         painter.drawLine(QPointF(area.left(), zero), QPointF(area.right(), zero))
         painter.drawLine(QPointF(area.center().x(), area.top()), QPointF(area.center().x(), area.bottom()))
-        x = np.linspace(area.left(), area.right(), len(self._values))
-        y = area.bottom() - (self._values - low) / span * area.height()
+        x = np.linspace(area.left(), area.right(), len(self.values))
+        y = area.bottom() - (self.values - low) / span * area.height()
         path = QPainterPath(QPointF(x[0], y[0]))
         for px, py in zip(x[1:], y[1:], strict=True):
             path.lineTo(px, py)
@@ -81,12 +81,12 @@ class NeuronCard(QFrame):
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self._text = QLabel(self)
         self._text.setTextFormat(Qt.TextFormat.RichText)
-        self._inset = ActivationInset(self)
+        self.inset = ActivationInset(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(10, 8, 10, 8)
         layout.setSpacing(4)
         layout.addWidget(self._text)
-        layout.addWidget(self._inset)
+        layout.addWidget(self.inset)
         self._theme: Theme | None = None
         self.hide()
 
@@ -98,7 +98,7 @@ class NeuronCard(QFrame):
             f"#neuronCard {{ background: {theme.panel}; border: 1px solid {edge}; border-radius: 6px; }}"
             f"QLabel {{ color: {theme.text}; background: transparent; }}"
         )
-        self._inset.apply_theme(theme)
+        self.inset.apply_theme(theme)
 
     def show_neuron(self, cloud: str, index: int, neuron: np.ndarray, phi: Phi | None, colour: str) -> None:
         """Fills the card.
@@ -116,15 +116,14 @@ class NeuronCard(QFrame):
         rows = [("w", _vector(weights)), ("a", _number(readout)), ("|w|", _number(norm))]
         if len(weights) >= 2:
             rows.append(("angle", f"{np.degrees(np.arctan2(weights[1], weights[0])):.0f}°"))
-        cells = "".join(
-            f'<tr><td style="color:{muted}; padding-right:10px">{name}</td><td>{value}</td></tr>' for name, value in rows
-        )
+        style = f"color:{muted}; padding-right:10px"
+        cells = "".join(f'<tr><td style="{style}">{name}</td><td>{value}</td></tr>' for name, value in rows)
         self._text.setText(
             f'<div><span style="color:{colour}">●</span> <b>{cloud} neuron {index:,}</b></div><table>{cells}</table>'
         )
-        self._inset.setVisible(phi is not None)
+        self.inset.setVisible(phi is not None)
         if phi is not None:
-            self._inset.show_neuron(phi, norm, readout, colour)
+            self.inset.show_neuron(phi, norm, readout, colour)
         self.adjustSize()
 
     @property

@@ -32,6 +32,6 @@ def style_plot(plot: pg.PlotItem, theme: Theme, *, small: bool = False) -> None:
         axis.setTickFont(font)
         axis.setStyle(tickLength=-4, tickTextOffset=5)
         axis.labelStyle["color"] = theme.text
-        axis.labelStyle["font-size"] = f"{font.pointSizeF():.1f}pt"
+        axis.labelStyle["font-size"] = f"{font.pointSizeF() * 1.12:.1f}pt"
         if axis.labelText:
             axis.setLabel(axis.labelText, axis.labelUnits)

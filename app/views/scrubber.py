@@ -10,7 +10,7 @@ LIVE = -1
 
 
 class Scrubber(QWidget):
-    """Emits `scrubbed(index)` of a stored snapshot, or `LIVE` for the present state; hidden while there is no choice."""
+    """Emits `scrubbed(index)` of a stored snapshot, or `LIVE`; hidden while there is no choice."""
 
     scrubbed = Signal(int)
 
