@@ -70,8 +70,8 @@ def tangent_kernel(
     slope = activation.dphi(z) * a
     scale = 1.0 / theta.shape[0]
     readout_part = rate_per_step[-1] * (phi @ phi.T)
-    rates = torch.tensor(rate_per_step[:n_inputs], dtype=inputs.dtype, device=inputs.device)
-    weight_part = (slope @ slope.T) * ((inputs * rates) @ inputs.T)
+    scaled = torch.stack([rate * x for rate, x in zip(rate_per_step, inputs.unbind(1), strict=False)], dim=1)
+    weight_part = (slope @ slope.T) * (scaled @ inputs.T)
     return scale * (readout_part + weight_part)
 
 
@@ -81,6 +81,8 @@ def stiffness(
     weights: Tensor,
     activation: Activation,
     rate_per_step: tuple[float, ...],
+    *,
+    n_neurons: int = STIFFNESS_NEURONS,
 ) -> Tensor:
     """Theta, the top eigenvalue of the tangent kernel under the measure of x; a step is stable below 2/Theta.
 
@@ -90,7 +92,7 @@ def stiffness(
     Returns:
         0-dim tensor, dimension 1/step_size.
     """
-    theta = theta[:: max(1, theta.shape[0] // STIFFNESS_NEURONS)]
+    theta = theta[:: max(1, theta.shape[0] // n_neurons)]
     stride = max(1, inputs.shape[0] // STIFFNESS_POINTS)
     inputs, weights = inputs[::stride], weights[::stride]
     root = torch.sqrt(weights / weights.sum())
