@@ -5,7 +5,7 @@ In coordinates rho in which E[u v] is the Euclidean product (the residual seen b
     D(rho) = <rho_y, rho> - |rho|^2 / 2 - T log int p0(w) exp(g(w)^2 / (2 lambda_a T)) dw,   g = J rho
     grad D = rho_y - rho - c(rho),   c = J' (p g / lambda_a),     -Hess D = I + C / T,   C = Cov(a phi)
 
-For the law that rho itself generates, F(mu_rho) - D(rho) = |grad D|^2 / 2: the gap is half a squared gradient.
+For the law that rho itself generates, F(mu_rho) - D(rho) = |grad D|^2 / 2: the gap of any rho.
 
 Source: physics.md, section 4.
 """
@@ -25,10 +25,13 @@ from mft_engine.theory.symmetry import AngularBasis
 
 Array = NDArray[np.float64]
 
-# Above this many unknowns a factorised Hessian only preconditions conjugate gradients and is reused.
-N_DENSE = 420
-# One factorisation costs about as much as this many products with the Hessian.
-N_PRODUCTS_PER_FACTORISATION = 60
+# Diagonal of C / T below which a coordinate is left out of the factorised Hessian.
+SOFT = 0.02
+# An old factorisation is kept while conjugate gradients converge within so many products with the Hessian:
+# about what a new one costs, for up to N_CHEAP stiff coordinates and for more.
+N_CHEAP = 200
+N_PRODUCTS_CHEAP = 8
+N_PRODUCTS = 40
 
 
 class SolveStopped(RuntimeError):
@@ -64,8 +67,8 @@ class Dual(Protocol):
     def at(self, point: Array) -> DualState:
         """Value, gradient and law at rho."""
 
-    def curvature(self, state: DualState) -> Array:
-        """C / T + I as a dense (n, n) matrix."""
+    def stiff_block(self, state: DualState) -> tuple[NDArray[np.int64], Array]:
+        """Indices of the stiff coordinates and C / T + I among them."""
 
     def curvature_product(self, state: DualState, direction: Array) -> Array:
         """(C / T + I) direction."""
@@ -96,13 +99,16 @@ class HarmonicDual:
         self.shape = visible_target.shape
         self.target = visible_target.ravel()
         self.temperature, self.lambda_a = temperature, lambda_a
-        n_t = len(basis.angles)
-        variance = temperature / lambda_w
-        self.log_prior = (
-            np.log(kernel.rho_weights * kernel.rho) - kernel.rho**2 / (2 * variance) - np.log(variance * n_t)
-        )[:, None]
+        self.prior_variance = temperature / lambda_w
+        self.log_prior = self.log_prior_at(kernel.rho, kernel.rho_weights)
         self.left_t = np.ascontiguousarray(np.swapaxes(left, 1, 2))
         self.angular_t = np.ascontiguousarray(basis.values.T)
+
+    def log_prior_at(self, rho: Array, weights: Array) -> Array:
+        """log of the prior mass of one node of the grid, (n_rho, 1), for radii with plain quadrature weights."""
+        variance, n_t = self.prior_variance, len(self.basis.angles)
+        log_mass: Array = np.log(weights * rho) - rho**2 / (2 * variance) - np.log(variance * n_t)
+        return log_mass[:, None]
 
     def to_field(self, coordinates: Array) -> Array:
         """g(rho_i, t_j) of a visible residual."""
@@ -136,27 +142,46 @@ class HarmonicDual:
         product = self.from_density(weight * self.to_field(direction))
         return direction + product - state.output * (float(state.output @ direction) / self.temperature)
 
-    def second_moment(self, weight: Array) -> Array:
-        """int weight(w) J(w) J(w)' dw as an (n, n) matrix; weight is a mass per node."""
-        n_basis, rank = self.shape
-        values = self.basis.values
+    def second_moment(self, weight: Array, harmonics: NDArray[np.int64], rank: int) -> Array:
+        """int weight(w) J(w) J(w)' dw over the first `rank` coordinates of some basis functions.
+
+        Args:
+            weight: a mass per node of the weight grid.
+            harmonics: (n,) rows of the basis.
+            rank: how many radial functions of each.
+
+        Returns:
+            (n * rank, n * rank).
+        """
+        n_basis = len(harmonics)
+        values = self.basis.values[harmonics]
+        left = np.ascontiguousarray(self.left[harmonics, :, :rank])
+        left_t = np.ascontiguousarray(np.swapaxes(left, 1, 2))
         blocks = np.empty((n_basis, rank, n_basis, rank))
         for h in range(n_basis):
             # radial profile of weight * b_h * b_h' for every h' >= h
             profile = weight @ (values[h] * values[h:]).T
-            scaled = self.left[h:] * profile.T[:, :, None]
-            block = np.matmul(self.left_t[h], scaled)
+            block = np.matmul(left_t[h], left[h:] * profile.T[:, :, None])
             blocks[h, :, h:, :] = np.swapaxes(block, 0, 1)
             blocks[h:, :, h, :] = np.swapaxes(block, 1, 2)
         return blocks.reshape(n_basis * rank, n_basis * rank)
 
-    def curvature(self, state: DualState) -> Array:
-        """C / T + I as a dense (n, n) matrix."""
+    def stiff_block(self, state: DualState) -> tuple[NDArray[np.int64], Array]:
+        """The coordinates in which C / T is not small, and C / T + I there as a dense matrix."""
         weight = state.mass * (1.0 / self.lambda_a + state.field**2 / (self.lambda_a**2 * self.temperature))
-        matrix = self.second_moment(weight)
-        matrix -= np.outer(state.output, state.output / self.temperature)
+        diagonal = np.einsum("hip,i->hp", self.left**2, weight.sum(axis=1))
+        is_stiff = diagonal > SOFT
+        if not is_stiff.any():
+            return np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+        harmonics = np.flatnonzero(is_stiff.any(axis=1))
+        rank = int(np.flatnonzero(is_stiff.any(axis=0))[-1]) + 1
+        inside = np.flatnonzero(is_stiff[harmonics, :rank].ravel())
+        matrix = self.second_moment(weight, harmonics, rank)[np.ix_(inside, inside)]
+        index = np.flatnonzero(is_stiff.ravel())
+        output = state.output[index]
+        matrix -= np.outer(output, output / self.temperature)
         matrix.flat[:: len(matrix) + 1] += 1.0
-        return matrix
+        return index, matrix
 
 
 def _conjugate_gradients(
@@ -188,18 +213,25 @@ def _conjugate_gradients(
 
 @dataclass
 class Preconditioner:
-    """A factorised Hessian, carried along a slider drag."""
+    """The Hessian factorised where it is stiff (elsewhere it is the identity), carried along a slider drag."""
 
+    size: int = -1
+    index: NDArray[np.int64] | None = None
     factor: Any = None
 
     def refresh(self, dual: Dual, state: DualState) -> None:
         """Factorise the Hessian at a state."""
-        self.factor = cho_factor(dual.curvature(state), overwrite_a=True, check_finite=False)
+        self.size = len(state.point)
+        self.index, matrix = dual.stiff_block(state)
+        self.factor = cho_factor(matrix, overwrite_a=True, check_finite=False) if len(self.index) else None
 
     def __call__(self, vector: Array) -> Array:
         """Apply the inverse of the stored Hessian."""
-        solved: Array = cho_solve(self.factor, vector, check_finite=False)
-        return solved
+        if self.factor is None or self.index is None:
+            return vector.copy()
+        result = vector.copy()
+        result[self.index] = cho_solve(self.factor, vector[self.index], check_finite=False)
+        return result
 
 
 def maximise(
@@ -231,7 +263,6 @@ def maximise(
         SolveStopped: `should_stop` answered True.
     """
     state = dual.at(start)
-    is_large = len(start) > N_DENSE
     held = preconditioner if preconditioner is not None else Preconditioner()
     for iteration in range(n_max):
         if should_stop is not None and should_stop():
@@ -239,11 +270,7 @@ def maximise(
         size = float(np.linalg.norm(state.gradient))
         if size <= tolerance:
             return state, iteration
-        if is_large:
-            direction = _large_direction(dual, state, held, size)
-        else:
-            held.refresh(dual, state)
-            direction = held(state.gradient)
+        direction = _newton_direction(dual, state, held, size)
         slope = float(direction @ state.gradient)
         length = 1.0
         rounding = 1e-13 * (1.0 + abs(state.value))
@@ -261,18 +288,19 @@ def maximise(
     return state, n_max
 
 
-def _large_direction(dual: Dual, state: DualState, held: Preconditioner, size: float) -> Array:
+def _newton_direction(dual: Dual, state: DualState, held: Preconditioner, size: float) -> Array:
     """Newton direction by conjugate gradients; the factorised Hessian is renewed when it no longer helps."""
-    relative = min(0.1, max(1e-3, size))
-    if held.factor is not None:
+    relative = min(0.1, max(1e-4, size))
+    if held.size == len(state.point):
+        is_cheap = held.index is not None and len(held.index) <= N_CHEAP
+        n_max = N_PRODUCTS_CHEAP if is_cheap else N_PRODUCTS
         direction, _, is_converged = _conjugate_gradients(
-            lambda v: dual.curvature_product(state, v),
-            held,
-            state.gradient,
-            relative,
-            N_PRODUCTS_PER_FACTORISATION // 2,
+            lambda v: dual.curvature_product(state, v), held, state.gradient, relative, n_max
         )
         if is_converged:
             return direction
     held.refresh(dual, state)
-    return held(state.gradient)
+    direction, _, _ = _conjugate_gradients(
+        lambda v: dual.curvature_product(state, v), held, state.gradient, relative, N_PRODUCTS
+    )
+    return direction

@@ -1,6 +1,7 @@
 """Angular harmonics of an activation in the plane: the kernel phi(w.x) as one-dimensional integrals.
 
-    phi(z cos u) = sum_k (2 - delta_k0) phi_k(z) cos(k u),    phi_k(z) = (1/pi) int_0^pi phi(z cos u) cos(k u) du
+    phi(z cos u) = sum_k (2 - delta_k0) phi_k(z) cos(k u)
+    phi_k(z) = (1/pi) int_0^pi phi(z cos u) cos(k u) du
 
 With w = (rho, t) and x = (s, u) the angular average of cos(k u) phi(w.x) is phi_k(rho s) cos(k t): nothing is
 lost in the angle, whatever kink phi has.
@@ -36,7 +37,7 @@ class SuperlinearActivationError(ValueError):
 
 
 def is_oscillating(activation: str) -> bool:
-    """Whether the activation keeps oscillating for large arguments (sin), so that the table is replaced by Bessel functions."""
+    """Whether the activation keeps oscillating for large arguments (sin): then phi_k are Bessel functions."""
     return activation == "sin"
 
 
@@ -49,7 +50,7 @@ def composite_legendre(breaks: Array, n_nodes: int) -> tuple[Array, Array]:
 
 
 def _angle_breaks(z: float, kinks: tuple[float, ...]) -> Array:
-    """Panel ends in v = pi/2 - u on [0, pi/2]: graded towards v = 0, where phi(z sin v) varies on a scale 1/z."""
+    """Panel ends in v = pi/2 - u on [0, pi/2], graded towards 0: phi(z sin v) varies on a scale 1/z there."""
     width = min(0.1, 1.0 / max(z, 1e-30))
     breaks = [0.0]
     while breaks[-1] + width < np.pi / 2:
@@ -63,7 +64,7 @@ def _angle_breaks(z: float, kinks: tuple[float, ...]) -> Array:
 class AngularTable:
     """phi_k(z) of one activation for all k < N_HARMONICS_MAX, as piecewise Chebyshev series in asinh(z).
 
-        phi_k(z) = (2/pi) int_0^{pi/2} phi_{e/o}(z cos u) cos(k u) du      (even part for even k, odd part for odd k)
+        phi_k(z) = (2/pi) int_0^{pi/2} phi_p(z cos u) cos(k u) du,   p the part of phi with the parity of k
 
     The parts are taken before integrating, so an odd activation has phi_k = 0 *exactly* for even k.
 
@@ -90,9 +91,7 @@ class AngularTable:
         tau_breaks = [*np.arange(0.0, np.arcsinh(Z_MAX), _TAU_STEP), np.arcsinh(Z_MAX)]
         for c in kinks:
             if c > 0:  # phi_k has a three-halves power just above z = |kink|
-                tau_breaks += [
-                    float(np.arcsinh(c * (1 + step))) for step in (0.0, 1e-4, 1e-3, 1e-2, 0.05, 0.2)
-                ]
+                tau_breaks += [float(np.arcsinh(c * (1 + step))) for step in (0.0, 1e-4, 1e-3, 1e-2, 0.05, 0.2)]
         self.tau_breaks = np.unique(np.array(tau_breaks))
         local = np.cos(np.pi * (np.arange(_NODES_PER_PANEL) + 0.5) / _NODES_PER_PANEL)
         to_series = np.polynomial.chebyshev.chebvander(local, _NODES_PER_PANEL - 1)
@@ -179,12 +178,11 @@ def input_radii(is_fine: bool) -> tuple[Array, Array, Array]:
     return s, weights / weights.sum(), breaks
 
 
-@lru_cache(maxsize=64)
-def weight_radii(scale: float, radius: float) -> tuple[Array, Array, Array]:
-    """Radii rho of w and plain quadrature weights on [0, radius], and the ends of the panels.
+def weight_panels(scale: float, radius: float) -> tuple[float, ...]:
+    """Ends of the panels of rho = |w| on [0, radius] to start with.
 
-    Panels are as wide as the density can be resolved on: 3.5 prior standard deviations at most, and no wider
-    than the field's own scale, which grows with rho.
+    Panels are as wide as the density can usually be resolved on: 3.5 prior standard deviations at most, and no
+    wider than the field's own scale, which grows with rho.
 
     Args:
         scale: prior standard deviation sqrt(T / lambda_w), the length on which the density varies.
@@ -193,8 +191,7 @@ def weight_radii(scale: float, radius: float) -> tuple[Array, Array, Array]:
     breaks = [0.0]
     while breaks[-1] < radius * (1 - 1e-12):
         breaks.append(breaks[-1] + min(3.5 * scale, max(0.75, 0.9 * breaks[-1])))
-    ends = np.array(breaks) * (radius / breaks[-1])
-    return *composite_legendre(ends, _NODES_PER_PANEL), ends
+    return tuple(float(r) for r in np.array(breaks) * (radius / breaks[-1]))
 
 
 class RadialKernel:
@@ -206,14 +203,15 @@ class RadialKernel:
 
     Args:
         activation: name.
-        scale, radius: of `weight_radii`; quantised by the caller so that a slider drag meets the cache.
+        panels: ends of the panels in rho.
     """
 
     tolerance = 1e-11
 
-    def __init__(self, activation: str, scale: float, radius: float) -> None:
+    def __init__(self, activation: str, panels: tuple[float, ...]) -> None:
         self.table = angular_table(activation)
-        self.rho, self.rho_weights, self.rho_breaks = weight_radii(scale, radius)
+        self.panels, self.rho_breaks = panels, np.array(panels)
+        self.rho, self.rho_weights = composite_legendre(self.rho_breaks, _NODES_PER_PANEL)
         self.s, self.s_weights, self.s_breaks = input_radii(is_oscillating(activation))
         self._factors: dict[int, tuple[Array, Array]] = {}
 
@@ -245,9 +243,7 @@ class RadialKernel:
             inside = panel == p
             low, high = self.rho_breaks[p : p + 2]
             series = values[:, p * n_nodes : (p + 1) * n_nodes] @ to_series.T
-            result[:, inside] = (
-                series @ legvander((2 * rho[inside] - low - high) / (high - low), n_nodes - 1).T
-            )
+            result[:, inside] = series @ legvander((2 * rho[inside] - low - high) / (high - low), n_nodes - 1).T
         return result
 
     def factors(self, harmonics: NDArray[np.int64]) -> list[tuple[Array, Array]]:
@@ -265,6 +261,6 @@ class RadialKernel:
 
 
 @lru_cache(maxsize=24)
-def radial_kernel(activation: str, scale: float, radius: float) -> RadialKernel:
+def radial_kernel(activation: str, panels: tuple[float, ...]) -> RadialKernel:
     """The kernel on one pair of grids, shared by every solve that meets them."""
-    return RadialKernel(activation, scale, radius)
+    return RadialKernel(activation, panels)

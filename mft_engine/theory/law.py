@@ -1,9 +1,9 @@
-"""The law of one planar neuron in a frozen field, on a polar grid: density, samples, moments, certificates' terms.
+"""The law of one planar neuron in a frozen field, on a polar grid: density, samples, moments.
 
     p(w) ~ exp([g(w)^2 / (2 lambda_a) - lambda_w |w|^2 / 2] / T),   a | w ~ N(g(w) / lambda_a, T / lambda_a)
 
-The grid is polar because the field's kink lines run through the origin: a Cartesian grid of the same size is far
-from the density.
+The grid is polar because the field's kink lines run through the origin: a Cartesian grid of the same size is
+far from the density.
 
 Source: physics.md, sections 4 and 9.
 """
@@ -26,7 +26,7 @@ N_RADII = 160
 N_ANGLES = 240
 N_RADII_FIELD = 80
 N_ANGLES_FIELD = 120
-_DEPTH = 34.0
+_DEPTH = 30.0
 _RADIUS_RATIO = 1.25
 
 
@@ -37,7 +37,7 @@ class PlanarLaw:
     residual is the theory's own.
 
     Attributes:
-        rho, angles: (n_rho,), (n_angles,) midpoints of the cells; cells are uniform in both.
+        rho, angles: (n_rho,), (n_angles,) midpoints of the cells, uniform in xi = sqrt(rho / radius) and angle.
         field: (n_rho, n_angles) g(w) there.
         mass: (n_rho, n_angles) probability of every cell.
         radius: end of the range; the density beyond counts as zero.
@@ -57,29 +57,24 @@ class PlanarLaw:
         self.field, self.radius, self.activation = field, radius, activation
         self.temperature, self.lambda_w, self.lambda_a = temperature, lambda_w, lambda_a
         n_rho, n_angles = field.shape
-        self._step = radius / n_rho
+        self._step = 1.0 / n_rho
         self._turn = 2 * np.pi / n_angles
-        self.rho = (np.arange(n_rho) + 0.5) * self._step
-        self.angles = (np.arange(n_angles) + 0.5) * self._turn
+        self.rho = _radii(n_rho, radius)
+        self.angles = _angles(n_angles)
         exponent = field**2 / (2 * lambda_a * temperature)
-        exponent += (np.log(self.rho) - lambda_w * self.rho**2 / (2 * temperature))[:, None]
+        # rho d(rho) is proportional to xi^3 d(xi)
+        exponent += (1.5 * np.log(self.rho) - lambda_w * self.rho**2 / (2 * temperature))[:, None]
         top = float(exponent.max())
         weight = np.exp(exponent - top)
-        # Euler-Maclaurin: rho p has slope p(0) at the origin, worth a twelfth of the innermost ring
-        weight[0] *= 11 / 12
         total = float(weight.sum())
         self.mass = weight / total
-        self.log_partition = (
-            top
-            + float(np.log(total * self._step * self._turn))
-            - float(np.log(2 * np.pi * temperature / lambda_w))
-        )
+        cell = 2 * np.sqrt(radius) * self._step * self._turn
+        self.log_partition = top + float(np.log(total * cell) - np.log(2 * np.pi * temperature / lambda_w))
         self._cumulative = np.cumsum(self.mass.ravel())
-        # one ring beyond either end, by extrapolation, and one angle round the circle, for the interpolation
-        inner = 3 * field[0] - 3 * field[1] + field[2]
+        # two rings beyond either end and two angles round the circle, for the interpolation: g is even in xi
         outer = 3 * field[-1] - 3 * field[-2] + field[-3]
-        rings = np.vstack([inner, field, outer])
-        self._padded = np.ascontiguousarray(np.hstack([rings[:, -1:], rings, rings[:, :1]]))
+        rings = np.vstack([field[1::-1], field, outer, 3 * outer - 3 * field[-1] + field[-2]])
+        self._padded = np.ascontiguousarray(np.hstack([rings[:, -2:], rings, rings[:, :2]]))
 
     @classmethod
     def from_grid_field(
@@ -102,9 +97,9 @@ class PlanarLaw:
             radius: where the density has ended.
             n_radii, n_angles: cells.
         """
-        rho = (np.arange(n_radii) + 0.5) * radius / n_radii
-        angles = (np.arange(n_angles) + 0.5) * 2 * np.pi / n_angles
-        return cls(field(rho, angles), radius, activation, temperature, lambda_w, lambda_a)
+        return cls(
+            field(_radii(n_radii, radius), _angles(n_angles)), radius, activation, temperature, lambda_w, lambda_a
+        )
 
     @classmethod
     def from_field(
@@ -140,15 +135,13 @@ class PlanarLaw:
         radius = _quantise(8.5 * length)
         key = points.tobytes()
         while True:
-            rho = (np.arange(32) + 0.5) * radius / 32
+            rho = _radii(32, radius)
             probe = (_feature_grid(key, activation, radius, 32, 48) @ signal).reshape(32, 48)
-            exponent = (
-                probe**2 / (2 * lambda_a * temperature) - (lambda_w * rho**2 / (2 * temperature))[:, None]
-            )
+            exponent = probe**2 / (2 * lambda_a * temperature) - (lambda_w * rho**2 / (2 * temperature))[:, None]
             profile = exponent.max(axis=1) + np.log(rho)
             alive = np.flatnonzero(profile > profile.max() - _DEPTH)
             if alive[-1] < 31:
-                radius = _quantise(radius * (alive[-1] + 1.5) / 32)
+                radius = _quantise(radius * ((alive[-1] + 1.5) / 32) ** 2)
                 break
             radius = _quantise(1.6 * radius)
             if radius > 1e5 * max(length, 1.0):
@@ -160,22 +153,24 @@ class PlanarLaw:
         return cls(radial @ coarse @ angular, radius, activation, temperature, lambda_w, lambda_a)
 
     def field_at(self, w: Array) -> Array:
-        """g at (n, 2) weights by bilinear interpolation on the polar grid, (n,)."""
+        """g at (n, 2) weights by cubic interpolation on the polar grid, (n,)."""
         return self._field_polar(np.hypot(w[:, 0], w[:, 1]), np.arctan2(w[:, 1], w[:, 0]))
 
     def _field_polar(self, rho: Array, angle: Array) -> Array:
         n_rho, n_angles = self.field.shape
-        i = rho / self._step + 0.5
-        j = (angle / self._turn) % n_angles + 0.5
-        low_i = np.minimum(i.astype(np.int64), n_rho)
-        low_j = np.minimum(j.astype(np.int64), n_angles)
-        part_i, part_j = i - low_i, j - low_j
-        flat, width = self._padded.ravel(), n_angles + 2
-        corner = low_i * width + low_j
-        lower = flat[corner] * (1 - part_j) + flat[corner + 1] * part_j
-        corner += width
-        upper = flat[corner] * (1 - part_j) + flat[corner + 1] * part_j
-        result: Array = lower * (1 - part_i) + upper * part_i
+        i = np.minimum(np.sqrt(rho / self.radius) / self._step, n_rho) - 0.5
+        j = (angle / self._turn) % n_angles - 0.5
+        low_i, low_j = np.floor(i).astype(np.int64), np.floor(j).astype(np.int64)
+        across, around = _cubic_weights(i - low_i), _cubic_weights(j - low_j)
+        flat, width = self._padded.ravel(), n_angles + 4
+        corner = (low_i + 1) * width + low_j + 1
+        result = np.zeros(len(corner))
+        for a in range(4):
+            ring = corner + a * width
+            along = around[0] * flat[ring]
+            for b in range(1, 4):
+                along += around[b] * flat[ring + b]
+            result += across[a] * along
         return result
 
     def density(self, w: Array) -> Array:
@@ -192,7 +187,7 @@ class PlanarLaw:
         return self.field_at(np.asarray(w, dtype=np.float64)) / self.lambda_a
 
     def sample(self, n: int, generator: np.random.Generator) -> Array:
-        """Independent neurons: a cell by its mass, a point in it by area, the readout from its exact normal law.
+        """Independent neurons: a cell by its mass, a point in it by area, the readout from its normal law.
 
         Args:
             n: how many.
@@ -204,7 +199,8 @@ class PlanarLaw:
         uniform = generator.random((3, n))
         cell = np.searchsorted(self._cumulative, uniform[0] * self._cumulative[-1], side="right")
         ring, sector = np.divmod(np.minimum(cell, self.mass.size - 1), self.mass.shape[1])
-        rho = self._step * np.sqrt(ring**2 + uniform[1] * (2 * ring + 1))
+        low, high = (ring * self._step) ** 4, ((ring + 1) * self._step) ** 4
+        rho = self.radius * np.sqrt(low + uniform[1] * (high - low))
         angle = self._turn * (sector + uniform[2])
         result = np.empty((n, 3))
         result[:, 0] = rho * np.cos(angle)
@@ -216,9 +212,7 @@ class PlanarLaw:
     @property
     def kl(self) -> float:
         """KL of the law of (w, a) from the prior, in nats."""
-        return (
-            float((self.mass * self.field**2).sum() / (self.lambda_a * self.temperature)) - self.log_partition
-        )
+        return float((self.mass * self.field**2).sum() / (self.lambda_a * self.temperature)) - self.log_partition
 
     @property
     def readout_free_kl(self) -> float:
@@ -232,7 +226,7 @@ class PlanarLaw:
         radial, angular = self.mass.sum(axis=1), self.mass.sum(axis=0)
         result = {
             "mean_norm": float(radial @ self.rho),
-            "mean_square_norm": float(radial @ (self.rho**2 + self._step**2 / 4)),
+            "mean_square_norm": float(radial @ self.rho**2),
             "mean_square_readout": self.temperature / self.lambda_a
             + float((self.mass * self.field**2).sum()) / self.lambda_a**2,
         }
@@ -243,7 +237,7 @@ class PlanarLaw:
     def prediction(self, x: Array) -> Array:
         """f(x) = E[a phi(w.x)] of a network made of infinitely many of these neurons.
 
-        By the grid's midpoint rule (relative error about 1e-4); `PlanarTheory.prediction` is exact where it applies.
+        By the grid's midpoint rule (relative error about 1e-4), at the cost of a feature per cell and input.
 
         Args:
             x: (n, 2).
@@ -295,6 +289,24 @@ class PlanarLaw:
         return kernel @ mass / (deviation * np.sqrt(2 * np.pi))
 
 
+def _radii(n_radii: int, radius: float) -> Array:
+    """rho = radius xi^2 at the midpoints of n_radii equal cells of xi: finer inside, where the density lives."""
+    result: Array = radius * ((np.arange(n_radii) + 0.5) / n_radii) ** 2
+    return result
+
+
+def _angles(n_angles: int) -> Array:
+    """Midpoints of equal cells of the circle."""
+    result: Array = (np.arange(n_angles) + 0.5) * (2 * np.pi / n_angles)
+    return result
+
+
+def _cubic_weights(t: Array) -> tuple[Array, Array, Array, Array]:
+    """Weights of the values at -1, 0, 1, 2 for Lagrange's cubic at t in [0, 1]."""
+    s = 1.0 - t
+    return -t * s * (1 + s) / 6, (1 + t) * s * (1 + s) / 2, (1 + t) * t * (1 + s) / 2, -t * s * (1 + t) / 6
+
+
 def _quantise(value: float) -> float:
     return float(_RADIUS_RATIO ** np.ceil(np.log(value) / np.log(_RADIUS_RATIO) - 1e-9))
 
@@ -303,8 +315,7 @@ def _quantise(value: float) -> float:
 def _feature_grid(points: bytes, activation: str, radius: float, n_radii: int, n_angles: int) -> Array:
     """phi(w.x_mu) for every w of the polar midpoint grid, (n_radii * n_angles, n_points)."""
     x = np.frombuffer(points, dtype=np.float64).reshape(-1, 2)
-    rho = (np.arange(n_radii) + 0.5) * radius / n_radii
-    angle = (np.arange(n_angles) + 0.5) * 2 * np.pi / n_angles
+    rho, angle = _radii(n_radii, radius), _angles(n_angles)
     along = np.cos(angle)[:, None] * x[:, 0] + np.sin(angle)[:, None] * x[:, 1]
     result = np.empty((n_radii, n_angles, len(x)))
     for i in range(n_radii):
@@ -314,9 +325,10 @@ def _feature_grid(points: bytes, activation: str, radius: float, n_radii: int, n
 
 @lru_cache(maxsize=4)
 def _upsampling(n_radii: int, n_radii_out: int, n_angles: int, n_angles_out: int) -> tuple[Array, Array]:
-    """Cubic spline interpolation between midpoint grids as matrices: rows from the left, angles from the right."""
-    rho = (np.arange(n_radii) + 0.5) / n_radii
-    radial = CubicSpline(rho, np.eye(n_radii))((np.arange(n_radii_out) + 0.5) / n_radii_out)
+    """Cubic spline interpolation between midpoint grids: a matrix for the radii, one for the angles."""
+    xi = (np.arange(n_radii) + 0.5) / n_radii
+    mirrored = np.vstack([np.eye(n_radii)[3::-1], np.eye(n_radii)])
+    radial = CubicSpline(np.concatenate([-xi[3::-1], xi]), mirrored)((np.arange(n_radii_out) + 0.5) / n_radii_out)
     turn = (np.arange(n_angles + 1) + 0.5) / n_angles
     around = CubicSpline(turn, np.vstack([np.eye(n_angles), np.eye(n_angles)[:1]]), bc_type="periodic")
     out = (np.arange(n_angles_out) + 0.5) / n_angles_out

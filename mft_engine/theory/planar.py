@@ -20,7 +20,14 @@ from numpy.polynomial.legendre import leggauss, legvander
 from numpy.typing import NDArray
 
 from mft_engine.theory.dual import DualState, HarmonicDual, Preconditioner, maximise
-from mft_engine.theory.harmonics import N_HARMONICS_MAX, RadialKernel, angular_table, radial_kernel
+from mft_engine.theory.harmonics import (
+    N_HARMONICS_MAX,
+    RadialKernel,
+    angular_table,
+    composite_legendre,
+    radial_kernel,
+    weight_panels,
+)
 from mft_engine.theory.law import PlanarLaw
 from mft_engine.theory.projection import ProjectedTarget, Target, project_target
 from mft_engine.theory.symmetry import NO_SYMMETRY, AngularBasis, AngularSymmetry, find_symmetry
@@ -30,12 +37,15 @@ Array = NDArray[np.float64]
 ORDER_PARAMETERS = (2, 3, 4, 6, 8)
 # The density counts as ended where it is exp(-DEPTH) below its highest value.
 DEPTH = 36.0
-N_GROWTHS = 14
-N_REFINEMENTS = 3
-# Squared norm of the part of f in the highest eighth of the harmonics, and of the density in the highest of its
-# own, above which the angular resolution is doubled. The gap is half the first.
+N_HARMONICS = 48
+N_ANGLES = 256
+N_CHANGES = 16
+# Squared norm of f in the highest eighth of the harmonics, and share of the density's highest Fourier
+# coefficients on the grid, above which the angular resolution is doubled.
 TAIL_OUTPUT = 1e-9
 TAIL_DENSITY = 1e-6
+# Probability by which a panel may differ from the same panel cut in two.
+PANEL_ERROR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class PlanarTheory:
     free_energy is loss/2 + T KL of (w, a), `readout_free_kl` is the KL of w alone.
 
     Attributes:
-        loss, target_power, alignment, free_energy, gap: of the solution; gap = F - D >= 0 on the solver's grid.
+        loss, target_power, alignment, free_energy, gap: of the solution; gap = F - D on the solver's grid.
         kl, readout_free_kl: of (w, a) and of w from the prior, in nats.
         mean_norm, mean_square_norm, mean_square_readout: E|w|, E|w|^2, E a^2.
         order_parameters: {"cos2": E cos(2 angle(w)), ...}.
@@ -143,9 +153,9 @@ class PlanarTheory:
 
     @property
     def radius(self) -> float:
-        """Length of w beyond which the density is exp(-36) below its highest value."""
+        """Length of w beyond which the density is exp(-30) below its highest value."""
         rho = self._dual.kernel.rho
-        alive = _log_profile(self._dual, self._state) > -DEPTH
+        alive = _log_profile(self._dual, self._state) > -30.0
         return float(rho[np.flatnonzero(alive)[-1]])
 
     @cached_property
@@ -161,7 +171,7 @@ class PlanarTheory:
             NO_SYMMETRY.basis(25, 128, angular_table(self.activation).is_visible),
         )
         n_rho, n_t = len(kernel.rho), len(full.angles)
-        left, _, _ = _stack(kernel, full)
+        left, _ = _stack(kernel, full)
         values = self.field(kernel.rho, full.angles)
         exponent = 0.5 * values**2 / (self.lambda_a * self.temperature)
         dual = HarmonicDual(
@@ -176,18 +186,18 @@ class PlanarTheory:
         log_mass = exponent + dual.log_prior
         mass = np.exp(log_mass - log_mass.max()).reshape(n_rho, n_t)
         mass /= mass.sum()
-        output = dual.from_density(mass * values) / self.lambda_a
-        covariance = dual.second_moment(
-            mass * (self.temperature / self.lambda_a + (values / self.lambda_a) ** 2)
-        )
+        rank = min(12, dual.shape[1])
+        output = dual.from_density(mass * values).reshape(dual.shape)[:, :rank].ravel() / self.lambda_a
+        weight = mass * (self.temperature / self.lambda_a + (values / self.lambda_a) ** 2)
+        covariance = dual.second_moment(weight, np.arange(dual.shape[0]), rank)
         covariance -= np.outer(output, output)
         eigenvalues = np.linalg.eigvalsh(covariance)
         kept = float((eigenvalues / (1 + eigenvalues / self.temperature)).sum())
         return kept + max(0.0, self.trace_covariance - float(eigenvalues.sum()))
 
 
-def _stack(kernel: RadialKernel, basis: AngularBasis) -> tuple[Array, Array, int]:
-    """Radial factors of every basis function, padded with zeros to one rank: left, right, rank."""
+def _stack(kernel: RadialKernel, basis: AngularBasis) -> tuple[Array, Array]:
+    """Radial factors of every basis function, padded with zeros to one rank: left, right."""
     factors = kernel.factors(basis.harmonics)
     rank = max((left.shape[1] for left, _ in factors), default=0)
     left = np.zeros((len(factors), len(kernel.rho), rank))
@@ -195,12 +205,10 @@ def _stack(kernel: RadialKernel, basis: AngularBasis) -> tuple[Array, Array, int
     for h, (one, other) in enumerate(factors):
         left[h, :, : one.shape[1]] = one
         right[h, :, : other.shape[1]] = other
-    return left, right, rank
+    return left, right
 
 
-def _target_coordinates(
-    projected: ProjectedTarget, basis: AngularBasis, kernel: RadialKernel, right: Array
-) -> Array:
+def _target_coordinates(projected: ProjectedTarget, basis: AngularBasis, kernel: RadialKernel, right: Array) -> Array:
     """Coordinates of y in the visible functions, (n_basis, rank)."""
     turned = projected.coefficients[basis.harmonics] * np.exp(1j * basis.harmonics * basis.offset)[:, None]
     radial = np.where(basis.is_sine[:, None], -turned.imag, turned.real)
@@ -220,6 +228,32 @@ def _log_profile(dual: HarmonicDual, state: DualState) -> Array:
         return np.log(profile / profile.max())
 
 
+def _better_panels(dual: HarmonicDual, state: DualState, kernel: RadialKernel) -> tuple[float, ...]:
+    """The radial panels that the solution asks for: more where it has not ended, halves where unresolved.
+
+    The field is smooth on a panel even where the density is not, so the density on halved panels needs no new
+    solve: the field is interpolated.
+    """
+    panels = kernel.panels
+    if _log_profile(dual, state)[-1] > -DEPTH and panels[-1] < 1e4:
+        extended = list(panels)
+        width = panels[-1] - panels[-2]
+        while extended[-1] < 1.5 * panels[-1]:
+            extended.append(extended[-1] + width)
+        return tuple(extended)
+    middles = 0.5 * (kernel.rho_breaks[1:] + kernel.rho_breaks[:-1])
+    breaks = np.sort(np.concatenate([kernel.rho_breaks, middles]))
+    rho, weights = composite_legendre(breaks, len(kernel.rho) // len(middles))
+    radial = np.matmul(dual.left, state.point.reshape(*dual.shape, 1))[:, :, 0]
+    fields = kernel.interpolate(radial, rho).T @ dual.basis.values
+    log_mass = fields**2 / (2 * dual.lambda_a * dual.temperature) + dual.log_prior_at(rho, weights)
+    log_mass -= state.log_partition
+    fine = np.exp(np.minimum(log_mass, 50.0)).sum(axis=1).reshape(len(middles), -1).sum(axis=1)
+    coarse = state.mass.sum(axis=1).reshape(len(middles), -1).sum(axis=1)
+    unresolved = np.abs(fine - coarse) > PANEL_ERROR
+    return tuple(float(r) for r in np.sort(np.concatenate([kernel.rho_breaks, middles[unresolved]])))
+
+
 def _tails(dual: HarmonicDual, state: DualState) -> tuple[float, float]:
     """Squared norms of f in the highest eighth of its harmonics and of the density's highest grid harmonics."""
     harmonics = dual.basis.harmonics
@@ -229,9 +263,7 @@ def _tails(dual: HarmonicDual, state: DualState) -> tuple[float, float]:
     output = state.output.reshape(dual.shape)
     density = (state.mass * state.field**2).sum(axis=0)
     # the even extension of a reflected piece is periodic
-    spectrum = np.abs(
-        np.fft.rfft(np.concatenate([density, density[::-1]]) if dual.basis.is_reflected else density)
-    )
+    spectrum = np.abs(np.fft.rfft(np.concatenate([density, density[::-1]]) if dual.basis.is_reflected else density))
     cut = int(0.8 * len(spectrum))
     return float((output[top] ** 2).sum()), float(spectrum[cut:].max() / max(spectrum[0], 1e-300))
 
@@ -246,8 +278,7 @@ def solve_planar(
     warm: PlanarTheory | None = None,
     tolerance: float = 1e-8,
     should_stop: Callable[[], bool] | None = None,
-    n_harmonics: int = 48,
-    n_angles: int = 256,
+    resolution: int = 1,
 ) -> PlanarTheory:
     """Solve the infinite-width problem of a planar task with x ~ N(0, I_2).
 
@@ -261,7 +292,7 @@ def solve_planar(
         warm: solution of a neighbouring problem with the same target and activation; else ignored.
         tolerance: of |grad D|; the gap is half its square.
         should_stop: asked at every iteration; True abandons the solve.
-        n_harmonics, n_angles: angular resolution to start with; doubled where the solution is not resolved.
+        resolution: multiplies all grids; 2 or 3 to check what 1 says (the angular grids grow by themselves).
 
     Returns:
         the solution.
@@ -281,46 +312,40 @@ def solve_planar(
     if warm is not None and (warm.target is not target or warm.activation != activation):
         warm = None
     length = float(np.sqrt(temperature / lambda_w))
-    scale = _quantise(length, 2.0) / 2.0
-    radius = 8.5 * length
+    scale = _quantise(length, 2.0) / (2.0 * resolution)
+    panels = weight_panels(scale, _quantise(8.5 * length, 1.25))
+    n_harmonics, n_angles = N_HARMONICS * resolution, N_ANGLES * resolution
     if warm is not None:
-        radius = max(
-            1.1 * warm.radius * max(1.0, length * np.sqrt(warm.lambda_w / warm.temperature)), 0.5 * scale
-        )
         n_harmonics, n_angles = warm._resolution
-    radius = _quantise(radius, 1.25)
-    kernel = radial_kernel(activation, scale, radius)
-    if warm is not None:
-        projected, symmetry, held = warm._projected, warm._symmetry, warm._preconditioner
-        previous: tuple[HarmonicDual, DualState, Array] | None = (warm._dual, warm._state, warm._right)
-    else:
+        held, previous = warm._preconditioner, (warm._dual, warm._state, warm._right)
+        if len(warm._dual.kernel.panels) < 2 * len(panels):
+            panels = warm._dual.kernel.panels
+        projected, symmetry = warm._projected, warm._symmetry
+    kernel = radial_kernel(activation, panels)
+    if warm is None:
+        held, previous = Preconditioner(), None
         projected = project_target(target, kernel.s, kernel.s_weights, kernel.s_breaks, N_HARMONICS_MAX)
         symmetry = find_symmetry(projected.coefficients, kernel.s_weights, table.is_visible)
-        held, previous = Preconditioner(), None
-    n_iterations = n_refinements = 0
-    for _ in range(N_GROWTHS):
+    n_iterations = 0
+    for n_changes in range(N_CHANGES):
         basis = symmetry.basis(n_harmonics, n_angles, table.is_visible)
-        left, right, rank = _stack(kernel, basis)
+        left, right = _stack(kernel, basis)
         aim = _target_coordinates(projected, basis, kernel, right)
         dual = HarmonicDual(kernel, basis, left, aim, temperature, lambda_w, lambda_a)
         start = np.zeros_like(aim) if previous is None else _carry(previous, dual, right)
-        if held.factor is not None and len(held.factor[0]) != start.size:
-            held.factor = None
         state, n = maximise(dual, start.ravel(), tolerance, preconditioner=held, should_stop=should_stop)
         n_iterations += n
         previous = (dual, state, right)
-        if _log_profile(dual, state)[-1] > -DEPTH and radius < 1e4:
-            radius = _quantise(1.6 * radius, 1.25)
-            kernel = radial_kernel(activation, scale, radius)
-            continue
         tail_output, tail_density = _tails(dual, state)
-        is_resolved = tail_output < TAIL_OUTPUT and tail_density < TAIL_DENSITY
-        if is_resolved or n_refinements == N_REFINEMENTS or 2 * n_harmonics > N_HARMONICS_MAX:
+        is_even = tail_output < TAIL_OUTPUT and tail_density < TAIL_DENSITY
+        panels = _better_panels(dual, state, kernel)
+        if n_changes + 1 == N_CHANGES or (panels == kernel.panels and is_even):
             break
-        n_refinements += 1
-        n_angles *= 2
+        kernel = radial_kernel(activation, panels)
+        if tail_density >= TAIL_DENSITY or tail_output >= TAIL_OUTPUT:
+            n_angles = min(2 * n_angles, 8 * N_ANGLES * resolution)
         if tail_output >= TAIL_OUTPUT:
-            n_harmonics *= 2
+            n_harmonics = min(2 * n_harmonics, N_HARMONICS_MAX)
     return _report(
         target, activation, temperature, lambda_w, lambda_a, dual, state, right, projected, symmetry, held,
         (n_harmonics, n_angles), time.perf_counter() - begin, n_iterations,
@@ -334,8 +359,7 @@ def _carry(previous: tuple[HarmonicDual, DualState, Array], dual: HarmonicDual, 
     if old.kernel is dual.kernel and old.shape == dual.shape:
         return state.point.reshape(dual.shape)
     index = {
-        (int(k), bool(sine)): h
-        for h, (k, sine) in enumerate(zip(old.basis.harmonics, old.basis.is_sine, strict=True))
+        (int(k), bool(sine)): h for h, (k, sine) in enumerate(zip(old.basis.harmonics, old.basis.is_sine, strict=True))
     }
     point = state.point.reshape(old.shape)
     for h, (k, sine) in enumerate(zip(dual.basis.harmonics, dual.basis.is_sine, strict=True)):
@@ -369,9 +393,7 @@ def _report(
     mean_square_field = float((state.mass * state.field**2).sum())
     shift = mean_square_field / (lambda_a * temperature)
     # power that the network cannot see at all is added to the visible loss
-    loss = (
-        projected.power - float(dual.target @ dual.target) + float(((dual.target - state.output) ** 2).sum())
-    )
+    loss = projected.power - float(dual.target @ dual.target) + float(((dual.target - state.output) ** 2).sum())
     kl = max(0.0, shift - state.log_partition)
     spread = (state.mass * (temperature / lambda_a + (state.field / lambda_a) ** 2)).sum(axis=1)
     return PlanarTheory(

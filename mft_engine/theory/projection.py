@@ -69,9 +69,7 @@ def _panel_tail(c: NDArray[np.complex128], weights: Array, n_nodes: int) -> floa
     return float((series[:, :, -2:] ** 2).sum())
 
 
-def project_target(
-    target: Target, s: Array, weights: Array, breaks: Array, n_harmonics: int
-) -> ProjectedTarget:
+def project_target(target: Target, s: Array, weights: Array, breaks: Array, n_harmonics: int) -> ProjectedTarget:
     """Harmonics of a target on the radial nodes `s`, in the mean-square sense.
 
     Smooth targets are sampled; where the tail of the angular or radial series is not small (a wedge, a step),
@@ -107,9 +105,7 @@ def project_target(
     power = 0.0
     normaliser = _radial_mass(breaks)
     for panel in range(len(breaks) - 1):
-        fine, plain = composite_legendre(
-            np.linspace(breaks[panel], breaks[panel + 1], N_SUBPANELS_ROUGH + 1), 4
-        )
+        fine, plain = composite_legendre(np.linspace(breaks[panel], breaks[panel + 1], N_SUBPANELS_ROUGH + 1), 4)
         fine_weights = plain * fine * np.exp(-0.5 * fine**2) / normaliser
         y = _evaluate(target, fine, n_angles)
         power += float(fine_weights @ (y**2).mean(axis=1))

@@ -1,4 +1,4 @@
-"""Angular basis that a target allows: which harmonics its symmetry keeps, and the smallest piece of the circle.
+"""Angular basis that a target allows: the harmonics its symmetry keeps, on a piece of the circle.
 
 If y is periodic under a turn by 2 pi / m, or changes sign under a turn by pi / m, or is even or odd under a
 reflection, so are g, the signed density and f: the solve then lives on that piece of the circle alone.
@@ -25,7 +25,7 @@ class AngularBasis:
         is_sine: (n_basis,) whether it is a sine.
         offset: angle t0 of the axis: functions are sqrt(2) cos or sin of k (t - t0).
         period: length of the piece of the circle that repeats (up to sign), starting at t0.
-        values: (n_basis, n_t) on the midpoints `angles` of that piece; mean over the grid of b_h b_h' is delta.
+        values: (n_basis, n_t) on the midpoints `angles` of that piece; orthonormal under the grid's mean.
         is_reflected: the piece is half of what repeats; the other half is its mirror image about t0.
         is_round: nothing depends on the angle.
     """
@@ -89,9 +89,7 @@ class AngularSymmetry:
             period = 2 * np.pi
             n_t = 1
         else:
-            harmonics = np.arange(
-                self.base if self.flips else 0, n_harmonics, self.base * (2 if self.flips else 1)
-            )
+            harmonics = np.arange(self.base if self.flips else 0, n_harmonics, self.base * (2 if self.flips else 1))
             period = (np.pi if self.flips else 2 * np.pi) / self.base
             if self.reflection != "none":
                 period /= 2
@@ -117,10 +115,8 @@ class AngularSymmetry:
 NO_SYMMETRY = AngularSymmetry(base=1, flips=False, reflection="none", offset=0.0)
 
 
-def find_symmetry(
-    coefficients: NDArray[np.complex128], weights: Array, visible: NDArray[np.bool_]
-) -> AngularSymmetry:
-    """The symmetry of y(s, u) = sum_k Re[(2 - delta_k0) c_k(s) exp(i k u)], among the harmonics the activation sees.
+def find_symmetry(coefficients: NDArray[np.complex128], weights: Array, visible: NDArray[np.bool_]) -> AngularSymmetry:
+    """The symmetry of the visible part of y(s, u) = sum_k Re[(2 - delta_k0) c_k(s) exp(i k u)].
 
     Args:
         coefficients: (n_k, n_s) c_k(s).

@@ -1,0 +1,33 @@
+"""Planar targets of the theory tests, independent of the task registry."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def _petals(k: int):
+    def target(x: Array) -> Array:
+        return np.hypot(x[:, 0], x[:, 1]) * np.cos(k * np.arctan2(x[:, 1], x[:, 0]))
+
+    return target
+
+
+TARGETS = {
+    "product": lambda x: x[:, 0] * x[:, 1],
+    "ring": lambda x: (x[:, 0] ** 2 + x[:, 1] ** 2) / 2 - 1,
+    "three_leaf": lambda x: (x[:, 0] ** 3 - 3 * x[:, 0] * x[:, 1] ** 2) / np.sqrt(24),
+    "hermite2": lambda x: (x[:, 0] ** 2 - 1) / np.sqrt(2),
+    "sine": lambda x: np.sin(2 * x[:, 0]),
+    "butterfly": lambda x: np.sin(2 * x[:, 0]) + np.sin(2 * x[:, 1]),
+    "petals3": _petals(3),
+    "petals4": _petals(4),
+    "petals5": _petals(5),
+    "petals6": _petals(6),
+    "wedges": lambda x: np.sign(x[:, 0] * x[:, 1]),
+    "kite": lambda x: x[:, 0] ** 2 - x[:, 1],
+    "no_symmetry": lambda x: np.sin(x[:, 0] + 0.3) + 0.5 * x[:, 0] * x[:, 1] + 0.3 * np.cos(2 * x[:, 1] + 1),
+    "disc": lambda x: np.where((x[:, 0] - 0.3) ** 2 + (x[:, 1] + 0.2) ** 2 < 1, 0.7, -0.3),
+}
