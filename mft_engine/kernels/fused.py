@@ -1,0 +1,243 @@
+"""The fused kernel: whole training steps in compiled code, on the CPU, in float32, for one readout."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mft_engine import rng
+from mft_engine.activations import Activation
+from mft_engine.kernels import loops
+from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
+from mft_engine.kernels.reference import check_arguments
+from mft_engine.kernels.slots import Slots, arrange
+
+# What each activation is made of: the function b, and whether phi is its positive side only.
+FORMS: dict[str, tuple[int, bool]] = {
+    "relu_tanh": (loops.TANH, True),
+    "clip01": (loops.HARDTANH, True),
+    "tanh": (loops.TANH, False),
+    "erf": (loops.ERF, False),
+    "relu": (loops.LINEAR, True),
+    "sin": (loops.SIN, False),
+    "quadratic": (loops.SQUARE, False),
+    "hardtanh": (loops.HARDTANH, False),
+    "tanh_squared": (loops.TANH_SQUARED, False),
+}
+# u is kept between the two passes while it fits a third-level cache; beyond, computing it twice costs no more.
+KEPT_BYTES = 2**25
+# Independent neurons move in groups whose u stays in a second-level cache.
+FROZEN_ELEMENTS = 2**17
+
+_compiled: dict[tuple[int, int, bool], Any] = {}
+_registering = threading.Lock()
+_scratch = threading.local()
+
+
+def _advance_function(base: int, mode: int, is_planar: bool) -> Any:
+    key = (base, mode, is_planar)
+    with _registering:
+        if key not in _compiled:
+            try:
+                _compiled[key] = loops.build_advance(*key, cache=True)
+            except RuntimeError:
+                # No folder in which the compiler may cache: compile in memory.
+                _compiled[key] = loops.build_advance(*key, cache=False)
+        return _compiled[key]
+
+
+def _kept_array(n_rows: int, n_slots: int) -> NDArray[np.float32]:
+    """Scratch of this thread, reused while it is large enough: fresh pages cost more than a step."""
+    flat: NDArray[np.float32] | None = getattr(_scratch, "u", None)
+    if flat is None or flat.size < n_rows * n_slots:
+        flat = _scratch.u = np.empty(n_rows * n_slots, dtype=np.float32)
+    return flat[: n_rows * n_slots].reshape(n_rows, n_slots)
+
+
+def _float32(values: tuple[float, ...]) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32)
+
+
+def _float64(tensor: Tensor) -> NDArray[np.float64]:
+    return np.array(tensor.detach().numpy(), dtype=np.float64)
+
+
+class FusedKernel:
+    """Compiled step loops; see `Kernel` for the methods and `mft_engine.kernels.loops` for what they compute.
+
+    Equal to the reference kernel to float32 rounding (functions to 3e-7, sums over neurons in float64 beyond
+    blocks of 64). After a step that is not finite the remaining steps are not taken; their losses are NaN.
+    """
+
+    name = "fused"
+
+    def __init__(self, activation: Activation) -> None:
+        self.activation = activation
+        self._base, self._is_one_sided = FORMS[activation.name]
+        self._parity = {"none": 0.0, "odd": -1.0, "even": 1.0}[activation.parity]
+        self._last: tuple[NDArray[np.float32], Slots] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a symmetric rule in the plane would run at once."""
+        return self._is_compiled(is_paired=True, is_planar=True)
+
+    def is_ready_for(self, points: Tensor) -> bool:
+        """Whether a call with such points would run at once, with nothing to compile."""
+        return self._is_compiled(self._slots(points).is_paired, points.shape[1] <= 2)
+
+    def warm_up(self, points: Tensor | None = None) -> None:
+        """Compile, or load from the cache, what such points need (None: a symmetric rule in the plane).
+
+        Takes some seconds for the first time on a machine.
+        """
+        if points is None:
+            points = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+        self.predict(torch.zeros(1, points.shape[1] + 1), points, 1.0)
+
+    def advance_background(
+        self,
+        theta: Tensor,
+        points: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        plan: StepPlan,
+        first_step: int,
+        n_steps: int,
+        prediction_sum: Tensor,
+    ) -> BackgroundResult:
+        """n_steps of the interacting cloud; arguments and result as in `ReferenceKernel.advance_background`.
+
+        Raises:
+            ValueError: arguments that do not fit, or a prediction_sum that is not float64.
+        """
+        check_arguments(theta, points, plan, n_steps)
+        if prediction_sum.dtype != torch.float64:
+            raise ValueError(f"the fused kernel sums predictions in float64, not in {prediction_sum.dtype}")
+        n_points = len(points)
+        total, prediction = _float64(prediction_sum), np.zeros(n_points)
+        losses, finite = np.full(n_steps, np.nan), np.zeros(n_steps, dtype=np.bool_)
+        state, n_neurons = self._state(theta), theta.shape[0]
+        self._run(
+            state, n_neurons, 0, points, plan, first_step, n_steps,
+            targets=_float64(targets), weights=_float64(weights), signal=np.zeros(n_points), total=total,
+            prediction=prediction, losses=losses, finite=finite,
+        )  # fmt: skip
+        return BackgroundResult(
+            self._theta(state, theta),
+            torch.from_numpy(total),
+            torch.from_numpy(losses),
+            torch.from_numpy(prediction),
+            torch.from_numpy(finite & np.isfinite(losses)),
+            first_step,
+        )
+
+    def advance_frozen(
+        self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, first_step: int, n_steps: int
+    ) -> FrozenResult:
+        """n_steps of independent neurons; arguments and result as in `ReferenceKernel.advance_frozen`."""
+        check_arguments(theta, points, plan, n_steps)
+        empty = np.zeros(0)
+        signal_array, moved, all_finite = _float64(signal), torch.empty_like(theta), True
+        group = max(loops.NEURON_BLOCK, FROZEN_ELEMENTS // self._slots(points).x.shape[1])
+        group -= group % loops.NEURON_BLOCK
+        for first in range(0, theta.shape[0], group):
+            part = theta[first : first + group]
+            state, finite = self._state(part), np.zeros(n_steps, dtype=np.bool_)
+            self._run(
+                state, len(part), first, points, plan, first_step, n_steps, is_frozen=True,
+                targets=empty, weights=empty, signal=signal_array, total=empty, prediction=empty,
+                losses=empty, finite=finite,
+            )  # fmt: skip
+            moved[first : first + group] = self._theta(state, part)
+            all_finite &= bool(finite.all())
+        return FrozenResult(moved, torch.tensor(all_finite))
+
+    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
+        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), (n_points,) float32; sums in float64."""
+        n_params = theta.shape[1]
+        zeros = (0.0,) * n_params
+        plan = StepPlan(zeros, zeros, zeros, "euler", 0, 0, readout_exponent)
+        check_arguments(theta, points, plan, 1)
+        none, prediction = np.zeros(len(points)), np.zeros(len(points))
+        self._run(
+            self._state(theta), theta.shape[0], 0, points, plan, 0, 1, moves_last=False,
+            targets=none, weights=none, signal=none.copy(), total=none.copy(), prediction=prediction,
+            losses=np.zeros(1), finite=np.zeros(1, dtype=np.bool_),
+        )  # fmt: skip
+        return torch.from_numpy(prediction).to(theta.dtype)
+
+    def _run(
+        self,
+        state: NDArray[np.float32],
+        n_neurons: int,
+        first_neuron: int,
+        points: Tensor,
+        plan: StepPlan,
+        first_step: int,
+        n_steps: int,
+        *,
+        targets: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        signal: NDArray[np.float64],
+        total: NDArray[np.float64],
+        prediction: NDArray[np.float64],
+        losses: NDArray[np.float64],
+        finite: NDArray[np.bool_],
+        is_frozen: bool = False,
+        moves_last: bool = True,
+    ) -> None:
+        slots = self._slots(points)
+        n_inputs, n_slots = points.shape[1], slots.x.shape[1]
+        # With one input the second weight is a row of zeros behind the parameters.
+        w = np.array([0, 2] if n_inputs == 1 else range(n_inputs), dtype=np.int64)
+        is_kept = state.shape[1] * n_slots * 4 <= KEPT_BYTES
+        u = _kept_array(state.shape[1] if is_kept else loops.NEURON_BLOCK, n_slots)
+        key_0, key_1 = rng.seed_key(plan.seed)
+        self._function(slots.is_paired, n_inputs <= 2)(
+            state, n_neurons, first_neuron, w, n_inputs, slots.x, u, is_kept, slots.plus, slots.minus,
+            self._parity, is_frozen, moves_last, targets, weights, float(n_neurons) ** -plan.readout_exponent,
+            float(n_neurons) ** (plan.readout_exponent - 1.0), _float32(plan.rate), _float32(plan.decay),
+            _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),
+            np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), np.uint64(first_step), n_steps,
+            signal, total, prediction, losses, finite,
+        )  # fmt: skip
+
+    def _function(self, is_paired: bool, is_planar: bool) -> Callable[..., None]:
+        if not self._is_one_sided:
+            mode = loops.PLAIN
+        else:
+            mode = loops.ONE_SIDED_PAIRS if is_paired else loops.ONE_SIDED_SINGLES
+        function: Callable[..., None] = _advance_function(self._base, mode, is_planar)
+        return function
+
+    def _is_compiled(self, is_paired: bool, is_planar: bool) -> bool:
+        return bool(self._function(is_paired, is_planar).signatures)  # type: ignore[attr-defined]
+
+    def _slots(self, points: Tensor) -> Slots:
+        array = points.detach().numpy()
+        last = self._last
+        if last is None or not np.array_equal(last[0], array):
+            own = np.array(array, dtype=np.float32)
+            last = self._last = (own, arrange(own))
+        return last[1]
+
+    @staticmethod
+    def _state(theta: Tensor) -> NDArray[np.float32]:
+        """Rows of parameters, padded with zero neurons; with one input also a row of zeros."""
+        n_neurons, n_params = theta.shape
+        n_padded = -(-n_neurons // loops.NEURON_GROUP) * loops.NEURON_GROUP
+        state = np.zeros((n_params + (n_params == 2), n_padded), dtype=np.float32)
+        state[:n_params, :n_neurons] = theta.detach().numpy().T
+        return state
+
+    @staticmethod
+    def _theta(state: NDArray[np.float32], like: Tensor) -> Tensor:
+        n_neurons, n_params = like.shape
+        return torch.from_numpy(np.ascontiguousarray(state[:n_params, :n_neurons].T))
