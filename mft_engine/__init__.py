@@ -26,8 +26,8 @@ _WHERE = {
     "Failed": "events",
     "Experiment": "experiment",
     "solve_theory": "experiment",
-    "run": "run",
-    "Run": "run",
+    "run": "runs",
+    "Run": "runs",
 }
 
 __all__ = ["__version__", *_WHERE]
