@@ -154,8 +154,8 @@ class TorchEngine:
         w = np.linspace(-extent, extent, _MARGINAL_POINTS)
         reach = 5.0 * float(np.sqrt(theory.mean_square_readout))
         a = np.linspace(-reach, reach, _MARGINAL_POINTS)
-        numbers = {name: float(getattr(theory, name)) for name in _THEORY_NUMBERS}
-        numbers |= {name: float(value) for name, value in theory.order_parameters.items()}
+        numbers: dict[str, Any] = {name: float(getattr(theory, name)) for name in _THEORY_NUMBERS}
+        numbers["order_parameters"] = {name: float(value) for name, value in theory.order_parameters.items()}
         return TheoryPicture(
             image=law.density_image(extent, _THEORY_PIXELS),
             extent=extent,

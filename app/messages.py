@@ -154,14 +154,14 @@ class TheoryPicture(Event):
     Attributes:
         image: (n_pixels, n_pixels) density of w, row = w2 ascending; extent: half side of its square.
         marginals: {"w1": (x, density), "w2": ..., "a": ...}.
-        numbers: loss, free_energy, gap, kl_from_prior, cos4, ...
+        numbers: loss, free_energy, gap, kl, ..., and order_parameters {"cos4": ...}.
         is_current: False while a drag is ahead of the solver: the picture follows the finger, the numbers wait.
     """
 
     image: Array | None
     extent: float
     marginals: dict[str, tuple[Array, Array]]
-    numbers: dict[str, float]
+    numbers: dict[str, Any]
     is_current: bool = True
 
 

@@ -15,6 +15,7 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app import messages as m
+from app.coupled import coupled
 from app.loading import Engine, load_engine
 from app.worker import Worker
 from mft_engine.events import (
@@ -80,6 +81,7 @@ class Session(QObject):
     exported = Signal(object)  # paths
     status = Signal(str)
     failed = Signal(str)
+    refused = Signal(str, str)  # path and sentence
 
     _requested = Signal(object)
     _commanded = Signal(object)
@@ -175,23 +177,19 @@ class Session(QObject):
             self._worker.stop()
             return True
         self._stopping.emit()
-        self._thread.quit()
         return self._thread.wait(milliseconds)
 
     # What a person does --------------------------------------------------------------------------------------
 
     def edit(self, path: str, value: Any) -> bool:
         """Set one value of the recipe; moves of one drag merge until `edit_done`. False where it is not allowed."""
-        return self.edit_many({path: value}, path)
-
-    def edit_many(self, changes: Mapping[str, Any], text: str) -> bool:
-        """Set several values together: one entry in the history."""
         try:
-            after = self._recipe.replace(changes)
+            after = self._recipe.replace(coupled(self._recipe, path, value))
         except RecipeError as error:
+            self.refused.emit(path, str(error))
             self.failed.emit(str(error))
             return False
-        return self._push(after, text)
+        return self._push(after, path)
 
     def choose_task(self, name: str, parameters: Mapping[str, Any]) -> bool:
         """Another task, with its own parameters instead of the old task's."""
@@ -293,7 +291,7 @@ class Session(QObject):
         self._ask(recipe=recipe, generation=self._request.generation + is_new)
         self.recipe_changed.emit(recipe)
         if change in (Change.RESAMPLE, Change.RETUNE):
-            self.answers_stale.emit("Parameters have changed: resample the foreground for a new verdict.")
+            self.answers_stale.emit("the parameters have changed")
 
     # From the worker -----------------------------------------------------------------------------------------
 

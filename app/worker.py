@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
 from app import jobs
 from app.bench import Bench, Pace, Parking
@@ -122,10 +122,12 @@ class Worker(QObject):
 
     @Slot()
     def stop(self) -> None:
-        """End of work; the thread may quit afterwards."""
+        """End of work: the timer is stopped in the thread that started it, then the thread's loop ends."""
         self.is_stopping = True
         self._timer.stop()
         self._jobs.clear()
+        if self.thread() is not QCoreApplication.instance().thread():
+            self.thread().quit()
 
     # One slice ---------------------------------------------------------------------------------------------------
 

@@ -206,7 +206,8 @@ class FakeEngine:
     def theory_picture(self, theory: Any) -> TheoryPicture:
         line = np.linspace(-1, 1, 11)
         marginals = {name: (line, np.ones(11)) for name in ("w1", "w2", "a")}
-        numbers = {"loss": 0.29, "free_energy": 0.3, "gap": 1e-9, "kl": 4.0, "cos4": -0.56, "scale": theory.scale}
+        numbers = {"loss": 0.29, "free_energy": 0.3, "gap": 1e-9, "kl": 4.0, "scale": theory.scale}
+        numbers["order_parameters"] = {"cos4": -0.56}
         return TheoryPicture(np.ones((16, 16)), 1.0, marginals, numbers)
 
     def export(self, command: Export, outcome: Any, wrong: Any | None) -> Iterator[Event]:

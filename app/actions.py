@@ -1,0 +1,121 @@
+"""The table of actions: menus, toolbar, command palette and shortcut list are all made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtWidgets import QMenu, QMenuBar, QToolBar, QWidget
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """One thing that a person can do.
+
+    Attributes:
+        name: unique; handler: name of the method of `commands.Commands` that does it.
+        tip: a sentence; shortcut: in Qt's portable text, empty for none.
+        icon: a QtAwesome name, empty for none; only what is on the toolbar needs one.
+        place: 0 not on the toolbar, otherwise its order there.
+        is_checkable: shows a state.
+        needs: "" always there, "engine" once it is loaded, "job" only while a long job runs.
+    """
+
+    name: str
+    menu: str
+    text: str
+    tip: str
+    handler: str
+    shortcut: str = ""
+    icon: str = ""
+    place: int = 0
+    is_checkable: bool = False
+    needs: str = ""
+
+
+SEPARATOR = "-"
+
+ACTIONS: tuple[ActionSpec, ...] = (
+    ActionSpec("open", "File", "Open Recipe…", "Open a recipe file (.toml)", "open_recipe", "Ctrl+O"),
+    ActionSpec("open_run", "File", "Open Run…", "Open the recipe of a stored run", "open_run", "Ctrl+Shift+O"),
+    ActionSpec("save", "File", "Save Recipe As…", "Write the recipe of this run to a file", "save_recipe", "Ctrl+S"),
+    ActionSpec("copy_recipe", "File", "Copy as Recipe", "Copy this run as TOML, with its changes", "copy_recipe",
+               "Ctrl+Shift+C"),
+    ActionSpec("copy_command", "File", "Copy as Command Line", "Copy the command that repeats this run", "copy_command"),
+    ActionSpec("copy_python", "File", "Copy as Python", "Copy the lines of Python that repeat this run", "copy_python"),
+    ActionSpec("export_three", "File", "Export Three Pictures…",
+               "Background, foreground over background, and wrong background, on one axis range", "export_three",
+               "Ctrl+E", "mdi6.image-multiple-outline", 8, needs="engine"),
+    ActionSpec("export", "File", "Export…", "Figures and data, in the formats of your choice", "export",
+               "Ctrl+Shift+E", "mdi6.export-variant", 9, needs="engine"),
+    ActionSpec("quit", "File", "Quit", "Close the window; the recipe is kept", "quit", "Ctrl+Q"),
+    ActionSpec("undo", "Edit", "Undo", "Take back the last change of a parameter", "undo", "Ctrl+Z"),
+    ActionSpec("redo", "Edit", "Redo", "Do the change again", "redo", "Ctrl+Shift+Z"),
+    ActionSpec("play", "Run", "Play", "Train; goes on sampling after the recipe's last step", "toggle", "Space",
+               "mdi6.play", 1, is_checkable=True, needs="engine"),
+    ActionSpec("step", "Run", "Step", "Do one training step", "step", ".", "mdi6.skip-next", 2, needs="engine"),
+    ActionSpec("reset", "Run", "Reset", "Start again from the same initial cloud", "reset", "Ctrl+R",
+               "mdi6.restart", 3, needs="engine"),
+    ActionSpec("new_seed", "Run", "New Seed", "Start again from another initial cloud", "new_seed", "Ctrl+Shift+R",
+               "mdi6.dice-multiple-outline", 4, needs="engine"),
+    ActionSpec("resample", "Run", "Resample Foreground",
+               "Draw fresh neurons in the background's frozen field, and compare the two clouds", "resample", "F",
+               "mdi6.scatter-plot", 5, needs="engine"),
+    ActionSpec("cancel", "Run", "Cancel", "Stop the long job under way; what is there stays", "cancel", "Esc",
+               "mdi6.close-circle-outline", 6, needs="job"),
+    ActionSpec("slower", "Run", "Slower", "Fewer steps between two frames", "slower", "["),
+    ActionSpec("faster", "Run", "Faster", "More steps between two frames", "faster", "]"),
+    ActionSpec("reset_view", "View", "Reset Cloud View", "Show the whole cloud again", "reset_view", "Ctrl+0"),
+    ActionSpec("layout", "View", "Reset Layout", "Put the docks back where they were", "reset_layout"),
+    ActionSpec("theme_system", "View", "Theme: System", "Light or dark as the system says", "theme_system",
+               is_checkable=True),
+    ActionSpec("theme_light", "View", "Theme: Light", "Always light", "theme_light", is_checkable=True),
+    ActionSpec("theme_dark", "View", "Theme: Dark", "Always dark", "theme_dark", is_checkable=True),
+    ActionSpec("palette", "Help", "Command Palette…", "Find any command by typing", "show_palette", "Ctrl+K"),
+    ActionSpec("shortcuts", "Help", "Keyboard Shortcuts", "The list of all shortcuts", "show_shortcuts", "F1"),
+    ActionSpec("about", "Help", "About MFT Lab", "Versions and licence", "show_about"),
+)  # fmt: skip
+
+MENUS = ("File", "Edit", "Run", "View", "Help")
+SECOND_SHORTCUTS = {"palette": "Ctrl+Shift+P"}
+BREAKS_AFTER = {"open_run", "save", "copy_python", "export", "redo", "new_seed", "cancel", "layout", "shortcuts"}
+TOOLBAR_BREAKS_AFTER = {"new_seed", "cancel"}
+
+
+def build_actions(owner: QWidget, target: object) -> dict[str, QAction]:
+    """One QAction for every row of the table, connected to the target's method and owned by the window."""
+    actions = {}
+    for spec in ACTIONS:
+        action = QAction(spec.text, owner)
+        action.setObjectName(spec.name)
+        keys = [QKeySequence(text) for text in (spec.shortcut, SECOND_SHORTCUTS.get(spec.name, "")) if text]
+        action.setShortcuts(keys)
+        shown = f" ({keys[0].toString(QKeySequence.SequenceFormat.NativeText)})" if keys else ""
+        action.setToolTip(spec.tip + shown)
+        action.setStatusTip(spec.tip)
+        action.setCheckable(spec.is_checkable)
+        action.setEnabled(not spec.needs)
+        action.triggered.connect(getattr(target, spec.handler))
+        owner.addAction(action)
+        actions[spec.name] = action
+    return actions
+
+
+def fill_menus(bar: QMenuBar, actions: dict[str, QAction]) -> dict[str, QMenu]:
+    """The menus in the table's order."""
+    menus = {title: bar.addMenu(title) for title in MENUS}
+    for menu in menus.values():
+        menu.setToolTipsVisible(True)
+    for spec in ACTIONS:
+        menus[spec.menu].addAction(actions[spec.name])
+        if spec.name in BREAKS_AFTER:
+            menus[spec.menu].addSeparator()
+    return menus
+
+
+def fill_toolbar(bar: QToolBar, actions: dict[str, QAction]) -> None:
+    """The toolbar in the order of `place`."""
+    for spec in sorted((s for s in ACTIONS if s.place), key=lambda s: s.place):
+        bar.addAction(actions[spec.name])
+        if spec.name in TOOLBAR_BREAKS_AFTER:
+            bar.addSeparator()

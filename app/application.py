@@ -1,0 +1,139 @@
+"""Start and end of the program: the window is on the screen first, then the engine is loaded behind it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+# Before anything imports torch: spinning OpenMP threads beside a window make small steps many times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from loguru import logger
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtWidgets import QApplication
+
+from mft_engine.doctor import guard
+from mft_engine.recipe import Recipe, RecipeError, load_recipe
+
+USUAL_RECIPE = "clover"
+SCREENSHOT_AFTER = 10.0
+SWITCH_INTERVAL = 0.001
+
+
+class _Voice(QObject):
+    """Carries a sentence from whatever thread failed to the window's thread."""
+
+    said = Signal(str)
+
+
+def main(
+    recipe_source: str | None = None,
+    play: bool = False,
+    screenshot: Path | None = None,
+    quit_after: float | None = None,
+    device: str | None = None,
+) -> int:
+    """Open the window and run until it is closed.
+
+    Args:
+        recipe_source: a recipe file, run folder or shipped recipe; None for the one of the last session.
+        play: start training as soon as the engine is loaded.
+        screenshot: write a picture of the whole window just before quitting (after 10 s where `quit_after` is None).
+        quit_after: seconds after which the window closes by itself.
+        device: overrides `engine.device`.
+
+    Returns:
+        the exit code: 0, or 2 for a recipe that cannot be used.
+    """
+    fault = guard()
+    if fault is not None:
+        print(fault, file=sys.stderr)
+        return 1
+    # The engine's thread holds the interpreter for at most this long before the window gets its turn.
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    from app.logs import ExceptionHook, LogBuffer, quiet_standard_error, watch_for_crashes
+    from app.session import Session
+    from app.settings import Settings
+    from app.theme import ThemeKeeper
+    from app.window import MainWindow
+
+    quiet_standard_error()
+    log = LogBuffer()
+    settings = Settings()
+    try:
+        recipe = first_recipe(recipe_source, device, settings.recipe)
+    except RecipeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    crashes = watch_for_crashes(settings.log_folder)
+    application = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(application, QApplication)
+    application.setApplicationName("MFT Lab")
+    application.setApplicationDisplayName("MFT Lab")
+    mode = settings.get("theme", "system")
+    themes = ThemeKeeper(mode if mode in ("system", "light", "dark") else "system", application)
+    themes.apply()
+    session = Session(recipe)
+    voice = _Voice()
+    voice.said.connect(session.failed)
+    hook = ExceptionHook(voice.said.emit)
+    window = MainWindow(session, settings, themes, log)
+    session.engine_ready.connect(lambda ready: session.play() if play else None)
+    ending = _Ending(window, screenshot, quit_after)
+    window.show()
+    # The first picture of the window comes before the first line of the engine.
+    QTimer.singleShot(0, session.start)
+    code = application.exec()
+    ending.stop()
+    is_over = session.close()
+    hook.remove()
+    log.close()
+    if crashes is not None:
+        sys.stderr.flush()
+    if not is_over:
+        # A library is being loaded in the engine's thread, which nothing can interrupt; everything is saved.
+        logger.complete()
+        os._exit(code)
+    return code
+
+
+def first_recipe(source: str | None, device: str | None, last: Recipe | None) -> Recipe:
+    """The recipe to begin with: the one asked for, else the last session's, else the clover.
+
+    Raises:
+        RecipeError: what was asked for cannot be used.
+    """
+    if source is not None:
+        recipe = load_recipe(source)
+    else:
+        recipe = last or load_recipe(USUAL_RECIPE)
+    return recipe.replace({"engine.device": device}) if device is not None else recipe
+
+
+class _Ending(QObject):
+    """Takes the picture and closes the window when its time has come."""
+
+    def __init__(self, window: Any, screenshot: Path | None, quit_after: float | None) -> None:
+        super().__init__(window)
+        self._window, self._screenshot = window, screenshot
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._end)
+        if quit_after is None and screenshot is not None:
+            quit_after = SCREENSHOT_AFTER
+        if quit_after is not None:
+            self._timer.start(round(1000 * quit_after))
+
+    @Slot()
+    def _end(self) -> None:
+        if self._screenshot is not None:
+            self._screenshot.parent.mkdir(parents=True, exist_ok=True)
+            if not self._window.grab().save(str(self._screenshot)):
+                logger.error("The picture of the window cannot be written to {}", self._screenshot)
+        self._window.close()
+
+    def stop(self) -> None:
+        """No ending by itself any more."""
+        self._timer.stop()

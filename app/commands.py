@@ -1,0 +1,315 @@
+"""What the actions do: one method for every row of the table in `actions.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shlex
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QStandardPaths, Slot
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFileDialog, QMessageBox
+
+from app.actions import ACTIONS
+from app.messages import Export
+from app.panels.command_palette import CommandPalette
+from app.panels.export_dialog import ExportDialog
+from app.session import Session
+from app.settings import Settings
+from app.theme import Mode, ThemeKeeper
+from mft_engine.recipe import Recipe, RecipeError, differences, load_recipe, shipped_recipes
+
+if TYPE_CHECKING:
+    from app.window import MainWindow
+
+SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
+
+
+class Commands(QObject):
+    """Everything a menu, button or shortcut can start."""
+
+    def __init__(self, session: Session, settings: Settings, themes: ThemeKeeper, window: MainWindow) -> None:
+        super().__init__(window)
+        self._session, self._settings, self._themes, self._window = session, settings, themes, window
+
+    # File ----------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def open_recipe(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self._window, "Open recipe", self._last_folder, "Recipes (*.toml)")
+        if path:
+            self.open_path(Path(path))
+
+    @Slot()
+    def open_run(self) -> None:
+        path = QFileDialog.getExistingDirectory(self._window, "Open run", self._last_folder)
+        if path:
+            self.open_path(Path(path))
+
+    def open_path(self, path: Path) -> None:
+        """Open a recipe file or a run folder; what cannot be opened is said and changes nothing."""
+        try:
+            recipe = load_recipe(path)
+        except RecipeError as error:
+            self._session.failed.emit(str(error))
+            return
+        self._session.open_recipe(recipe)
+        self._settings.add_recent(path.resolve())
+        self._settings.set("folder", str(path.resolve().parent))
+        self._session.status.emit(f"Opened {path}")
+
+    @Slot(str)
+    def open_preset(self, name: str) -> None:
+        """Open a shipped recipe (or go back to the one opened, for a name that is not shipped)."""
+        try:
+            recipe = load_recipe(name) if name in shipped_recipes() else self._session.opened_recipe
+        except RecipeError as error:
+            self._session.failed.emit(str(error))
+            return
+        self._session.open_recipe(recipe)
+
+    @Slot()
+    def save_recipe(self) -> None:
+        start = str(Path(self._last_folder) / f"{self._session.recipe.name}.toml")
+        path, _ = QFileDialog.getSaveFileName(self._window, "Save recipe", start, "Recipes (*.toml)")
+        if path:
+            self.save_to(Path(path))
+
+    def save_to(self, path: Path) -> None:
+        """Write the recipe that repeats the run."""
+        path = path if path.suffix else path.with_suffix(".toml")
+        try:
+            path.write_text(self._session.replay_recipe.to_toml(), encoding="utf-8")
+        except OSError as error:
+            self._session.failed.emit(f"The recipe cannot be written to {path}: {error.strerror or error}")
+            return
+        self._settings.add_recent(path.resolve())
+        self._session.status.emit(f"Saved {path}")
+
+    @Slot()
+    def copy_recipe(self) -> None:
+        self._copy(self._session.replay_recipe.to_toml(), "The recipe is in the clipboard")
+
+    @Slot()
+    def copy_command(self) -> None:
+        self._copy(command_line(self._session.replay_recipe), "The command line is in the clipboard")
+
+    @Slot()
+    def copy_python(self) -> None:
+        self._copy(python_lines(self._session.replay_recipe), "The Python lines are in the clipboard")
+
+    @Slot()
+    def export_three(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self._window, "Export the three pictures to", self._export_folder)
+        if folder:
+            self._settings.set("export_folder", folder)
+            self._session.export(Export(folder=Path(folder), figure_formats=("png", "svg", "pdf")))
+
+    @Slot()
+    def export(self) -> None:
+        is_trained = self._session.recipe.foreground.background == "trained"
+        dialog = ExportDialog(Path(self._export_folder), is_trained, self._window)
+        if dialog.exec():
+            command = dialog.command()
+            self._settings.set("export_folder", str(command.folder))
+            self._session.export(command)
+        dialog.deleteLater()
+
+    @Slot()
+    def quit(self) -> None:
+        self._window.close()
+
+    # Edit ----------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def undo(self) -> None:
+        self._session.undo_stack.undo()
+
+    @Slot()
+    def redo(self) -> None:
+        self._session.undo_stack.redo()
+
+    # Run -----------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def toggle(self) -> None:
+        self._session.toggle()
+
+    @Slot()
+    def step(self) -> None:
+        self._session.step()
+
+    @Slot()
+    def reset(self) -> None:
+        self._session.reset()
+
+    @Slot()
+    def new_seed(self) -> None:
+        self._session.new_seed()
+
+    @Slot()
+    def resample(self) -> None:
+        self._session.resample()
+
+    @Slot()
+    def cancel(self) -> None:
+        self._session.cancel()
+
+    @Slot()
+    def slower(self) -> None:
+        self._change_speed(-1)
+
+    @Slot()
+    def faster(self) -> None:
+        self._change_speed(1)
+
+    def _change_speed(self, direction: int) -> None:
+        place = SPEEDS.index(self._session.steps_per_frame) if self._session.steps_per_frame in SPEEDS else 0
+        self.set_speed(SPEEDS[min(len(SPEEDS) - 1, max(0, place + direction))])
+
+    def set_speed(self, steps_per_frame: int) -> None:
+        """Steps per frame, remembered for the next start."""
+        self._session.set_speed(steps_per_frame)
+        self._settings.set("speed", steps_per_frame)
+        self._window.show_speed(steps_per_frame)
+
+    # View ----------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def reset_view(self) -> None:
+        self._window.cloud.reset_view()
+
+    @Slot()
+    def reset_layout(self) -> None:
+        self._window.restore_usual_layout()
+
+    @Slot()
+    def theme_system(self) -> None:
+        self._set_theme("system")
+
+    @Slot()
+    def theme_light(self) -> None:
+        self._set_theme("light")
+
+    @Slot()
+    def theme_dark(self) -> None:
+        self._set_theme("dark")
+
+    def _set_theme(self, mode: Mode) -> None:
+        self._themes.set_mode(mode)
+        self._settings.set("theme", mode)
+        for other in ("system", "light", "dark"):
+            self._window.actions_by_name[f"theme_{other}"].setChecked(other == mode)
+
+    # Help ----------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def show_palette(self) -> None:
+        palette = CommandPalette(self._window.actions_by_name.values(), self._window)
+        centre = self._window.geometry().center()
+        palette.move(centre.x() - palette.width() // 2, self._window.geometry().top() + 90)
+        palette.finished.connect(palette.deleteLater)
+        palette.open()
+        palette.entry.setFocus()
+
+    @Slot()
+    def show_shortcuts(self) -> None:
+        rows = "".join(
+            f"<tr><td style='padding:2px 18px 2px 0'><b>{spec.shortcut}</b></td><td>{spec.text.rstrip('…')}</td></tr>"
+            for spec in ACTIONS
+            if spec.shortcut
+        )
+        mouse = "Wheel zooms a plot, drag moves it, double click fits it again."
+        self._tell("Keyboard shortcuts", f"<table>{rows}</table><p>{mouse}</p>")
+
+    @Slot()
+    def show_about(self) -> None:
+        packages = ("mft-lab", "torch", "numpy", "numba", "PySide6-Essentials", "pyqtgraph")
+        lines = "<br>".join(f"{name} {_version(name)}" for name in packages)
+        self._tell(
+            "About MFT Lab",
+            "<b>MFT Lab</b><br>The mean-field theory of neural networks, live: a wide network as a gas of neurons, "
+            "and the question whether a fresh neuron in its field ends up distributed like it."
+            f"<p>Python {platform.python_version()}<br>{lines}</p><p>MIT licence</p>",
+        )
+
+    def _tell(self, title: str, text: str) -> None:
+        box = QMessageBox(self._window)
+        box.setWindowTitle(title)
+        box.setText(text)
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    # Details -------------------------------------------------------------------------------------------------
+
+    def _copy(self, text: str, sentence: str) -> None:
+        QGuiApplication.clipboard().setText(text)
+        self._session.status.emit(sentence)
+
+    @property
+    def _last_folder(self) -> str:
+        return self._settings.get("folder", "") or _documents()
+
+    @property
+    def _export_folder(self) -> str:
+        return self._settings.get("export_folder", "") or str(Path(_documents()) / "mft-lab")
+
+
+def command_line(recipe: Recipe) -> str:
+    """The `mft-lab run` command that repeats a run; changes made on the way need the recipe as a file."""
+    base, changes = _as_changes(recipe)
+    if changes is None:
+        text = recipe.to_toml()
+        return f"cat > recipe.toml <<'END'\n{text}END\nmft-lab run recipe.toml"
+    parts = ["mft-lab", "run", base]
+    for path, value in changes.items():
+        parts += ["--set", f"{path}={_toml(value)}"]
+    return shlex.join(parts)
+
+
+def python_lines(recipe: Recipe) -> str:
+    """The lines of Python that repeat a run."""
+    base, changes = _as_changes(recipe)
+    lines = ["import mft_engine as mft", ""]
+    if changes is None:
+        lines.append(f'recipe = mft.parse_recipe("""\n{recipe.to_toml()}""")')
+    else:
+        lines.append(f"recipe = mft.load_recipe({base!r})")
+        if changes:
+            inside = "".join(f"    {path!r}: {value!r},\n" for path, value in changes.items())
+            lines[-1] += f".replace({{\n{inside}}})"
+    lines += ["for event in mft.Experiment(recipe):", "    print(event)"]
+    return "\n".join(lines) + "\n"
+
+
+def _as_changes(recipe: Recipe) -> tuple[str, dict[str, object] | None]:
+    """A shipped recipe and the values that differ from it; None where that cannot say it."""
+    if recipe.schedule:
+        return "", None
+    with contextlib.suppress(RecipeError):
+        base = recipe.name if recipe.name in shipped_recipes() else "clover"
+        start = load_recipe(base)
+        changes = {p: new for p, _, new in differences(start, recipe) if p not in ("name", "description")}
+        if start.replace(changes).digest == recipe.digest:
+            return base, changes
+    return "", None
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _documents() -> str:
+    return QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation) or str(Path.home())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

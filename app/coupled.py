@@ -1,0 +1,36 @@
+"""Values that only make sense together: one choice of a person may set several of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mft_engine.recipe import Recipe
+
+USUAL_TEMPERATURE = 0.02
+USUAL_BATCH = 256
+
+
+def coupled(recipe: Recipe, path: str, value: Any) -> dict[str, Any]:
+    """The changes that go with setting `path` to `value`, itself included.
+
+    Plain gradient descent has no temperature and no prior to start from; Langevin dynamics has both. Fresh batches need
+    a size. The change stays one entry of the history.
+    """
+    changes: dict[str, Any] = {path: value}
+    if path == "training.dynamics" and value == "sgd":
+        changes |= {
+            "training.temperature": 0.0,
+            "training.preconditioner": "none",
+            "initial.law": "gaussian",
+            "foreground.method": "dynamics",
+        }
+    elif path == "training.dynamics" and value == "langevin":
+        changes |= {
+            "training.temperature": recipe.training.temperature or USUAL_TEMPERATURE,
+            "training.preconditioner": "prior",
+            "training.step_size": "auto",
+            "initial.law": "prior",
+        }
+    elif path == "training.rule":
+        changes["training.batch_size"] = (recipe.training.batch_size or USUAL_BATCH) if value == "batch" else 0
+    return changes

@@ -1,0 +1,224 @@
+"""The rows of the experiment dock: which values there are, what they are called and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.widgets.controls import ChoiceControl, LogControl, NumberControl, StepSizeControl, SwitchControl
+from app.widgets.row import Row
+
+ACTIVATIONS = [
+    ("relu_tanh", "relu_tanh", "φ(z) = max(0, tanh z): the relu version of tanh"),
+    ("clip01", "clip01", "φ(z) = min(1, max(0, z))"),
+    ("tanh", "tanh", "φ(z) = tanh z; odd: without a bias it cannot see an even target"),
+    ("erf", "erf", "φ(z) = erf z; odd"),
+    ("relu", "relu", "φ(z) = max(0, z)"),
+    ("sin", "sin", "φ(z) = sin z; odd"),
+    ("hardtanh", "hardtanh", "φ(z) = min(1, max(−1, z)); odd"),
+    ("tanh_squared", "tanh_squared", "φ(z) = tanh² z; even"),
+    ("quadratic", "quadratic", "φ(z) = z²; grows without bound: no infinite-width law exists"),
+]
+BACKGROUNDS = [
+    ("Trained network", "trained", "The network itself: its own foreground should look just like it"),
+    (
+        "Wrong: Gaussian-process-like (κ = ½)",
+        "lazy",
+        "A network of the same recipe with readout exponent 1/2: its neurons stay Gaussian, and a mean-field foreground "
+        "does not align with it",
+    ),
+    ("Untrained: the initial cloud", "untrained", "No training at all"),
+]
+RULES = [
+    ("Polar rule (infinite data)", "polar", "Half-range Gauss radii × staggered angles: exact to many digits in the plane"),
+    ("Fresh batches (infinite data)", "batch", "A new random batch at every step"),
+    ("Sobol points", "sobol", "Scrambled Sobol points, fixed for the run"),
+    ("Grid", "grid", "Product Gauss–Hermite rule"),
+]
+
+
+def scale_row() -> Row:
+    """The one big slider."""
+    return Row(
+        "regularisation.scale",
+        "Regularisation scale λ",
+        LogControl(1e-4, 1.0),
+        "λ: strength of the pull of every weight to zero, per neuron.\n"
+        "λ_w = λ × input-weight factor, λ_a = λ × readout factor. Logarithmic, 0.0001 … 1; any number can be typed.\n"
+        "Small: the cloud follows the target (mean field). Large: it collapses to the prior.",
+        unit="per neuron",
+        is_wide=True,
+    )
+
+
+def _training_rows() -> list[Row]:
+    return [
+        Row(
+            "training.temperature",
+            "Temperature T",
+            LogControl(1e-3, 1.0),
+            "T: strength of the Langevin noise, √(2 η T/λ). The stationary law of a neuron is exp(−V/T).\n"
+            "High: the prior (Gaussian-process-like). Low: sharp leaves.",
+            unit="loss units",
+            is_wide=True,
+        ),
+        Row(
+            "training.step_size",
+            "Step size η",
+            StepSizeControl(),
+            "η: time per step. Automatic: 1.4/Θ, Θ the top eigenvalue of the tangent kernel (stable below 2/Θ).\n"
+            "Beyond the stable range nothing explodes: the cloud is quietly wrong, so η Θ is shown.",
+        ),
+        Row(
+            "training.dynamics",
+            "Dynamics",
+            ChoiceControl(
+                [
+                    ("Langevin (noisy)", "langevin", "Gradient plus noise of temperature T: samples the Bayesian posterior"),
+                    ("Gradient descent", "sgd", "Plain gradient steps, T = 0; keeps the memory of its start"),
+                ]
+            ),
+            "How neurons move. Gradient descent sets T = 0 and starts from a Gaussian.",
+        ),
+        Row(
+            "training.time",
+            "Duration t",
+            NumberControl(False),
+            "Time that the recipe lasts, t = η × steps. Prior relaxation takes about 1, the clover forms by 4 to 8.",
+            unit="η × steps",
+        ),
+        Row(
+            "training.rule",
+            "Data",
+            ChoiceControl([(text, value, tip) for text, value, tip in RULES]),
+            "How the measure of the inputs x ~ N(0, 1) is represented.",
+        ),
+        Row(
+            "training.batch_size",
+            "Batch size",
+            NumberControl(True),
+            "Points in each fresh batch.",
+            unit="points",
+        ),
+        Row(
+            "training.n_points",
+            "Training points n",
+            NumberControl(True),
+            "0: infinite data. Otherwise that many random training points; then σ² = n T/N is the Bayesian noise.",
+            unit="0 = ∞",
+        ),
+    ]
+
+
+def _network_rows() -> list[Row]:
+    return [
+        Row(
+            "network.n_neurons",
+            "Neurons N",
+            NumberControl(True),
+            "N: width of the hidden layer. Curves do not move when N doubles; the noise shrinks like 1/√N.",
+        ),
+        Row("network.activation", "Activation φ", ChoiceControl(ACTIVATIONS), "φ(w·x): what a neuron answers."),
+        Row(
+            "network.readout_exponent",
+            "Readout exponent κ",
+            LogControl(0.5, 1.0),
+            "κ in f = N^−κ Σ a φ(w·x). 1: mean field, neurons move. ½: Gaussian process (lazy), they hardly move.",
+            unit="½ lazy … 1 mean field",
+            is_wide=True,
+        ),
+        Row(
+            "network.train_readout",
+            "Readouts",
+            SwitchControl("are trained"),
+            "Off: the readouts a keep their initial values.",
+        ),
+        Row(
+            "regularisation.input_weight",
+            "λ<sub>w</sub> / λ",
+            NumberControl(False),
+            "Factor of the regularisation scale for input weights: λ_w = λ × this.",
+        ),
+        Row(
+            "regularisation.readout",
+            "λ<sub>a</sub> / λ",
+            NumberControl(False),
+            "Factor of the regularisation scale for readouts: λ_a = λ × this.",
+        ),
+        Row("seed", "Seed", NumberControl(True), "Decides the initial cloud and all noise. Same seed, same run."),
+    ]
+
+
+def _foreground_rows() -> list[Row]:
+    return [
+        Row(
+            "foreground.background",
+            "Background",
+            ChoiceControl(BACKGROUNDS),
+            "The network whose field the foreground neurons feel. Networks trained before are kept: going back is instant.",
+            is_wide=True,
+        ),
+        Row(
+            "foreground.method",
+            "Method",
+            ChoiceControl(
+                [
+                    ("Same dynamics", "dynamics", "Fresh neurons moved by the same steps and noise in the frozen field"),
+                    ("Exact Gibbs law", "gibbs", "Drawn directly from exp(−V/T)/Z on a polar grid; needs two inputs, T > 0"),
+                ]
+            ),
+            "How foreground neurons are drawn in the frozen field of the background.",
+        ),
+        Row(
+            "foreground.n_neurons",
+            "Neurons",
+            NumberControl(True),
+            "Foreground neurons: independent, none sees another.",
+        ),
+        Row(
+            "foreground.field",
+            "Field",
+            ChoiceControl(
+                [
+                    ("Time average", "averaged", "Residual averaged over the last part of the run: for verdicts"),
+                    ("Final instant", "end", "Residual of the last step: its noise tilts the foreground"),
+                ]
+            ),
+            "Which residual the foreground feels.",
+        ),
+        Row(
+            "comparison.n_permutations",
+            "Permutations",
+            NumberControl(True),
+            "Random exchanges of neurons between the clouds that make the null band of the distance.",
+        ),
+    ]
+
+
+def _engine_rows() -> list[Row]:
+    return [
+        Row(
+            "engine.device",
+            "Device",
+            ChoiceControl([("automatic", "auto", "The fastest device of this machine"), ("cpu", "cpu", "")]),
+            "Where the numbers are computed. A device that fails or is full falls back to the CPU.",
+            unit=" ",
+            is_wide=True,
+        ),
+        Row(
+            "engine.dtype",
+            "Precision",
+            ChoiceControl(
+                [("single (float32)", "float32", "Fast; enough for clouds"), ("double (float64)", "float64", "For identities")]
+            ),
+            "Floating-point numbers of the engine.",
+        ),
+    ]
+
+
+SECTIONS: list[tuple[str, bool, Callable[[], list[Row]]]] = [
+    ("Task", True, list),
+    ("Background and foreground", True, _foreground_rows),
+    ("Training", True, _training_rows),
+    ("Network", False, _network_rows),
+    ("Engine", False, _engine_rows),
+]

@@ -1,0 +1,214 @@
+"""From the session's signals to the views: who shows what, and when the next frame may come."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PySide6.QtCore import QObject, QTimer, Slot
+
+from app.messages import Built, RecipeComplete, Retuned, TheoryPicture
+from app.session import Session
+from mft_engine.events import FieldsReady, ForegroundReady, Snapshot
+from mft_engine.recipe import Recipe
+
+if TYPE_CHECKING:
+    from app.window import MainWindow
+
+MARGINALS_SECONDS = 0.25
+LONGEST_WAIT_MILLISECONDS = 200
+
+
+class Wiring(QObject):
+    """Passes what the engine says on to whoever shows it; holds no state but the last frame's arrays."""
+
+    def __init__(self, session: Session, window: MainWindow) -> None:
+        super().__init__(window)
+        self._session, self._window = session, window
+        self._background: np.ndarray | None = None
+        self._foreground: np.ndarray | None = None
+        self._has_undrawn = False
+        self._marginals_at = 0.0
+        # A hidden or minimised window paints nothing: the frame then counts as drawn after a while.
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(LONGEST_WAIT_MILLISECONDS)
+        self._patience.timeout.connect(self._drawn)
+        self._connect()
+
+    def _connect(self) -> None:
+        session, window = self._session, self._window
+        panel = window.experiment
+        panel.edited.connect(self._edit)
+        panel.settled.connect(session.edit_done)
+        panel.refused.connect(window.status_line.say_fault)
+        panel.task_chosen.connect(session.choose_task)
+        panel.preset_chosen.connect(window.commands.open_preset)
+        session.refused.connect(panel.show_refusal)
+        session.recipe_changed.connect(self.show_recipe)
+        session.engine_ready.connect(lambda ready: panel.show_devices(ready.devices))
+        session.task_card_ready.connect(panel.add_task)
+        session.device_changed.connect(panel.show_device_in_force)
+        session.device_changed.connect(window.status_line.show_device)
+        session.status.connect(window.status_line.say)
+        session.failed.connect(window.status_line.say_fault)
+        session.progress.connect(self._show_progress)
+        session.job_changed.connect(self._job_changed)
+        session.experiment_changed.connect(self._show_built)
+        session.snapshot_ready.connect(self._show_snapshot)
+        session.metrics_ready.connect(window.loss.show_metrics)
+        session.foreground_ready.connect(self._show_foreground)
+        session.comparison_ready.connect(window.self_consistency.show_comparison)
+        session.theory_ready.connect(self._show_theory)
+        session.theory_absent.connect(self._no_theory)
+        session.fields_ready.connect(self._show_fields)
+        session.retuned.connect(self._mark_change)
+        session.answers_stale.connect(self._mark_stale)
+        session.recipe_complete.connect(self._complete)
+        session.exported.connect(self._exported)
+        window.cloud.painted.connect(self._drawn)
+        window.docks["fields"].visibilityChanged.connect(session.watch_fields)
+
+    # From the person -----------------------------------------------------------------------------------------
+
+    @Slot(str, object)
+    def _edit(self, path: str, value: Any) -> None:
+        self._session.edit(path, value)
+
+    # From the engine -----------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def show_recipe(self, recipe: Recipe) -> None:
+        """The recipe in force, in controls and title."""
+        self._window.experiment.show_recipe(recipe, self._session.opened_recipe)
+        self._window.loss.set_duration(recipe.training.time)
+        self._window.show_title(recipe)
+
+    @Slot(object)
+    def _show_built(self, event: Built) -> None:
+        window = self._window
+        self._background = self._foreground = None
+        window.cloud.clear()
+        window.loss.clear()
+        window.fields.clear()
+        window.marginals.clear()
+        window.self_consistency.clear()
+        window.status_line.forget_run()
+        window.loss.set_duration(self._session.recipe.training.time)
+        window.cloud.set_activation(_ACTIVATIONS.get(event.recipe.network.activation))
+        window.cloud.show_initial(event.initial_theta)
+
+    @Slot(object)
+    def _show_snapshot(self, snapshot: Snapshot) -> None:
+        window = self._window
+        self._background = snapshot.theta
+        self._has_undrawn = True
+        self._patience.start()
+        window.cloud.show_background(snapshot.theta, snapshot.n_neurons)
+        window.self_consistency.show_snapshot(snapshot)
+        window.status_line.show_snapshot(snapshot)
+        window.experiment.show_step_size(snapshot.step_size)
+        now = time.perf_counter()
+        if now - self._marginals_at > MARGINALS_SECONDS and not window.marginals.visibleRegion().isEmpty():
+            self._marginals_at = now
+            window.marginals.show_clouds(self._background, self._foreground)
+
+    @Slot()
+    def _drawn(self) -> None:
+        if self._has_undrawn:
+            self._has_undrawn = False
+            self._patience.stop()
+            self._session.frame_drawn()
+
+    def refresh_marginals(self) -> None:
+        """The marginals have become visible."""
+        if self._background is not None:
+            self._window.marginals.show_clouds(self._background, self._foreground)
+
+    @Slot(object)
+    def _show_foreground(self, event: ForegroundReady) -> None:
+        window = self._window
+        self._foreground = event.theta
+        window.cloud.show_foreground(event.theta)
+        window.loss.show_foreground_loss(event.loss)
+        window.self_consistency.show_foreground(event)
+        self.refresh_marginals()
+
+    @Slot(object)
+    def _show_theory(self, picture: TheoryPicture) -> None:
+        window = self._window
+        window.cloud.show_theory(picture.image, picture.extent)
+        window.marginals.show_theory(picture.marginals)
+        if picture.is_current:
+            window.loss.show_theory_loss(picture.numbers["loss"])
+            window.self_consistency.show_theory(picture.numbers)
+
+    @Slot(str)
+    def _no_theory(self, reason: str) -> None:
+        window = self._window
+        window.cloud.show_theory(None)
+        window.marginals.show_theory(None)
+        window.loss.show_theory_loss(None)
+        window.self_consistency.show_theory(None, reason)
+
+    @Slot(object)
+    def _show_fields(self, fields: FieldsReady) -> None:
+        self._window.fields.show_fields(fields)
+
+    @Slot(str)
+    def _mark_stale(self, reason: str) -> None:
+        """Orange neurons of other parameters would mislead: they go, and the verdict says that it is old."""
+        window = self._window
+        self._foreground = None
+        window.cloud.show_foreground(None)
+        window.loss.show_foreground_loss(None)
+        window.self_consistency.show_foreground(None)
+        window.self_consistency.mark_stale(reason)
+        self.refresh_marginals()
+
+    @Slot(object)
+    def _mark_change(self, event: Retuned) -> None:
+        self._window.loss.mark_change(event.time, event.text)
+
+    @Slot(object)
+    def _complete(self, event: RecipeComplete) -> None:
+        self._window.loss.mark_complete(event.time)
+
+    @Slot(str, float, str)
+    def _show_progress(self, part: str, fraction: float, text: str) -> None:
+        if part == "theory" or not self._session.jobs:
+            return
+        self._window.status_line.show_progress(part, fraction, text)
+        self._window.self_consistency.show_pending(text[:1].upper() + text[1:])
+
+    @Slot(str, bool)
+    def _job_changed(self, name: str, is_running: bool) -> None:
+        window = self._window
+        window.actions_by_name["cancel"].setEnabled(bool(self._session.jobs))
+        if not self._session.jobs:
+            window.status_line.end_progress()
+        if not is_running and name == "resample":
+            window.self_consistency.end_pending()
+
+    @Slot(object)
+    def _exported(self, paths: tuple[Any, ...]) -> None:
+        if paths:
+            self._window.status_line.say(f"Exported {len(paths)} files to {paths[0].parent}")
+
+
+def _tanh_positive(z: np.ndarray) -> np.ndarray:
+    return np.maximum(0.0, np.tanh(z))
+
+
+# For the hover card alone, so that the window needs no torch; equal to mft_engine.activations, which a test checks.
+_ACTIVATIONS: dict[str, Any] = {
+    "relu_tanh": _tanh_positive,
+    "clip01": lambda z: np.clip(z, 0.0, 1.0),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(0.0, z),
+    "sin": np.sin,
+    "quadratic": np.square,
+    "hardtanh": lambda z: np.clip(z, -1.0, 1.0),
+    "tanh_squared": lambda z: np.tanh(z) ** 2,
+}
