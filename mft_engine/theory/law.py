@@ -237,7 +237,8 @@ class PlanarLaw:
     def prediction(self, x: Array) -> Array:
         """f(x) = E[a phi(w.x)] of a network made of infinitely many of these neurons.
 
-        By the grid's midpoint rule (relative error about 1e-4), at the cost of a feature per cell and input.
+        By midpoint sums on an 80 x 240 grid (error about 3e-4 of |f|, from the kinks); quick from the second call on for a set
+        of at most 1,024 points, whose features are kept.
 
         Args:
             x: (n, 2).
@@ -245,15 +246,20 @@ class PlanarLaw:
         Returns:
             (n,).
         """
-        x = np.asarray(x, dtype=np.float64)
-        rho, angle = np.repeat(self.rho, len(self.angles)), np.tile(self.angles, len(self.rho))
-        signed = (self.mass * self.field).ravel() / self.lambda_a
-        kept = np.abs(signed) > 1e-13 * np.abs(signed).max(initial=0.0)
-        w = np.stack([rho * np.cos(angle), rho * np.sin(angle)])[:, kept]
-        signed = signed[kept]
+        x = np.ascontiguousarray(x, dtype=np.float64)
+        rho, angle = _radii(N_RADII_FIELD, self.radius), _angles(N_ANGLES)
+        field = self._field_polar(np.repeat(rho, N_ANGLES), np.tile(angle, N_RADII_FIELD))
+        exponent = field**2 / (2 * self.lambda_a * self.temperature)
+        exponent += np.repeat(1.5 * np.log(rho) - self.lambda_w * rho**2 / (2 * self.temperature), N_ANGLES)
+        mass = np.exp(exponent - exponent.max())
+        signed = mass / mass.sum() * field / self.lambda_a
+        if len(x) <= 1024:
+            return signed @ _feature_grid(x.tobytes(), self.activation, self.radius, N_RADII_FIELD, N_ANGLES)
+        w = np.stack([np.outer(rho, np.cos(angle)).ravel(), np.outer(rho, np.sin(angle)).ravel()])
+        kept = np.abs(signed) > 1e-10 * np.abs(signed).max(initial=0.0)
         result = np.empty(len(x))
-        for start in range(0, len(x), 32):
-            result[start : start + 32] = phi_numpy(self.activation, x[start : start + 32] @ w) @ signed
+        for start in range(0, len(x), 128):
+            result[start : start + 128] = phi_numpy(self.activation, x[start : start + 128] @ w[:, kept]) @ signed[kept]
         return result
 
     def density_image(self, extent: float, n_pixels: int) -> Array:

@@ -6,11 +6,11 @@ import time
 
 import numpy as np
 import pytest
+from planar_targets import TARGETS
 from scipy.stats import chi2, kstest, norm
 
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory import PlanarLaw, solve_planar
-from planar_targets import TARGETS
 
 
 @pytest.fixture(scope="module")
