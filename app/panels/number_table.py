@@ -16,10 +16,11 @@ UNKNOWN = "–"
 class NumberTable(QWidget):
     """Rows of a name and one number per column; every row says in its tooltip what it means and in which unit."""
 
-    def __init__(self, columns: Sequence[str], parent: QWidget | None = None) -> None:
+    def __init__(self, columns: Sequence[str], parent: QWidget | None = None, *, spacing: int = 12) -> None:
         """
         Args:
             columns: headings of the number columns; all empty for no heading.
+            spacing: between columns, device-independent pixels.
         """
         super().__init__(parent)
         self._columns = tuple(columns)
@@ -29,7 +30,7 @@ class NumberTable(QWidget):
         self._theme: Theme | None = None
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setHorizontalSpacing(12)
+        self._grid.setHorizontalSpacing(spacing)
         self._grid.setVerticalSpacing(4)
         self._grid.setColumnStretch(0, 1)
         if any(columns):

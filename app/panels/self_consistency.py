@@ -97,7 +97,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._refresh.setInterval(_REFRESH_MS)
         self._refresh.timeout.connect(self._show_latest)
         self._is_newer = False
-        self.setMinimumWidth(280)
+        self.setMinimumWidth(300)
         self.clear()
         self.apply_theme(theme)
 
@@ -192,7 +192,7 @@ class SelfConsistencyPanel(QScrollArea):
             "Relative entropy of the law of (w, a) from its prior, by theory, in nats; "
             "0 means that nothing has been learnt",
         )
-        self.orders = NumberTable(("background", "foreground", "theory"), section)
+        self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
         section.column.addWidget(self.features)
         section.column.addWidget(self.orders)
         self._different = section.add_note(_DIFFERENT)
@@ -238,6 +238,16 @@ class SelfConsistencyPanel(QScrollArea):
         if self.card.state != "pending":
             self._fade(True)
         self.card.show_state("pending", "Working", text)
+
+    def end_pending(self) -> None:
+        """The comparison was cancelled or failed: what was there before is shown again."""
+        if self.card.state != "pending":
+            return
+        if self._comparison is not None:
+            self.show_comparison(self._comparison)
+        else:
+            self.card.show_state("none", "No verdict yet", _EMPTY)
+            self._fade(False)
 
     def mark_stale(self, reason: str) -> None:
         """The verdict no longer belongs to what is on screen; `reason` is a clause: "the scale has changed"."""

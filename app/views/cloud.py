@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QObject, QPoint, QPointF, QRectF, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QHideEvent, QKeySequence, QPaintEvent, QShortcut
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -20,10 +20,9 @@ from app.views.empty_state import EmptyState
 from app.views.neuron_card import NeuronCard, Phi
 from app.views.plot_style import quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project
+from app.views.range_follower import RangeFollower
 
 _HOVER_REACH = 9.0
-_EASE = 0.35
-_EASE_MS = 25
 
 
 class _Plot(pg.PlotWidget):
@@ -54,8 +53,6 @@ class CloudView(QWidget):
         self._n_inputs = 0
         self._colouring_key = "plain"
         self._colour_limit = StableRange(is_symmetric=True)
-        self._ranges = self._fresh_ranges()
-        self._is_following = True
         self._is_dragging = False
         self._is_stale = False
         self._theory_extent = 0.0
@@ -98,9 +95,7 @@ class CloudView(QWidget):
         layout.addWidget(self.header)
         layout.addWidget(self.plot, 1)
 
-        self._ease = QTimer(self)
-        self._ease.setInterval(_EASE_MS)
-        self._ease.timeout.connect(self._step_range)
+        self._follower = RangeFollower(self._box, self)
         self._hover_wait = QTimer(self)
         self._hover_wait.setSingleShot(True)
         self._hover_wait.setInterval(25)
@@ -109,9 +104,8 @@ class CloudView(QWidget):
         self.header.colouring_picked.connect(self.colour_by)
         self.header.overlay_toggled.connect(self._toggle)
         self.header.reset_pressed.connect(self.reset_view)
-        self._box.sigRangeChangedManually.connect(self._taken_by_hand)
+        self._follower.hand_changed.connect(lambda by_hand: self.header.reset_button.setAutoRaise(not by_hand))
         self._box.sigRangeChanged.connect(self._range_changed)
-        self._box.sigResized.connect(self._resized)
         self.plot.painted.connect(self.painted)
         self.plot.viewport().installEventFilter(self)
         self.plot.viewport().setMouseTracking(True)
@@ -121,7 +115,6 @@ class CloudView(QWidget):
         self.setMinimumSize(260, 220)
         self._offer_axes(2)
         self.apply_theme(theme)
-        self._set_default_range()
 
     # What is shown
 
@@ -193,15 +186,9 @@ class CloudView(QWidget):
 
     def reset_view(self) -> None:
         """Fits the range to the neurons, and follows them again."""
-        self._is_following = True
         self._components = None
-        self._ranges = self._fresh_ranges()
         self._colour_limit.forget()
-        self._mark_reset()
-        self._ease.stop()
-        if not any(layer.is_drawn for layer in self.layers.values()):
-            self._set_default_range()
-            return
+        self._follower.reset()
         self._draw(at_once=True)
 
     def apply_theme(self, theme: Theme) -> None:
@@ -271,6 +258,10 @@ class CloudView(QWidget):
                 self._drop_hover()
             return
         if theta.shape[1] - 1 != self._n_inputs:
+            for other in self.layers.values():
+                if other.theta is not None and other.theta.shape[1] != theta.shape[1]:
+                    other.clear()
+                    self.header.set_count(other.name, None)
             self._offer_axes(theta.shape[1] - 1)
         layer.theta = np.asarray(theta, np.float32)
         if layer.n_neurons != n_neurons:
@@ -297,8 +288,10 @@ class CloudView(QWidget):
             self._colouring_key != "plain"
             and any(self.layers[name].has_points for name in ("background", "foreground"))
         )
-        if self._is_following:
-            self._follow(at_once)
+        drawn = [layer for layer in self.layers.values() if layer.is_drawn]
+        if drawn:
+            at_once = at_once or not self.isVisible()
+            self._follower.follow([layer.x for layer in drawn], [layer.y for layer in drawn], at_once=at_once)
         if self._hovered is not None and (only is None or only == self._hovered[0].name):
             self._refresh_hover()
 
@@ -307,7 +300,7 @@ class CloudView(QWidget):
         plot = self.plot.getPlotItem()
         for name, axis in (("bottom", self._axes[0]), ("left", self._axes[1])):
             plot.setLabel(name, axis.label + (" (°)" if axis.kind == "angle" else ""))
-        self._box.setAspectLocked(self._has_equal_aspect())
+        self._follower.set_kinds((self._axes[0].kind, self._axes[1].kind))
         self._show_or_hide_theory()
         self._drop_hover()
         self.reset_view()
@@ -322,10 +315,6 @@ class CloudView(QWidget):
         if self._colouring_key == "angle" and "angle" not in self._choices:
             self.colour_by("plain")
         self._pick_axes(self.header.x_picker.currentData(), self.header.y_picker.currentData())
-
-    def _has_equal_aspect(self) -> bool:
-        assert self._axes is not None
-        return self._axes[0].kind == self._axes[1].kind
 
     def _toggle(self, name: str, is_shown: bool) -> None:
         if name == "theory":
@@ -344,81 +333,14 @@ class CloudView(QWidget):
 
     # Range
 
-    def _fresh_ranges(self) -> tuple[StableRange, StableRange]:
-        kinds = [axis.kind for axis in self._axes] if self._axes else ["weight", "weight"]
-        first, second = (StableRange(is_symmetric=kind in ("weight", "readout", "component")) for kind in kinds)
-        # Two axes of one kind share one range: the picture is square and the clouds of all axes are comparable.
-        return (first, first) if kinds[0] == kinds[1] else (first, second)
-
-    def _follow(self, at_once: bool) -> None:
-        changed = False
-        for axis, span, values in self._spans():
-            if axis.kind == "angle":
-                changed |= not span.is_set
-                span.low, span.high = -180.0, 180.0
-            elif len(values):
-                changed |= span.follow(values)
-        if not changed:
-            return
-        if at_once or not self.isVisible():
-            self._set_range(self._goal())
-        elif not self._ease.isActive():
-            self._ease.start()
-
-    def _spans(self) -> list[tuple[Axis, StableRange, np.ndarray]]:
-        assert self._axes is not None
-        drawn = [layer for layer in self.layers.values() if layer.is_drawn]
-        along = [np.concatenate([getattr(layer, c) for layer in drawn] or [np.empty(0)]) for c in ("x", "y")]
-        if self._ranges[0] is self._ranges[1]:
-            return [(self._axes[0], self._ranges[0], np.concatenate(along))]
-        return [(self._axes[i], self._ranges[i], along[i]) for i in (0, 1)]
-
-    def _goal(self) -> QRectF:
-        x, y = self._ranges
-        return QRectF(x.low, y.low, x.high - x.low, y.high - y.low)
-
-    def _set_range(self, rect: QRectF) -> None:
-        self._box.setRange(rect, padding=0)
-
-    def _set_default_range(self) -> None:
-        self._set_range(QRectF(-3, -3, 6, 6))
-
-    def _step_range(self) -> None:
-        """A few pixels per tick: the eye follows a growing picture, but loses one that jumps."""
-        goal = self._goal()
-        now = self._box.targetRect()
-        if not self._is_following or goal.width() <= 0 or goal.height() <= 0:
-            self._ease.stop()
-            return
-        edges = [(1 - _EASE) * old + _EASE * new for old, new in zip(now.getCoords(), goal.getCoords(), strict=True)]
-        gap = max(abs(e - g) for e, g in zip(edges, goal.getCoords(), strict=True))
-        if gap < 0.004 * max(goal.width(), goal.height()):
-            self._ease.stop()
-            self._set_range(goal)
-            return
-        self._set_range(QRectF(QPointF(edges[0], edges[1]), QPointF(edges[2], edges[3])))
-
-    def _taken_by_hand(self) -> None:
-        self._is_following = False
-        self._ease.stop()
-        self._mark_reset()
-
-    def _mark_reset(self) -> None:
-        self.header.reset_button.setAutoRaise(self._is_following)
-
     def _range_changed(self) -> None:
         rect = self._box.viewRect()
         for layer in self.layers.values():
             layer.redraw_density(rect)
 
-    def _resized(self) -> None:
-        if self._is_following and all(span.is_set for span in self._ranges):
-            self._set_range(self._goal())
-
     def hideEvent(self, event: QHideEvent) -> None:
-        if self._ease.isActive():
-            self._ease.stop()
-            self._set_range(self._goal())
+        if self._follower.is_moving:
+            self._follower.settle()
         super().hideEvent(event)
 
     # Mouse

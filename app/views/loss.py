@@ -65,9 +65,10 @@ class LossView(QWidget):
         self.plot.getPlotItem().layout.setContentsMargins(4, 4, 14, 2)
         self._box = self.plot.getViewBox()
         self._curve = pg.PlotDataItem(connect="finite")
+        self.plot.addItem(self._curve, ignoreBounds=True)
+        # After adding: a plot sets its own choices on every curve that it takes.
         self._curve.setDownsampling(auto=True, method="peak")
         self._curve.setClipToView(True)
-        self.plot.addItem(self._curve, ignoreBounds=True)
         self._level_lines = {name: self._level_line(z) for name, z in (("foreground", 5), ("theory", 6))}
         self._complete_line = self._vertical_line("recipe complete")
         self._cursor_line = self._vertical_line("")

@@ -144,18 +144,18 @@ class MarginalsView(QWidget):
                 curve.setFillBrush(pg.mkBrush(with_opacity(colour, 0.16)))
 
     def _redraw(self) -> None:
+        shown = {name: theta for name, theta in self._clouds.items() if theta is not None}
+        shown = {name: theta for name, theta in shown.items() if self.chips[name].isChecked()}
+        projected = {axis.key: {name: project(theta, axis) for name, theta in shown.items()} for axis in self._axes}
+        # Weights share one range: all of them are followed before any is drawn.
         for axis in self._axes:
-            span, item = self._ranges[axis.key], self._items[axis.key]
-            values = {
-                name: project(theta, axis)
-                for name, theta in self._clouds.items()
-                if theta is not None and self.chips[name].isChecked()
-            }
+            span = self._ranges[axis.key]
             if axis.kind == "angle":
                 span.low, span.high = -180.0, 180.0
-            else:
-                for shown in values.values():
-                    span.follow(shown)
+            for values in projected[axis.key].values() if axis.kind != "angle" else ():
+                span.follow(values)
+        for axis in self._axes:
+            span, item, values = self._ranges[axis.key], self._items[axis.key], projected[axis.key]
             tops = []
             for name in ("background", "foreground"):
                 curve = self._curves[axis.key, name]

@@ -36,7 +36,7 @@ def colour_at(view: CloudView, x: float, y: float) -> QColor:
 
 def settled(view: CloudView, qtbot: QtBot) -> CloudView:
     """The view once its axes have stopped moving."""
-    qtbot.waitUntil(lambda: not view._ease.isActive())
+    qtbot.waitUntil(lambda: not view._follower.is_moving)
     return view
 
 
@@ -115,7 +115,7 @@ def test_range_stays_while_the_cloud_trembles(view: CloudView, qtbot: QtBot) -> 
     for k in range(30):
         view.show_background(clover(2048) + 0.01 * gaussian(2048, seed=k), 2048)
     view.show_foreground(clover(2048, seed=0))
-    assert not view._ease.isActive()
+    assert not view._follower.is_moving
     assert view.visible_range() == before
 
 
@@ -124,7 +124,7 @@ def test_range_grows_with_the_cloud_without_a_jump(view: CloudView, qtbot: QtBot
     settled(view, qtbot)
     widths = [view.visible_range()[0][1]]
     view.show_background(gaussian(1000, scale=3.0), 1000)
-    while view._ease.isActive():
+    while view._follower.is_moving:
         qtbot.wait(10)
         widths.append(view.visible_range()[0][1])
     steps = np.diff(widths)

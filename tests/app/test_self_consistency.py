@@ -1,0 +1,328 @@
+"""The self-consistency panel: the verdict in words, the numbers that decide it, and when they no longer hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from plot_clouds import clover, gaussian
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QLabel
+from pytestqt.qtbot import QtBot
+
+from app.panels.gauges import stability_sentence, zone
+from app.panels.null_band import NullBand
+from app.panels.number_table import UNKNOWN, written, written_error, written_p
+from app.panels.self_consistency import SelfConsistencyPanel
+from app.theme import DARK, LIGHT, Theme
+from mft_engine.events import ForegroundReady, Snapshot
+
+NULL = 0.0021 * (1 + 0.2 * gaussian(500)[:, 0].astype(float))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the panel reads of a comparison; the engine's own class would import torch."""
+
+    energy_distance: float = 0.00203
+    null_mean: float = float(NULL.mean())
+    null_95: float = float(np.quantile(NULL, 0.95))
+    null: np.ndarray = field(default_factory=lambda: NULL)
+    p_value: float = 0.4192
+    ratio: float = 0.967
+    verdict: str = "consistent"
+    energy_distance_weights: float = 0.0018
+    null_mean_weights: float = 0.0019
+    null_95_weights: float = 0.0026
+    p_value_weights: float = 0.51
+    ratio_weights: float = 0.95
+    n_background: int = 2048
+    n_foreground: int = 2048
+    n_permutations: int = 500
+    function_alignment: float = 0.9981
+    background_loss: float = 0.29412
+    foreground_loss: float = 0.2991
+    expected_loss_difference: float | None = 0.006
+
+
+CLOSE = Numbers(energy_distance=0.0061, p_value=1 / 501, ratio=2.9, verdict="close")
+WRONG = Numbers(energy_distance=0.344, p_value=1 / 501, ratio=164.0, verdict="inconsistent", foreground_loss=2.6)
+
+
+def snapshot(eta_theta: float = 1.4, **changes: object) -> Snapshot:
+    theta = clover(2048)
+    values = {
+        "step": 16000, "time": 24.0, "theta": theta, "n_neurons": 2048, "loss": 0.294, "step_size": 0.00157,
+        "eta_theta": eta_theta, "order_parameters": {"cos4": -0.5621}, "average_age": 16.0, "is_complete": True,
+        "prediction": np.zeros(4), "kernel": "reference",
+    }  # fmt: skip
+    return Snapshot(**(values | changes))  # type: ignore[arg-type]
+
+
+THEORY = {"loss": 0.29331, "free_energy": 0.2262, "gap": 3e-9, "kl": 3.975, "cos4": -0.5582, "seconds": 0.02}
+
+
+@pytest.fixture
+def panel(qtbot: QtBot) -> SelfConsistencyPanel:
+    panel = SelfConsistencyPanel(LIGHT)
+    qtbot.addWidget(panel)
+    panel.resize(330, 1000)
+    panel.show()
+    return panel
+
+
+def show(panel: SelfConsistencyPanel, numbers: Numbers) -> None:
+    panel.show_comparison(numbers)  # type: ignore[arg-type]
+
+
+def words(panel: SelfConsistencyPanel) -> str:
+    """All text that can be read."""
+    return " ".join(label.text() for label in panel.findChildren(QLabel) if label.isVisible()).replace("\u00a0", " ")
+
+
+def test_consistent_is_said_in_words_with_the_number_of_neurons_and_p(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    assert panel.card.headline.text() == "Consistent"
+    assert "The 2,048 foreground neurons cannot be told from the background (p = 0.42)." in words(panel)
+    assert "Consistent" in panel.card.accessibleName()
+
+
+def test_inconsistent_says_how_many_times_chance(panel: SelfConsistencyPanel) -> None:
+    show(panel, WRONG)
+    assert panel.card.headline.text() == "Inconsistent"
+    assert "164 times what chance gives (p ≤ 0.0020)" in words(panel)
+
+
+def test_close_points_at_the_step_size(panel: SelfConsistencyPanel) -> None:
+    show(panel, CLOSE)
+    assert "2.9 times what chance gives" in words(panel)
+    assert "Look at the step size first" in words(panel)
+
+
+def test_a_good_p_at_an_unstable_step_is_explained(panel: SelfConsistencyPanel) -> None:
+    panel.show_snapshot(snapshot(eta_theta=1.93))
+    show(panel, replace(Numbers(), verdict="close"))
+    assert "look like the background (p = 0.42), but the step size is too large" in words(panel)
+
+
+def test_verdicts_differ_in_colour_and_in_icon(panel: SelfConsistencyPanel) -> None:
+    seen = []
+    for numbers in (Numbers(), CLOSE, WRONG):
+        show(panel, numbers)
+        seen.append(panel.card.icon.grab().toImage())
+    colours = [image.pixelColor(image.width() // 2, 5).name() for image in seen]
+    assert len(set(colours)) == 3
+    # The same three in grey: the icon's shape alone tells them apart.
+    shapes = []
+    for numbers in (Numbers(), CLOSE, WRONG):
+        show(panel, numbers)
+        panel.mark_stale("x")
+        shapes.append(panel.card.icon.grab().toImage())
+    assert shapes[0] != shapes[1] and shapes[1] != shapes[2] and shapes[0] != shapes[2]
+
+
+def test_both_distances_are_listed_with_their_nulls(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    table = panel.distances
+    assert [table.text(key) for key in table.keys()][0] == "0.00203"
+    assert table.text("ratio") == "0.967" and table.text("ratio", 1) == "0.950"
+    assert table.text("p_value") == "0.42" and table.text("p_value", 1) == "0.51"
+
+
+def test_losses_stand_beside_each_other_with_the_difference_theory_expects(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    assert panel.functions.text("background_loss") == "0.2941"
+    assert panel.functions.text("foreground_loss") == "0.2991"
+    assert panel.functions.text("difference") == "0.0050"
+    assert panel.functions.text("expected") == "0.0060"
+    assert "theory expects the foreground's loss to be larger by about 0.0060" in words(panel)
+    show(panel, replace(Numbers(), expected_loss_difference=None))
+    assert "expected difference" not in words(panel)
+
+
+def test_unknown_functions_are_dashes_not_nan(panel: SelfConsistencyPanel) -> None:
+    nan = math.nan
+    show(panel, replace(Numbers(), function_alignment=nan, background_loss=nan, foreground_loss=nan))
+    assert panel.functions.text("alignment") == UNKNOWN
+    assert "nan" not in words(panel)
+
+
+def test_a_stale_verdict_is_greyed_with_its_reason_until_the_next_one(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    panel.mark_stale("the regularisation scale has changed")
+    assert panel.card.is_stale
+    assert "Out of date: the regularisation scale has changed" in words(panel)
+    assert "Out of date" in panel.card.accessibleName()
+    assert LIGHT.good not in panel.card.headline.styleSheet()
+    show(panel, Numbers())
+    assert not panel.card.is_stale
+    assert LIGHT.good in panel.card.headline.styleSheet()
+
+
+def test_nothing_to_compare_yet_cannot_be_stale(panel: SelfConsistencyPanel) -> None:
+    panel.mark_stale("the seed has changed")
+    assert not panel.card.is_stale
+    assert panel.card.headline.text() == "No verdict yet"
+    assert "Resample" in words(panel)
+
+
+def test_pending_says_so_and_a_change_meanwhile_brings_the_old_verdict_back_greyed(
+    panel: SelfConsistencyPanel,
+) -> None:
+    show(panel, WRONG)
+    panel.show_pending("Resampling the foreground: 40 %")
+    assert "40 %" in words(panel) and panel.card.state == "pending"
+    panel.mark_stale("the temperature has changed")
+    assert panel.card.is_stale and panel.card.headline.text() == "Inconsistent"
+
+
+def test_theory_gives_the_certificate_and_its_absence_a_reason(panel: SelfConsistencyPanel) -> None:
+    panel.show_theory(THEORY)
+    assert panel.certificate.text("loss") == "0.2933"
+    assert panel.certificate.text("gap") == "3.0 × 10⁻⁹"
+    assert panel.features.text("kl") == "3.98 nats"
+    panel.show_theory(None, "No infinite-width solution is known below readout exponent 1.")
+    assert "No infinite-width solution is known" in words(panel)
+    assert not panel.certificate.isVisible() and not panel.features.isVisible()
+
+
+def test_order_parameters_have_errors_and_the_theory_beside_them(panel: SelfConsistencyPanel) -> None:
+    panel.show_snapshot(snapshot())
+    fresh = clover(2048, seed=3)
+    panel.show_foreground(ForegroundReady(theta=fresh, loss=0.3, method="dynamics", seconds=1.0))
+    panel.show_theory(THEORY)
+    values = np.cos(4 * np.arctan2(fresh[:, 1], fresh[:, 0]))
+    error = values.std() / np.sqrt(len(values))
+    assert panel.orders.text("cos4", 0).startswith("−0.562<br>")
+    assert panel.orders.text("cos4", 1) == written_error(float(values.mean()), float(error))
+    assert panel.orders.text("cos4", 2) == "−0.558"
+    assert "self-consistent too, without having learnt any features" in words(panel)
+
+
+@pytest.mark.parametrize(("eta_theta", "role"), [(1.4, "good"), (1.5, "good"), (1.62, "warning"), (1.93, "bad")])
+def test_the_gauge_and_its_sentence_warn_in_time(panel: SelfConsistencyPanel, eta_theta: float, role: str) -> None:
+    panel.show_snapshot(snapshot(eta_theta))
+    assert zone(eta_theta) == role
+    assert stability_sentence(eta_theta, 0.00157) in words(panel)
+    assert role in panel.gauge.accessibleName()
+    if role != "good":
+        assert f"{1.4 * 0.00157 / eta_theta:.2g}" in words(panel)
+
+
+def test_an_unknown_stability_is_not_called_stable(panel: SelfConsistencyPanel) -> None:
+    panel.show_snapshot(snapshot(math.nan))
+    assert panel.stability.text("eta_theta") == UNKNOWN
+    assert "unknown" in panel.gauge.accessibleName()
+
+
+def test_many_snapshots_are_drawn_a_few_times_a_second_and_the_last_one_always(
+    panel: SelfConsistencyPanel, qtbot: QtBot
+) -> None:
+    seen = []
+    for k in range(50):
+        panel.show_snapshot(snapshot(1.0 + 0.01 * k))
+        seen.append(panel.stability.text("eta_theta"))
+    assert len(set(seen)) <= 2
+    qtbot.waitUntil(lambda: panel.stability.text("eta_theta") == "1.49", timeout=2000)
+
+
+def test_clear_forgets_the_run(panel: SelfConsistencyPanel) -> None:
+    panel.show_snapshot(snapshot())
+    show(panel, Numbers())
+    panel.show_theory(THEORY)
+    panel.clear()
+    for table in (panel.distances, panel.functions, panel.stability, panel.certificate, panel.features):
+        assert all(table.text(key) == UNKNOWN for key in table.keys())
+    assert panel.card.state == "none"
+
+
+def test_every_number_says_what_it_means(panel: SelfConsistencyPanel) -> None:
+    panel.show_snapshot(snapshot())
+    show(panel, Numbers())
+    panel.show_theory(THEORY)
+    tables = (panel.distances, panel.functions, panel.stability, panel.certificate, panel.features, panel.orders)
+    for table in tables:
+        for label in table.findChildren(QLabel):
+            if any(c.isdigit() for c in label.text()):
+                assert len(label.toolTip()) > 15, label.text()
+                assert label.accessibleName() or not label.text()[0].isdigit(), label.text()
+
+
+@pytest.mark.parametrize("width", [300, 330, 460])
+def test_nothing_is_cut_off_at_any_width(panel: SelfConsistencyPanel, qtbot: QtBot, width: int) -> None:
+    panel.show_snapshot(snapshot())
+    show(panel, WRONG)
+    panel.show_theory(THEORY)
+    panel.show_foreground(ForegroundReady(theta=clover(500), loss=0.3, method="dynamics", seconds=1.0))
+    panel.resize(width, 600)
+    qtbot.wait(20)
+    viewport = panel.viewport().width()
+    assert panel.page.width() <= viewport
+    for label in panel.page.findChildren(QLabel):
+        if label.isVisible():
+            assert label.width() >= label.minimumSizeHint().width() or label.wordWrap(), label.text()
+            assert label.mapTo(panel.page, label.rect().topRight()).x() <= viewport
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_verdict_text_has_contrast_in_both_themes(panel: SelfConsistencyPanel, theme: Theme) -> None:
+    panel.apply_theme(theme)
+    for numbers in (Numbers(), CLOSE, WRONG):
+        show(panel, numbers)
+        image = panel.card.grab().toImage()
+        page = image.pixelColor(8, image.height() // 2)
+        role = {"consistent": "good", "close": "warning", "inconsistent": "bad"}[numbers.verdict]
+        # 4.5 to 1 is WCAG 2 level AA for text.
+        assert contrast(QColor(getattr(theme, role)), page) >= 4.5
+        assert contrast(QColor(theme.text), page) >= 7
+
+
+def contrast(a: QColor, b: QColor) -> float:
+    light = sorted(
+        sum(w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
+            for w, c in zip((0.2126, 0.7152, 0.0722), colour.getRgbF()[:3], strict=True))
+        for colour in (a, b)
+    )  # fmt: skip
+    return (light[1] + 0.05) / (light[0] + 0.05)
+
+
+def test_the_band_is_linear_nearby_and_logarithmic_far_away(qtbot: QtBot) -> None:
+    band = NullBand(LIGHT)
+    qtbot.addWidget(band)
+    band.resize(300, 116)
+    band.show_null(NULL, 0.0028, 0.002, "good")
+    assert not band.is_logarithmic
+    assert band.position(0.002) == pytest.approx(0.5 * (band.position(0.0015) + band.position(0.0025)), abs=1e-9)
+    band.show_null(NULL, 0.0028, 0.344, "bad")
+    assert band.is_logarithmic
+    # The null keeps a readable share of the axis although the distance is 160 times larger.
+    assert band.position(0.0028) - band.position(float(NULL.min())) > 0.1
+    assert band.position(0.0028) < band.position(0.344) < 1.0
+    band.grab()
+
+
+@pytest.mark.parametrize("null", [np.zeros(100), np.full(100, 0.002), np.array([0.001])], ids=["zero", "equal", "one"])
+def test_degenerate_nulls_are_drawn(qtbot: QtBot, null: np.ndarray) -> None:
+    band = NullBand(LIGHT)
+    qtbot.addWidget(band)
+    band.resize(300, 116)
+    for observed in (0.0, 0.002, 5.0):
+        band.show_null(null, float(null.max()), observed, "good")
+        band.grab()
+        assert 0.0 <= band.position(observed) <= 1.0
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert written(0.00203) == "0.00203"
+    assert written(164.2) == "164"
+    assert written(-0.5) == "−0.500"
+    assert written(3e-9, 2) == "3.0 × 10⁻⁹"
+    assert written(0.0) == "0"
+    assert written(math.nan) == written(None) == UNKNOWN
+    assert written(123456.0) == "1.23 × 10⁵"
+    assert written_p(1 / 501, 500) == "≤ 0.0020"
+    assert written_p(2 / 501, 500) == "0.0040"
+    assert written_error(-0.5621, 0.0123).startswith("−0.562<br>")
+    assert "± 0.012" in written_error(-0.5621, 0.0123)

@@ -1,0 +1,188 @@
+"""The loss view: curves, level lines, marks, and an axis that does not jump."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from app.theme import DARK, LIGHT
+from app.views.loss import LossView
+from app.views.scrubber import LIVE
+
+
+@pytest.fixture
+def view(qtbot: QtBot) -> LossView:
+    view = LossView(LIGHT)
+    qtbot.addWidget(view)
+    view.resize(900, 260)
+    view.show()
+    return view
+
+
+def run(n_records: int = 300, end: float = 24.0) -> dict[str, np.ndarray]:
+    time = np.linspace(0.0, end, n_records)
+    return {"time": time, "loss": 0.2945 + 0.75 * np.exp(-1.4 * time), "step": np.arange(n_records)}
+
+
+def test_the_curve_is_the_loss_against_time(view: LossView) -> None:
+    view.show_metrics(run())
+    x, y = view._curve.getOriginalDataset()
+    assert np.array_equal(x, run()["time"])
+    assert np.array_equal(y, run()["loss"])
+    assert view.chips["background"].detail == "0.2945"
+    assert not view.empty.isVisible()
+
+
+def test_theory_is_a_dashed_line_labelled_with_its_value(view: LossView) -> None:
+    view.show_metrics(run())
+    view.show_theory_loss(0.29331)
+    line = view._level_lines["theory"]
+    assert line.isVisible() and line.value() == pytest.approx(0.29331)
+    assert line.pen.style() == Qt.PenStyle.DashLine
+    assert line.label.toPlainText() == "theory 0.2933"
+    view.show_theory_loss(None)
+    assert not line.isVisible()
+    assert not view.chips["theory"].isEnabled()
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize(("foreground", "theory"), [(0.2987, 0.2933), (0.28, 0.2933)])
+def test_labels_of_nearly_equal_levels_do_not_overlap(
+    view: LossView, qtbot: QtBot, foreground: float, theory: float, is_log: bool
+) -> None:
+    view.show_metrics(run())
+    view.log_scale.setChecked(is_log)
+    view.show_foreground_loss(foreground)
+    view.show_theory_loss(theory)
+    view.grab()
+    boxes = [view._level_lines[name].label.mapRectToScene(view._level_lines[name].label.boundingRect())
+             for name in ("foreground", "theory")]  # fmt: skip
+    assert not boxes[0].intersects(boxes[1])
+    area = view.plot.getViewBox().sceneBoundingRect().adjusted(-2, -2, 2, 2)
+    assert all(area.contains(box) for box in boxes)
+
+
+def test_logarithmic_box_moves_lines_with_the_curve(view: LossView, qtbot: QtBot) -> None:
+    view.show_metrics(run())
+    view.show_theory_loss(0.1)
+    qtbot.mouseClick(view.log_scale, Qt.MouseButton.LeftButton, pos=QPoint(8, view.log_scale.height() // 2))
+    assert view._level_lines["theory"].value() == pytest.approx(-1.0)
+    low, high = view.plot.getViewBox().viewRange()[1]
+    assert low < -1.0 and high > np.log10(run()["loss"].max())
+    view.show_theory_loss(0.0)
+    assert not view._level_lines["theory"].isVisible()
+
+
+def test_axis_shows_the_whole_recipe_and_does_not_move_within_it(view: LossView) -> None:
+    view.set_duration(24.0)
+    view.show_metrics({k: v[:20] for k, v in run().items()})
+    before = view.plot.getViewBox().viewRange()
+    for n in range(21, 300, 9):
+        view.show_metrics({k: v[:n] for k, v in run().items()})
+        assert view.plot.getViewBox().viewRange()[0] == before[0]
+    assert before[0][1] >= 24.0
+
+
+def test_axis_grows_in_few_steps_beyond_the_end(view: LossView) -> None:
+    view.set_duration(24.0)
+    ends = set()
+    for end in np.linspace(24, 60, 100):
+        view.show_metrics(run(50, end))
+        x_end = view.plot.getViewBox().viewRange()[0][1]
+        assert x_end >= end
+        ends.add(x_end)
+    assert len(ends) <= 6
+
+
+def test_changes_of_one_drag_become_one_mark_with_the_last_text(view: LossView) -> None:
+    view.set_duration(24.0)
+    view.show_metrics(run())
+    for k in range(40):
+        view.mark_change(8.0 + 0.01 * k, f"scale {k}")
+    view.mark_change(15.0, "temperature 0.05")
+    visible = [line for line in view._mark_lines if line.isVisible()]
+    assert len(visible) == 2
+    assert "scale 39" in visible[0].toolTip()
+    assert visible[1].label.toPlainText() == "temperature 0.05"
+    view.clear()
+    assert not [line for line in view._mark_lines if line.isVisible()]
+
+
+def test_recipe_complete_is_marked_where_it_happened(view: LossView) -> None:
+    view.show_metrics(run())
+    view.mark_complete(24.0)
+    assert view._complete_line.isVisible() and view._complete_line.value() == 24.0
+
+
+def test_scrubber_tells_the_snapshot_and_live_ends_it(view: LossView, qtbot: QtBot) -> None:
+    assert not view.scrubber.isVisible()
+    view.show_metrics(run())
+    view.set_snapshots(np.linspace(0, 24, 25))
+    assert view.scrubber.isVisible()
+    with qtbot.waitSignal(view.scrubbed) as told:
+        view.scrubber.slider.setFocus()
+        qtbot.keyClick(view.scrubber.slider, Qt.Key.Key_Home)
+    assert told.args == [0]
+    assert view._cursor_line.value() == 0.0
+    with qtbot.waitSignal(view.scrubbed) as told:
+        qtbot.mouseClick(view.scrubber.live, Qt.MouseButton.LeftButton)
+    assert told.args == [LIVE]
+    assert not view._cursor_line.isVisible()
+
+
+def test_new_snapshots_do_not_move_a_scrubber_that_looks_back(view: LossView) -> None:
+    told: list[int] = []
+    view.scrubbed.connect(told.append)
+    view.set_snapshots(np.arange(5.0))
+    view.set_snapshots(np.arange(6.0))
+    assert told == [] and view.scrubber.slider.value() == 5
+    view.scrubber.slider.setValue(2)
+    view.set_snapshots(np.arange(9.0))
+    assert told == [2] and view.scrubber.slider.value() == 2
+
+
+def test_a_zoom_stays_until_a_double_click(view: LossView, qtbot: QtBot) -> None:
+    view.show_metrics(run())
+    before = view.plot.getViewBox().viewRange()
+    port = view.plot.viewport()
+    middle = QPointF(port.rect().center())
+    wheel = QWheelEvent(
+        middle, port.mapToGlobal(middle), QPoint(), QPoint(0, 240), Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(port, wheel)
+    zoomed = view.plot.getViewBox().viewRange()
+    assert zoomed != before
+    view.show_metrics(run())
+    assert view.plot.getViewBox().viewRange() == zoomed
+    qtbot.mouseDClick(port, Qt.MouseButton.LeftButton, pos=port.rect().center())
+    assert np.allclose(view.plot.getViewBox().viewRange(), before)
+
+
+def test_infinite_losses_leave_a_gap_not_an_error(view: LossView) -> None:
+    metrics = run()
+    metrics["loss"][100:] = np.inf
+    view.show_metrics(metrics)
+    view.show_foreground_loss(float("nan"))
+    view.log_scale.setChecked(True)
+    view.grab()
+    assert not view._level_lines["foreground"].isVisible()
+    assert np.isfinite(view.plot.getViewBox().viewRange()).all()
+
+
+def test_a_long_run_draws_a_bounded_number_of_points(view: LossView) -> None:
+    view.show_metrics(run(200_000))
+    view.grab()
+    x, _ = view._curve.getData()
+    # Two points (least and largest) per horizontal pixel and some rounding.
+    assert len(x) < 8 * view.width()
+
+
+def test_both_themes_reach_the_curve(view: LossView) -> None:
+    view.show_metrics(run())
+    view.apply_theme(DARK)
+    assert view._curve.opts["pen"].color().name() == DARK.background_cloud

@@ -1,0 +1,100 @@
+"""The marginals view: histograms that are densities, on axes that hold still."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from plot_clouds import clover, gaussian
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from app.theme import LIGHT
+from app.views.marginals import MarginalsView, outline
+
+
+@pytest.fixture
+def view(qtbot: QtBot) -> MarginalsView:
+    view = MarginalsView(LIGHT)
+    qtbot.addWidget(view)
+    view.resize(1000, 240)
+    view.show()
+    return view
+
+
+def test_an_outline_is_a_density_of_all_values() -> None:
+    values = gaussian(4000)[:, 0]
+    edges, density = outline(values, -1.0, 2.0)
+    inside = np.mean((values >= -1.0) & (values < 2.0))
+    assert np.sum(density * np.diff(edges)) == pytest.approx(inside, abs=1e-9)
+    expected, _ = np.histogram(values, edges)
+    # A float32 value may fall on the other side of an edge.
+    assert np.abs(density * len(values) * np.diff(edges) - expected).sum() <= 4
+
+
+def test_both_clouds_are_drawn_in_every_plot(view: MarginalsView) -> None:
+    view.show_clouds(clover(2048), clover(1024, seed=1))
+    assert list(view._items) == ["w1", "w2", "a", "angle"]
+    for key in view._items:
+        for name in ("background", "foreground"):
+            edges, density = view._curves[key, name].getData()
+            assert view._curves[key, name].isVisible()
+            assert np.sum(density * np.diff(edges)) == pytest.approx(1.0, abs=0.003)
+    assert view.chips["foreground"].detail == "1,024"
+
+
+def test_both_weights_share_one_axis(view: MarginalsView) -> None:
+    view.show_clouds(clover(500) * np.array([1.0, 3.0, 1.0], np.float32))
+    ranges = [view._items[key].getViewBox().viewRange()[0] for key in ("w1", "w2")]
+    assert ranges[0] == ranges[1]
+
+
+def test_theory_lines_pass_where_they_are_told(view: MarginalsView, qtbot: QtBot) -> None:
+    x = np.linspace(-4, 4, 200)
+    density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    view.show_clouds(gaussian(2048))
+    view.show_theory({"w1": (x, density)})
+    curve = view._curves["w1", "theory"]
+    assert curve.isVisible() and np.array_equal(curve.getData()[1], density)
+    assert not view._curves["a", "theory"].isVisible()
+    qtbot.mouseClick(view.chips["theory"], Qt.MouseButton.LeftButton)
+    assert not curve.isVisible()
+    view.show_theory(None)
+    assert not view.chips["theory"].isEnabled()
+
+
+def test_a_gaussian_cloud_agrees_with_its_own_density(view: MarginalsView) -> None:
+    n = 200_000
+    view.show_clouds(gaussian(n))
+    edges, density = view._curves["w1", "background"].getData()
+    centre = 0.5 * (edges[1:] + edges[:-1])
+    exact = np.exp(-(centre**2) / 2) / np.sqrt(2 * np.pi)
+    width = edges[1] - edges[0]
+    # Counts are binomial: standard error of a density sqrt(p / (n width)); 60 bins, so 4 errors; curvature adds
+    # width^2 / 24 times the second derivative, at most 0.4.
+    error = np.sqrt(exact / (n * width)) + width**2 / 24 * 0.4
+    assert (np.abs(density - exact) < 4 * error + 1e-4).all()
+
+
+def test_axes_hold_still_while_the_cloud_trembles(view: MarginalsView) -> None:
+    view.show_clouds(clover(2048))
+    before = {key: item.getViewBox().viewRange() for key, item in view._items.items()}
+    for k in range(20):
+        view.show_clouds(clover(2048) + 0.002 * gaussian(2048, seed=k))
+    after = {key: item.getViewBox().viewRange() for key, item in view._items.items()}
+    assert all(after[key][0] == before[key][0] for key in before)
+
+
+def test_other_numbers_of_inputs_have_their_own_plots(view: MarginalsView) -> None:
+    view.show_clouds(gaussian(100, 2))
+    assert list(view._items) == ["w1", "a", "norm"]
+    view.show_clouds(gaussian(100, 9), gaussian(50, 9))
+    assert list(view._items) == ["w1", "w2", "a", "angle"]
+    view.grab()
+
+
+def test_clearing_returns_to_the_sentence(view: MarginalsView) -> None:
+    view.show_clouds(clover(100))
+    assert not view.empty.isVisible()
+    view.clear()
+    assert view.empty.isVisible()
+    assert not view._curves["w1", "background"].isVisible()
