@@ -70,6 +70,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._theory: Mapping[str, float] = {}
         self._order_names: tuple[str, ...] = ()
         self._comparison: Comparison | None = None
+        self._stale_reason = ""
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -203,6 +204,7 @@ class SelfConsistencyPanel(QScrollArea):
     def show_comparison(self, comparison: Comparison) -> None:
         """The verdict and its numbers."""
         self._comparison = comparison
+        self._stale_reason = ""
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
         self.card.show_state(comparison.verdict, HEADLINES[comparison.verdict], verdict_sentence(comparison, eta_theta))
         self.band.show_null(comparison.null, comparison.null_95, comparison.energy_distance, ROLES[comparison.verdict])
@@ -249,12 +251,24 @@ class SelfConsistencyPanel(QScrollArea):
             self.card.show_state("none", "No verdict yet", _EMPTY)
             self._fade(False)
 
+    def end_pending(self) -> None:
+        """The comparison was stopped: what was known before stands again, stale if it was."""
+        if self.card.state != "pending":
+            return
+        if self._comparison is None:
+            self.card.show_state("none", "No verdict yet", _EMPTY)
+            return
+        reason = self._stale_reason
+        self.show_comparison(self._comparison)
+        if reason:
+            self.mark_stale(reason)
+
     def mark_stale(self, reason: str) -> None:
         """The verdict no longer belongs to what is on screen; `reason` is a clause: "the scale has changed"."""
         if self._comparison is None:
             return
-        if self.card.state == "pending":
-            self.show_comparison(self._comparison)
+        self.end_pending()
+        self._stale_reason = reason
         self.card.mark_stale(reason)
         self._fade(True)
 
@@ -298,6 +312,7 @@ class SelfConsistencyPanel(QScrollArea):
     def clear(self) -> None:
         """Forgets everything: a new experiment."""
         self._snapshot = self._comparison = None
+        self._stale_reason = ""
         self._is_newer = False
         self._foreground_orders = {}
         self.card.show_state("none", "No verdict yet", _EMPTY)

@@ -126,7 +126,7 @@ def test_verdicts_differ_in_colour_and_in_icon(panel: SelfConsistencyPanel) -> N
 def test_both_distances_are_listed_with_their_nulls(panel: SelfConsistencyPanel) -> None:
     show(panel, Numbers())
     table = panel.distances
-    assert [table.text(key) for key in table.keys()][0] == "0.00203"
+    assert table.text("distance") == "0.00203" and table.text("distance", 1) == "0.00180"
     assert table.text("ratio") == "0.967" and table.text("ratio", 1) == "0.950"
     assert table.text("p_value") == "0.42" and table.text("p_value", 1) == "0.51"
 
@@ -176,6 +176,22 @@ def test_pending_says_so_and_a_change_meanwhile_brings_the_old_verdict_back_grey
     assert "40 %" in words(panel) and panel.card.state == "pending"
     panel.mark_stale("the temperature has changed")
     assert panel.card.is_stale and panel.card.headline.text() == "Inconsistent"
+
+
+def test_a_stopped_comparison_brings_back_what_was_known(panel: SelfConsistencyPanel) -> None:
+    panel.show_pending("Resampling")
+    panel.end_pending()
+    assert panel.card.state == "none"
+    show(panel, WRONG)
+    panel.show_pending("Resampling")
+    panel.end_pending()
+    assert panel.card.state == "inconsistent" and not panel.card.is_stale
+    panel.mark_stale("the seed has changed")
+    panel.show_pending("Resampling")
+    panel.end_pending()
+    assert panel.card.state == "inconsistent" and panel.card.is_stale
+    panel.end_pending()
+    assert panel.card.is_stale
 
 
 def test_theory_gives_the_certificate_and_its_absence_a_reason(panel: SelfConsistencyPanel) -> None:
