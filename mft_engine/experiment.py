@@ -20,7 +20,7 @@ from mft_engine.activations import get_activation
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.device import choose_device, choose_dtype, describe_device, set_threads, to_host
 from mft_engine.dynamics import Diverged, Hyper, Problem, State
-from mft_engine.dynamics.langevin import RECORD_EVERY, RESOLVED_STEP, is_complete
+from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, is_complete, resolving_step
 from mft_engine.events import (
     ComparisonReady,
     Event,
@@ -32,7 +32,7 @@ from mft_engine.events import (
     TheoryAbsent,
     TheoryReady,
 )
-from mft_engine.field import stiffness
+from mft_engine.field import MeanField
 from mft_engine.history import N_STORED_NEURONS, History
 from mft_engine.measure import Measure, polar_rule, population_measure, training_measure
 from mft_engine.network import initial_cloud
@@ -46,8 +46,6 @@ from mft_engine.theory.planar import PlanarTheory, solve_planar
 
 LAZY_EXPONENT = 0.5
 FOREGROUND_DRAWS = 1 << 20
-FOREGROUND_AUTO_STEP = 5.6
-FOREGROUND_STIFFNESS_NEURONS = 256
 
 
 class Experiment:
@@ -390,16 +388,14 @@ class Experiment:
         """The foreground moves with the background's step for as long a time; an automatic step may be smaller.
 
         Independent neurons have no common stability limit, but each must resolve its own potential, which a wrong
-        background makes steeper: a step of 5.6/Theta of the foreground's own cloud does, measured against the exact law.
+        background makes steeper.
         """
         training, is_auto = self.recipe.training, self.recipe.training.step_size == "auto"
-        rates = hyper.rate_per_step(self.task.n_inputs)
+        frozen = self.frozen_field()
+        field = MeanField(frozen.inputs, frozen.signal, self.activation, hyper.lambda_w, hyper.lambda_a)
 
         def largest_step(theta: Tensor) -> float:
-            problem = self.problem
-            inputs, weights = problem.field_inputs, self._tensor(self.field_points.weights)
-            value = stiffness(theta, inputs, weights, self.activation, rates, n_neurons=FOREGROUND_STIFFNESS_NEURONS)
-            return FOREGROUND_AUTO_STEP / max(float(value), 1e-12)
+            return resolving_step(theta, field, hyper)
 
         def plan(step_size: float) -> kernels.StepPlan:
             return dynamics.step_plan(
@@ -411,7 +407,7 @@ class Experiment:
                 readout_exponent=self._foreground_exponent,
             )
 
-        start = self.state.step_size or (RESOLVED_STEP if is_auto else float(training.step_size))
+        start = self.state.step_size or (LARGEST_STEP if is_auto else float(training.step_size))
         return foreground.Walk(
             step_size=start,
             n_steps=self.recipe.foreground.n_steps or training.n_steps,

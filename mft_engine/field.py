@@ -7,10 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mft_engine import rng
 from mft_engine.activations import Activation
 from mft_engine.kernels import reference
+from mft_engine.rng import Stream
 
 STIFFNESS_NEURONS = 1024
+CURVATURE_NEURONS = 512
+CURVATURE_DISPLACEMENT = 0.1
+CURVATURE_QUANTILE = 0.9
 STIFFNESS_POINTS = 1024
 POWER_ITERATIONS = 40
 
@@ -81,8 +86,6 @@ def stiffness(
     weights: Tensor,
     activation: Activation,
     rate_per_step: tuple[float, ...],
-    *,
-    n_neurons: int = STIFFNESS_NEURONS,
 ) -> Tensor:
     """Theta, the top eigenvalue of the tangent kernel under the measure of x; a step is stable below 2/Theta.
 
@@ -92,7 +95,7 @@ def stiffness(
     Returns:
         0-dim tensor, dimension 1/step_size.
     """
-    theta = theta[:: max(1, theta.shape[0] // n_neurons)]
+    theta = theta[:: max(1, theta.shape[0] // STIFFNESS_NEURONS)]
     stride = max(1, inputs.shape[0] // STIFFNESS_POINTS)
     inputs, weights = inputs[::stride], weights[::stride]
     root = torch.sqrt(weights / weights.sum())
@@ -103,3 +106,33 @@ def stiffness(
         vector = kernel @ vector
         vector = vector / torch.linalg.vector_norm(vector)
     return vector @ (kernel @ vector)
+
+
+def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
+    """How curved the potential of a single neuron is in prior units, for 9 of 10 neurons at most this much.
+
+    kappa_i^2 = n_params |P^(-1/2) (grad V(theta_i + d) - grad V(theta_i))|^2 / |P^(1/2) d|^2,   P = diag(lambda)
+
+    with one random displacement d of a tenth of the prior's width: a secant, since a kinked activation on finitely many
+    points has no second derivative. A step resolves a neuron where step_size x kappa stays below about 0.7: measured
+    against exact laws, the bias in cos4 is then below 0.02. Theta does not tell this: a neuron of a cloud that hardly
+    moves f can still sit in a tight well.
+
+    Args:
+        theta: (n_neurons, n_inputs + 1); large clouds are thinned to a fixed stride.
+        temperature: T > 0, for the prior's width.
+
+    Returns:
+        0-dim tensor, dimension 1/step_size in prior units.
+    """
+    theta = theta[:: max(1, theta.shape[0] // CURVATURE_NEURONS)]
+    n, n_params = theta.shape
+    unit = rng.normal(0, Stream.POWER_ITERATION, 0, n, n_params, device=theta.device, dtype=theta.dtype)
+    unit = CURVATURE_DISPLACEMENT * unit
+    penalties = (field.lambda_w,) * (n_params - 1) + (field.lambda_a,)
+    widths = [(temperature / penalty) ** 0.5 for penalty in penalties]
+    displacement = torch.stack([d * s for d, s in zip(unit.unbind(1), widths, strict=True)], dim=1)
+    change = field.gradient(theta + displacement) - field.gradient(theta)
+    change = torch.stack([g * s / temperature for g, s in zip(change.unbind(1), widths, strict=True)], dim=1)
+    squares = n_params * (change * change).sum(1) / (unit * unit).sum(1)
+    return torch.sqrt(torch.quantile(squares, CURVATURE_QUANTILE))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from mft_engine.kernels import StepPlan
 
 SLICE_SECONDS = 0.008
+LOOK_EVERY = 500
 
 
 @dataclass(frozen=True)
@@ -29,29 +30,52 @@ class FrozenField:
     signal: Tensor
 
 
-def move(theta: Tensor, field: FrozenField, plan: StepPlan, n_steps: int, kernel: Any) -> Iterator[float | Tensor]:
-    """The neurons' own dynamics in the frozen field, from `theta`, for n_steps.
+@dataclass(frozen=True)
+class Walk:
+    """How long and with what steps the neurons move.
+
+    Attributes:
+        step_size: at the start; n_steps: 0 means until `time` is reached.
+        largest_step: cloud -> the largest step that resolves its neurons; None keeps the step as it is.
+        plan: step size -> the kernel's numbers.
+    """
+
+    step_size: float
+    n_steps: int
+    time: float
+    largest_step: Callable[[Tensor], float] | None
+    plan: Callable[[float], StepPlan]
+
+
+def move(theta: Tensor, field: FrozenField, walk: Walk, kernel: Any) -> Iterator[float | Tensor]:
+    """The neurons' own dynamics in the frozen field, from `theta`.
 
     Yields the fraction done about every 8 ms (large clouds: every step), at last the (n_neurons, n_params) cloud.
 
     Raises:
         ArithmeticError: a neuron that is no longer finite.
     """
-    done, chunk = 0, 1
-    while done < n_steps:
-        chunk = min(chunk, n_steps - done)
+    step, elapsed, chunk, step_size = 0, 0.0, 1, walk.step_size
+    while True:
+        if step % LOOK_EVERY == 0 and walk.largest_step is not None:
+            step_size = min(step_size, walk.largest_step(theta))
+        left = walk.n_steps - step if walk.n_steps else math.ceil((walk.time - elapsed) / step_size - 1e-9)
+        if left <= 0:
+            break
         start = time.perf_counter()
-        result = kernel.advance_frozen(theta, field.inputs, field.signal, plan, done, chunk)
+        n = min(chunk, left, LOOK_EVERY - step % LOOK_EVERY)
+        result = kernel.advance_frozen(theta, field.inputs, field.signal, walk.plan(step_size), step, n)
         if not result.is_finite:
             raise ArithmeticError(
-                f"The foreground diverged before its step {done + chunk}; choose a smaller training.step_size"
+                f"The foreground diverged before its step {step + n}; choose a smaller training.step_size"
             )
         theta = result.theta
-        done += chunk
-        yield done / n_steps
-        # The split of the steps does not change a bit of the result, so the clock may choose it.
+        step += n
+        for _ in range(n):  # one by one, so that the clock's split of the steps leaves no trace in the sum
+            elapsed += step_size
+        yield min(1.0, step / walk.n_steps if walk.n_steps else elapsed / walk.time)
         seconds = max(time.perf_counter() - start, 1e-6)
-        chunk = max(1, min(4 * chunk, math.floor(chunk * SLICE_SECONDS / seconds)))
+        chunk = max(1, min(4 * chunk, math.floor(n * SLICE_SECONDS / seconds)))
     yield theta
 
 

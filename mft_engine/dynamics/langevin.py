@@ -19,16 +19,18 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.activations import Activation
-from mft_engine.statistics import order_parameters
-from mft_engine.field import stiffness
+from mft_engine.field import MeanField, curvature, stiffness
 from mft_engine.kernels import StepPlan
 from mft_engine.measure import rotation
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
+from mft_engine.statistics import order_parameters
 
 RECORD_EVERY = 50
 STIFFNESS_EVERY = 100
 AUTO_STEP = 1.4
+RESOLVING_STEP = 0.7
+LARGEST_STEP = 0.02
 FIELD_EVERY = 4
 
 
@@ -49,7 +51,8 @@ class Hyper:
     """What may change at every call without a restart.
 
     Attributes:
-        step_size: None chooses 1.4/Theta, looked at every 100 steps and only lowered between changes.
+        step_size: None chooses min(1.4/Theta, 0.7/curvature, 0.02), looked at every 100 steps and only lowered
+            between changes.
         is_preconditioned: prior units (each coordinate divided by its lambda) or raw steps.
     """
 
@@ -260,9 +263,8 @@ def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:
     value = float(stiffness(state.theta, problem.inputs, problem.weights, problem.activation, rates))
     step_size = hyper.step_size
     if step_size is None:
-        largest = AUTO_STEP / value if value > 0 and math.isfinite(value) else 0.1
-        # Raw units know no relaxation time 1, so only prior units bound the step by it.
-        largest = min(largest, 0.1) if hyper.is_preconditioned else largest
+        largest = AUTO_STEP / value if value > 0 and math.isfinite(value) else LARGEST_STEP
+        largest = min(largest, resolving_step(state.theta, _present_field(state, problem, hyper), hyper))
         step_size = min(largest, state.step_size) if since and state.step_size else largest
     return replace(
         state,
@@ -272,6 +274,21 @@ def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:
         anchor_time=state.time,
         step_size=step_size,
     )
+
+
+def resolving_step(theta: Tensor, field: MeanField, hyper: Hyper) -> float:
+    """The largest step that resolves the potential of single neurons; no bound where the step is not in prior units."""
+    if not hyper.is_preconditioned or hyper.temperature == 0:
+        return math.inf
+    value = float(curvature(theta, field, hyper.temperature))
+    return min(LARGEST_STEP, RESOLVING_STEP / value) if value > 0 and math.isfinite(value) else LARGEST_STEP
+
+
+def _present_field(state: State, problem: Problem, hyper: Hyper) -> MeanField:
+    prediction = problem.kernel.predict(state.theta, problem.inputs, problem.readout_exponent)
+    factor = state.theta.shape[0] ** (problem.readout_exponent - 1.0)
+    signal = factor * problem.weights * (problem.targets - prediction)
+    return MeanField(problem.inputs, signal, problem.activation, hyper.lambda_w, hyper.lambda_a)
 
 
 def _steps_to_boundary(state: State, problem: Problem, beyond: bool) -> int:

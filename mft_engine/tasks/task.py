@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mft_engine.recipe import RecipeError
 
-class TaskError(ValueError):
+
+class TaskError(RecipeError):
     """A task that cannot be built; the message names the parameter and what is allowed."""
 
 
