@@ -30,7 +30,7 @@ FORMS: dict[str, tuple[int, bool]] = {
     "hardtanh": (loops.HARDTANH, False),
     "tanh_squared": (loops.TANH_SQUARED, False),
 }
-# u is kept between the two passes while it fits a third-level cache; beyond, computing it twice costs no more.
+# u is kept between the two passes while it fits a third-level cache; beyond, computing it twice is as fast.
 KEPT_BYTES = 2**25
 # Independent neurons move in groups whose u stays in a second-level cache.
 FROZEN_ELEMENTS = 2**17
@@ -66,6 +66,20 @@ def _float32(values: tuple[float, ...]) -> NDArray[np.float32]:
 
 def _float64(tensor: Tensor) -> NDArray[np.float64]:
     return np.array(tensor.detach().numpy(), dtype=np.float64)
+
+
+def _check_sizes(theta: Tensor, points: Tensor, **per_point: Tensor) -> None:
+    """Compiled code checks no bounds."""
+    if theta.dtype != torch.float32:
+        raise ValueError(f"the fused kernel computes in float32, not in {theta.dtype}")
+    if theta.shape[1] != points.shape[1] + 1:
+        raise ValueError(
+            f"the fused kernel has one readout: {points.shape[1]} inputs need {points.shape[1] + 1} columns of "
+            f"theta, not {theta.shape[1]}"
+        )
+    for name, tensor in per_point.items():
+        if tensor.shape != points.shape[:1]:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({points.shape[0]},)")
 
 
 class FusedKernel:
@@ -118,6 +132,7 @@ class FusedKernel:
             ValueError: arguments that do not fit, or a prediction_sum that is not float64.
         """
         check_arguments(theta, points, plan, n_steps)
+        _check_sizes(theta, points, targets=targets, weights=weights, prediction_sum=prediction_sum)
         if prediction_sum.dtype != torch.float64:
             raise ValueError(f"the fused kernel sums predictions in float64, not in {prediction_sum.dtype}")
         n_points = len(points)
@@ -143,6 +158,7 @@ class FusedKernel:
     ) -> FrozenResult:
         """n_steps of independent neurons; arguments and result as in `ReferenceKernel.advance_frozen`."""
         check_arguments(theta, points, plan, n_steps)
+        _check_sizes(theta, points, signal=signal)
         empty = np.zeros(0)
         signal_array, moved, all_finite = _float64(signal), torch.empty_like(theta), True
         group = max(loops.NEURON_BLOCK, FROZEN_ELEMENTS // self._slots(points).x.shape[1])
@@ -165,6 +181,7 @@ class FusedKernel:
         zeros = (0.0,) * n_params
         plan = StepPlan(zeros, zeros, zeros, "euler", 0, 0, readout_exponent)
         check_arguments(theta, points, plan, 1)
+        _check_sizes(theta, points)
         none, prediction = np.zeros(len(points)), np.zeros(len(points))
         self._run(
             self._state(theta), theta.shape[0], 0, points, plan, 0, 1, moves_last=False,

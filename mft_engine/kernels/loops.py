@@ -11,6 +11,8 @@ is kept of z = w.x between the two passes, and s+ and s- the signals at x and -x
 Slots are padded with x = 0 and no signal, neurons to a multiple of `NEURON_GROUP` with zeros.
 """
 
+# The compiler infers the types of what it compiles.
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, check-untyped-defs=False
 from __future__ import annotations
 
 import zlib
@@ -46,9 +48,7 @@ EXPONENT_BITS = i32(0x7F800000)
 
 # The compiler's cache only looks at the main function's file: this makes it follow the others too.
 SOURCES = zlib.crc32(
-    b"".join(
-        (Path(__file__).parent / name).read_bytes() for name in ("approximations.py", "loops.py", "noise.py")
-    )
+    b"".join((Path(__file__).parent / name).read_bytes() for name in ("approximations.py", "loops.py", "noise.py"))
 )
 
 _identity = fast(lambda z: z)
@@ -329,9 +329,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                             even[s] = ZERO
                         forward(BASE, MODE, IS_PLANAR, theta, w, a, i0, i1, x, u, row, odd, even, z)
                     if phase == 0 and k > 0:
-                        backward(
-                            BASE, MODE, IS_PLANAR, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, z
-                        )
+                        backward(BASE, MODE, IS_PLANAR, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, z)
                         if is_noisy:
                             fill_normal(key_0, key_1, stream, step, first_neuron + i0, n, words, xi_next)
                         update(
@@ -362,4 +360,5 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                 losses[k] = measure(prediction, targets, weights, factor, total, signal)
                 spread(MODE, parity, signal, plus, minus, c_plus, c_minus)
 
-    return advance
+    compiled: Callable[..., None] = advance
+    return compiled

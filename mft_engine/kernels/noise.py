@@ -1,5 +1,7 @@
 """The numbers of `mft_engine.rng.normal` in compiled kernels: same words, polynomials for Box-Muller."""
 
+# The compiler infers the types of what it compiles.
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, check-untyped-defs=False
 from __future__ import annotations
 
 import math
@@ -33,8 +35,7 @@ L0, L1, L2, L3, L4, L5, L6, L7, L8 = (
 )
 # sin(pi t/4) = t S(t^2) and cos(pi t/4) = C(t^2) for |t| <= 1, errors 2.4e-9 and 4.7e-11.
 S0, S1, S2, S3 = (
-    f32(c)
-    for c in (7.853981609834030e-01, -8.074543483021242e-02, 2.490007127096544e-03, -3.595450778468012e-05)
+    f32(c) for c in (7.853981609834030e-01, -8.074543483021242e-02, 2.490007127096544e-03, -3.595450778468012e-05)
 )
 C0, C1, C2, C3, C4 = (
     f32(c)
@@ -61,9 +62,7 @@ def _radius(word):
     bits = np.float32(i32(word >> SHIFT_8) + ONE).view(np.int32)
     exponent = i32(i32(bits - SQRT_HALF_BITS) >> EXPONENT_SHIFT)
     f = i32(bits - i32(exponent << EXPONENT_SHIFT)).view(np.float32) - ONE_F
-    log_mantissa = f * (
-        L0 + f * (L1 + f * (L2 + f * (L3 + f * (L4 + f * (L5 + f * (L6 + f * (L7 + f * L8)))))))
-    )
+    log_mantissa = f * (L0 + f * (L1 + f * (L2 + f * (L3 + f * (L4 + f * (L5 + f * (L6 + f * (L7 + f * L8))))))))
     return np.sqrt(MINUS_TWO * (log_mantissa + f32(exponent - UNIT_EXPONENT) * LOG_2))
 
 
@@ -88,14 +87,14 @@ def fill_normal(key_0, key_1, stream, step, first_row, n_rows, words, out):
     """out[j, i] = rng.normal(seed, stream, step)[first_row + i, j], equal to about 1e-6.
 
     Args:
-        key_0, key_1, stream, step: uint64, each below 2^32.
+        key_0, key_1, stream, step: uint64; all but the step, which wraps, below 2^32.
         first_row, n_rows: which rows.
         words: (4, n) uint64 scratch, n at least n_rows.
         out: (4 ceil(n_cols/4), n) float32; all its rows are filled.
     """
     for block in range(out.shape[0] // 4):
         for i in range(n_rows):
-            c0, c1, c2, c3 = u64(first_row + i) & MASK_32, u64(block), step, stream
+            c0, c1, c2, c3 = u64(first_row + i) & MASK_32, u64(block), step & MASK_32, stream
             k0, k1 = key_0, key_1
             for _ in range(N_ROUNDS):
                 p0 = c0 * MULTIPLIER_0

@@ -43,6 +43,7 @@ def predict(
     Returns:
         (n_points,) with one readout, else (n_points, n_out). Memory O(block + n_points).
     """
+    check_shapes(theta, points)
     n_neurons, n_inputs = theta.shape[0], points.shape[1]
     n_out = theta.shape[1] - n_inputs
     total = torch.zeros(points.shape[0], n_out, dtype=dtype or theta.dtype, device=theta.device)
@@ -83,9 +84,7 @@ def gradient(theta: Tensor, points: Tensor, signal: Tensor, activation: Activati
     """
     signal = signal.reshape(points.shape[0], -1)
     if theta.shape[1] - points.shape[1] != signal.shape[1]:
-        raise ValueError(
-            f"theta has {theta.shape[1] - points.shape[1]} readouts, the signal {signal.shape[1]} columns"
-        )
+        raise ValueError(f"theta has {theta.shape[1] - points.shape[1]} readouts, the signal {signal.shape[1]} columns")
     result = torch.empty_like(theta)
     for block in _blocks(theta.shape[0], points.shape[0], theta.device):
         result[block] = _gradient_block(theta[block], points, signal, activation)
@@ -134,16 +133,19 @@ def _update(theta: Tensor, drift: Tensor, xi: Tensor | None, plan: StepPlan) -> 
     return updated
 
 
+def check_shapes(theta: Tensor, points: Tensor) -> None:
+    """Raise ValueError where theta leaves no column for a readout."""
+    if theta.shape[1] <= points.shape[1]:
+        raise ValueError(f"theta has {theta.shape[1]} columns: with {points.shape[1]} inputs that leaves no readout")
+
+
 def check_arguments(theta: Tensor, points: Tensor, plan: StepPlan, n_steps: int) -> None:
     """Raise ValueError where shapes or the number of steps cannot be meant."""
+    check_shapes(theta, points)
     if n_steps < 1:
         raise ValueError(f"n_steps must be at least 1, got {n_steps}")
     if theta.shape[1] != len(plan.rate):
         raise ValueError(f"theta has {theta.shape[1]} columns, the plan {len(plan.rate)}")
-    if theta.shape[1] <= points.shape[1]:
-        raise ValueError(
-            f"theta has {theta.shape[1]} columns: with {points.shape[1]} inputs that leaves no readout"
-        )
 
 
 class ReferenceKernel:
@@ -213,9 +215,7 @@ class ReferenceKernel:
             theta = self._moved(theta, points, signal, plan, step, noise)
             losses.append(loss)
             finite.append(torch.isfinite(loss) & torch.isfinite(theta).all())
-        return BackgroundResult(
-            theta, total, torch.stack(losses), prediction, torch.stack(finite), first_step
-        )
+        return BackgroundResult(theta, total, torch.stack(losses), prediction, torch.stack(finite), first_step)
 
     def advance_frozen(
         self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, first_step: int, n_steps: int
@@ -240,9 +240,7 @@ class ReferenceKernel:
             theta = self._moved(theta, points, signal, plan, step, noise)
         return FrozenResult(theta, torch.isfinite(theta).all())
 
-    def _moved(
-        self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, step: int, noise: _Noise
-    ) -> Tensor:
+    def _moved(self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, step: int, noise: _Noise) -> Tensor:
         moved = torch.empty_like(theta)
         signal = signal.reshape(points.shape[0], -1)
         for block in _blocks(theta.shape[0], points.shape[0], theta.device):
