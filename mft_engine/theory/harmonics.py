@@ -12,7 +12,7 @@ Source: physics.md, section 4.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss, legvander
@@ -28,6 +28,10 @@ Z_MAX = 2.0e4
 # An oscillating activation averages to nothing where the weight is long; beyond this its nodes in x alias.
 RHO_MAX_OSCILLATING = 40.0
 X_MAX = 8.5
+# The density counts as ended where it is exp(-DEPTH) below its highest value.
+DEPTH = 36.0
+# Probability by which a panel may differ from the same panel cut in two.
+PANEL_ERROR = 1e-7
 _NODES_PER_PANEL = 16
 _TAU_STEP = 0.5
 
@@ -194,7 +198,88 @@ def weight_panels(scale: float, radius: float) -> tuple[float, ...]:
     return tuple(float(r) for r in np.array(breaks) * (radius / breaks[-1]))
 
 
-class RadialKernel:
+class RadialPanels:
+    """Gauss-Legendre panels in rho = |w|.
+
+    Args:
+        panels: their ends, from 0.
+    """
+
+    def __init__(self, panels: tuple[float, ...]) -> None:
+        self.panels, self.rho_breaks = panels, np.array(panels)
+        self.rho, self.rho_weights = composite_legendre(self.rho_breaks, _NODES_PER_PANEL)
+
+    def interpolate(self, values: Array, rho: Array) -> Array:
+        """Values on the nodes rho_i carried to other radii in range by each panel's polynomial.
+
+        Args:
+            values: (n, n_rho).
+            rho: (m,) radii in [0, radius].
+
+        Returns:
+            (n, m).
+        """
+        to_series = _legendre_series(_NODES_PER_PANEL).T
+        n_panels = len(self.panels) - 1
+        panel = np.clip(np.searchsorted(self.rho_breaks, rho, side="right") - 1, 0, n_panels - 1)
+        result = np.empty((len(values), len(rho)))
+        for p in np.unique(panel):
+            inside = panel == p
+            low, high = self.rho_breaks[p : p + 2]
+            local = legvander((2 * rho[inside] - low - high) / (high - low), _NODES_PER_PANEL - 1)
+            series = values[:, p * _NODES_PER_PANEL : (p + 1) * _NODES_PER_PANEL] @ to_series
+            result[:, inside] = series @ local.T
+        return result
+
+    def log_mass(self, mass: Array) -> Array:
+        """log of the highest mass per unit radius at every rho, relative to its top, (n_rho,).
+
+        Args:
+            mass: (n_rho, n_t) probability of every node.
+        """
+        profile = mass.max(axis=1) / self.rho_weights
+        with np.errstate(divide="ignore"):
+            result: Array = np.log(profile / profile.max())
+        return result
+
+    def improved(
+        self, mass: Array, field: Array, log_partition: float, lambda_a: float, temperature: float, variance: float
+    ) -> tuple[float, ...]:
+        """The panels that a density asks for: more where it has not ended, halves where it is not resolved.
+
+        The field is smooth on a panel even where the density is not, so the density on halved panels needs no
+        new solve: the field is interpolated.
+
+        Args:
+            mass, field: (n_rho, n_t) probabilities and g at the nodes.
+            log_partition: log Z.
+            lambda_a, temperature: of the exponent g^2 / (2 lambda_a T).
+            variance: T / lambda_w.
+        """
+        if self.log_mass(mass)[-1] > -DEPTH and self.panels[-1] < 1e4:
+            extended = list(self.panels)
+            width = self.panels[-1] - self.panels[-2]
+            while extended[-1] < 1.5 * self.panels[-1]:
+                extended.append(extended[-1] + width)
+            return tuple(extended)
+        middles = 0.5 * (self.rho_breaks[1:] + self.rho_breaks[:-1])
+        rho, weights = composite_legendre(np.sort(np.concatenate([self.rho_breaks, middles])), _NODES_PER_PANEL)
+        exponent = self.interpolate(np.ascontiguousarray(field.T), rho) ** 2 / (2 * lambda_a * temperature)
+        exponent += np.log(weights * rho / (variance * field.shape[1])) - rho**2 / (2 * variance) - log_partition
+        fine = np.exp(np.minimum(exponent, 50.0)).sum(axis=0).reshape(len(middles), -1).sum(axis=1)
+        coarse = mass.sum(axis=1).reshape(len(middles), -1).sum(axis=1)
+        unresolved = np.abs(fine - coarse) > PANEL_ERROR
+        return tuple(float(r) for r in np.sort(np.concatenate([self.rho_breaks, middles[unresolved]])))
+
+
+@lru_cache(maxsize=4)
+def _legendre_series(n_nodes: int) -> Array:
+    """Matrix from values on Gauss-Legendre nodes to Legendre coefficients."""
+    result: Array = np.linalg.inv(legvander(leggauss(n_nodes)[0], n_nodes - 1))
+    return result
+
+
+class RadialKernel(RadialPanels):
     """phi_k(rho s) on a pair of radial grids, each harmonic compressed to its numerical rank.
 
         phi_k(rho_i s_j) sqrt(W_j) = sum_p left_k[i, p] right_k[j, p],   right_k orthonormal
@@ -210,41 +295,9 @@ class RadialKernel:
 
     def __init__(self, activation: str, panels: tuple[float, ...]) -> None:
         self.table = angular_table(activation)
-        self.panels, self.rho_breaks = panels, np.array(panels)
-        self.rho, self.rho_weights = composite_legendre(self.rho_breaks, _NODES_PER_PANEL)
+        super().__init__(panels)
         self.s, self.s_weights, self.s_breaks = input_radii(is_oscillating(activation))
         self._factors: dict[int, tuple[Array, Array]] = {}
-
-    @cached_property
-    def mean_square(self) -> Array:
-        """E phi(rho_i xi)^2, xi ~ N(0, 1): the squared norm of the feature of a weight of length rho_i."""
-        distance = [*np.geomspace(1e-5, 1.0, 12)[:-1], *np.arange(1.0, 9.0)]
-        breaks = np.array([-d for d in reversed(distance)] + [0.0] + distance)
-        xi, weights = composite_legendre(breaks, 16)
-        weights = weights * np.exp(-0.5 * xi**2) / np.sqrt(2 * np.pi)
-        values = np.asarray(phi_numpy(self.table.activation, np.outer(self.rho, xi)), dtype=np.float64)
-        return values**2 @ weights
-
-    def interpolate(self, values: Array, rho: Array) -> Array:
-        """Values on the nodes rho_i carried to other radii in range by each panel's polynomial.
-
-        Args:
-            values: (n, n_rho).
-            rho: (m,) radii in [0, radius].
-
-        Returns:
-            (n, m).
-        """
-        n_nodes = _NODES_PER_PANEL
-        to_series = np.linalg.inv(legvander(leggauss(n_nodes)[0], n_nodes - 1))
-        panel = np.clip(np.searchsorted(self.rho_breaks, rho, side="right") - 1, 0, len(self.rho_breaks) - 2)
-        result = np.empty((len(values), len(rho)))
-        for p in np.unique(panel):
-            inside = panel == p
-            low, high = self.rho_breaks[p : p + 2]
-            series = values[:, p * n_nodes : (p + 1) * n_nodes] @ to_series.T
-            result[:, inside] = series @ legvander((2 * rho[inside] - low - high) / (high - low), n_nodes - 1).T
-        return result
 
     def factors(self, harmonics: NDArray[np.int64]) -> list[tuple[Array, Array]]:
         """(left (n_rho, rank), right (n_s, rank)) of every harmonic asked for."""
@@ -258,6 +311,15 @@ class RadialKernel:
                 rank = max(1, int((singular[row] > self.tolerance).sum()))
                 self._factors[int(k)] = (u[row, :, :rank] * singular[row, :rank], vt[row, :rank].T.copy())
         return [self._factors[int(k)] for k in harmonics]
+
+
+def mean_square_feature(activation: str, rho: Array) -> Array:
+    """E phi(rho_i xi)^2, xi ~ N(0, 1): the squared norm of the feature of a weight of length rho_i, (n_rho,)."""
+    distance = [*np.geomspace(1e-5, 1.0, 12)[:-1], *np.arange(1.0, 9.0)]
+    breaks = np.array([-d for d in reversed(distance)] + [0.0] + distance)
+    xi, weights = composite_legendre(breaks, 16)
+    weights = weights * np.exp(-0.5 * xi**2) / np.sqrt(2 * np.pi)
+    return phi_numpy(activation, np.outer(rho, xi)) ** 2 @ weights
 
 
 @lru_cache(maxsize=24)

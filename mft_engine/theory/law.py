@@ -237,8 +237,8 @@ class PlanarLaw:
     def prediction(self, x: Array) -> Array:
         """f(x) = E[a phi(w.x)] of a network made of infinitely many of these neurons.
 
-        By midpoint sums on an 80 x 240 grid (error about 3e-4 of |f|, from the kinks); quick from the second call on for a set
-        of at most 1,024 points, whose features are kept.
+        By midpoint sums on an 80 x 240 grid (error about 3e-4 of |f|, from the kinks); quick from the second call
+        on for a set of at most 1,024 points, whose features are kept.
 
         Args:
             x: (n, 2).

@@ -31,3 +31,12 @@ TARGETS = {
     "no_symmetry": lambda x: np.sin(x[:, 0] + 0.3) + 0.5 * x[:, 0] * x[:, 1] + 0.3 * np.cos(2 * x[:, 1] + 1),
     "disc": lambda x: np.where((x[:, 0] - 0.3) ** 2 + (x[:, 1] + 0.2) ** 2 < 1, 0.7, -0.3),
 }
+
+
+def laguerre_rule(n_radii: int = 8, n_angles: int = 32) -> tuple[Array, Array]:
+    """The staggered polar rule with Gauss-Laguerre radii sqrt(2 t_j), on which section 10's numbers were taken."""
+    t, radial = np.polynomial.laguerre.laggauss(n_radii)
+    turn = (0.6180339887 * np.arange(n_radii)) % 1
+    angle = 2 * np.pi * (np.arange(n_angles) + turn[:, None]) / n_angles
+    points = np.sqrt(2 * t)[:, None, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    return points.reshape(-1, 2), np.repeat(radial / n_angles, n_angles)

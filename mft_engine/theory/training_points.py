@@ -1,0 +1,242 @@
+"""Solution of the planar dual for a finite training set: the residual lives on the points themselves.
+
+    g(w) = sum_mu weight_mu r_mu phi(w.x_mu),    D(r) = <y, r> - <r, r>/2 - T log int p0 exp(g^2 / (2 lambda_a T)) dw
+
+with <u, v> = sum_mu weight_mu u_mu v_mu. The features on a polar grid of w are one dense matrix.
+
+Source: physics.md, section 4 ("works for finite data unchanged").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mft_engine.activations import phi_numpy
+from mft_engine.theory.dual import DualState, Preconditioner, maximise
+from mft_engine.theory.harmonics import RadialPanels, weight_panels
+
+Array = NDArray[np.float64]
+
+N_ANGLES = 192
+N_POINTS_MAX = 4096
+# Above this many points the features are kept in single precision: half a gigabyte otherwise.
+N_POINTS_DOUBLE = 768
+# Nodes of the weight grid of less probability than this do not enter the Hessian.
+MASS_NEGLIGIBLE = 1e-12
+
+
+class PointGrid:
+    """Features of a set of points on a polar grid of weights.
+
+    Attributes:
+        panels: radial grid.
+        angles: (n_t,) midpoints.
+        features: (n_rho * n_t, n_points) phi(w.x_mu) sqrt(weight_mu).
+    """
+
+    def __init__(self, points: Array, weights: Array, activation: str, panels: tuple[float, ...]) -> None:
+        self.panels = RadialPanels(panels)
+        self.angles = (np.arange(N_ANGLES) + 0.5) * 2 * np.pi / N_ANGLES
+        along = np.cos(self.angles)[:, None] * points[:, 0] + np.sin(self.angles)[:, None] * points[:, 1]
+        scale = np.sqrt(weights)
+        kind = np.float64 if len(points) <= N_POINTS_DOUBLE else np.float32
+        features = np.empty((len(self.panels.rho), N_ANGLES, len(points)), dtype=kind)
+        for i, rho in enumerate(self.panels.rho):
+            features[i] = phi_numpy(activation, rho * along) * scale
+        self.features = features.reshape(-1, len(points))
+
+
+@lru_cache(maxsize=2)
+def _grid(points: bytes, weights: bytes, activation: str, panels: tuple[float, ...]) -> PointGrid:
+    return PointGrid(np.frombuffer(points).reshape(-1, 2), np.frombuffer(weights), activation, panels)
+
+
+class PointDual:
+    """The dual on points, in the coordinates sqrt(weight_mu) r_mu.
+
+    Args:
+        grid: features.
+        target: (n_points,) sqrt(weight_mu) y_mu.
+        temperature, lambda_w, lambda_a: of the problem.
+    """
+
+    def __init__(self, grid: PointGrid, target: Array, temperature: float, lambda_w: float, lambda_a: float) -> None:
+        self.grid, self.target = grid, target
+        self.temperature, self.lambda_a = temperature, lambda_a
+        self.prior_variance = temperature / lambda_w
+        rho, weights = grid.panels.rho, grid.panels.rho_weights
+        self.log_prior = np.log(weights * rho / (self.prior_variance * N_ANGLES)) - rho**2 / (2 * self.prior_variance)
+        self._shape = (len(rho), N_ANGLES)
+
+    def to_field(self, point: Array) -> Array:
+        """g on the grid, (n_rho, n_t)."""
+        values = self.grid.features @ point.astype(self.grid.features.dtype)
+        return values.reshape(self._shape).astype(np.float64)
+
+    def from_density(self, signed_mass: Array) -> Array:
+        """(n_points,) sqrt(weight) int q(w) phi(w.x) dw."""
+        features = self.grid.features
+        result: Array = (signed_mass.ravel().astype(features.dtype) @ features).astype(np.float64)
+        return result
+
+    def at(self, point: Array) -> DualState:
+        """Value, gradient and law at a residual."""
+        values = self.to_field(point)
+        exponent = values**2 / (2 * self.lambda_a * self.temperature) + self.log_prior[:, None]
+        top = float(exponent.max())
+        mass = np.exp(exponent - top)
+        total = float(mass.sum())
+        mass /= total
+        output = self.from_density(mass * values) / self.lambda_a
+        log_partition = top + float(np.log(total))
+        value = float(point @ self.target - 0.5 * point @ point) - self.temperature * log_partition
+        return DualState(point, values, mass, log_partition, value, self.target - point - output, output)
+
+    def curvature_product(self, state: DualState, direction: Array) -> Array:
+        """(C / T + I) direction."""
+        weight = state.mass * (1.0 / self.lambda_a + state.field**2 / (self.lambda_a**2 * self.temperature))
+        product = self.from_density(weight * self.to_field(direction))
+        return direction + product - state.output * (float(state.output @ direction) / self.temperature)
+
+    def covariance(self, state: DualState) -> Array:
+        """C = Cov(a phi) in these coordinates, (n_points, n_points)."""
+        weight = state.mass * (self.temperature / self.lambda_a + (state.field / self.lambda_a) ** 2)
+        flat = weight.ravel()
+        kept = np.flatnonzero(flat > MASS_NEGLIGIBLE * flat.sum())
+        matrix = np.zeros((len(self.target), len(self.target)))
+        for start in range(0, len(kept), 4096):
+            rows = kept[start : start + 4096]
+            scaled = self.grid.features[rows] * np.sqrt(flat[rows])[:, None].astype(self.grid.features.dtype)
+            matrix += scaled.T @ scaled
+        return matrix - np.outer(state.output, state.output)
+
+    def stiff_block(self, state: DualState) -> tuple[NDArray[np.int64], Array]:
+        """All coordinates, and C / T + I among them: points have no soft directions known beforehand."""
+        return np.arange(len(self.target)), self.covariance(state) / self.temperature + np.eye(len(self.target))
+
+
+@dataclass(frozen=True)
+class PointSolution:
+    """The maximum of the dual on a training set."""
+
+    dual: PointDual
+    state: DualState
+    points: Array
+    weights: Array
+    preconditioner: Preconditioner
+    activation: str
+    n_iterations: int
+
+    @property
+    def rho(self) -> Array:
+        """(n_rho,) radii of the weight grid."""
+        return self.dual.grid.panels.rho
+
+    @property
+    def log_profile(self) -> Array:
+        """(n_rho,) log density per unit radius, relative to its top."""
+        return self.dual.grid.panels.log_mass(self.state.mass)
+
+    @property
+    def power(self) -> float:
+        """sum_mu weight_mu y_mu^2."""
+        return float(self.dual.target @ self.dual.target)
+
+    def mean_cosine(self, k: int) -> float:
+        """E cos(k angle(w))."""
+        return float(self.state.mass.sum(axis=0) @ np.cos(k * self.dual.grid.angles))
+
+    @property
+    def mean_square_feature(self) -> Array:
+        """(n_rho, n_t) sum_mu weight_mu phi(w.x_mu)^2."""
+        features = self.dual.grid.features
+        return np.einsum("wn,wn->w", features, features).reshape(self.state.mass.shape).astype(np.float64)
+
+    def prediction(self, x: Array) -> Array:
+        """f at any (n, 2) inputs, (n,)."""
+        x = np.asarray(x, dtype=np.float64)
+        grid = self.dual.grid
+        rho, angle = np.repeat(self.rho, N_ANGLES), np.tile(grid.angles, len(self.rho))
+        signed = (self.state.mass * self.state.field).ravel() / self.dual.lambda_a
+        kept = np.abs(signed) > 1e-12 * np.abs(signed).max(initial=0.0)
+        w = np.stack([rho * np.cos(angle), rho * np.sin(angle)])[:, kept]
+        result = np.empty(len(x))
+        for start in range(0, len(x), 128):
+            rows = slice(start, start + 128)
+            result[rows] = phi_numpy(self.activation, x[rows] @ w) @ signed[kept]
+        return result
+
+    def residual(self, x: Array) -> Array:
+        """y - f at the training points themselves; y is not known elsewhere.
+
+        Raises:
+            ValueError: x is not the training set.
+        """
+        if not np.array_equal(np.asarray(x, dtype=np.float64), self.points):
+            raise ValueError("a training set has targets on its own points only: pass exactly those")
+        return (self.dual.target - self.state.output) / np.sqrt(self.weights)
+
+    def field(self, rho: Array, angles: Array) -> Array:
+        """g(w) on a product grid, (n_rho, n_angles)."""
+        signal = np.sqrt(self.weights) * self.state.point
+        along = np.cos(angles)[:, None] * self.points[:, 0] + np.sin(angles)[:, None] * self.points[:, 1]
+        return np.stack([phi_numpy(self.activation, r * along) @ signal for r in rho])
+
+    def covariance_eigenvalues(self) -> Array:
+        """Eigenvalues of C = Cov(a phi) on the points."""
+        return np.linalg.eigvalsh(self.dual.covariance(self.state))
+
+
+def solve_training_points(
+    points: Array,
+    targets: Array,
+    weights: Array,
+    activation: str,
+    temperature: float,
+    lambda_w: float,
+    lambda_a: float,
+    warm: PointSolution | None,
+    tolerance: float,
+    should_stop: Callable[[], bool] | None,
+    resolution: int,
+) -> PointSolution:
+    """Maximise the dual on points; arguments as in `solve_planar`.
+
+    Raises:
+        ValueError: shapes do not agree, a number is not finite, a weight is not positive, or too many points.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float64)
+    targets = np.asarray(targets, dtype=np.float64)
+    weights = np.ascontiguousarray(weights, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or targets.shape != (len(points),) or weights.shape != targets.shape:
+        raise ValueError(f"expected (n, 2), (n,), (n,), got {points.shape}, {targets.shape}, {weights.shape}")
+    if not (0 < len(points) <= N_POINTS_MAX):
+        raise ValueError(f"the theory takes 1 to {N_POINTS_MAX} training points, got {len(points)}")
+    if not (np.isfinite(points).all() and np.isfinite(targets).all() and (weights > 0).all()):
+        raise ValueError("training points, targets and weights must be finite, and weights positive")
+    length = float(np.sqrt(temperature / lambda_w))
+    panels = weight_panels(length / resolution, 8.5 * length)
+    if warm is not None and len(warm.dual.grid.panels.panels) < 2 * len(panels):
+        panels = warm.dual.grid.panels.panels
+    held = warm.preconditioner if warm is not None else Preconditioner()
+    start = warm.state.point if warm is not None else np.zeros(len(points))
+    # single precision cannot resolve a smaller gradient
+    tolerance = max(tolerance, 1e-5 if len(points) > N_POINTS_DOUBLE else 0.0)
+    n_iterations = 0
+    for n_changes in range(8):
+        grid = _grid(points.tobytes(), weights.tobytes(), activation, panels)
+        dual = PointDual(grid, np.sqrt(weights) * targets, temperature, lambda_w, lambda_a)
+        state, n = maximise(dual, start, tolerance, preconditioner=held, should_stop=should_stop)
+        n_iterations += n
+        start = state.point
+        panels = grid.panels.improved(
+            state.mass, state.field, state.log_partition, lambda_a, temperature, dual.prior_variance
+        )
+        if panels == grid.panels.panels or n_changes == 7:
+            break
+    return PointSolution(dual, state, points, weights, held, activation, n_iterations)
