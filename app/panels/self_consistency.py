@@ -82,9 +82,10 @@ class SelfConsistencyPanel(QScrollArea):
         column.setSpacing(10)
         self.card = VerdictCard(theme, self.page)
         column.addWidget(self.card)
+        # Without a comparison there is nothing to list: a column of dashes says less than a sentence.
+        self._of_comparison = (self._build_distance(), self._build_functions())
         self._sections = [
-            self._build_distance(),
-            self._build_functions(),
+            *self._of_comparison,
             self._build_stability(),
             self._build_certificate(),
             self._build_features(),
@@ -205,6 +206,7 @@ class SelfConsistencyPanel(QScrollArea):
         """The verdict and its numbers."""
         self._comparison = comparison
         self._stale_reason = ""
+        self._show_comparison_parts(True)
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
         self.card.show_state(comparison.verdict, HEADLINES[comparison.verdict], verdict_sentence(comparison, eta_theta))
         self.band.show_null(comparison.null, comparison.null_95, comparison.energy_distance, ROLES[comparison.verdict])
@@ -240,16 +242,6 @@ class SelfConsistencyPanel(QScrollArea):
         if self.card.state != "pending":
             self._fade(True)
         self.card.show_state("pending", "Working", text)
-
-    def end_pending(self) -> None:
-        """The comparison was cancelled or failed: what was there before is shown again."""
-        if self.card.state != "pending":
-            return
-        if self._comparison is not None:
-            self.show_comparison(self._comparison)
-        else:
-            self.card.show_state("none", "No verdict yet", _EMPTY)
-            self._fade(False)
 
     def end_pending(self) -> None:
         """The comparison was stopped: what was known before stands again, stale if it was."""
@@ -323,6 +315,7 @@ class SelfConsistencyPanel(QScrollArea):
         self.gauge.show_value(None)
         for note in (self._method, self._loss_note):
             self._note(note, "")
+        self._show_comparison_parts(False)
         self._note(self._stability_note, "Known from the first steps on.")
         self.show_theory(None)
         self._fade(False)
@@ -338,6 +331,10 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _tables(self) -> tuple[NumberTable, ...]:
         return (self.distances, self.functions, self.stability, self.certificate, self.features, self.orders)
+
+    def _show_comparison_parts(self, is_shown: bool) -> None:
+        for section in self._of_comparison:
+            section.setVisible(is_shown)
 
     def _fade(self, is_faded: bool) -> None:
         self.distances.set_faded(is_faded)

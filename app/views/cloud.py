@@ -16,6 +16,7 @@ from app.views.axis_range import StableRange
 from app.views.cloud_header import CloudHeader
 from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
 from app.views.colour_key import ColourKey
+from app.views.density import density_tone
 from app.views.empty_state import EmptyState
 from app.views.neuron_card import NeuronCard, Phi
 from app.views.plot_style import quiet_plot, style_plot
@@ -135,10 +136,7 @@ class CloudView(QWidget):
         self._has_theory = image is not None
         self._theory_extent = extent
         if image is not None:
-            # The eye judges contrast, not probability: the cube root shows the far arms beside the sharp lumps.
-            tone = np.cbrt(np.clip(image, 0.0, None))
-            peak = float(tone.max()) or 1.0
-            self._theory.setImage(tone / peak, autoLevels=False, levels=(0.0, 1.0))
+            self._theory.setImage(density_tone(image), autoLevels=False, levels=(0.0, 1.0))
             self._theory.setRect(QRectF(-extent, -extent, 2 * extent, 2 * extent))
         self.header.set_count("theory", 0 if self._has_theory else None)
         self._show_or_hide_theory()
@@ -200,7 +198,7 @@ class CloudView(QWidget):
         self.empty.apply_theme(theme)
         self.card.apply_theme(theme)
         self.key.apply_theme(theme)
-        self._theory.setLookupTable(colormaps.fade(theme.theory, lowest=0, highest=235))
+        self._theory.setLookupTable(colormaps.fade(theme.theory, highest=235, power=0.8))
         for name, strength in (("initial", 0.65), ("background", 0.9), ("foreground", 0.82)):
             self.layers[name].set_colour(getattr(theme, f"{name}_cloud"), strength)
         self._ring.setPen(pg.mkPen(theme.text, width=2))

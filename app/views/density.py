@@ -27,6 +27,28 @@ def density_counts(x: np.ndarray, y: np.ndarray, rect: QRectF, n_bins: int = N_B
     return np.bincount(cell, minlength=n_bins * n_bins).reshape(n_bins, n_bins)
 
 
+def density_tone(image: np.ndarray) -> np.ndarray:
+    """How strongly to draw each cell of a density: the mass of all cells that are at most as dense.
+
+    So equal steps of tone hold equal shares of the neurons, and far arms with a fifth of them are visible beside sharp
+    lumps; the density itself would show the lumps alone.
+
+    Args:
+        image: (n, n) density, any scale.
+
+    Returns:
+        (n, n) in 0..1; 1 at the densest cell.
+    """
+    values = np.clip(image, 0.0, None).ravel()
+    ordered = np.sort(values)
+    mass = np.cumsum(ordered)
+    if mass[-1] <= 0:
+        return np.zeros_like(image, dtype=float)
+    # Cells of equal density have equal tone.
+    last = np.searchsorted(ordered, values, side="right") - 1
+    return (mass[last] / mass[-1]).reshape(image.shape)
+
+
 class DensityImage(pg.ImageItem):
     """Counts per cell as opacity of one colour, on a logarithmic tone scale so that thin arms stay visible."""
 

@@ -74,7 +74,7 @@ class LossView(QWidget):
         self._cursor_line = self._vertical_line("")
         self._mark_lines: list[pg.InfiniteLine] = []
         self.plot.setLabel("bottom", "time t")
-        self.plot.setLabel("left", "loss E(y − f)²")
+        self.plot.setLabel("left", "loss")
         self.plot.getAxis("left").setWidth(58)
         self.plot.getAxis("bottom").setHeight(34)
         self.empty = EmptyState("No loss yet", "It appears with the first steps of training.", self.plot)

@@ -18,6 +18,9 @@ def quiet_plot(plot: pg.PlotItem) -> None:
     plot.setMenuEnabled(False)
     plot.hideButtons()
     plot.getViewBox().scene().contextMenu = []
+    for name in ("left", "bottom"):
+        # A loss of 0.3 is not "300 (x0.001)".
+        plot.getAxis(name).enableAutoSIPrefix(False)
 
 
 def style_plot(plot: pg.PlotItem, theme: Theme, *, small: bool = False) -> None:

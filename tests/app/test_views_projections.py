@@ -12,7 +12,7 @@ from PySide6.QtCore import QRectF
 from app.theme import DARK, LIGHT
 from app.views import colormaps
 from app.views.axis_range import StableRange
-from app.views.density import density_counts
+from app.views.density import density_counts, density_tone
 from app.views.projections import available_axes, principal_components, project
 
 
@@ -71,6 +71,18 @@ def test_counts_equal_numpys_histogram_and_leave_out_what_lies_outside() -> None
     # float32 positions may fall on the other side of an edge: a handful of 5,000 points.
     assert np.abs(counts - expected).sum() <= 8
     assert counts.shape == (16, 16)
+
+
+def test_equal_steps_of_tone_hold_equal_shares_of_the_mass() -> None:
+    g = np.linspace(-4, 4, 161)
+    density = np.exp(-(g[:, None] ** 2 + g[None, :] ** 2) / 2)
+    tone = density_tone(density)
+    mass = density / density.sum()
+    assert tone[80, 80] == pytest.approx(1.0)
+    for level in (0.1, 0.5, 0.9):
+        # A ring of cells of one density may lie on either side of the level: 160 cells of at most 0.0004 each.
+        assert mass[tone <= level].sum() == pytest.approx(level, abs=0.05)
+    assert (density_tone(np.zeros((4, 4))) == 0).all()
 
 
 def test_a_range_shows_the_far_arms_and_does_not_move_for_equal_clouds() -> None:
