@@ -1,0 +1,141 @@
+"""Figures for print from an outcome: exact sizes in mm, embedded fonts, the same colours as in the window.
+
+The only folder that imports matplotlib, and then not its pyplot: nothing is shared, so it may run in any one thread.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from mft_engine.figures.clouds import (
+    draw_background,
+    draw_foreground,
+    draw_theory,
+    draw_three_pictures,
+    draw_wrong_background,
+)
+from mft_engine.figures.curves import draw_loss, draw_marginals, draw_null
+from mft_engine.figures.maps import draw_fields
+from mft_engine.figures.sheet import DPI, STYLE, FigureError, Page
+from mft_engine.outcome import Outcome
+from mft_engine.storage import write_atomically, writing_to
+
+__all__ = ["FIGURES", "FORMATS", "FigureError", "draw", "save", "save_three_pictures"]
+
+FORMATS = ("pdf", "svg", "png")
+MIN_WIDTH_MM, MAX_WIDTH_MM = 40.0, 1000.0
+
+FIGURES: dict[str, Callable[[Page], Figure]] = {
+    "background": draw_background,
+    "foreground": draw_foreground,
+    "wrong-background": draw_wrong_background,
+    "three-pictures": draw_three_pictures,
+    "loss": draw_loss,
+    "fields": draw_fields,
+    "marginals": draw_marginals,
+    "null": draw_null,
+    "theory": draw_theory,
+}
+
+
+def draw(
+    name: str,
+    outcome: Outcome,
+    *,
+    wrong: Outcome | None = None,
+    width_mm: float = 85.0,
+    has_caption: bool = False,
+) -> Figure:
+    """One figure, exactly `width_mm` wide.
+
+    Args:
+        name: a key of FIGURES ("_" is as good as "-").
+        outcome: of a run.
+        wrong: of its twin with the wrong background; its clouds then share the axis range.
+        has_caption: recipe, seed, sizes and verdict under the figure.
+
+    Raises:
+        FigureError: an unknown name, a width out of range, or something that is not computed yet.
+    """
+    maker = FIGURES.get(name.replace("_", "-"))
+    if maker is None:
+        raise FigureError(f"There is no figure {name!r}; there are {', '.join(FIGURES)}")
+    if not MIN_WIDTH_MM <= width_mm <= MAX_WIDTH_MM:
+        raise FigureError(f"A figure of {width_mm:g} mm: its width can be {MIN_WIDTH_MM:g} to {MAX_WIDTH_MM:g} mm")
+    with matplotlib.rc_context(STYLE):
+        return maker(Page(outcome, wrong, width_mm, has_caption))
+
+
+def save(
+    name: str,
+    outcome: Outcome,
+    folder: str | Path,
+    formats: Sequence[str] = ("pdf",),
+    width_mm: float = 85.0,
+    *,
+    wrong: Outcome | None = None,
+    has_caption: bool = False,
+) -> list[Path]:
+    """Draw a figure and write it as `folder/name.format`, fonts embedded in PDF, text kept as text in SVG.
+
+    Args:
+        formats: of pdf, svg, png (300 dots an inch); the others as in `draw`.
+
+    Returns:
+        the files, in the order of the formats.
+
+    Raises:
+        FigureError: as `draw`, or an unknown format.
+        RunError: a folder that cannot be written.
+    """
+    unknown = [form for form in formats if form not in FORMATS]
+    if unknown:
+        raise FigureError(f"There is no figure format {unknown[0]!r}; there are {', '.join(FORMATS)}")
+    figure = draw(name, outcome, wrong=wrong, width_mm=width_mm, has_caption=has_caption)
+    return [_write(figure, Path(folder) / f"{name.replace('_', '-')}.{form}") for form in formats]
+
+
+def save_three_pictures(
+    outcome: Outcome,
+    wrong: Outcome,
+    folder: str | Path,
+    formats: Sequence[str] = ("pdf",),
+    width_mm: float = 85.0,
+    *,
+    has_caption: bool = True,
+) -> list[Path]:
+    """The essay's three pictures in one action: each by itself and all in one figure, on one axis range.
+
+    Args:
+        width_mm: of each picture; the figure of all three is twice as wide.
+
+    Returns:
+        the files.
+
+    Raises:
+        FigureError, RunError: as `save`.
+    """
+    options: dict[str, Any] = {"wrong": wrong, "has_caption": has_caption}
+    files = save("three-pictures", outcome, folder, formats, 2 * width_mm, **options)
+    for name in ("background", "foreground", "wrong-background"):
+        files += save(name, outcome, folder, formats, width_mm, **options)
+    return files
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    memory = io.BytesIO()
+    # No dates: the same figure is the same file.
+    dates: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+    form = path.suffix.removeprefix(".")
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(memory, format=form, dpi=DPI, metadata=dates[form])
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, memory.getvalue())
+    return path

@@ -1,0 +1,199 @@
+"""The page that figures are drawn on: exact sizes in mm, one typography, the names of clouds above a panel."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from mft_engine import palette
+from mft_engine.outcome import Outcome
+from mft_engine.pictures import background_name
+
+DPI = 300
+MM_PER_INCH = 25.4
+MM_PER_POINT = MM_PER_INCH / 72
+# Below this, panels go under each other: beside each other they would be too small to read.
+WIDE_MM = 120.0
+
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
+    "font.size": 7.0,
+    "axes.labelsize": 7.0,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "mathtext.fontset": "dejavusans",
+    "text.color": palette.TEXT,
+    "axes.labelcolor": palette.TEXT,
+    "axes.edgecolor": palette.LINE,
+    "xtick.color": palette.LINE,
+    "ytick.color": palette.LINE,
+    "xtick.labelcolor": palette.TEXT,
+    "ytick.labelcolor": palette.TEXT,
+    "axes.linewidth": 0.5,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 2.0,
+    "ytick.major.size": 2.0,
+    "xtick.minor.size": 1.2,
+    "ytick.minor.size": 1.2,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "axes.labelpad": 2.0,
+    "lines.linewidth": 1.0,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    # Without a salt the ids in an SVG are random, and a figure would differ from itself.
+    "svg.hashsalt": "mft-lab",
+}
+
+
+class FigureError(ValueError):
+    """A figure that cannot be drawn; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a figure is drawn from and how large; `wrong` is the outcome with the wrong background."""
+
+    outcome: Outcome
+    wrong: Outcome | None
+    width_mm: float
+    has_caption: bool
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether panels stand beside each other."""
+        return self.width_mm >= WIDE_MM
+
+    def sheet(self, height_mm: float, words: str) -> Sheet:
+        """A sheet for panels of that height together, with the caption below where one is wanted."""
+        return Sheet(self.width_mm, height_mm, words if self.has_caption else "")
+
+
+class Sheet:
+    """A figure whose panels are placed in mm from its top left corner.
+
+    Args:
+        width_mm, height_mm: of the whole, the caption below it not counted.
+        caption_text: written under the panels where it is not empty.
+    """
+
+    CAPTION_SIZE = 5.5
+    CAPTION_LINE_MM = 2.7
+    # Mean width of a letter of DejaVu Sans over its size.
+    LETTER = 0.53
+
+    def __init__(self, width_mm: float, height_mm: float, caption_text: str = "") -> None:
+        lines = textwrap.wrap(caption_text, int((width_mm - 4) / (self.CAPTION_SIZE * self.LETTER * MM_PER_POINT)))
+        self.width_mm = width_mm
+        self.height_mm = height_mm + (len(lines) * self.CAPTION_LINE_MM + 2.0 if lines else 0.0)
+        self.figure = Figure(figsize=(self.width_mm / MM_PER_INCH, self.height_mm / MM_PER_INCH), dpi=DPI)
+        FigureCanvasAgg(self.figure)
+        for number, line in enumerate(lines):
+            place = height_mm + 0.8 + number * self.CAPTION_LINE_MM
+            self.text(2, place, line, size=self.CAPTION_SIZE, color=palette.MUTED)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """A panel by its frame, in mm."""
+        x, y = self.place(left, top + height)
+        return self.figure.add_axes((x, y, width / self.width_mm, height / self.height_mm))
+
+    def place(self, left: float, top: float) -> tuple[float, float]:
+        """A point in mm as fractions of the figure from below."""
+        return left / self.width_mm, 1 - top / self.height_mm
+
+    def text(self, left: float, top: float, words: str, **style: Any) -> None:
+        """Text by its top left corner, in mm."""
+        self.figure.text(*self.place(left, top), words, va="top", **style)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One cloud in a panel: its neurons, what it is called, its colour."""
+
+    cloud: np.ndarray
+    name: str
+    colour: str
+
+    @property
+    def handle(self) -> Line2D:
+        """Its line in a legend."""
+        return dot(self.colour, f"{self.name} ({len(self.cloud):,})")
+
+
+def layers_of(outcome: Outcome, *, has_foreground: bool) -> list[Layer]:
+    """Background and, where wanted, foreground.
+
+    Raises:
+        FigureError: no foreground yet.
+    """
+    layers = [Layer(outcome.background.theta, background_name(outcome), palette.BACKGROUND)]
+    if has_foreground:
+        if outcome.foreground is None:
+            raise FigureError("There is no foreground to draw yet: resample it first")
+        layers.append(Layer(outcome.foreground.theta, "foreground", palette.FOREGROUND))
+    return layers
+
+
+def require_plane(*outcomes: Outcome) -> None:
+    """Refuse tasks that have no plane of input weights.
+
+    Raises:
+        FigureError: not two inputs.
+    """
+    for outcome in outcomes:
+        n_inputs = outcome.points.inputs.shape[1]
+        if n_inputs != 2:
+            raise FigureError(f"This figure is for tasks with two inputs; this one has {n_inputs}")
+
+
+def dot(colour: str, label: str) -> Line2D:
+    """A legend's line for points."""
+    return Line2D([], [], linestyle="none", marker="o", markersize=3, markeredgewidth=0, color=colour, label=label)
+
+
+def name_above(axes: Axes, handles: Sequence[Artist], n_columns: int = 3) -> None:
+    """A legend in one line above the panel, flush with its left edge."""
+    axes.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.005),
+        ncols=n_columns,
+        borderaxespad=0,
+        borderpad=0.15,
+        handlelength=1.2,
+        handletextpad=0.35,
+        columnspacing=1.0,
+    )
+
+
+def bare(axes: Axes, *, has_left: bool = True) -> None:
+    """Take away the frame's sides that say nothing."""
+    for side in ("top", "right", *(() if has_left else ("left",))):
+        axes.spines[side].set_visible(False)
+    if not has_left:
+        axes.set_yticks([])
+
+
+def few_ticks(*axes: Any, n_ticks: int = 6) -> None:
+    """Round numbers, not many."""
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(nbins=n_ticks, steps=[1, 2, 5, 10], min_n_ticks=3))
