@@ -169,12 +169,11 @@ class NullBand(QWidget):
         start = min(max(x - width / 2, 0.0), self.width() - width)
         painter.setPen(colour)
         painter.drawText(QPointF(start, area.top() - 8), text)
-        mark = "95 %"
-        mark_width = metrics.horizontalAdvance(mark)
-        mark_start = min(max(edge_95 - mark_width / 2, 0.0), self.width() - mark_width)
-        if mark_start > start + width + 6 or mark_start + mark_width < start - 6:
-            painter.setPen(QColor(self._theme.muted))
-            painter.drawText(QPointF(mark_start, area.top() - 8), mark)
+        mark_width = metrics.horizontalAdvance("95 %")
+        has_room = edge_95 + mark_width + 5 < self.width() and not edge_95 - 2 < x < edge_95 + mark_width + 9
+        painter.setPen(QColor(self._theme.muted))
+        mark_start = edge_95 + 5 if has_room else edge_95 - mark_width - 5
+        painter.drawText(QPointF(mark_start, area.top() + metrics.ascent()), "95 %")
 
 
 def _ticks(low: float, high: float, is_logarithmic: bool) -> list[float]:

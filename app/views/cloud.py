@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QKeySequence, QPaintEvent, QShortcut
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal
+from PySide6.QtGui import QHideEvent, QKeySequence, QPaintEvent, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
@@ -16,12 +16,12 @@ from app.views.axis_range import StableRange
 from app.views.cloud_header import CloudHeader
 from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
 from app.views.colour_key import ColourKey
-from app.views.density import density_tone
 from app.views.empty_state import EmptyState
 from app.views.neuron_card import NeuronCard, Phi
 from app.views.plot_style import quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project
 from app.views.range_follower import RangeFollower
+from app.views.theory_overlay import TheoryOverlay
 
 _HOVER_REACH = 9.0
 
@@ -56,7 +56,6 @@ class CloudView(QWidget):
         self._colour_limit = StableRange(is_symmetric=True)
         self._is_dragging = False
         self._is_stale = False
-        self._theory_extent = 0.0
         self._has_theory = False
         self._hovered: tuple[CloudLayer, int] | None = None
 
@@ -65,10 +64,6 @@ class CloudView(QWidget):
         self.plot.setAccessibleName("Cloud of neurons")
         self._box = self.plot.getViewBox()
         quiet_plot(self.plot.getPlotItem())
-        self._theory = pg.ImageItem(axisOrder="row-major")
-        self._theory.setZValue(-10)
-        self._theory.setVisible(False)
-        self.plot.addItem(self._theory, ignoreBounds=True)
         self._zero_lines = tuple(pg.InfiniteLine(pos=0, angle=angle) for angle in (0, 90))
         for line in self._zero_lines:
             line.setZValue(-20)
@@ -80,6 +75,7 @@ class CloudView(QWidget):
             "foreground": CloudLayer(item, "foreground", 20),
         }
         self.layers["initial"].is_wanted = False
+        self._theory = TheoryOverlay(item, below=-10, above=25)
         self._ring = pg.ScatterPlotItem(size=13, brush=None, pxMode=True)
         self._ring.setZValue(30)
         self.plot.addItem(self._ring, ignoreBounds=True)
@@ -101,6 +97,10 @@ class CloudView(QWidget):
         self._hover_wait.setSingleShot(True)
         self._hover_wait.setInterval(25)
         self._hover_wait.timeout.connect(self._look_under_mouse)
+        self._resized = QTimer(self)
+        self._resized.setSingleShot(True)
+        self._resized.setInterval(60)
+        self._resized.timeout.connect(self._draw)
         self.header.axes_picked.connect(self._pick_axes)
         self.header.colouring_picked.connect(self.colour_by)
         self.header.overlay_toggled.connect(self._toggle)
@@ -134,10 +134,8 @@ class CloudView(QWidget):
     def show_theory(self, image: np.ndarray | None, extent: float = 0.0) -> None:
         """Infinite-width density of w on [-extent, extent]^2; (n, n), row = w2 ascending. None removes it."""
         self._has_theory = image is not None
-        self._theory_extent = extent
         if image is not None:
-            self._theory.setImage(density_tone(image), autoLevels=False, levels=(0.0, 1.0))
-            self._theory.setRect(QRectF(-extent, -extent, 2 * extent, 2 * extent))
+            self._theory.show_density(image, extent)
         self.header.set_count("theory", 0 if self._has_theory else None)
         self._show_or_hide_theory()
 
@@ -198,7 +196,7 @@ class CloudView(QWidget):
         self.empty.apply_theme(theme)
         self.card.apply_theme(theme)
         self.key.apply_theme(theme)
-        self._theory.setLookupTable(colormaps.fade(theme.theory, highest=235, power=0.8))
+        self._theory.apply_theme(theme)
         for name, strength in (("initial", 0.65), ("background", 0.9), ("foreground", 0.82)):
             self.layers[name].set_colour(getattr(theme, f"{name}_cloud"), strength)
         self._ring.setPen(pg.mkPen(theme.text, width=2))
@@ -279,8 +277,10 @@ class CloudView(QWidget):
             if first is not None:
                 self._components = principal_components(first)
         rect = self._box.viewRect()
+        side = min(self._box.width(), self._box.height())
         for name, layer in self.layers.items():
             if only is None or name == only:
+                layer.side = side
                 layer.draw(self._axes, self._components, self._projections, rect)
         self.key.setVisible(
             self._colouring_key != "plain"
@@ -327,7 +327,7 @@ class CloudView(QWidget):
         chip = self.header.chips["theory"]
         fits = self._axes is not None and (self._axes[0].key, self._axes[1].key) == ("w1", "w2")
         chip.setEnabled(self._has_theory and fits)
-        self._theory.setVisible(self._has_theory and fits and chip.isChecked())
+        self._theory.set_visible(self._has_theory and fits and chip.isChecked())
 
     # Range
 
@@ -335,6 +335,11 @@ class CloudView(QWidget):
         rect = self._box.viewRect()
         for layer in self.layers.values():
             layer.redraw_density(rect)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        # Points scale with the plot; a paused run sends no frame that would redraw them.
+        self._resized.start()
 
     def hideEvent(self, event: QHideEvent) -> None:
         if self._follower.is_moving:

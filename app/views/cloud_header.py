@@ -26,7 +26,12 @@ _OVERLAYS = (
     ("initial", "dot", "initial_cloud", "The neurons at step 0"),
     ("background", "dot", "background_cloud", "The neurons of the trained network: the background"),
     ("foreground", "dot", "foreground_cloud", "Fresh neurons, moved by the background's field alone: the foreground"),
-    ("theory", "area", "theory", "Density of w in the infinitely wide network; shown while the axes are w₁ and w₂"),
+    (
+        "theory",
+        "area",
+        "theory",
+        "Density of w in the infinitely wide network; the lines hold 50, 90 and 99 % of its neurons (axes w₁, w₂)",
+    ),
 )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 30_000
 _FRAMES_PER_COLOUR = 8
+_USUAL_SIDE = 560.0
 
 
 class Colouring:
@@ -43,6 +44,7 @@ class CloudLayer:
         self.theta: np.ndarray | None = None
         self.n_neurons = 0
         self.is_wanted = True
+        self.side = _USUAL_SIDE
         self.x = self.y = np.empty(0, np.float32)
         self._colour = "#808080"
         self._strength = 1.0
@@ -113,13 +115,14 @@ class CloudLayer:
         assert self.theta is not None
         self.scatter.show_points(self.x, self.y)
         n = len(self.theta)
-        style = (n, self._colour, self._strength, self._symbol)
+        size = point_size(n, self._symbol, self.side)
+        style = (n, self._colour, self._strength, self._symbol, size)
         if self._styled_for != style:
             self._styled_for = style
             self._n_frames = 0
             opacity = self._strength * float(np.clip(0.95 - 0.22 * np.log10(max(n, 1) / 1000), 0.45, 0.95))
             brush = QBrush(with_opacity(self._colour, opacity))
-            self.scatter.set_style(brush, point_size(n, self._symbol), self._symbol)
+            self.scatter.set_style(brush, size, self._symbol)
         if self._colouring is not None and self._n_frames % _FRAMES_PER_COLOUR == 0:
             self.scatter.colour_points(self._colouring.palette, self._colouring.index(self.theta))
         self._n_frames += 1
@@ -132,7 +135,13 @@ class CloudLayer:
         self.image.setVisible(False)
 
 
-def point_size(n_points: int, symbol: str = "o") -> float:
-    """Diameter of a point in device-independent pixels: smaller in larger clouds, so that structure stays visible."""
-    size = float(np.clip(5.0 - 1.1 * np.log10(max(n_points, 1) / 1000), 2.6, 6.0))
+def point_size(n_points: int, symbol: str = "o", side: float = _USUAL_SIDE) -> float:
+    """Diameter of a point in device-independent pixels, so that structure stays visible.
+
+    Args:
+        n_points: smaller in larger clouds.
+        side: shorter side of the plot, pixels; smaller in smaller plots, in steps of a tenth.
+    """
+    scale = round(float(np.clip(side / _USUAL_SIDE, 0.6, 1.2)), 1)
+    size = float(np.clip(5.0 - 1.1 * np.log10(max(n_points, 1) / 1000), 2.6, 6.0)) * scale
     return size + 1.5 if symbol == "d" else size

@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from app.theme import DARK, LIGHT
 from app.views.cloud import MOST_POINTS, CloudView
+from app.views.theory_overlay import mass_contours
 
 
 @pytest.fixture
@@ -209,13 +210,13 @@ def test_theory_is_shown_on_its_own_axes_only(view: CloudView) -> None:
     image = np.ones((32, 32))
     view.show_background(clover(100), 100)
     view.show_theory(image, 4.0)
-    assert view._theory.isVisible()
+    assert view._theory.heat.isVisible()
     view.pick_axes("w1", "a")
-    assert not view._theory.isVisible()
+    assert not view._theory.heat.isVisible()
     assert not view.header.chips["theory"].isEnabled()
     view.pick_axes("w1", "w2")
     view.show_theory(None)
-    assert not view._theory.isVisible()
+    assert not view._theory.heat.isVisible()
 
 
 def test_theory_rows_run_upwards(view: CloudView, qtbot: QtBot) -> None:
@@ -224,8 +225,27 @@ def test_theory_rows_run_upwards(view: CloudView, qtbot: QtBot) -> None:
     view.show_background(np.array([[2.0, 2.0, 1.0], [-2.0, -2.0, 1.0]], np.float32), 2)
     view.show_theory(image, 2.0)
     settled(view, qtbot)
-    assert is_near(colour_at(view, 1.5, 1.5), LIGHT.theory, 60)
-    assert is_near(colour_at(view, 1.5, -1.5), LIGHT.panel, 20)
+    heat, page = colour_at(view, 1.5, 1.5), colour_at(view, 1.5, -1.5)
+    assert heat.red() < page.red() - 60
+    assert is_near(page, LIGHT.panel, 20)
+
+
+def test_theory_lines_hold_their_shares_of_the_neurons() -> None:
+    n = 200
+    g = (np.arange(n) + 0.5) * (10.0 / n) - 5.0
+    density = np.exp(-(g[:, None] ** 2 + g[None, :] ** 2) / 2)
+    for share, (x, y) in zip((0.5, 0.9, 0.99), mass_contours(density, 5.0, [0.5, 0.9, 0.99]), strict=True):
+        radius = np.hypot(x, y)[np.isfinite(x)]
+        # In the plane a Gaussian has 1 - exp(-r^2 / 2) of its mass within r; a cell is 0.05 wide.
+        assert radius == pytest.approx(np.sqrt(-2 * np.log(1 - share)), abs=0.05)
+    assert all(len(x) == 0 for x, _ in mass_contours(np.zeros((8, 8)), 1.0, [0.5]))
+
+
+def test_points_shrink_with_the_plot(view: CloudView, qtbot: QtBot) -> None:
+    view.show_background(clover(2048), 2048)
+    large = view.layers["background"].scatter.opts["size"]
+    view.resize(400, 330)
+    qtbot.waitUntil(lambda: view.layers["background"].scatter.opts["size"] < 0.8 * large)
 
 
 def test_readout_colours_are_symmetric_and_clouds_stay_apart_by_symbol(view: CloudView, qtbot: QtBot) -> None:
