@@ -41,7 +41,7 @@ def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[
             f"The checkpoint holds {arrays['theta'].shape[0]} neurons with {arrays['theta'].shape[1]} parameters, the "
             f"recipe asks for {old.theta.shape[0]} with {old.theta.shape[1]}"
         )
-    tensors = {
+    tensors: dict[str, Any] = {
         name: torch.as_tensor(arrays[name], dtype=getattr(old, name).dtype, device=old.theta.device)
         for name in _TENSORS
     }

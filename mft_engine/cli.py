@@ -18,6 +18,8 @@ from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
 
 # Spinning OpenMP threads beside a window make small steps many times slower; must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Many-threaded BLAS beside busy threads makes the small products of the theory many times slower.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 app = typer.Typer(
     name="mft-lab",
@@ -40,7 +42,7 @@ DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 
 
 
 # typer brings its own copy of click in some versions: the common base of its argument errors is found, not imported.
-_UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+_UsageError: type[typer.BadParameter] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
 class CommandError(Exception):
@@ -176,7 +178,8 @@ def describe(summary: dict[str, Any]) -> str:
     """A run's summary in a few lines for people."""
     background, comparison, theory = summary["background"], summary["comparison"], summary["theory"]
     lines = [
-        f"{summary['recipe']} (seed {summary['seed']}, {background['n_neurons']:,} neurons, {background['kind']} background)",
+        f"{summary['recipe']} (seed {summary['seed']}, {background['n_neurons']:,} neurons, "
+        f"{background['kind']} background)",
         f"  background loss  {background['loss']:.4f}"
         + (f"   infinite width {theory['loss']:.4f}" if theory else "")
         + f"   {background['n_steps']:,} steps in {background['seconds']:.1f} s",
@@ -258,7 +261,7 @@ def export(
     data: Annotated[str | None, typer.Option(help="npz, csv, safetensors; comma-separated.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("."),
 ) -> None:
-    """Figures, animations and data of a run. Example: mft-lab export runs/clover --figure foreground --format pdf,png"""
+    """Figures, animations and data of a run. Example: mft-lab export runs/clover --figure foreground --format pdf"""
     from mft_engine.export import export_run
 
     if not (figure or animation or data):

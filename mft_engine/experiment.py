@@ -7,7 +7,7 @@ numbers in both.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine import dynamics, foreground, kernels
-from mft_engine.activations import get_activation
+from mft_engine import dynamics, kernels
 from mft_engine.compare import Comparison, compare_clouds
-from mft_engine.device import choose_device, choose_dtype, describe_device, set_threads, to_host
-from mft_engine.dynamics import Diverged, Hyper, Problem, State
+from mft_engine.device import describe_device, to_host
+from mft_engine.dynamics import Diverged, Hyper, State
 from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, is_complete, resolving_step
 from mft_engine.events import (
     ComparisonReady,
@@ -33,18 +32,20 @@ from mft_engine.events import (
     TheoryReady,
 )
 from mft_engine.field import MeanField
+from mft_engine.foreground import FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.history import N_STORED_NEURONS, History
-from mft_engine.measure import Measure, polar_rule, population_measure, training_measure
+from mft_engine.infinite_width import solve_theory, why_no_theory
+from mft_engine.measure import population_measure
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import Cloud, FieldPoints, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
 from mft_engine.rng import Stream
+from mft_engine.setting import Setting, burn_in
 from mft_engine.statistics import averaged, function_alignment, order_parameters
 from mft_engine.summary import summarise
-from mft_engine.tasks import build_task
-from mft_engine.theory.planar import PlanarTheory, solve_planar
+from mft_engine.tasks import Task
+from mft_engine.theory import PlanarTheory
 
-LAZY_EXPONENT = 0.5
 FOREGROUND_DRAWS = 1 << 20
 
 
@@ -61,38 +62,11 @@ class Experiment:
 
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
         self.recipe = recipe
-        self.task = build_task(recipe.task)
-        self.device = choose_device(recipe.engine.device)
-        self.dtype = choose_dtype(recipe.engine.dtype, self.device)
-        set_threads(recipe.engine)
-        self.activation = get_activation(recipe.network.activation)
-        self.kind = recipe.foreground.background
-        if self.kind not in ("trained", "lazy", "untrained"):
-            raise RecipeError(
-                f'foreground.background = {self.kind!r}: it can be "trained", "lazy" (Gaussian-process-like) '
-                'or "untrained"'
-            )
-        self.training_measure = training_measure(recipe.training, self.task.n_inputs, recipe.seed)
-        self._field_measure = self._choose_field_measure()
-        self.kernel = kernels.choose(
-            self.activation,
-            device=self.device,
-            dtype=self.dtype,
-            n_inputs=self.task.n_inputs,
-            n_out=1,
-            kind=kernel,
-        )
-        self.problem = self._build_problem()
-        cloud = initial_cloud(
-            recipe,
-            self.task.n_inputs,
-            recipe.network.n_neurons[0],
-            stream=Stream.INITIAL,
-            device=self.device,
-            dtype=self.dtype,
-        )
-        self.initial_theta = to_host(cloud.theta)
-        self.state: State = dynamics.init(cloud.theta, self.problem)
+        self.setting = Setting.of(recipe, kernel)
+        self.problem = self.setting.problem(recipe)
+        theta = self._initial_cloud(recipe.network.n_neurons[0], Stream.INITIAL)
+        self.initial_theta = to_host(theta)
+        self.state: State = dynamics.init(theta, self.problem)
         self.training_seconds = 0.0
         self.comparison: Comparison | None = None
         self.foreground_cloud: Cloud | None = None
@@ -108,9 +82,24 @@ class Experiment:
     # ---- the background -------------------------------------------------------------------------------------------
 
     @property
-    def readout_exponent(self) -> float:
-        """kappa of the background: the recipe's, or 1/2 for the lazy background."""
-        return LAZY_EXPONENT if self.kind == "lazy" else self.recipe.network.readout_exponent
+    def task(self) -> Task:
+        """What is learnt."""
+        return self.setting.task
+
+    @property
+    def kernel(self) -> kernels.Kernel:
+        """The inner loop in use."""
+        return self.setting.kernel
+
+    @property
+    def device(self) -> torch.device:
+        """Where the neurons live."""
+        return self.setting.device
+
+    @property
+    def kind(self) -> str:
+        """Of the background: trained, lazy or untrained."""
+        return self.setting.kind
 
     @property
     def is_complete(self) -> bool:
@@ -157,8 +146,7 @@ class Experiment:
     def retune(self, recipe: Recipe) -> None:
         """Follow a recipe that differs in hyperparameters or in what is asked of the foreground; the neurons stay.
 
-        A change of hyperparameters at a step above 0 is kept as (step, path, value) in the recipe's schedule, so that the
-        run can be repeated; the running averages start again.
+        The running averages start again; `schedule_of` writes the change down so that the run can be repeated.
 
         Raises:
             RecipeError: a change that needs a new experiment.
@@ -171,7 +159,7 @@ class Experiment:
             self.problem,
             end_time=recipe.training.time,
             end_step=recipe.training.n_steps,
-            burn_in=self._burn_in(recipe),
+            burn_in=burn_in(recipe),
         )
         if change is Change.RETUNE:
             self.state = dynamics.restart_averages(self.state, self.problem)
@@ -211,71 +199,34 @@ class Experiment:
         self.recipe = self.recipe.replace(
             {change.path: change.value for change in self.recipe.schedule if change.step <= state.step}
         )
-        self.problem = self._build_problem()
+        self.problem = self.setting.problem(self.recipe)
 
-    def _choose_field_measure(self) -> Measure:
-        training = self.recipe.training
-        if training.n_points or not (training.batch_size or training.rule_rotates):
-            return self.training_measure
-        if self.task.n_inputs == 2:
-            return polar_rule(16, 64)
-        return population_measure(training, self.task.n_inputs, self.recipe.seed)
-
-    def _build_problem(self) -> Problem:
-        training, measure = self.recipe.training, self.training_measure
-        if training.rule_rotates and self.task.n_inputs != 2:
-            raise RecipeError("training.rule_rotates = true turns the plane; this task has more than two inputs")
-        inputs = self._tensor(measure.inputs)
-        return Problem(
-            activation=self.activation,
-            inputs=inputs,
-            targets=self._targets(measure.inputs),
-            weights=self._tensor(measure.weights),
-            field_inputs=inputs
-            if self._field_measure is measure
-            else self._tensor(self._field_measure.inputs),
-            target=self.task.target,
-            readout_exponent=self.readout_exponent,
-            seed=self.recipe.seed,
-            batch_size=training.batch_size,
-            is_finite_data=training.n_points > 0,
-            rotates=training.rule_rotates and not training.n_points and not training.batch_size,
-            burn_in=self._burn_in(self.recipe),
-            end_time=training.time,
-            end_step=training.n_steps,
-            kernel=self.kernel,
+    def _initial_cloud(self, n_neurons: int, stream: Stream, draw: int = 0) -> Tensor:
+        setting = self.setting
+        cloud = initial_cloud(
+            self.recipe,
+            setting.task.n_inputs,
+            n_neurons,
+            stream=stream,
+            draw=draw,
+            device=setting.device,
+            dtype=setting.dtype,
         )
-
-    def _burn_in(self, recipe: Recipe) -> float:
-        training = recipe.training
-        length = training.time
-        if training.n_steps and training.step_size != "auto":
-            length = training.n_steps * float(training.step_size)
-        return (1.0 - recipe.foreground.window) * length
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
-
-    def _targets(self, inputs: np.ndarray) -> Tensor:
-        values = np.asarray(self.task.target(inputs), dtype=np.float64)
-        if not np.isfinite(values).all():
-            place = inputs[~np.isfinite(values)][0]
-            raise RecipeError(f"The target {self.task.formula} is not a finite number at x = {place.round(3).tolist()}")
-        return self._tensor(values)
+        return cloud.theta
 
     # ---- what it shows --------------------------------------------------------------------------------------------
 
     @property
     def field_points(self) -> FieldPoints:
         """The points on which the frozen field lives, on the host."""
-        measure = self._field_measure
-        targets = np.asarray(self.task.target(measure.inputs), dtype=np.float64)
-        return FieldPoints(measure.inputs, measure.weights, targets, measure.rule)
+        return self.setting.field_points
 
     def mean_prediction(self) -> Tensor:
         """f on the field points: the running average, or the present one where there is none yet."""
         if self.recipe.foreground.field == "end" or not self.state.n_predictions:
-            return self.kernel.predict(self.state.theta, self.problem.field_inputs, self.readout_exponent).double()
+            return self.kernel.predict(
+                self.state.theta, self.problem.field_inputs, self.problem.readout_exponent
+            ).double()
         return self.state.prediction_sum / self.state.n_predictions
 
     def snapshot(self, n_shown: int = 20_000) -> Snapshot:
@@ -310,34 +261,32 @@ class Experiment:
         x1, x2 = np.meshgrid(line, line)
         grid = np.stack([x1.ravel(), x2.ravel()], axis=1)
         shape = (n_pixels, n_pixels)
-        inputs = self._tensor(grid)
+        inputs = self.setting.tensor(grid)
         target = np.asarray(self.task.target(grid), dtype=np.float64).reshape(shape)
-        background = to_host(self.kernel.predict(self.state.theta, inputs, self.readout_exponent)).reshape(shape)
+        background = to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent)).reshape(
+            shape
+        )
         sampled = None
         if self._foreground_theta is not None and self.foreground_cloud is not None:
-            exponent = self._foreground_exponent
+            exponent = self.setting.foreground_exponent(self.recipe)
             sampled = to_host(self.kernel.predict(self._foreground_theta, inputs, exponent)).reshape(shape)
         return FieldsReady(
             extent=extent, target=target, background=background, foreground=sampled, residual=target - background
         )
 
     def _present_loss(self) -> float:
-        prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.readout_exponent)
+        prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.problem.readout_exponent)
         return float((self.problem.weights * (self.problem.targets - prediction) ** 2).sum())
 
     # ---- the foreground -------------------------------------------------------------------------------------------
 
-    @property
-    def _foreground_exponent(self) -> float:
-        return 1.0 if self.kind == "lazy" else self.recipe.network.readout_exponent
-
-    def frozen_field(self) -> foreground.FrozenField:
+    def frozen_field(self) -> FrozenField:
         """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
         points = self.field_points
-        residual = self._tensor(points.targets) - self.mean_prediction().to(self.dtype)
+        residual = self.setting.tensor(points.targets) - self.mean_prediction().to(self.setting.dtype)
         n_neurons = self.state.theta.shape[0]
-        factor = n_neurons ** (self._foreground_exponent - 1.0)
-        return foreground.FrozenField(self.problem.field_inputs, self._tensor(points.weights) * residual * factor)
+        factor = n_neurons ** (self.setting.foreground_exponent(self.recipe) - 1.0)
+        return FrozenField(self.problem.field_inputs, self.setting.tensor(points.weights) * residual * factor)
 
     def foreground(self) -> Iterator[Progress | ForegroundReady]:
         """Sample the foreground in slices of about 10 ms; a second call draws fresh neurons."""
@@ -345,13 +294,13 @@ class Experiment:
         start = time.perf_counter()
         draw = self._n_draws
         if section.method == "gibbs":
-            theta = self._gibbs_foreground(draw)
+            theta = self.setting.tensor(sample_exactly(self.recipe, self.setting.activation, self.frozen_field(), draw))
         else:
             theta = yield from self._dynamical_foreground(draw)
         self._n_draws += 1
         self._foreground_theta = theta
         self._foreground_seconds = time.perf_counter() - start
-        exponent = self._foreground_exponent
+        exponent = self.setting.foreground_exponent(self.recipe)
         prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
         points = self.field_points
         loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
@@ -366,25 +315,16 @@ class Experiment:
 
     def _dynamical_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
         section, hyper = self.recipe.foreground, Hyper.of(self.recipe)
-        cloud = initial_cloud(
-            self.recipe,
-            self.task.n_inputs,
-            section.n_neurons,
-            stream=Stream.FOREGROUND_INITIAL,
-            draw=draw,
-            device=self.device,
-            dtype=self.dtype,
-        )
         text = f"sampling {section.n_neurons:,} foreground neurons"
-        theta = cloud.theta
-        for item in foreground.move(theta, self.frozen_field(), self._walk(hyper, draw), self.kernel):
+        theta = self._initial_cloud(section.n_neurons, Stream.FOREGROUND_INITIAL, draw)
+        for item in move(theta, self.frozen_field(), self._walk(hyper, draw), self.kernel):
             if isinstance(item, float):
                 yield Progress("foreground", item, text)
             else:
                 theta = item
         return theta
 
-    def _walk(self, hyper: Hyper, draw: int) -> foreground.Walk:
+    def _walk(self, hyper: Hyper, draw: int) -> Walk:
         """The foreground moves with the background's step for as long a time; an automatic step may be smaller.
 
         Independent neurons have no common stability limit, but each must resolve its own potential, which a wrong
@@ -392,7 +332,7 @@ class Experiment:
         """
         training, is_auto = self.recipe.training, self.recipe.training.step_size == "auto"
         frozen = self.frozen_field()
-        field = MeanField(frozen.inputs, frozen.signal, self.activation, hyper.lambda_w, hyper.lambda_a)
+        field = MeanField(frozen.inputs, frozen.signal, self.setting.activation, hyper.lambda_w, hyper.lambda_a)
 
         def largest_step(theta: Tensor) -> float:
             return resolving_step(theta, field, hyper)
@@ -404,37 +344,17 @@ class Experiment:
                 self.task.n_inputs,
                 seed=self.recipe.seed + draw * FOREGROUND_DRAWS,
                 stream=Stream.FOREGROUND,
-                readout_exponent=self._foreground_exponent,
+                readout_exponent=self.setting.foreground_exponent(self.recipe),
             )
 
         start = self.state.step_size or (LARGEST_STEP if is_auto else float(training.step_size))
-        return foreground.Walk(
+        return Walk(
             step_size=start,
             n_steps=self.recipe.foreground.n_steps or training.n_steps,
             time=training.time,
             largest_step=largest_step if is_auto else None,
             plan=plan,
         )
-
-    def _gibbs_foreground(self, draw: int) -> Tensor:
-        from mft_engine.rng import host_generator
-        from mft_engine.theory.law import PlanarLaw
-
-        if self.task.n_inputs != 2 or not self.recipe.network.train_readout:
-            raise RecipeError(
-                'foreground.method = "gibbs" needs two inputs and trained readouts; choose "dynamics" for this task'
-            )
-        field = self.frozen_field()
-        law = PlanarLaw.from_field(
-            to_host(field.inputs).astype(np.float64),
-            to_host(field.signal).astype(np.float64),
-            self.activation.name,
-            self.recipe.training.temperature,
-            self.recipe.lambda_w,
-            self.recipe.lambda_a,
-        )
-        generator = host_generator(self.recipe.seed, Stream.FOREGROUND_GIBBS, draw)
-        return self._tensor(law.sample(self.recipe.foreground.n_neurons, generator))
 
     # ---- comparison and theory ------------------------------------------------------------------------------------
 
@@ -446,7 +366,7 @@ class Experiment:
             self.state.theta,
             self._foreground_theta,
             self.task.n_inputs,
-            parity=self.activation.parity,
+            parity=self.setting.activation.parity,
             n_permutations=self.recipe.comparison.n_permutations,
             seed=self.recipe.seed,
             eta_theta=self.state.step_size * self.state.eigenvalue,
@@ -462,12 +382,12 @@ class Experiment:
         assert self._foreground_theta is not None and self.foreground_cloud is not None
         points = self.field_points
         mean = to_host(self.mean_prediction())
-        weights = self._tensor(points.weights)
-        trace = foreground.function_covariance_trace(
-            self._foreground_theta, self.problem.field_inputs, weights, self.activation
+        weights = self.setting.tensor(points.weights)
+        trace = function_covariance_trace(
+            self._foreground_theta, self.problem.field_inputs, weights, self.setting.activation
         )
         n = self._foreground_theta.shape[0]
-        spread = trace * n ** (1.0 - 2.0 * self._foreground_exponent)
+        spread = trace * n ** (1.0 - 2.0 * self.setting.foreground_exponent(self.recipe))
         # The background's own networks scatter about their mean too, far less: neurons of one network repel.
         own = self.background_loss - float(np.sum(points.weights * (points.targets - mean) ** 2))
         alignment = function_alignment(mean, self.foreground_cloud.prediction, points.weights)
@@ -485,20 +405,17 @@ class Experiment:
             return self._present_loss()
         return self.state.mean_loss
 
-    def theory(self) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
+    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
         """Solve the infinite-width self-consistency equation for the recipe in force, where a solver exists."""
-        reason = self._why_no_theory()
+        reason = why_no_theory(self.recipe, self.task.n_inputs)
         if reason:
             yield TheoryAbsent(reason=reason)
             return
         if self.solution is None:
             yield Progress("theory", 0.0, "solving the infinite-width equation")
-            self.solution = solve_theory(self.recipe, warm=self._warm)
+            self.solution = solve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
             self._warm = self.solution
         yield TheoryReady(theory=self.solution)
-
-    def _why_no_theory(self) -> str:
-        return why_no_theory(self.recipe, self.task.n_inputs)
 
     # ---- the whole recipe -----------------------------------------------------------------------------------------
 
@@ -543,14 +460,17 @@ class Experiment:
         if len(rows) < 8 or self.recipe.foreground.field == "end":
             estimates = order_parameters(self.state.theta, self.task.n_inputs)
             return {name: (e.mean, e.standard_error) for name, e in estimates.items()}
-        return {name: tuple(averaged(np.array([row[name] for row in rows]))) for name in names}
+        series = {name: averaged(np.array([row[name] for row in rows])) for name in names}
+        return {name: (estimate.mean, estimate.standard_error) for name, estimate in series.items()}
 
     def _test_loss(self) -> float | None:
         """E (y - f)^2 on infinite data, where training saw finite data; f is the mean background function."""
         if not self.recipe.training.n_points:
             return None
         measure = population_measure(self.recipe.training, self.task.n_inputs, self.recipe.seed)
-        prediction = self.kernel.predict(self.state.theta, self._tensor(measure.inputs), self.readout_exponent)
+        prediction = self.kernel.predict(
+            self.state.theta, self.setting.tensor(measure.inputs), self.problem.readout_exponent
+        )
         residual = np.asarray(self.task.target(measure.inputs)) - to_host(prediction)
         return float(np.sum(measure.weights * residual**2))
 
@@ -572,41 +492,6 @@ class Experiment:
 
 
 _RETUNABLE = ("regularisation.", "training.temperature", "training.step_size")
-
-
-def why_no_theory(recipe: Recipe, n_inputs: int) -> str:
-    """The sentence that says why the infinite-width solver does not apply; empty where it does."""
-    if n_inputs != 2:
-        return f"The exact infinite-width solver is for two inputs; this task has {n_inputs}."
-    if recipe.training.temperature == 0:
-        return "At temperature 0 there is no Gibbs law; the cloud keeps the memory of its start."
-    if not recipe.network.train_readout:
-        return "The exact infinite-width solver needs trained readouts."
-    if recipe.network.readout_exponent != 1.0:
-        return "The exact infinite-width solver is for readout exponent 1 (mean field)."
-    if recipe.training.n_points:
-        return "The exact infinite-width solver is for infinite data."
-    return ""
-
-
-def solve_theory(recipe: Recipe, *, warm: PlanarTheory | None = None) -> PlanarTheory:
-    """The infinite-width solution of a recipe.
-
-    Raises:
-        RecipeError: a recipe for which no solver exists; the message says why.
-    """
-    task = build_task(recipe.task)
-    reason = why_no_theory(recipe, task.n_inputs)
-    if reason:
-        raise RecipeError(reason)
-    return solve_planar(
-        task.target,
-        recipe.network.activation,
-        recipe.training.temperature,
-        recipe.lambda_w,
-        recipe.lambda_a,
-        warm=warm,
-    )
 
 
 __all__ = ["Diverged", "Experiment", "solve_theory", "why_no_theory"]

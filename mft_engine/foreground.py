@@ -8,10 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mft_engine.activations import Activation
+from mft_engine.device import to_host
 from mft_engine.kernels import StepPlan
+from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.rng import Stream, host_generator
+from mft_engine.theory.law import PlanarLaw
 
 SLICE_SECONDS = 0.008
 LOOK_EVERY = 500
@@ -79,6 +85,30 @@ def move(theta: Tensor, field: FrozenField, walk: Walk, kernel: Any) -> Iterator
     yield theta
 
 
+def sample_exactly(recipe: Recipe, activation: Activation, field: FrozenField, draw: int) -> np.ndarray:
+    """Neurons drawn from the Gibbs law exp(-V/T)/Z of the frozen field itself: no dynamics, no step size.
+
+    Returns:
+        (n_neurons, 3) float64.
+
+    Raises:
+        RecipeError: a task that is not planar, or frozen readouts.
+    """
+    if field.inputs.shape[1] != 2 or not recipe.network.train_readout:
+        raise RecipeError(
+            'foreground.method = "gibbs" needs two inputs and trained readouts; choose "dynamics" for this task'
+        )
+    law = PlanarLaw.from_field(
+        to_host(field.inputs).astype(np.float64),
+        to_host(field.signal).astype(np.float64),
+        activation.name,
+        recipe.training.temperature,
+        recipe.lambda_w,
+        recipe.lambda_a,
+    )
+    return law.sample(recipe.foreground.n_neurons, host_generator(recipe.seed, Stream.FOREGROUND_GIBBS, draw))
+
+
 def function_covariance_trace(theta: Tensor, inputs: Tensor, weights: Tensor, activation: Any) -> float:
     """Tr C of h = a phi(w.x) over the cloud: E_x Var_i(a_i phi(w_i.x)).
 
@@ -90,7 +120,8 @@ def function_covariance_trace(theta: Tensor, inputs: Tensor, weights: Tensor, ac
     mean = torch.zeros_like(weights, dtype=torch.float64)
     square = torch.zeros_like(mean)
     n_inputs = inputs.shape[1]
-    for block in theta.split(4096):
+    for start in range(0, theta.shape[0], 4096):
+        block = theta[start : start + 4096]
         h = activation.phi(inputs @ block[:, :n_inputs].T) * block[:, n_inputs]
         mean += h.sum(1, dtype=torch.float64)
         square += (h * h).sum(1, dtype=torch.float64)

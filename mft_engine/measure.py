@@ -97,7 +97,7 @@ def grid_rule(n_nodes: int, n_inputs: int) -> Measure:
     """The product Gauss-Hermite rule for N(0, I_d); poor for kinked activations (30 % gradient error at 16 x 16)."""
     if n_nodes**n_inputs > 1_000_000:
         raise MeasureError(
-            f"training.rule = \"grid\": {n_nodes} nodes in {n_inputs} dimensions are too many points; use \"sobol\""
+            f'training.rule = "grid": {n_nodes} nodes in {n_inputs} dimensions are too many points; use "sobol"'
         )
     nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
     weights = weights / weights.sum()

@@ -26,9 +26,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 # The names in `activations.py`, repeated (and tested to be equal) so that a recipe can be read before torch is there.
-ActivationName = Literal[
-    "relu_tanh", "clip01", "tanh", "erf", "relu", "sin", "quadratic", "hardtanh", "tanh_squared"
-]
+ActivationName = Literal["relu_tanh", "clip01", "tanh", "erf", "relu", "sin", "quadratic", "hardtanh", "tanh_squared"]
 
 
 class RecipeError(ValueError):

@@ -20,7 +20,7 @@ from torch import Tensor
 from mft_engine import rng
 from mft_engine.activations import Activation
 from mft_engine.field import MeanField, curvature, stiffness
-from mft_engine.kernels import StepPlan
+from mft_engine.kernels import Integrator, StepPlan
 from mft_engine.measure import rotation
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
@@ -42,7 +42,7 @@ class Diverged(ArithmeticError):
         self.suggestion = 1.4 / eigenvalue if eigenvalue > 0 and math.isfinite(eigenvalue) else step_size / 10
         super().__init__(
             f"Training diverged at step {step}: a weight is no longer a finite number. The last good state is kept. "
-            f"Set training.step_size to {self.suggestion:.2g} or \"auto\" (it was {step_size:.3g})."
+            f'Set training.step_size to {self.suggestion:.2g} or "auto" (it was {step_size:.3g}).'
         )
 
 
@@ -60,7 +60,7 @@ class Hyper:
     lambda_a: float
     temperature: float
     step_size: float | None
-    integrator: str
+    integrator: Integrator
     is_preconditioned: bool
     trains_readout: bool
 
@@ -229,9 +229,7 @@ def is_complete(state: State, problem: Problem) -> bool:
     return state.step > 0 and state.time >= problem.end_time * (1 - 1e-12)
 
 
-def advance(
-    state: State, problem: Problem, hyper: Hyper, n_steps: int, *, beyond: bool = False
-) -> tuple[State, Info]:
+def advance(state: State, problem: Problem, hyper: Hyper, n_steps: int, *, beyond: bool = False) -> tuple[State, Info]:
     """Up to n_steps steps; equals that many single steps, bit for bit, for any split.
 
     Args:
@@ -359,9 +357,7 @@ def _add_losses(state: State, losses: list[float]) -> dict[str, Any]:
 def _moving_step(state: State, problem: Problem, plan: StepPlan) -> State:
     inputs, targets, weights = _points_at(state.step, problem)
     scratch = torch.zeros(inputs.shape[0], dtype=torch.float64, device=inputs.device)
-    result = problem.kernel.advance_background(
-        state.theta, inputs, targets, weights, plan, state.step, 1, scratch
-    )
+    result = problem.kernel.advance_background(state.theta, inputs, targets, weights, plan, state.step, 1, scratch)
     if not result.is_finite:
         raise Diverged(state.step, state.step_size, state.eigenvalue)
     prediction_sum, n_predictions = state.prediction_sum, state.n_predictions

@@ -43,7 +43,7 @@ def build_expression(name: str, parameters: Mapping[str, Any]) -> Task:
     _no_more(name, parameters, ("expression", "n_inputs"))
     text = parameters.get("expression", "x1*x2")
     if not isinstance(text, str):
-        raise TaskError(f"task.expression = {text!r}: write the formula as text, for example \"x1*x2\"")
+        raise TaskError(f'task.expression = {text!r}: write the formula as text, for example "x1*x2"')
     try:
         expression = compile_expression(text)
     except ExpressionError as error:

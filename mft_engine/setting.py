@@ -1,0 +1,142 @@
+"""A recipe made concrete: task, measure, device and inner loop; what does not change while a background is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine import kernels
+from mft_engine.activations import Activation, get_activation
+from mft_engine.device import choose_device, choose_dtype, set_threads
+from mft_engine.dynamics import Problem
+from mft_engine.measure import Measure, polar_rule, population_measure, training_measure
+from mft_engine.outcome import FieldPoints
+from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.tasks import Task, build_task
+
+LAZY_EXPONENT = 0.5
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Task, measures, device and kernel of one recipe.
+
+    Attributes:
+        kind: of the background: trained, lazy or untrained.
+        measure: what the network is trained on; field_measure: the points on which its running average lives.
+    """
+
+    task: Task
+    kind: str
+    device: torch.device
+    dtype: torch.dtype
+    activation: Activation
+    measure: Measure
+    field_measure: Measure
+    kernel: kernels.Kernel
+
+    @classmethod
+    def of(cls, recipe: Recipe, kernel: str = "auto") -> Setting:
+        """Build what a recipe names.
+
+        Raises:
+            RecipeError: a task, rule, background or device that cannot be built.
+        """
+        task = build_task(recipe.task)
+        kind = recipe.foreground.background
+        if kind not in ("trained", "lazy", "untrained"):
+            raise RecipeError(
+                f'foreground.background = {kind!r}: it can be "trained", "lazy" (Gaussian-process-like) or "untrained"'
+            )
+        if recipe.training.rule_rotates and task.n_inputs != 2:
+            raise RecipeError("training.rule_rotates = true turns the plane; this task has more than two inputs")
+        device = choose_device(recipe.engine.device)
+        dtype = choose_dtype(recipe.engine.dtype, device)
+        set_threads(recipe.engine)
+        activation = get_activation(recipe.network.activation)
+        measure = training_measure(recipe.training, task.n_inputs, recipe.seed)
+        chosen = kernels.choose(
+            activation,
+            device=device,
+            dtype=dtype,
+            n_inputs=task.n_inputs,
+            n_out=1,
+            kind=cast(kernels.KernelKind, kernel),
+        )
+        field_measure = _field_measure(recipe, task, measure)
+        return cls(task, kind, device, dtype, activation, measure, field_measure, chosen)
+
+    def readout_exponent(self, recipe: Recipe) -> float:
+        """kappa of the background: the recipe's, or 1/2 for the lazy background."""
+        return LAZY_EXPONENT if self.kind == "lazy" else recipe.network.readout_exponent
+
+    def foreground_exponent(self, recipe: Recipe) -> float:
+        """kappa of the foreground: mean field against a lazy background, else the background's."""
+        return 1.0 if self.kind == "lazy" else recipe.network.readout_exponent
+
+    def tensor(self, values: np.ndarray) -> Tensor:
+        """Host values in the device's dtype."""
+        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+
+    def targets(self, inputs: np.ndarray) -> np.ndarray:
+        """The target at (n, n_inputs) points, (n,) float64.
+
+        Raises:
+            RecipeError: a target that is not a finite number there.
+        """
+        values = np.asarray(self.task.target(inputs), dtype=np.float64)
+        if not np.isfinite(values).all():
+            place = inputs[~np.isfinite(values)][0].round(3).tolist()
+            raise RecipeError(f"The target {self.task.formula} is not a finite number at x = {place}")
+        return values
+
+    @property
+    def field_points(self) -> FieldPoints:
+        """The points on which the frozen field lives, on the host."""
+        measure = self.field_measure
+        return FieldPoints(measure.inputs, measure.weights, self.targets(measure.inputs), measure.rule)
+
+    def problem(self, recipe: Recipe) -> Problem:
+        """What the dynamics needs to know of this setting."""
+        training, measure = recipe.training, self.measure
+        inputs = self.tensor(measure.inputs)
+        is_still = self.field_measure is measure
+        return Problem(
+            activation=self.activation,
+            inputs=inputs,
+            targets=self.tensor(self.targets(measure.inputs)),
+            weights=self.tensor(measure.weights),
+            field_inputs=inputs if is_still else self.tensor(self.field_measure.inputs),
+            target=self.task.target,
+            readout_exponent=self.readout_exponent(recipe),
+            seed=recipe.seed,
+            batch_size=training.batch_size,
+            is_finite_data=training.n_points > 0,
+            rotates=training.rule_rotates and not training.n_points and not training.batch_size,
+            burn_in=burn_in(recipe),
+            end_time=training.time,
+            end_step=training.n_steps,
+            kernel=self.kernel,
+        )
+
+
+def burn_in(recipe: Recipe) -> float:
+    """Time after a change of hyperparameters before the averages (re)start: the first part of the run."""
+    training = recipe.training
+    length = training.time
+    if training.n_steps and training.step_size != "auto":
+        length = training.n_steps * float(training.step_size)
+    return (1.0 - recipe.foreground.window) * length
+
+
+def _field_measure(recipe: Recipe, task: Task, measure: Measure) -> Measure:
+    training = recipe.training
+    if training.n_points or not (training.batch_size or training.rule_rotates):
+        return measure
+    if task.n_inputs == 2:
+        return polar_rule(16, 64)
+    return population_measure(training, task.n_inputs, recipe.seed)
