@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
@@ -67,7 +67,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._theme = theme
         self._snapshot: Snapshot | None = None
         self._foreground_orders: dict[str, tuple[float, float]] = {}
-        self._theory: Mapping[str, float] = {}
+        self._theory: Mapping[str, Any] = {}
         self._order_names: tuple[str, ...] = ()
         self._comparison: Comparison | None = None
         self._stale_reason = ""
@@ -282,11 +282,11 @@ class SelfConsistencyPanel(QScrollArea):
             self._foreground_orders = {name: _order_parameter(foreground.theta, name) for name in names}
         self._show_orders()
 
-    def show_theory(self, numbers: Mapping[str, float] | None, reason: str = "", *, is_current: bool = True) -> None:
+    def show_theory(self, numbers: Mapping[str, Any] | None, reason: str = "", *, is_current: bool = True) -> None:
         """The infinite-width solution.
 
         Args:
-            numbers: "loss", "free_energy", "gap", "kl", "cos4", ...; None where there is none.
+            numbers: "loss", "free_energy", "gap", "kl", "order_parameters" {"cos4": ...}; None where there is none.
             reason: a sentence that says why there is none.
             is_current: False while a drag is ahead of the solver: the numbers are greyed.
         """
@@ -358,7 +358,8 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _show_orders(self) -> None:
         background = {} if self._snapshot is None else self._snapshot.order_parameters
-        names = tuple(background) or tuple(name for name in self._theory if name.startswith("cos"))
+        theory = self._theory.get("order_parameters") or {}
+        names = tuple(background) or tuple(theory)
         if names != self._order_names:
             self._order_names = names
             self.orders.remove_rows()
@@ -375,7 +376,7 @@ class SelfConsistencyPanel(QScrollArea):
             if name in background and self._snapshot is not None:
                 here = written_error(background[name], _standard_error(self._snapshot.theta, name))
             fresh = written_error(*self._foreground_orders[name]) if name in self._foreground_orders else UNKNOWN
-            exact = written_error(self._theory[name], None) if name in self._theory else UNKNOWN
+            exact = written_error(theory[name], None) if name in theory else UNKNOWN
             self.orders.set_row(name, here, fresh, exact)
 
     @staticmethod

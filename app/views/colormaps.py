@@ -9,6 +9,8 @@ import numpy as np
 from cmap import Colormap
 from PySide6.QtGui import QBrush, QColor
 
+from mft_engine.palette import DIVERGING
+
 if TYPE_CHECKING:
     from app.theme import Theme
 
@@ -35,7 +37,7 @@ def _blend(*colours: str) -> np.ndarray:
 
 def diverging_map() -> np.ndarray:
     """The (256, 4) table for signed functions, blue to red through white; the same on a dark page as in the figures."""
-    return _table("crameri:vik", 0.03, 0.97)
+    return _table(DIVERGING, 0.03, 0.97)
 
 
 def diverging_points(theme: Theme) -> np.ndarray:

@@ -61,7 +61,7 @@ def snapshot(eta_theta: float = 1.4, **changes: object) -> Snapshot:
     return Snapshot(**(values | changes))  # type: ignore[arg-type]
 
 
-THEORY = {"loss": 0.29331, "free_energy": 0.2262, "gap": 3e-9, "kl": 3.975, "cos4": -0.5582, "seconds": 0.02}
+THEORY = {"loss": 0.29331, "free_energy": 0.2262, "gap": 3e-9, "kl": 3.975, "order_parameters": {"cos4": -0.5582}}
 
 
 @pytest.fixture
