@@ -113,6 +113,7 @@ class PlanarLaw:
         *,
         n_radii: int = N_RADII,
         n_angles: int = N_ANGLES,
+        minimum_radius: float = 0.0,
     ) -> PlanarLaw:
         """The law in the frozen field g(w) = sum_mu signal_mu phi(w.x_mu).
 
@@ -124,6 +125,7 @@ class PlanarLaw:
             signal: (n_points,) *weight times residual*, not the residual alone.
             activation, temperature, lambda_w, lambda_a: of the problem.
             n_radii, n_angles: cells of the law.
+            minimum_radius: the grid reaches at least so far, for comparison with another law.
 
         Raises:
             SuperlinearActivationError: the law cannot be normalised.
@@ -146,6 +148,7 @@ class PlanarLaw:
             radius = _quantise(1.6 * radius)
             if radius > 1e5 * max(length, 1.0):
                 raise SuperlinearActivationError("the field is too strong: the law of a neuron has no end")
+        radius = max(radius, minimum_radius)
         coarse = (_feature_grid(key, activation, radius, N_RADII_FIELD, N_ANGLES_FIELD) @ signal).reshape(
             N_RADII_FIELD, N_ANGLES_FIELD
         )

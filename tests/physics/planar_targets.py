@@ -40,3 +40,13 @@ def laguerre_rule(n_radii: int = 8, n_angles: int = 32) -> tuple[Array, Array]:
     angle = 2 * np.pi * (np.arange(n_angles) + turn[:, None]) / n_angles
     points = np.sqrt(2 * t)[:, None, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     return points.reshape(-1, 2), np.repeat(radial / n_angles, n_angles)
+
+
+def polar_rule(n_radii: int = 24, n_angles: int = 64) -> tuple[Array, Array]:
+    """Points and weights of a fine polar rule for N(0, I_2)."""
+    nodes, weights = np.polynomial.legendre.leggauss(n_radii)
+    s = 3.5 * (nodes + 1)
+    weights = 3.5 * weights * s * np.exp(-0.5 * s**2)
+    angle = 2 * np.pi * (np.arange(n_angles) + 0.618 * np.arange(n_radii)[:, None]) / n_angles
+    points = np.stack([s[:, None] * np.cos(angle), s[:, None] * np.sin(angle)], axis=-1).reshape(-1, 2)
+    return points, np.repeat(weights / weights.sum() / n_angles, n_angles)

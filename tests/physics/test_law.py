@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from planar_targets import TARGETS
+from planar_targets import TARGETS, polar_rule
 from scipy.stats import chi2, kstest, norm
 
 from mft_engine.rng import Stream, host_generator
@@ -16,16 +16,6 @@ from mft_engine.theory import PlanarLaw, solve_planar
 @pytest.fixture(scope="module")
 def clover():
     return solve_planar(TARGETS["product"], "relu_tanh", 0.02, 0.02, 0.001)
-
-
-def polar_rule(n_radii: int = 24, n_angles: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights of a fine polar rule for N(0, I_2)."""
-    nodes, weights = np.polynomial.legendre.leggauss(n_radii)
-    s = 3.5 * (nodes + 1)
-    weights = 3.5 * weights * s * np.exp(-0.5 * s**2)
-    angle = 2 * np.pi * (np.arange(n_angles) + 0.618 * np.arange(n_radii)[:, None]) / n_angles
-    points = np.stack([s[:, None] * np.cos(angle), s[:, None] * np.sin(angle)], axis=-1).reshape(-1, 2)
-    return points, np.repeat(weights / weights.sum() / n_angles, n_angles)
 
 
 def test_the_law_of_the_theory_has_the_theory_s_numbers(clover):
