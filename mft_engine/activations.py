@@ -59,7 +59,7 @@ def _relu_tanh(z: Tensor) -> Tensor:
 
 def _relu_tanh_both(z: Tensor) -> tuple[Tensor, Tensor]:
     value = _relu_tanh(z)
-    return value, (1.0 - value * value) * (z > 0.0)
+    return value, (value * value).neg_().add_(1.0).masked_fill_(z <= 0.0, 0.0)
 
 
 def _tanh_both(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,17 @@ from mft_engine.activations import Activation
 from mft_engine.device import host_device
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 
-# Elements of one (neurons x points) block: what a CPU's cache holds; enough to fill an accelerator.
-BLOCK_ON_HOST = 2**17
+# Elements of one (neurons x points) block: small enough for a CPU's cache, and for its allocator to reuse the pages
+# (twice as many cost a thousand page faults a step); enough to fill an accelerator.
+BLOCK_ON_HOST = 2**16
 BLOCK_ON_ACCELERATOR = 2**24
+# phi and phi' of this many (neuron, point) pairs are kept between the two passes of a step, else computed twice.
+KEPT_ELEMENTS = 2**22
+# Neurons whose random words (several int64 each) are held at a time.
+NOISE_ROWS = 2**18
+
+
+_Features = tuple[Tensor, Tensor]
 
 
 def _blocks(n_neurons: int, n_points: int, device: torch.device) -> list[slice]:
@@ -44,20 +52,36 @@ def predict(
         (n_points,) with one readout, else (n_points, n_out). Memory O(block + n_points).
     """
     check_shapes(theta, points)
+    total = _summed(theta, points, readout_exponent, activation, dtype or theta.dtype, None)
+    return total.squeeze(1) if total.shape[1] == 1 else total
+
+
+def _summed(
+    theta: Tensor,
+    points: Tensor,
+    readout_exponent: float,
+    activation: Activation,
+    dtype: torch.dtype,
+    kept: list[_Features] | None,
+) -> Tensor:
+    """f, (n_points, n_out); phi and phi' of each block go to `kept` where it is given."""
     n_neurons, n_inputs = theta.shape[0], points.shape[1]
-    n_out = theta.shape[1] - n_inputs
-    total = torch.zeros(points.shape[0], n_out, dtype=dtype or theta.dtype, device=theta.device)
+    total = torch.zeros(points.shape[0], theta.shape[1] - n_inputs, dtype=dtype, device=theta.device)
     for block in _blocks(n_neurons, points.shape[0], theta.device):
-        features = activation.phi(points @ theta[block, :n_inputs].T)
-        total += features @ theta[block, n_inputs:]
-    total *= n_neurons**-readout_exponent
-    return total.squeeze(1) if n_out == 1 else total
+        z = theta[block, :n_inputs] @ points.T
+        if kept is None:
+            value = activation.phi(z)
+        else:
+            features = activation.both(z)
+            kept.append(features)
+            value = features[0]
+        total += value.T @ theta[block, n_inputs:]
+    return total.mul_(n_neurons**-readout_exponent)
 
 
-def _gradient_block(theta: Tensor, points: Tensor, signal: Tensor, activation: Activation) -> Tensor:
-    n_inputs = points.shape[1]
-    readout = theta[:, n_inputs:]
-    value, slope = activation.both(theta[:, :n_inputs] @ points.T)
+def _gradient_block(theta: Tensor, points: Tensor, signal: Tensor, features: _Features) -> Tensor:
+    readout = theta[:, points.shape[1] :]
+    value, slope = features
     if signal.shape[1] == 1:
         # The readout leaves the sum over points: one product with signal x points instead of one more array.
         weight_gradient = readout * (slope @ (signal * points))
@@ -87,40 +111,42 @@ def gradient(theta: Tensor, points: Tensor, signal: Tensor, activation: Activati
         raise ValueError(f"theta has {theta.shape[1] - points.shape[1]} readouts, the signal {signal.shape[1]} columns")
     result = torch.empty_like(theta)
     for block in _blocks(theta.shape[0], points.shape[0], theta.device):
-        result[block] = _gradient_block(theta[block], points, signal, activation)
+        features = activation.both(theta[block, : points.shape[1]] @ points.T)
+        result[block] = _gradient_block(theta[block], points, signal, features)
     return result
 
 
 class _Noise:
-    """xi of the plan's integrator for a block of neurons; keeps xi_{k+1} for the next step."""
+    """xi of the plan's integrator, step after step; keeps xi_{k+1} for the next one."""
 
     def __init__(self, plan: StepPlan, theta: Tensor, first_step: int) -> None:
         self.plan = plan
-        self.needs_next = plan.integrator == "leimkuhler-matthews"
-        self.theta = theta
-        self.now = self._draw(first_step, slice(0, theta.shape[0])) if plan.is_noisy else None
+        self.like = theta
+        self.now = self._draw(first_step) if plan.is_noisy else None
 
-    def _draw(self, step: int, block: slice) -> Tensor:
-        return rng.normal(
-            self.plan.seed,
-            self.plan.stream,
-            step,
-            block.stop - block.start,
-            self.theta.shape[1],
-            device=self.theta.device,
-            dtype=self.theta.dtype,
-            first_row=block.start,
-        )
+    def _draw(self, step: int) -> Tensor:
+        drawn = torch.empty_like(self.like)
+        n_neurons, n_params = drawn.shape
+        for start in range(0, n_neurons, NOISE_ROWS):
+            stop = min(start + NOISE_ROWS, n_neurons)
+            drawn[start:stop] = rng.normal(
+                self.plan.seed,
+                self.plan.stream,
+                step,
+                stop - start,
+                n_params,
+                device=drawn.device,
+                dtype=drawn.dtype,
+                first_row=start,
+            )
+        return drawn
 
-    def of(self, step: int, block: slice) -> Tensor | None:
-        """xi of that step; to be asked once per block and step, steps in order."""
+    def of(self, step: int) -> Tensor | None:
+        """xi of that step, (n_neurons, n_params), or None without noise; to be asked once per step, in order."""
         if self.now is None:
             return None
-        following = self._draw(step + 1, block)
-        now = self.now[block]
-        xi = (now + following) * 0.5 if self.needs_next else now.clone()
-        self.now[block] = following
-        return xi
+        now, self.now = self.now, self._draw(step + 1)
+        return (now + self.now) * 0.5 if self.plan.integrator == "leimkuhler-matthews" else now
 
 
 def _update(theta: Tensor, drift: Tensor, xi: Tensor | None, plan: StepPlan) -> Tensor:
@@ -206,13 +232,14 @@ class ReferenceKernel:
         losses: list[Tensor] = []
         finite: list[Tensor] = []
         for step in range(first_step, first_step + n_steps):
-            prediction = predict(theta, points, plan.readout_exponent, self.activation, dtype=dtype)
+            kept: list[_Features] | None = [] if theta.shape[0] * len(points) <= KEPT_ELEMENTS else None
+            prediction = _summed(theta, points, plan.readout_exponent, self.activation, dtype, kept)
             prediction = prediction.reshape(wanted.shape)
             total += prediction
             residual = wanted - prediction
             loss = (weight_column * residual.square()).sum()
             signal = (factor * weight_column * residual).to(theta.dtype)
-            theta = self._moved(theta, points, signal, plan, step, noise)
+            theta = self._moved(theta, points, signal, plan, step, noise, kept)
             losses.append(loss)
             finite.append(torch.isfinite(loss) & torch.isfinite(theta).all())
         return BackgroundResult(theta, total, torch.stack(losses), prediction, torch.stack(finite), first_step)
@@ -237,13 +264,25 @@ class ReferenceKernel:
         noise = _Noise(plan, theta, first_step)
         signal = signal.to(theta.dtype)
         for step in range(first_step, first_step + n_steps):
-            theta = self._moved(theta, points, signal, plan, step, noise)
+            theta = self._moved(theta, points, signal, plan, step, noise, None)
         return FrozenResult(theta, torch.isfinite(theta).all())
 
-    def _moved(self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, step: int, noise: _Noise) -> Tensor:
+    def _moved(
+        self,
+        theta: Tensor,
+        points: Tensor,
+        signal: Tensor,
+        plan: StepPlan,
+        step: int,
+        noise: _Noise,
+        kept: list[_Features] | None,
+    ) -> Tensor:
         moved = torch.empty_like(theta)
+        xi = noise.of(step)
         signal = signal.reshape(points.shape[0], -1)
-        for block in _blocks(theta.shape[0], points.shape[0], theta.device):
-            drift = _gradient_block(theta[block], points, signal, self.activation)
-            moved[block] = _update(theta[block], drift, noise.of(step, block), plan)
+        for i, block in enumerate(_blocks(theta.shape[0], points.shape[0], theta.device)):
+            part = theta[block]
+            features = kept[i] if kept is not None else self.activation.both(part[:, : points.shape[1]] @ points.T)
+            drift = _gradient_block(part, points, signal, features)
+            moved[block] = _update(part, drift, None if xi is None else xi[block], plan)
         return moved
