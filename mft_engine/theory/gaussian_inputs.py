@@ -69,6 +69,11 @@ class HarmonicSolution:
         return self.dual.kernel.rho
 
     @property
+    def radial_end(self) -> float:
+        """End of the radial grid."""
+        return self.dual.kernel.panels[-1]
+
+    @property
     def log_profile(self) -> Array:
         """(n_rho,) log density per unit radius, relative to its top."""
         return self.dual.kernel.log_mass(self.state.mass)
@@ -165,7 +170,7 @@ def stack_factors(kernel: RadialKernel, basis: AngularBasis) -> tuple[Array, Arr
     return left, right
 
 
-def _target_coordinates(projected: ProjectedTarget, basis: AngularBasis, kernel: RadialKernel, right: Array) -> Array:
+def target_coordinates(projected: ProjectedTarget, basis: AngularBasis, kernel: RadialKernel, right: Array) -> Array:
     """Coordinates of y in the visible functions, (n_basis, rank)."""
     turned = projected.coefficients[basis.harmonics] * np.exp(1j * basis.harmonics * basis.offset)[:, None]
     radial = np.where(basis.is_sine[:, None], -turned.imag, turned.real)
@@ -224,7 +229,7 @@ def solve_gaussian_inputs(
     for n_changes in range(N_CHANGES):
         basis = symmetry.basis(n_harmonics, n_angles, table.is_visible)
         left, right = stack_factors(kernel, basis)
-        aim = _target_coordinates(projected, basis, kernel, right)
+        aim = target_coordinates(projected, basis, kernel, right)
         dual = HarmonicDual(kernel, basis, left, aim, temperature, lambda_w, lambda_a)
         start = np.zeros_like(aim) if previous is None else _carry(previous, dual, right)
         state, n = maximise(dual, start.ravel(), tolerance, preconditioner=held, should_stop=should_stop)

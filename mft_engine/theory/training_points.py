@@ -52,7 +52,8 @@ class PointGrid:
 
 
 @lru_cache(maxsize=2)
-def _grid(points: bytes, weights: bytes, activation: str, panels: tuple[float, ...]) -> PointGrid:
+def point_grid(points: bytes, weights: bytes, activation: str, panels: tuple[float, ...]) -> PointGrid:
+    """The features of one set of points on one radial grid, kept between solves."""
     return PointGrid(np.frombuffer(points).reshape(-1, 2), np.frombuffer(weights), activation, panels)
 
 
@@ -136,6 +137,11 @@ class PointSolution:
     def rho(self) -> Array:
         """(n_rho,) radii of the weight grid."""
         return self.dual.grid.panels.rho
+
+    @property
+    def radial_end(self) -> float:
+        """End of the radial grid."""
+        return self.dual.grid.panels.panels[-1]
 
     @property
     def log_profile(self) -> Array:
@@ -229,7 +235,7 @@ def solve_training_points(
     tolerance = max(tolerance, 1e-5 if len(points) > N_POINTS_DOUBLE else 0.0)
     n_iterations = 0
     for n_changes in range(8):
-        grid = _grid(points.tobytes(), weights.tobytes(), activation, panels)
+        grid = point_grid(points.tobytes(), weights.tobytes(), activation, panels)
         dual = PointDual(grid, np.sqrt(weights) * targets, temperature, lambda_w, lambda_a)
         state, n = maximise(dual, start, tolerance, preconditioner=held, should_stop=should_stop)
         n_iterations += n
