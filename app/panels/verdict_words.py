@@ -44,7 +44,9 @@ def loss_sentence(comparison: Comparison) -> str:
     difference = comparison.foreground_loss - comparison.background_loss
     if difference != difference:
         return ""
-    if expected is None:
+    if comparison.verdict == "inconsistent":
+        return "Different clouds make different functions: their losses need not agree."
+    if expected is None or expected <= 0:
         return "Independent neurons make a noisier function: a larger foreground loss is normal at equal clouds."
     return (
         "Independent neurons make a noisier function: at equal clouds theory expects the foreground's loss "

@@ -87,5 +87,6 @@ class StableRange:
             margin = 0.5 * (_MARGIN - 1.0) * (high - low)
             low, high = low - margin, high + margin
         if high <= low:
-            low, high = low - 0.5, high + 0.5
+            pad = 0.1 * abs(high) or 0.5
+            low, high = low - pad, high + pad
         return low, high

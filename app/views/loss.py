@@ -20,6 +20,7 @@ from app.views.scrubber import Scrubber
 _LEVELS = ("foreground", "theory")
 # Marks nearer than this share of the time axis belong to one drag of a slider.
 _SAME_MARK = 0.02
+_LABEL_HEIGHT = 20.0
 
 
 class LossView(QWidget):
@@ -90,6 +91,7 @@ class LossView(QWidget):
         self.scrubber.scrubbed.connect(self._show_cursor)
         self.scrubber.scrubbed.connect(self.scrubbed)
         self._box.sigRangeChangedManually.connect(self._taken_by_hand)
+        self._box.sigResized.connect(self._redraw)
         self.plot.viewport().installEventFilter(self)
         self.plot.setToolTip("Wheel zooms, drag moves, double click fits the picture again")
         self.setMinimumSize(240, 130)
@@ -221,9 +223,10 @@ class LossView(QWidget):
         if not self._is_following:
             return
         if self._range.is_set:
-            # Room below for the label of a line that nearly touches the bottom.
-            spare = 0.16 * (self._range.high - self._range.low)
-            low, high = self._range.low - spare, self._range.high + 0.3 * spare
+            # Room for the label of a line that nearly touches the bottom or the top.
+            share = min(_LABEL_HEIGHT / max(self._box.height(), 1.0), 0.25)
+            spare = share * (self._range.high - self._range.low) / (1 - 2 * share)
+            low, high = self._range.low - spare, self._range.high + spare
             self._box.setRange(xRange=(0, self._time_end * 1.01), yRange=(low, high), padding=0)
         self._place_labels()
 
@@ -239,7 +242,7 @@ class LossView(QWidget):
 
     def _draw_marks(self) -> None:
         while len(self._mark_lines) < len(self._marks):
-            self._mark_lines.append(self._vertical_line(""))
+            self._mark_lines.append(self._vertical_line("", position=0.82))
         for k, line in enumerate(self._mark_lines):
             is_used = k < len(self._marks)
             line.setVisible(is_used)
@@ -247,14 +250,21 @@ class LossView(QWidget):
                 continue
             time, text = self._marks[k]
             line.setPen(pg.mkPen(self._theme.muted, width=1, style=Qt.PenStyle.DotLine))
-            line.setPos(time)
+            self._place_mark(line, time)
             line.setToolTip(f"t = {time:.2f}: {text}")
             # Labels of earlier changes would overlap; they are in their tooltips.
             line.label.setFormat(text if k == len(self._marks) - 1 else "")
             line.label.setColor(self._theme.muted)
         self._complete_line.setVisible(self._complete is not None)
         if self._complete is not None:
-            self._complete_line.setPos(self._complete)
+            self._place_mark(self._complete_line, self._complete)
+
+    def _place_mark(self, line: pg.InfiniteLine, time: float) -> None:
+        line.setPos(time)
+        # The label stands on the side where there is room for it.
+        side = -0.04 if time < 0.3 * self._time_end else 1.04
+        line.label.anchors = [(side, 0), (side, 0)]
+        line.label.updatePosition()
 
     def _level_line(self, z: float) -> pg.InfiniteLine:
         options = {"position": 0.985, "movable": False, "anchors": [(1, 1), (1, 1)]}
@@ -264,8 +274,8 @@ class LossView(QWidget):
         self.plot.addItem(line, ignoreBounds=True)
         return line
 
-    def _vertical_line(self, text: str) -> pg.InfiniteLine:
-        options = {"position": 0.96, "movable": False, "anchors": [(1.04, 0), (1.04, 0)]}
+    def _vertical_line(self, text: str, position: float = 0.96) -> pg.InfiniteLine:
+        options = {"position": position, "movable": False, "anchors": [(1.04, 0), (1.04, 0)]}
         line = pg.InfiniteLine(angle=90, label=text, labelOpts=options)
         line.setVisible(False)
         self.plot.addItem(line, ignoreBounds=True)

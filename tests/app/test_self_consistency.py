@@ -140,6 +140,9 @@ def test_losses_stand_beside_each_other_with_the_difference_theory_expects(panel
     assert "theory expects the foreground's loss to be larger by about 0.0060" in words(panel)
     show(panel, replace(Numbers(), expected_loss_difference=None))
     assert "expected difference" not in words(panel)
+    show(panel, WRONG)
+    assert "theory expects" not in words(panel)
+    assert "their losses need not agree" in words(panel)
 
 
 def test_unknown_functions_are_dashes_not_nan(panel: SelfConsistencyPanel) -> None:

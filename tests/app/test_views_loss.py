@@ -50,7 +50,7 @@ def test_theory_is_a_dashed_line_labelled_with_its_value(view: LossView) -> None
 
 
 @pytest.mark.parametrize("is_log", [False, True])
-@pytest.mark.parametrize(("foreground", "theory"), [(0.2987, 0.2933), (0.28, 0.2933)])
+@pytest.mark.parametrize(("foreground", "theory"), [(0.2987, 0.2933), (0.28, 0.2933), (1.4, 0.2933), (2.9, 3.0)])
 def test_labels_of_nearly_equal_levels_do_not_overlap(
     view: LossView, qtbot: QtBot, foreground: float, theory: float, is_log: bool
 ) -> None:
@@ -116,6 +116,24 @@ def test_recipe_complete_is_marked_where_it_happened(view: LossView) -> None:
     view.show_metrics(run())
     view.mark_complete(24.0)
     assert view._complete_line.isVisible() and view._complete_line.value() == 24.0
+
+
+@pytest.mark.parametrize("time", [0.0, 1.0, 12.0, 24.0])
+def test_labels_of_marks_are_never_cut_off(view: LossView, time: float) -> None:
+    view.set_duration(24.0)
+    view.show_metrics(run())
+    view.mark_complete(time)
+    view.mark_change(time, "regularisation scale 0.01")
+    view.grab()
+    area = view.plot.getViewBox().sceneBoundingRect().adjusted(-2, -2, 2, 2)
+    for line in (view._complete_line, view._mark_lines[0]):
+        assert area.contains(line.label.mapRectToScene(line.label.boundingRect()))
+
+
+def test_a_first_record_alone_is_shown_around_its_value(view: LossView) -> None:
+    view.show_metrics({"time": np.array([0.1]), "loss": np.array([0.7])})
+    low, high = view.plot.getViewBox().viewRange()[1]
+    assert 0.3 < low < 0.7 < high < 1.1
 
 
 def test_scrubber_tells_the_snapshot_and_live_ends_it(view: LossView, qtbot: QtBot) -> None:
