@@ -30,6 +30,7 @@ from mft_engine.statistics import (
 __all__ = [
     "CLOSE_RATIO",
     "Comparison",
+    "ComparisonError",
     "ETA_THETA_LIMIT",
     "Estimate",
     "P_VALUE_LIMIT",
@@ -71,6 +72,10 @@ TILE = 640
 SLICE_ELEMENTS = 1_000_000
 # float32 distances reproduce a statistic to about 3e-6: a permutation so near to the observed value is a tie.
 TIE = 1e-5
+
+
+class ComparisonError(ValueError):
+    """Clouds that cannot be compared; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -219,10 +224,10 @@ def compare_clouds(
         fractions in [0, 1), then the Comparison.
 
     Raises:
-        ValueError: clouds that are empty, not finite or of different columns; too few permutations.
+        ComparisonError: clouds that are empty, not finite or of different columns; too few permutations.
     """
     if n_permutations < MIN_PERMUTATIONS:
-        raise ValueError(
+        raise ComparisonError(
             f"comparison.n_permutations = {n_permutations} cannot reject anything: a p-value of 0.01 takes "
             f"at least {MIN_PERMUTATIONS}"
         )
@@ -242,9 +247,7 @@ def compare_clouds(
     else:
         lines = []
         for number in range(N_DIRECTIONS):
-            lines.append(
-                [line(pool[:, :c], torch.from_numpy(directions(seed, c)[number]).to(device)) for c in cuts]
-            )
+            lines.append([line(pool[:, :c], torch.from_numpy(directions(seed, c)[number]).to(device)) for c in cuts])
             yield 0.0
         forms = partial(sliced_forms, lines)
 
@@ -274,13 +277,13 @@ def _standardised(background: Theta, foreground: Theta, n_inputs: int, parity: P
     shapes = [cloud.shape for cloud in clouds]
     is_table = all(cloud.ndim == 2 and cloud.size > 0 for cloud in clouds)
     if not is_table or shapes[0][1] != shapes[1][1] or shapes[0][1] <= n_inputs:
-        raise ValueError(
+        raise ComparisonError(
             f"The clouds cannot be compared: they have shapes {shapes[0]} and {shapes[1]}, and need at least "
             f"one neuron each and the same columns, {n_inputs} input weights and a readout"
         )
     pool = np.concatenate([fold(cloud, n_inputs, parity) for cloud in clouds])
     if not np.isfinite(pool).all():
-        raise ValueError("The clouds cannot be compared: some neurons are not finite")
+        raise ComparisonError("The clouds cannot be compared: some neurons are not finite")
     size = np.abs(pool).max(axis=0)
     pool -= pool.mean(axis=0)
     spread = pool.std(axis=0)

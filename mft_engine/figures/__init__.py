@@ -22,14 +22,14 @@ from mft_engine.figures.clouds import (
 )
 from mft_engine.figures.curves import draw_loss, draw_marginals, draw_null
 from mft_engine.figures.maps import draw_fields
-from mft_engine.figures.sheet import DPI, STYLE, FigureError, Page
+from mft_engine.figures.sheet import DPI, MM_PER_INCH, FigureError, MissingError, Page, style
 from mft_engine.outcome import Outcome
 from mft_engine.storage import write_atomically, writing_to
 
-__all__ = ["FIGURES", "FORMATS", "FigureError", "draw", "save", "save_three_pictures"]
+__all__ = ["FIGURES", "FORMATS", "FigureError", "MissingError", "draw", "save", "save_three_pictures"]
 
 FORMATS = ("pdf", "svg", "png")
-MIN_WIDTH_MM, MAX_WIDTH_MM = 40.0, 1000.0
+MIN_WIDTH_MM, MAX_WIDTH_MM = 60.0, 1000.0
 
 FIGURES: dict[str, Callable[[Page], Figure]] = {
     "background": draw_background,
@@ -68,7 +68,7 @@ def draw(
         raise FigureError(f"There is no figure {name!r}; there are {', '.join(FIGURES)}")
     if not MIN_WIDTH_MM <= width_mm <= MAX_WIDTH_MM:
         raise FigureError(f"A figure of {width_mm:g} mm: its width can be {MIN_WIDTH_MM:g} to {MAX_WIDTH_MM:g} mm")
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(style(width_mm)):
         return maker(Page(outcome, wrong, width_mm, has_caption))
 
 
@@ -133,7 +133,8 @@ def _write(figure: Figure, path: Path) -> Path:
     # No dates: the same figure is the same file.
     dates: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     form = path.suffix.removeprefix(".")
-    with matplotlib.rc_context(STYLE):
+    width_mm = float(figure.get_figwidth()) * MM_PER_INCH
+    with matplotlib.rc_context(style(width_mm)):
         figure.savefig(memory, format=form, dpi=DPI, metadata=dates[form])
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

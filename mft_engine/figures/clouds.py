@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mft_engine import palette
-from mft_engine.figures.sheet import FigureError, Layer, Page, dot, few_ticks, layers_of, name_above, require_plane
+from mft_engine.figures.sheet import Layer, MissingError, Page, dot, few_ticks, layers_of, name_above, require_plane
 from mft_engine.outcome import Outcome
-from mft_engine.pictures import axis_range, caption, density_levels, n_outside
+from mft_engine.pictures import axis_range, caption, density_levels, n_outside, short
 
 # More markers than this make a vector file that viewers redraw for seconds.
 MAX_VECTOR_POINTS = 5000
@@ -47,7 +47,7 @@ def draw_three_pictures(page: Page) -> Figure:
     """
     wrong = _wrong_of(page)
     if wrong is page.outcome:
-        raise FigureError("The three pictures need the run with the right background and its wrong twin")
+        raise MissingError("The three pictures need the run with the right background and its wrong twin")
     half = axis_range(_clouds_shown(page))
     right, other = layers_of(page.outcome, has_foreground=True), layers_of(wrong, has_foreground=True)
     panels = [("background", right[:1]), ("foreground", right), ("wrong background", other)]
@@ -63,7 +63,8 @@ def draw_three_pictures(page: Page) -> Figure:
         column, line = number % n_columns, number // n_columns
         axes = sheet.axes(LEFT_MM + column * (side + gap), top + line * row, side, side)
         _draw_cloud(axes, layers, half, side_mm=side)
-        _title(axes, "abc"[number], title, side)
+        sheet.above(axes, 0, "abc"[number], 8, weight="bold")
+        sheet.above(axes, 3.5 / side, title)
         if column:
             axes.set_ylabel("")
             axes.tick_params(labelleft=False)
@@ -72,22 +73,22 @@ def draw_three_pictures(page: Page) -> Figure:
             axes.tick_params(labelbottom=False)
         if page.is_wide and number:
             left = LEFT_MM + column * (side + gap)
-            sheet.text(left, height - 4.5, _verdict(page.outcome if number == 1 else wrong), size=6.5)
+            sheet.text(left, height - 4.5, _verdict(page.outcome if number == 1 else wrong))
     blue, orange = palette.BACKGROUND, palette.FOREGROUND
     kind = wrong.background.kind
     if page.is_wide:
-        handles = [dot(blue, f"background (in c: {kind})"), dot(orange, "foreground")]
+        handles = [dot(blue, f"background (c: {kind})"), dot(orange, "foreground")]
         style: dict[str, Any] = {"borderaxespad": 0, "borderpad": 0, "handletextpad": 0.3, "columnspacing": 1.0}
         place = sheet.place(LEFT_MM - 1.5, height - 4.5)
         sheet.figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=2, **style)
     else:
         left, middle = LEFT_MM + side + gap, top + row + side / 2
-        handles = [dot(blue, f"background\n(in c: {kind})"), dot(orange, "foreground")]
+        handles = [dot(blue, f"background\n(c: {kind})"), dot(orange, "foreground")]
         place = sheet.place(left, middle + 1)
         sheet.figure.legend(handles=handles, loc="lower left", bbox_to_anchor=place, borderaxespad=0, labelspacing=0.8)
         for number, (letter, outcome) in enumerate((("b", page.outcome), ("c", wrong))):
-            sheet.text(left + 2, middle + 4 + 5 * number, letter, size=6.5, weight="bold")
-            sheet.text(left + 5, middle + 4 + 5 * number, _verdict(outcome), size=6.5)
+            sheet.text(left + 2, middle + 2 + 7 * number, letter, weight="bold")
+            sheet.text(left + 5, middle + 2 + 7 * number, _verdict(outcome, "\n"), linespacing=1.3)
     return sheet.figure
 
 
@@ -99,7 +100,7 @@ def draw_theory(page: Page) -> Figure:
     require_plane(page.outcome)
     theory = page.outcome.theory
     if theory is None:
-        raise FigureError("There is no infinite-width solution for this run")
+        raise MissingError("There is no infinite-width solution for this run")
     half = axis_range(_clouds_shown(page))
     side = page.width_mm - LEFT_MM - RIGHT_MM
     words = " Lines enclose the stated shares of the infinitely wide network's neurons, where they are densest."
@@ -180,17 +181,13 @@ def _wrong_of(page: Page) -> Outcome:
     if wrong is None and page.outcome.background.kind != "trained":
         wrong = page.outcome
     if wrong is None:
-        raise FigureError('This figure needs the twin run with the wrong background (foreground.background = "lazy")')
+        raise MissingError('This figure needs the twin run with the wrong background (foreground.background = "lazy")')
     require_plane(page.outcome, wrong)
     return wrong
 
 
-def _title(axes: Axes, letter: str, title: str, side_mm: float) -> None:
-    above = 1 + 1.2 / side_mm
-    axes.text(0, above, letter, transform=axes.transAxes, weight="bold", size=8, va="bottom")
-    axes.text(3.5 / side_mm, above, title, transform=axes.transAxes, size=6.5, va="bottom")
-
-
-def _verdict(outcome: Outcome) -> str:
+def _verdict(outcome: Outcome, separator: str = ", ") -> str:
     comparison = outcome.comparison
-    return f"{comparison.verdict} ({comparison.ratio:.3g} × null)" if comparison else "not compared"
+    if comparison is None:
+        return "not compared"
+    return f"{comparison.verdict}{separator}{short(comparison.ratio)} × null"

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mft_engine import palette
-from mft_engine.figures.sheet import FigureError, Page, bare, few_ticks, layers_of, name_above
-from mft_engine.pictures import background_name, caption, shared_bins
+from mft_engine.figures.sheet import MissingError, Page, bare, few_ticks, layers_of, name_above, points
+from mft_engine.pictures import background_name, caption, shared_bins, short
 
 DASHES: Any = (0, (4, 1.5))
 DOTS: Any = (0, (1, 1.2))
@@ -24,7 +24,7 @@ def draw_loss(page: Page) -> Figure:
     outcome = page.outcome
     metrics = outcome.metrics
     if not len(metrics.get("time", ())):
-        raise FigureError("There is no loss to draw yet: the run has not recorded anything")
+        raise MissingError("There is no loss to draw yet: the run has not recorded anything")
     left, right, top, bottom = 11.0, 3.0, 5.5, 9.0
     height = (0.38 if page.is_wide else 0.52) * page.width_mm
     sheet = page.sheet(top + height + bottom, caption(outcome))
@@ -98,7 +98,7 @@ def draw_null(page: Page) -> Figure:
     """The distance between the clouds against what exchanging neurons at random between them gives."""
     comparison = page.outcome.comparison
     if comparison is None:
-        raise FigureError("There is no comparison to draw yet: resample the foreground and compare first")
+        raise MissingError("There is no comparison to draw yet: resample the foreground and compare first")
     left, right, top, bottom, gap = 5.0, 4.0, 5.5, 9.0, 9.0
     width = page.width_mm - left - right
     if page.is_wide:
@@ -108,9 +108,9 @@ def draw_null(page: Page) -> Figure:
     sheet = page.sheet(row if page.is_wide else 2 * row, caption(page.outcome))
     c = comparison
     panels = (
-        ("neurons $(w, a)$", c.null, c.null_95, c.energy_distance, c.p_value, c.ratio),
+        ("$(w, a)$", c.null, c.null_95, c.energy_distance, c.p_value, c.ratio),
         (
-            "input weights $w$ alone",
+            "$w$ alone",
             c.null_weights,
             c.null_95_weights,
             c.energy_distance_weights,
@@ -140,13 +140,11 @@ def draw_null(page: Page) -> Figure:
         axes.set_ylim(0, 1.05 * float(counts.max()))
         axes.annotate(
             "95 %", (null_95, 1), (1.5, -1), ("data", "axes fraction"), "offset points",
-            size=5.5, color=palette.MUTED, va="top",
+            size=points(5.5, page.width_mm), color=palette.MUTED, va="top",
         )  # fmt: skip
         axes.set_xlabel("energy distance")
         axes.set_ylabel("permutations" if number == 0 or not page.is_wide else "")
         bare(axes, has_left=False)
-        axes.text(0, 1.03, title, transform=axes.transAxes, size=6.5, va="bottom")
-        words = f"{ratio:.3g} × null mean, $p$ = {p_value:.2g}"
-        style: dict[str, Any] = {"size": 6.5, "va": "bottom", "ha": "right", "color": palette.FOREGROUND}
-        axes.text(1, 1.03, words, transform=axes.transAxes, **style)
+        sheet.above(axes, 0, title)
+        sheet.above(axes, 1, f"{short(ratio)} × null, $p$ = {p_value:.2g}", ha="right", color=palette.FOREGROUND)
     return sheet.figure

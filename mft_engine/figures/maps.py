@@ -44,7 +44,7 @@ def draw_fields(page: Page) -> Figure:
             norm=scale,
             interpolation="bilinear",
         )
-        axes.text(0, 1 + 1.0 / side, title, transform=axes.transAxes, size=6.5, va="bottom")
+        sheet.above(axes, 0, title)
         few_ticks(axes.xaxis, axes.yaxis, n_ticks=4)
         is_lowest = number + n_columns >= len(panels)
         axes.set_xlabel("$x_1$" if is_lowest else "")

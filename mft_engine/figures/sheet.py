@@ -23,16 +23,20 @@ DPI = 300
 MM_PER_INCH = 25.4
 MM_PER_POINT = MM_PER_INCH / 72
 # Below this, panels go under each other: beside each other they would be too small to read.
-WIDE_MM = 120.0
+WIDE_MM = 160.0
+# Below this the type shrinks with the page, so that legends fit.
+FULL_TYPE_MM = 80.0
 
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
+_SIZES = {
     "font.size": 7.0,
     "axes.labelsize": 7.0,
     "xtick.labelsize": 6.5,
     "ytick.labelsize": 6.5,
     "legend.fontsize": 6.5,
+}
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
     "mathtext.fontset": "dejavusans",
     "text.color": palette.TEXT,
     "axes.labelcolor": palette.TEXT,
@@ -65,8 +69,22 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def style(width_mm: float) -> dict[Any, Any]:
+    """The settings of matplotlib that make a figure of that width."""
+    return {**_STYLE, **{name: points(size, width_mm) for name, size in _SIZES.items()}}
+
+
+def points(size: float, width_mm: float) -> float:
+    """The size of type on a page of that width, from its size on a full one."""
+    return size * min(1.0, width_mm / FULL_TYPE_MM)
+
+
 class FigureError(ValueError):
-    """A figure that cannot be drawn; the message says what is missing."""
+    """A figure that cannot be drawn; the message says what is allowed, or missing."""
+
+
+class MissingError(FigureError):
+    """A figure of something that this run does not have (yet)."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +120,15 @@ class Sheet:
     LETTER = 0.53
 
     def __init__(self, width_mm: float, height_mm: float, caption_text: str = "") -> None:
-        lines = textwrap.wrap(caption_text, int((width_mm - 4) / (self.CAPTION_SIZE * self.LETTER * MM_PER_POINT)))
+        letter_mm = points(self.CAPTION_SIZE, width_mm) * self.LETTER * MM_PER_POINT
+        lines = textwrap.wrap(caption_text, int((width_mm - 4) / letter_mm))
+        line_mm = points(self.CAPTION_LINE_MM, width_mm)
         self.width_mm = width_mm
-        self.height_mm = height_mm + (len(lines) * self.CAPTION_LINE_MM + 2.0 if lines else 0.0)
+        self.height_mm = height_mm + (len(lines) * line_mm + 2.0 if lines else 0.0)
         self.figure = Figure(figsize=(self.width_mm / MM_PER_INCH, self.height_mm / MM_PER_INCH), dpi=DPI)
         FigureCanvasAgg(self.figure)
         for number, line in enumerate(lines):
-            place = height_mm + 0.8 + number * self.CAPTION_LINE_MM
-            self.text(2, place, line, size=self.CAPTION_SIZE, color=palette.MUTED)
+            self.text(2, height_mm + 0.8 + number * line_mm, line, self.CAPTION_SIZE, color=palette.MUTED)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """A panel by its frame, in mm."""
@@ -120,9 +139,16 @@ class Sheet:
         """A point in mm as fractions of the figure from below."""
         return left / self.width_mm, 1 - top / self.height_mm
 
-    def text(self, left: float, top: float, words: str, **style: Any) -> None:
+    def text(self, left: float, top: float, words: str, size: float = 6.5, **style: Any) -> None:
         """Text by its top left corner, in mm."""
-        self.figure.text(*self.place(left, top), words, va="top", **style)
+        self.figure.text(*self.place(left, top), words, va="top", size=points(size, self.width_mm), **style)
+
+    def above(self, axes: Axes, at: float, words: str, size: float = 6.5, **style: Any) -> None:
+        """Text just above a panel, `at` a fraction of its width."""
+        offset = 1.0 / (axes.get_position().height * self.height_mm)
+        axes.text(
+            at, 1 + offset, words, transform=axes.transAxes, va="bottom", size=points(size, self.width_mm), **style
+        )
 
 
 @dataclass(frozen=True)
@@ -143,12 +169,12 @@ def layers_of(outcome: Outcome, *, has_foreground: bool) -> list[Layer]:
     """Background and, where wanted, foreground.
 
     Raises:
-        FigureError: no foreground yet.
+        MissingError: no foreground yet.
     """
     layers = [Layer(outcome.background.theta, background_name(outcome), palette.BACKGROUND)]
     if has_foreground:
         if outcome.foreground is None:
-            raise FigureError("There is no foreground to draw yet: resample it first")
+            raise MissingError("There is no foreground to draw yet: resample it first")
         layers.append(Layer(outcome.foreground.theta, "foreground", palette.FOREGROUND))
     return layers
 
@@ -157,12 +183,12 @@ def require_plane(*outcomes: Outcome) -> None:
     """Refuse tasks that have no plane of input weights.
 
     Raises:
-        FigureError: not two inputs.
+        MissingError: not two inputs.
     """
     for outcome in outcomes:
         n_inputs = outcome.points.inputs.shape[1]
         if n_inputs != 2:
-            raise FigureError(f"This figure is for tasks with two inputs; this one has {n_inputs}")
+            raise MissingError(f"This figure is for tasks with two inputs; this one has {n_inputs}")
 
 
 def dot(colour: str, label: str) -> Line2D:

@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mft_engine import compare as compare_module
-from mft_engine.compare import Comparison, compare, compare_clouds, fold, judge
+from mft_engine.compare import Comparison, ComparisonError, compare, compare_clouds, fold, judge
 from mft_engine.rng import Stream, host_generator
 from mft_engine.statistics import averaged, function_alignment, order_parameters
 
@@ -352,7 +352,7 @@ def test_large_clouds_take_less_than_half_a_gigabyte(n, until):
     ],
 )
 def test_clouds_that_cannot_be_compared_are_refused_in_a_sentence(x, y, options, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ComparisonError, match=words):
         compare(x, y, 2, **options)
 
 
