@@ -41,6 +41,7 @@ QuitOption = Annotated[float | None, typer.Option(metavar="SECONDS", help="Close
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
+INTERRUPTED = 130
 # typer brings its own copy of click in some versions: the common base of its argument errors is found, not imported.
 _UsageError: type[typer.BadParameter] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
@@ -368,7 +369,7 @@ def _sentences() -> Iterator[None]:
     except RecipeError as error:
         _stop(str(error), 2)
     except KeyboardInterrupt:
-        _stop("Interrupted. What was computed is kept; --resume goes on with it.", 130)
+        _stop("Interrupted. What was computed is kept; --resume goes on with it.", INTERRUPTED)
     except (ArithmeticError, OSError, MemoryError) as error:
         _stop(str(error) or type(error).__name__, 1)
     except RuntimeError as error:
@@ -394,6 +395,8 @@ def main(arguments: list[str] | None = None) -> None:
         except _UsageError as error:
             error.show()
             raise SystemExit(error.exit_code) from None
+        if code == INTERRUPTED:  # newer versions of typer answer Ctrl-C with this code and no word
+            raise KeyboardInterrupt
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

@@ -19,7 +19,8 @@ def _cloud(n: int, seed: int = 0) -> torch.Tensor:
 def test_the_gradient_of_the_potential_equals_autograds_to_1e_10(name: str) -> None:
     rule = polar_rule(4, 8)
     inputs = torch.as_tensor(rule.inputs)
-    field = MeanField(inputs, torch.sin(3 * inputs[:, 0]) * torch.as_tensor(rule.weights), get_activation(name), 0.3, 0.7)
+    signal = torch.sin(3 * inputs[:, 0]) * torch.as_tensor(rule.weights)
+    field = MeanField(inputs, signal, get_activation(name), 0.3, 0.7)
     theta = _cloud(20).requires_grad_(True)
     (oracle,) = torch.autograd.grad(field.potential(theta).sum(), theta)
     assert (field.gradient(theta.detach()) - oracle).abs().max() < 1e-10
@@ -27,7 +28,7 @@ def test_the_gradient_of_the_potential_equals_autograds_to_1e_10(name: str) -> N
 
 @pytest.mark.parametrize("name", ["relu_tanh", "tanh", "erf"])
 def test_the_tangent_kernel_is_the_change_of_f_under_one_small_step(name: str) -> None:
-    """df = step_size K (weights residual) to first order, for f = N^-kappa sum a phi and drift N^(kappa-1): any kappa."""
+    """df = step_size K (weights residual) to first order, for f = N^-kappa sum a phi, drift N^(kappa-1), any kappa."""
     rule, activation = polar_rule(4, 8), get_activation(name)
     inputs, weights = torch.as_tensor(rule.inputs), torch.as_tensor(rule.weights)
     theta, rates, eta, n = _cloud(30), (2.0, 2.0, 5.0), 1e-7, 30

@@ -111,7 +111,10 @@ def test_every_path_can_be_read() -> None:
 
 
 def test_reading_a_recipe_does_not_import_torch() -> None:
-    code = "import sys; import mft_engine.recipe, mft_engine.events; mft_engine.load_recipe('clover'); print('torch' in sys.modules)"
+    code = (
+        "import sys; import mft_engine.recipe, mft_engine.events; mft_engine.load_recipe('clover'); "
+        "print('torch' in sys.modules)"
+    )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"
 

@@ -42,8 +42,11 @@ def _finished(recipe: Recipe) -> Finished:
 def test_an_automatic_step_of_2048_neurons_meets_the_infinite_width_values(
     temperature: float, lambda_w: float, lambda_a: float, loss: float, cos4: float
 ) -> None:
-    """t = 24, averaged over t = 8 .. 24. Finite width shifts the loss by about 0.2/N and cos4 by about 2.5/N (measured by
-    exact sampling): 0.0001 and 0.0012; the rest of the margin is the step's own bias and the average's error."""
+    """t = 24, averaged over t = 8 .. 24.
+
+    Finite width shifts the loss by about 0.2/N and cos4 by about 2.5/N (measured by exact sampling): 0.0001 and
+    0.0012; the rest of the margin is the step's own bias and the average's error.
+    """
     experiment = Experiment(_recipe(temperature, lambda_w, lambda_a))
     while not experiment.is_complete:
         experiment.advance(1000)
