@@ -53,6 +53,7 @@ def main(
         return 1
     # The engine's thread holds the interpreter for at most this long before the window gets its turn.
     sys.setswitchinterval(SWITCH_INTERVAL)
+    from app.garbage import GarbageKeeper
     from app.logs import ExceptionHook, LogBuffer, quiet_standard_error, watch_for_crashes
     from app.session import Session
     from app.settings import Settings
@@ -79,6 +80,8 @@ def main(
     voice = _Voice()
     voice.said.connect(session.failed)
     hook = ExceptionHook(voice.said.emit)
+    garbage = GarbageKeeper(application)
+    session.engine_ready.connect(garbage.forget_imports)
     window = MainWindow(session, settings, themes, log)
     session.engine_ready.connect(lambda ready: session.play() if play else None)
     ending = _Ending(window, screenshot, quit_after)
@@ -87,6 +90,7 @@ def main(
     QTimer.singleShot(0, session.start)
     code = application.exec()
     ending.stop()
+    garbage.stop()
     is_over = session.close()
     hook.remove()
     log.close()

@@ -110,8 +110,7 @@ class Commands(QObject):
 
     @Slot()
     def export(self) -> None:
-        is_trained = self._session.recipe.foreground.background == "trained"
-        dialog = ExportDialog(Path(self._export_folder), is_trained, self._window)
+        dialog = ExportDialog(Path(self._export_folder), self._window)
         if dialog.exec():
             command = dialog.command()
             self._settings.set("export_folder", str(command.folder))

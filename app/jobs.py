@@ -12,6 +12,8 @@ from app.messages import Export, TaskCard
 from mft_engine.events import ComparisonReady, Event, ForegroundReady, Progress, TheoryAbsent, TheoryReady
 from mft_engine.recipe import Recipe
 
+_NAMES = {"trained": "background", "lazy": "wrong background"}
+
 
 @dataclass
 class Job:
@@ -48,7 +50,7 @@ def train_until_averaged(bench: Bench) -> Iterator[Event]:
     if not is_averaged or experiment.snapshot(1).average_age <= 0:
         while not experiment.is_complete:
             _advance(experiment, pace, beyond=False)
-            text = f"Training the background: step {experiment.state.step:,}"
+            text = f"training the {_NAMES[foreground.background]}: step {experiment.state.step:,}"
             yield Progress("train", experiment.progress, text)
     if not (is_averaged and bench.n_retunes):
         return
@@ -56,7 +58,7 @@ def train_until_averaged(bench: Bench) -> Iterator[Event]:
     while (age := experiment.snapshot(1).average_age) < wanted:
         if _advance(experiment, pace, beyond=True) == 0:
             return
-        yield Progress("train", age / wanted, "Averaging the field after the change of parameters")
+        yield Progress("train", age / wanted, "averaging the field after the change of parameters")
 
 
 def _duration(recipe: Recipe) -> float:
@@ -86,6 +88,13 @@ def resample(bench: Bench) -> Iterator[Event]:
         yield event
 
 
+def silent_resample(bench: Bench) -> Iterator[Event]:
+    """Resample for a figure: progress is told, answers stay with their experiment (it may not be the one shown)."""
+    for event in resample(bench):
+        if isinstance(event, Progress):
+            yield event
+
+
 def solve_theory(bench: Bench, engine: Engine) -> Iterator[Event]:
     """The infinite-width solution for the parameters in force, as a picture with numbers."""
     for event in bench.experiment.theory():
@@ -103,11 +112,12 @@ def task_cards(engine: Engine) -> Iterator[TaskCard]:
     yield from engine.task_cards()
 
 
-def export(command: Export, bench: Bench, wrong: Bench | None, engine: Engine) -> Iterator[Event]:
+def export(
+    command: Export, bench: Bench, wrong: Bench | None, shown: Bench, engine: Engine
+) -> Iterator[Event]:
     """Compute what the figures lack (foreground, wrong-background twin), then write them."""
-    if bench.foreground is None or bench.comparison is None:
-        yield from resample(bench)
-    if wrong is not None and (wrong.foreground is None or wrong.comparison is None):
-        yield from resample(wrong)
-    yield Progress("export", 0.0, "Writing the figures")
+    for needed in (bench, wrong):
+        if needed is not None and needed.comparison is None:
+            yield from resample(needed) if needed is shown else silent_resample(needed)
+    yield Progress("export", 0.0, "writing the figures")
     yield from engine.export(command, bench.experiment.outcome(), wrong and wrong.experiment.outcome())

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from app.exporting import write_files
 from app.messages import EngineReady, Export, TaskCard, TheoryPicture
 from mft_engine.events import Event
 from mft_engine.recipe import EngineSection, Recipe, TaskSection
@@ -51,9 +52,6 @@ class Engine(Protocol):
 
     def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
         """Whether the CPU would have managed: a device that is missing, broken or full."""
-
-    def is_recipe_fault(self, error: BaseException) -> bool:
-        """Whether the recipe is at fault and the message is a sentence for the person."""
 
     def task_cards(self) -> Iterator[TaskCard]:
         """The gallery."""
@@ -120,10 +118,6 @@ class TorchEngine:
         words = str(error).lower()
         return isinstance(error, RuntimeError) and any(w in words for w in ("out of memory", "cuda", "mps", "device"))
 
-    def is_recipe_fault(self, error: BaseException) -> bool:
-        """RecipeError, TaskError and the like: all are ValueErrors whose message is written for people."""
-        return isinstance(error, ValueError) and type(error).__module__.startswith("mft_engine")
-
     def task_cards(self) -> Iterator[TaskCard]:
         """One card for every task, several for the petals; thumbnails are the targets themselves."""
         from mft_engine.tasks import REGISTRY
@@ -166,3 +160,7 @@ class TorchEngine:
             },
             numbers=numbers,
         )
+
+    def export(self, command: Export, outcome: Any, wrong: Any | None) -> Iterator[Event]:
+        """Write files; ends with `Exported`."""
+        return write_files(command, outcome, wrong)

@@ -59,13 +59,13 @@ class Export:
 
     Attributes:
         folder: where; made if it is not there.
-        figures: names of `mft_engine.figures`; "three_pictures" stands for the essay's set.
+        figures: names of `mft_engine.figures`; "three-pictures" stands for the essay's set.
         figure_formats: png, svg, pdf; data_formats: npz, csv, safetensors.
         width_mm: of one figure.
     """
 
     folder: Path
-    figures: tuple[str, ...] = ("three_pictures",)
+    figures: tuple[str, ...] = ("three-pictures",)
     figure_formats: tuple[str, ...] = ("png", "pdf")
     data_formats: tuple[str, ...] = ()
     width_mm: float = 85.0

@@ -352,7 +352,8 @@ class Session(QObject):
 
     def _on_complete(self, event: m.RecipeComplete) -> None:
         self.recipe_complete.emit(event)
-        self.status.emit(f"Recipe complete at step {event.step:,}; sampling goes on until you pause")
+        if self.is_running:
+            self.status.emit(f"Recipe complete at step {event.step:,}; sampling goes on until you pause")
 
     def _on_card(self, event: m.TaskCard) -> None:
         self.task_card_ready.emit(event)

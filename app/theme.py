@@ -12,6 +12,7 @@ from typing import Literal
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
+from mft_engine.resources import resources_folder
 
 Mode = Literal["system", "light", "dark"]
 
@@ -179,6 +180,7 @@ def stylesheet_of(theme: Theme) -> str:
     """The application's stylesheet."""
     hover = mixed(theme.accent, theme.raised, 0.14)
     pressed = mixed(theme.accent, theme.raised, 0.28)
+    arrow = (resources_folder() / "icons" / f"chevron-{theme.name}.svg").as_posix()
     faint = mixed(theme.accent, theme.panel, 0.12)
     return f"""
 QMainWindow, QDialog {{ background: {theme.window}; }}
@@ -219,6 +221,8 @@ QLineEdit, QSpinBox, QComboBox, QPlainTextEdit {{ background: {theme.panel}; bor
 QLineEdit:focus, QSpinBox:focus, QComboBox:focus {{ border-color: {theme.accent}; }}
 QLineEdit[invalid="true"] {{ border-color: {theme.bad}; }}
 QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled {{ background: {theme.window}; }}
+QComboBox::drop-down {{ border: none; width: 20px; }}
+QComboBox::down-arrow {{ image: url("{arrow}"); width: 10px; height: 10px; margin-right: 6px; }}
 QComboBox QAbstractItemView {{ background: {theme.panel}; border: 1px solid {theme.line};
   selection-background-color: {faint}; selection-color: {theme.text}; }}
 QSlider::groove:horizontal {{ height: 4px; background: {theme.line}; border-radius: 2px; }}
@@ -249,8 +253,11 @@ QLabel[role="chip"] {{ color: {theme.muted}; background: {mixed(theme.line, them
   border-radius: 4px; padding: 1px 7px; }}
 QLabel[role="heading"] {{ font-weight: 600; }}
 QWidget[role="page"] {{ background: {theme.panel}; }}
-QToolButton[role="section"] {{ font-weight: 600; border: none; border-radius: 0; text-align: left;
-  padding: 6px 4px; border-top: 1px solid {theme.line}; }}
+QToolButton[role="section"], QToolButton[role="section"]:checked {{ font-weight: 600; border: none;
+  border-radius: 0; text-align: left; padding: 7px 2px 5px 2px; border-top: 1px solid {theme.line};
+  background: transparent; }}
+QToolButton[role="section"]:hover {{ color: {theme.accent}; }}
+QToolButton[role="section"]:focus {{ border: 1px solid {theme.accent}; }}
 QToolButton[role="quiet"] {{ color: {theme.muted}; padding: 1px 3px; }}
 QToolButton[role="card"] {{ background: {theme.raised}; border: 1px solid {theme.line}; border-radius: 6px;
   padding: 4px 2px; color: {theme.text}; }}
@@ -258,5 +265,7 @@ QToolButton[role="card"]:hover {{ border-color: {theme.accent}; }}
 QToolButton[role="card"]:checked {{ background: {faint}; border: 2px solid {theme.accent}; }}
 QToolButton[role="play"] {{ background: {theme.accent}; color: {theme.accent_text}; font-weight: 600;
   padding: 4px 12px; }}
+QToolButton[role="play"]:disabled {{ background: {mixed(theme.accent, theme.window, 0.35)};
+  color: {theme.accent_text}; }}
 QToolButton[role="play"]:hover {{ background: {mixed(theme.accent, theme.text, 0.85)}; }}
 """

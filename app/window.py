@@ -103,6 +103,9 @@ class MainWindow(QMainWindow):
             dock = QDockWidget(title, self)
             dock.setObjectName(f"dock_{name}")
             dock.setWidget(widget)
+            if area is bottom:
+                # Their tabs already say what they are; View closes and opens them.
+                dock.setTitleBarWidget(QWidget(dock))
             self.docks[name] = dock
             self.addDockWidget(area, dock)
         self.setCorner(Qt.Corner.BottomLeftCorner, left)

@@ -137,8 +137,8 @@ class Worker(QObject):
             self._timer.stop()
             return
         self._apply()
-        is_busy = self._job_slices()
         is_due = False
+        is_busy = self._job_slices() if self._sent[0] >= 0 else bool(self._jobs)  # the first frame comes first
         try:
             is_busy |= self._train()
             self._tell_completion()
@@ -269,15 +269,22 @@ class Worker(QObject):
         self.event_ready.emit(event)
 
     def _export(self, command: Export, bench: Bench) -> Iterator[Event]:
+        """The three pictures need the trained background and its wrong twin, whichever of them is in hand."""
         assert self._engine is not None
-        wrong = None
-        if "three_pictures" in command.figures and bench.applied.foreground.background == "trained":
-            recipe = bench.applied.replace({"foreground.background": "lazy"})
-            wrong = self._parking.look(recipe)
-            if wrong is None:
-                wrong = self._new_bench(recipe)
-                self._parking.park(wrong)
-        return jobs.export(command, bench, wrong, self._engine)
+        if "three-pictures" not in command.figures:
+            return jobs.export(command, bench, None, bench, self._engine)
+        right, wrong = self._bench_of(bench, "trained"), self._bench_of(bench, "lazy")
+        return jobs.export(command, right, wrong, bench, self._engine)
+
+    def _bench_of(self, bench: Bench, background: str) -> Bench:
+        if bench.applied.foreground.background == background:
+            return bench
+        recipe = bench.applied.replace({"foreground.background": background})
+        other = self._parking.look(recipe)
+        if other is None:
+            other = self._new_bench(recipe)
+            self._parking.park(other)
+        return other
 
     # Training and frames -----------------------------------------------------------------------------------------
 

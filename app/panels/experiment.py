@@ -104,6 +104,7 @@ class ExperimentPanel(QWidget):
             column.addWidget(section)
         section = Section("Formulas in force", inside, is_open=False)
         section.body.addWidget(self.formulas)
+        section.heading.toggled.connect(self._show_formulas)
         self.sections["Formulas in force"] = section
         column.addWidget(section)
         column.addStretch(1)
@@ -136,7 +137,7 @@ class ExperimentPanel(QWidget):
         has_temperature = recipe.training.dynamics == "langevin"
         self.rows["training.temperature"].setVisible(has_temperature)
         self.rows["training.batch_size"].setVisible(recipe.training.rule == "batch")
-        self.formulas.show_recipe(recipe, self._step_size)
+        self._show_formulas()
 
     def _show_preset(self, recipe: Recipe, opened: Recipe) -> None:
         is_shipped = opened.name in self._presets
@@ -161,8 +162,7 @@ class ExperimentPanel(QWidget):
         if step_size > 0 and step_size != self._step_size:
             self._step_size = step_size
             control.show_in_force(step_size)
-            if self._recipe is not None and self.sections["Formulas in force"].is_open:
-                self.formulas.show_recipe(self._recipe, step_size)
+            self._show_formulas()
 
     def show_devices(self, devices: tuple[str, ...]) -> None:
         """The devices that this machine has."""
@@ -185,6 +185,11 @@ class ExperimentPanel(QWidget):
     def apply_theme(self, theme: Theme) -> None:
         """Thumbnails follow the theme; the rest follows the application's stylesheet."""
         self.gallery.apply_theme(theme)
+
+    @Slot()
+    def _show_formulas(self) -> None:
+        if self._recipe is not None and self.sections["Formulas in force"].is_open:
+            self.formulas.show_recipe(self._recipe, self._step_size)
 
     @Slot(object)
     def _formula_typed(self, text: Any) -> None:

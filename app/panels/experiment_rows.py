@@ -29,10 +29,10 @@ BACKGROUNDS = [
     ("Untrained: the initial cloud", "untrained", "No training at all"),
 ]
 RULES = [
-    ("Polar rule (infinite data)", "polar", "Half-range Gauss radii × staggered angles: exact to many digits in the plane"),
-    ("Fresh batches (infinite data)", "batch", "A new random batch at every step"),
-    ("Sobol points", "sobol", "Scrambled Sobol points, fixed for the run"),
-    ("Grid", "grid", "Product Gauss–Hermite rule"),
+    ("Infinite: polar rule", "polar", "Half-range Gauss radii × staggered angles: exact to many digits in the plane"),
+    ("Infinite: fresh batches", "batch", "A new random batch at every step"),
+    ("Infinite: Sobol points", "sobol", "Scrambled Sobol points, fixed for the run"),
+    ("Infinite: grid", "grid", "Product Gauss–Hermite rule"),
 ]
 
 
@@ -101,7 +101,7 @@ def _training_rows() -> list[Row]:
         ),
         Row(
             "training.n_points",
-            "Training points n",
+            "Data points n",
             NumberControl(True),
             "0: infinite data. Otherwise that many random training points; then σ² = n T/N is the Bayesian noise.",
             unit="0 = ∞",

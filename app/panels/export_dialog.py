@@ -23,12 +23,14 @@ from PySide6.QtWidgets import (
 from app.messages import Export
 
 FIGURES = (
-    ("three_pictures", "Three pictures: background, foreground, wrong background", True),
+    ("three-pictures", "Three pictures: background, foreground, wrong background", True),
     ("background", "Background cloud", False),
     ("foreground", "Foreground over background", False),
     ("loss", "Loss along the run", False),
     ("fields", "Target, networks and residual as heat maps", False),
     ("marginals", "Marginals of both clouds", False),
+    ("null", "Distance and its null band", False),
+    ("theory", "Infinite-width density", False),
 )
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DATA_FORMATS = (("npz", "both clouds, NumPy"), ("csv", "both clouds, text"), ("safetensors", "both clouds, tensors"))
@@ -37,15 +39,16 @@ DATA_FORMATS = (("npz", "both clouds, NumPy"), ("csv", "both clouds, text"), ("s
 class ExportDialog(QDialog):
     """Asks, and answers with an `Export`; writes nothing itself."""
 
-    def __init__(self, folder: Path, is_background_trained: bool, parent: QWidget | None = None) -> None:
+    def __init__(self, folder: Path, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export")
         self.setObjectName("export_dialog")
         self.figures = {name: QCheckBox(text, self) for name, text, _ in FIGURES}
         for name, _, is_on in FIGURES:
             self.figures[name].setChecked(is_on)
-        if not is_background_trained:
-            self.figures["three_pictures"].setToolTip("The clouds of the background in force are drawn")
+        self.figures["three-pictures"].setToolTip(
+            "The wrong-background twin is trained and sampled first where it has not been yet"
+        )
         self.formats = {name: QCheckBox(name.upper(), self) for name in FIGURE_FORMATS}
         for name in ("png", "pdf"):
             self.formats[name].setChecked(True)

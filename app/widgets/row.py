@@ -11,6 +11,8 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWi
 
 from app.widgets.controls import Control
 
+TITLE_WIDTH = 104
+
 
 class Row(QWidget):
     """One value of the recipe, by its dotted path."""
@@ -59,11 +61,11 @@ class Row(QWidget):
             outer.addLayout(head)
             outer.addWidget(control)
         else:
-            self.title.setMinimumWidth(104)
+            self.title.setFixedWidth(TITLE_WIDTH)
+            head.addWidget(self.back)
             head.addWidget(control, 1)
             if unit:
                 head.addWidget(self.unit)
-            head.addWidget(self.back)
             outer.addLayout(head)
         if not unit:
             self.unit.hide()

@@ -5,13 +5,18 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import shiboken6
+from app.logs import LogBuffer
 from app.session import Session
+from app.settings import Settings
+from app.theme import ThemeKeeper
+from app.window import MainWindow
 from fake_engine import FakeEngine
 from mft_engine.recipe import EngineSection, Recipe
 from PySide6.QtCore import QThread, QTimer
@@ -42,19 +47,25 @@ def make_session(qapp: QApplication, engine: FakeEngine) -> Iterator[Callable[..
         assert session.close(), "the engine's thread did not end in time"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def imports_are_old_news() -> None:
+    """What the imports made is not looked through again after every test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
     """Fails the test that leaves a window, a running thread or a running timer behind."""
     yield
     QApplication.processEvents()
-    gc.collect()
     windows = [w for w in QApplication.topLevelWidgets() if w.isVisible()]
     for window in windows:
         window.close()
-    threads = [o for o in gc.get_objects() if type(o) is QThread and _is_alive(o) and o.isRunning()]
-    timers = [
-        o for o in gc.get_objects() if type(o) is QTimer and _is_alive(o) and o.isActive() and not o.isSingleShot()
-    ]
+    own = qapp.thread()
+    things = [o for o in gc.get_objects() if type(o) in (QThread, QTimer) and _is_alive(o)]
+    threads = [o for o in things if isinstance(o, QThread) and o != own and o.isRunning()]
+    timers = [o for o in things if isinstance(o, QTimer) and o.isActive() and not o.isSingleShot()]
     assert not windows, f"windows left open: {windows}"
     assert not threads, f"threads left running: {threads}"
     assert not timers, f"timers left running: {[t.parent() for t in timers]}"
@@ -62,3 +73,33 @@ def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
 
 def _is_alive(thing: Any) -> bool:
     return bool(shiboken6.isValid(thing))
+
+
+@pytest.fixture
+def themes(qapp: QApplication) -> Iterator[ThemeKeeper]:
+    """The light theme."""
+    keeper = ThemeKeeper("light", qapp)
+    keeper.apply()
+    yield keeper
+    keeper.deleteLater()
+
+
+@pytest.fixture
+def window(
+    make_session: Callable[..., Session], themes: ThemeKeeper, tmp_path: Path, qtbot: Any
+) -> Iterator[MainWindow]:
+    """A window on the fake engine, loaded and shown, with settings of its own."""
+    session = make_session(is_threaded=True)
+    log = LogBuffer()
+    window = MainWindow(session, Settings(tmp_path / "state"), themes, log)
+    window.resize(1280, 720)
+    window.show()
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)  # keys reach the active window only
+    with qtbot.waitSignal(session.snapshot_ready):
+        session.start()
+    yield window
+    window.close()
+    log.close()
+    window.deleteLater()
+    QApplication.processEvents()

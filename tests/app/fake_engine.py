@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from app.messages import EngineReady, Export, Exported, TaskCard, TheoryPicture
+from mft_engine.compare import Comparison
 from mft_engine.events import (
     ComparisonReady,
     Event,
@@ -75,6 +77,7 @@ class FakeExperiment:
         n = n_steps if beyond else min(n_steps, self.N_STEPS - self.state.step)
         if 0 <= self.diverges_at <= self.state.step + n:
             raise FakeDiverged(self.diverges_at)
+        time.sleep(2e-5 * n)
         scale = self.recipe.regularisation.scale
         self.theta = self.theta + np.float32(n) * np.array([scale, scale, 1.0], np.float32)
         self.state = FakeState(self.state.step + n, (self.state.step + n) * 0.01)
@@ -109,7 +112,9 @@ class FakeExperiment:
         )
 
     def metrics(self) -> dict[str, np.ndarray]:
-        steps = np.arange(0, self.state.step + 1, 50)
+        steps = np.arange(50, self.state.step + 1, 50)
+        if not len(steps):
+            return {}
         return {
             "step": steps,
             "time": steps * 0.01,
@@ -150,8 +155,6 @@ class FakeExperiment:
 
 def fake_comparison(is_right: bool) -> Any:
     """A comparison that accepts or rejects."""
-    from mft_engine.compare import Comparison
-
     null = np.linspace(0.5, 1.5, 99)
     distance = 1.0 if is_right else 80.0
     return Comparison(

@@ -1,0 +1,46 @@
+"""Figures and data written one file after the other, in the engine's thread; matplotlib is imported here and first now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from app.messages import Export, Exported
+from mft_engine.events import Event, Progress
+
+THREE = "three-pictures"
+
+
+def write_files(command: Export, outcome: Any, wrong: Any | None) -> Iterator[Event]:
+    """Write everything that was asked for, a `Progress` before each file, `Exported` at the end.
+
+    The three pictures are four files a format: all in one (twice as wide) and each by itself.
+
+    Raises:
+        FigureError, RunError: what cannot be drawn yet, or a folder that cannot be written; both say why.
+    """
+    yield Progress("export", 0.0, "loading the figure library")
+    from mft_engine import figures
+
+    wanted: list[tuple[str, float]] = []
+    for name in command.figures:
+        if name == THREE:
+            wanted += [(THREE, 2 * command.width_mm), ("background", command.width_mm)]
+            wanted += [("foreground", command.width_mm), ("wrong-background", command.width_mm)]
+        elif (name, command.width_mm) not in wanted:
+            wanted.append((name, command.width_mm))
+    parts = [(name, width, form) for name, width in dict.fromkeys(wanted) for form in command.figure_formats]
+    n_parts = len(parts) + len(command.data_formats)
+    paths: list[Path] = []
+    for done, (name, width, form) in enumerate(parts):
+        yield Progress("export", done / n_parts, f"writing {name}.{form}")
+        paths += figures.save(
+            name, outcome, command.folder, [form], width, wrong=wrong, has_caption=command.has_captions
+        )
+    if command.data_formats:
+        from mft_engine.export import save_data
+
+        yield Progress("export", len(parts) / n_parts, "writing the data")
+        paths += save_data(outcome, command.folder, command.data_formats)
+    yield Exported(tuple(paths))
