@@ -241,6 +241,24 @@ def test_theory_lines_hold_their_shares_of_the_neurons() -> None:
     assert all(len(x) == 0 for x, _ in mass_contours(np.zeros((8, 8)), 1.0, [0.5]))
 
 
+def test_a_new_theory_and_a_new_range_are_drawn_afresh(view: CloudView, qtbot: QtBot) -> None:
+    """The overlay is kept as a picture between frames; a kept picture must not outlive what it shows."""
+    view.show_background(np.array([[2.0, 2.0, 1.0], [-2.0, -2.0, 1.0]], np.float32), 2)
+    image = np.zeros((64, 64))
+    image[48:, 48:] = 1.0
+    view.show_theory(image, 2.0)
+    settled(view, qtbot)
+    assert colour_at(view, 1.5, 1.5).red() < 200
+    view.show_theory(image[::-1], 2.0)
+    assert is_near(colour_at(view, 1.5, 1.5), LIGHT.panel, 20)
+    assert colour_at(view, 1.5, -1.5).red() < 200
+    view.plot.getViewBox().setRange(xRange=(-8, 8), yRange=(-8, 8), padding=0)
+    assert colour_at(view, 1.5, -1.5).red() < 200
+    assert is_near(colour_at(view, 4.0, -4.0), LIGHT.panel, 20)
+    view.apply_theme(DARK)
+    assert colour_at(view, 1.5, -1.5).green() > 70
+
+
 def test_points_shrink_with_the_plot(view: CloudView, qtbot: QtBot) -> None:
     view.show_background(clover(2048), 2048)
     large = view.layers["background"].scatter.opts["size"]
