@@ -43,7 +43,9 @@ DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 
 
 INTERRUPTED = 130
 # typer brings its own copy of click in some versions: the common base of its argument errors is found, not imported.
-_UsageError: type[typer.BadParameter] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+_UsageError: type[typer.BadParameter] = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+)
 
 
 class CommandError(Exception):

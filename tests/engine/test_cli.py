@@ -123,8 +123,9 @@ def test_theory_prints_the_documented_numbers(capsys) -> None:
 def test_compare_gives_the_statistics_of_two_stored_clouds(capsys, tmp_path) -> None:
     folders = []
     for background in ("trained", "lazy"):
-        _, out, _ = call(capsys, "run", "clover", *SMALL, "--set", f"foreground.background={background}",
-                         "--set", "network.n_neurons=512", "--set", "training.time=3", "--out", str(tmp_path), "--json")  # fmt: skip
+        changes = [f"foreground.background={background}", "network.n_neurons=512", "training.time=3"]
+        flags = [word for change in changes for word in ("--set", change)]
+        _, out, _ = call(capsys, "run", "clover", *SMALL, *flags, "--out", str(tmp_path), "--json")
         folders.append(json.loads(out)["run_dir"])
     _, same, _ = call(capsys, "compare", folders[0], folders[0], "--json")
     _, other, _ = call(capsys, "compare", *folders, "--json")
