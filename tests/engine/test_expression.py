@@ -78,7 +78,8 @@ def test_a_bad_formula_is_answered_with_the_place_and_the_reason(text: str, word
 
 
 PIECES = ["x1", "x2", "x7", "pi", "r", "angle", "+", "-", "*", "/", "**", "(", ")", ",", "^", ".", "[", "lambda",
-          "if", "1", "0", "1e308", "9" * 30, "'a'", "__class__", ";", "=", ":=", "\\", "é", "\n", "not", *FUNCTIONS]  # fmt: skip
+          "if", "1", "0", "1e308", "9" * 30,
+          "'a'", "__class__", ";", "=", ":=", "\\", "é", "\n", "not", *FUNCTIONS]  # fmt: skip
 
 
 @settings(max_examples=1500, deadline=None)
