@@ -32,8 +32,6 @@ FORMS: dict[str, tuple[int, bool]] = {
 }
 # u is kept between the two passes while it fits a third-level cache; beyond, computing it twice is as fast.
 KEPT_BYTES = 2**25
-# Independent neurons move in groups whose u stays in a second-level cache.
-FROZEN_ELEMENTS = 2**17
 
 _compiled: dict[tuple[int, int, bool], Any] = {}
 _registering = threading.Lock()
@@ -138,9 +136,9 @@ class FusedKernel:
         n_points = len(points)
         total, prediction = _float64(prediction_sum), np.zeros(n_points)
         losses, finite = np.full(n_steps, np.nan), np.zeros(n_steps, dtype=np.bool_)
-        state, n_neurons = self._state(theta), theta.shape[0]
+        state = self._state(theta)
         self._run(
-            state, n_neurons, 0, points, plan, first_step, n_steps,
+            state, points, plan, first_step, n_steps, n_neurons=theta.shape[0],
             targets=_float64(targets), weights=_float64(weights), signal=np.zeros(n_points), total=total,
             prediction=prediction, losses=losses, finite=finite,
         )  # fmt: skip
@@ -160,20 +158,13 @@ class FusedKernel:
         check_arguments(theta, points, plan, n_steps)
         _check_sizes(theta, points, signal=signal)
         empty = np.zeros(0)
-        signal_array, moved, all_finite = _float64(signal), torch.empty_like(theta), True
-        group = max(loops.NEURON_BLOCK, FROZEN_ELEMENTS // self._slots(points).x.shape[1])
-        group -= group % loops.NEURON_BLOCK
-        for first in range(0, theta.shape[0], group):
-            part = theta[first : first + group]
-            state, finite = self._state(part), np.zeros(n_steps, dtype=np.bool_)
-            self._run(
-                state, len(part), first, points, plan, first_step, n_steps, is_frozen=True,
-                targets=empty, weights=empty, signal=signal_array, total=empty, prediction=empty,
-                losses=empty, finite=finite,
-            )  # fmt: skip
-            moved[first : first + group] = self._theta(state, part)
-            all_finite &= bool(finite.all())
-        return FrozenResult(moved, torch.tensor(all_finite))
+        state, finite = self._state(theta), np.zeros(n_steps, dtype=np.bool_)
+        self._run(
+            state, points, plan, first_step, n_steps, n_neurons=theta.shape[0], is_frozen=True,
+            targets=empty, weights=empty, signal=_float64(signal), total=empty, prediction=empty,
+            losses=empty, finite=finite,
+        )  # fmt: skip
+        return FrozenResult(self._theta(state, theta), torch.tensor(bool(finite.all())))
 
     def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
         """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), (n_points,) float32; sums in float64."""
@@ -184,7 +175,7 @@ class FusedKernel:
         _check_sizes(theta, points)
         none, prediction = np.zeros(len(points)), np.zeros(len(points))
         self._run(
-            self._state(theta), theta.shape[0], 0, points, plan, 0, 1, moves_last=False,
+            self._state(theta), points, plan, 0, 1, n_neurons=theta.shape[0], moves_last=False,
             targets=none, weights=none, signal=none.copy(), total=none.copy(), prediction=prediction,
             losses=np.zeros(1), finite=np.zeros(1, dtype=np.bool_),
         )  # fmt: skip
@@ -193,13 +184,12 @@ class FusedKernel:
     def _run(
         self,
         state: NDArray[np.float32],
-        n_neurons: int,
-        first_neuron: int,
         points: Tensor,
         plan: StepPlan,
         first_step: int,
         n_steps: int,
         *,
+        n_neurons: int,
         targets: NDArray[np.float64],
         weights: NDArray[np.float64],
         signal: NDArray[np.float64],
@@ -214,11 +204,12 @@ class FusedKernel:
         n_inputs, n_slots = points.shape[1], slots.x.shape[1]
         # With one input the second weight is a row of zeros behind the parameters.
         w = np.array([0, 2] if n_inputs == 1 else range(n_inputs), dtype=np.int64)
-        is_kept = state.shape[1] * n_slots * 4 <= KEPT_BYTES
+        # A frozen field needs no sum over neurons: each block goes forward and backward at once.
+        is_kept = not is_frozen and state.shape[1] * n_slots * 4 <= KEPT_BYTES
         u = _kept_array(state.shape[1] if is_kept else loops.NEURON_BLOCK, n_slots)
         key_0, key_1 = rng.seed_key(plan.seed)
         self._function(slots.is_paired, n_inputs <= 2)(
-            state, n_neurons, first_neuron, w, n_inputs, slots.x, u, is_kept, slots.plus, slots.minus,
+            state, n_neurons, w, n_inputs, slots.x, u, is_kept, slots.plus, slots.minus,
             self._parity, is_frozen, moves_last, targets, weights, float(n_neurons) ** -plan.readout_exponent,
             float(n_neurons) ** (plan.readout_exponent - 1.0), _float32(plan.rate), _float32(plan.decay),
             _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),

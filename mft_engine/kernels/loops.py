@@ -288,7 +288,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
 
     @njit(cache=cache, **SETTINGS)
     def advance(
-        theta, n_neurons, first_neuron, w, a, x, u, is_kept, plus, minus, parity, is_frozen, moves_last,
+        theta, n_neurons, w, a, x, u, is_kept, plus, minus, parity, is_frozen, moves_last,
         targets, weights, scale, factor, rate, decay, noise, is_noisy, uses_next, key_0, key_1, stream,
         first_step, n_steps, signal, total, prediction, losses, finite,
     ):  # fmt: skip
@@ -316,14 +316,14 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                 n = min(i1, n_neurons) - i0
                 row = i0 if is_kept else 0
                 if k == 0 and is_noisy:
-                    fill_normal(key_0, key_1, stream, step, first_neuron + i0, n, words, xi_next)
+                    fill_normal(key_0, key_1, stream, step, i0, n, words, xi_next)
                     for j in range(n_noise):
                         for i in range(n):
                             xi_now[j, i0 + i] = xi_next[j, i]
                 # Backward from the old state, then forward from the new one. `forward` has one call site, so
                 # that a state gives the same bits whether met inside a call or at the start of the next.
                 for phase in range(2):
-                    if (k < n_steps) if phase == 1 else (k > 0 and not is_kept):
+                    if (k < n_steps and not is_frozen) if phase == 1 else (k > 0 and not is_kept):
                         for s in range(n_slots):
                             odd[s] = ZERO
                             even[s] = ZERO
@@ -331,7 +331,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                     if phase == 0 and k > 0:
                         backward(BASE, MODE, IS_PLANAR, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, z)
                         if is_noisy:
-                            fill_normal(key_0, key_1, stream, step, first_neuron + i0, n, words, xi_next)
+                            fill_normal(key_0, key_1, stream, step, i0, n, words, xi_next)
                         update(
                             theta,
                             n_params,
@@ -347,7 +347,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                             xi_next,
                         )
                         is_bad |= _has_nonfinite(theta, n_params, i0, n)
-                if k < n_steps:
+                if k < n_steps and not is_frozen:
                     for s in range(n_slots):
                         odd_sum[s] += odd[s]
                         even_sum[s] += even[s]

@@ -387,14 +387,6 @@ def test_activations_computed_twice_give_the_bits_of_activations_kept(monkeypatc
     assert torch.equal(kept.theta, twice.theta) and torch.equal(kept.prediction_sum, twice.prediction_sum)
 
 
-def test_groups_of_frozen_neurons_do_not_change_the_bits(monkeypatch):
-    setting = Setting()
-    kernel, plan = FusedKernel(get_activation("relu_tanh")), setting.plan()
-    whole = setting.frozen(kernel, plan, n_steps=5).theta
-    monkeypatch.setattr(fused, "FROZEN_ELEMENTS", 0)
-    assert torch.equal(setting.frozen(kernel, plan, n_steps=5).theta, whole)
-
-
 def test_a_neuron_in_a_frozen_field_does_not_see_the_others():
     setting = Setting()
     kernel, plan = FusedKernel(get_activation("relu_tanh")), setting.plan()
