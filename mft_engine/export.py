@@ -175,7 +175,7 @@ def _frame(theta: np.ndarray, half: float, size: int, left: str, right: str) -> 
     origin = (large - side) // 2, header + margin
     inside = np.abs(theta[:, :2]).max(axis=1) <= half
     places = (theta[inside, :2] / half * (1, -1) + 1) * (side / 2) + origin
-    radius = max(1.5, 0.0022 * large)
+    radius = max(0.9 * OVERSAMPLING, 0.0022 * large)
     for x, y in places:
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=palette.BACKGROUND)
     box = (*origin, origin[0] + side, origin[1] + side)

@@ -87,7 +87,7 @@ def draw_three_pictures(page: Page) -> Figure:
         place = sheet.place(left, middle + 1)
         sheet.figure.legend(handles=handles, loc="lower left", bbox_to_anchor=place, borderaxespad=0, labelspacing=0.8)
         for number, (letter, outcome) in enumerate((("b", page.outcome), ("c", wrong))):
-            sheet.text(left + 2, middle + 2 + 7 * number, letter, weight="bold")
+            sheet.text(left + 2, middle + 2.4 + 7 * number, letter, weight="bold")
             sheet.text(left + 5, middle + 2 + 7 * number, _verdict(outcome, "\n"), linespacing=1.3)
     return sheet.figure
 
