@@ -370,6 +370,11 @@ def _sentences() -> Iterator[None]:
         _stop(str(error), error.code)
     except RecipeError as error:
         _stop(str(error), 2)
+    except ValueError as error:
+        # The engine's own (of figures, exports, comparisons) are sentences; any other is a defect.
+        if type(error).__module__.split(".")[0] != "mft_engine":
+            raise
+        _stop(str(error), 2)
     except KeyboardInterrupt:
         _stop("Interrupted. What was computed is kept; --resume goes on with it.", INTERRUPTED)
     except (ArithmeticError, OSError, MemoryError) as error:
