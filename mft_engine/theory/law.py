@@ -34,14 +34,16 @@ class PlanarLaw:
     """One neuron's stationary law in a frozen field.
 
     It holds for any residual, self-consistent or not: this is mu-hat of a background, and mu* only where the
-    residual is the theory's own.
+    residual is the theory's own. At finite width the readout is held more stiffly than by lambda_a alone; then
+    l_a(w) stands for lambda_a: p(w) ~ l_a^(-1/2) exp(g^2 / (2 T l_a)) prior, a | w ~ N(g / l_a, T / l_a).
 
     Attributes:
         rho, angles: (n_rho,), (n_angles,) midpoints of the cells, uniform in xi = sqrt(rho / radius) and angle.
         field: (n_rho, n_angles) g(w) there.
         mass: (n_rho, n_angles) probability of every cell.
         radius: end of the range; the density beyond counts as zero.
-        log_partition: log int p0(w) exp(g^2 / (2 lambda_a T)) dw, p0 the normalised prior.
+        stiffness: (n_rho, n_angles) l_a(w); lambda_a everywhere at infinite width.
+        log_partition: log int p0(w) (lambda_a / l_a)^(1/2) exp(g^2 / (2 l_a T)) dw, p0 the normalised prior.
         activation, temperature, lambda_w, lambda_a: of the problem.
     """
 
@@ -53,6 +55,7 @@ class PlanarLaw:
         temperature: float,
         lambda_w: float,
         lambda_a: float,
+        stiffness: Array | None = None,
     ) -> None:
         self.field, self.radius, self.activation = field, radius, activation
         self.temperature, self.lambda_w, self.lambda_a = temperature, lambda_w, lambda_a
@@ -61,7 +64,10 @@ class PlanarLaw:
         self._turn = 2 * np.pi / n_angles
         self.rho = _radii(n_rho, radius)
         self.angles = _angles(n_angles)
-        exponent = field**2 / (2 * lambda_a * temperature)
+        self.stiffness = np.full_like(field, lambda_a) if stiffness is None else stiffness
+        exponent = field**2 / (2 * self.stiffness * temperature)
+        if stiffness is not None:
+            exponent -= 0.5 * np.log(stiffness / lambda_a)
         # rho d(rho) is proportional to xi^3 d(xi)
         exponent += (1.5 * np.log(self.rho) - lambda_w * self.rho**2 / (2 * temperature))[:, None]
         top = float(exponent.max())
@@ -71,10 +77,8 @@ class PlanarLaw:
         cell = 2 * np.sqrt(radius) * self._step * self._turn
         self.log_partition = top + float(np.log(total * cell) - np.log(2 * np.pi * temperature / lambda_w))
         self._cumulative = np.cumsum(self.mass.ravel())
-        # two rings beyond either end and two angles round the circle, for the interpolation: g is even in xi
-        outer = 3 * field[-1] - 3 * field[-2] + field[-3]
-        rings = np.vstack([field[1::-1], field, outer, 3 * outer - 3 * field[-1] + field[-2]])
-        self._padded = np.ascontiguousarray(np.hstack([rings[:, -2:], rings, rings[:, :2]]))
+        self._padded = _pad(field)
+        self._padded_stiffness = None if stiffness is None else _pad(stiffness)
 
     @classmethod
     def from_grid_field(
@@ -138,7 +142,7 @@ class PlanarLaw:
         key = points.tobytes()
         while True:
             rho = _radii(32, radius)
-            probe = (_feature_grid(key, activation, radius, 32, 48) @ signal).reshape(32, 48)
+            probe = (feature_grid(key, activation, radius, 32, 48) @ signal).reshape(32, 48)
             exponent = probe**2 / (2 * lambda_a * temperature) - (lambda_w * rho**2 / (2 * temperature))[:, None]
             profile = exponent.max(axis=1) + np.log(rho)
             alive = np.flatnonzero(profile > profile.max() - _DEPTH)
@@ -149,23 +153,31 @@ class PlanarLaw:
             if radius > 1e5 * max(length, 1.0):
                 raise SuperlinearActivationError("the field is too strong: the law of a neuron has no end")
         radius = max(radius, minimum_radius)
-        coarse = (_feature_grid(key, activation, radius, N_RADII_FIELD, N_ANGLES_FIELD) @ signal).reshape(
+        coarse = (feature_grid(key, activation, radius, N_RADII_FIELD, N_ANGLES_FIELD) @ signal).reshape(
             N_RADII_FIELD, N_ANGLES_FIELD
         )
-        radial, angular = _upsampling(N_RADII_FIELD, n_radii, N_ANGLES_FIELD, n_angles)
+        radial, angular = upsampling(N_RADII_FIELD, n_radii, N_ANGLES_FIELD, n_angles)
         return cls(radial @ coarse @ angular, radius, activation, temperature, lambda_w, lambda_a)
 
     def field_at(self, w: Array) -> Array:
         """g at (n, 2) weights by cubic interpolation on the polar grid, (n,)."""
         return self._field_polar(np.hypot(w[:, 0], w[:, 1]), np.arctan2(w[:, 1], w[:, 0]))
 
+    def _stiffness_polar(self, rho: Array, angle: Array) -> Array | float:
+        if self._padded_stiffness is None:
+            return self.lambda_a
+        return np.maximum(self._interpolate(self._padded_stiffness, rho, angle), self.lambda_a)
+
     def _field_polar(self, rho: Array, angle: Array) -> Array:
+        return self._interpolate(self._padded, rho, angle)
+
+    def _interpolate(self, padded: Array, rho: Array, angle: Array) -> Array:
         n_rho, n_angles = self.field.shape
         i = np.minimum(np.sqrt(rho / self.radius) / self._step, n_rho) - 0.5
         j = (angle / self._turn) % n_angles - 0.5
         low_i, low_j = np.floor(i).astype(np.int64), np.floor(j).astype(np.int64)
         across, around = _cubic_weights(i - low_i), _cubic_weights(j - low_j)
-        flat, width = self._padded.ravel(), n_angles + 4
+        flat, width = padded.ravel(), n_angles + 4
         corner = (low_i + 1) * width + low_j + 1
         result = np.zeros(len(corner))
         for a in range(4):
@@ -180,14 +192,31 @@ class PlanarLaw:
         """p(w) per unit area at (n, 2) weights, (n,); zero beyond `radius`."""
         w = np.asarray(w, dtype=np.float64)
         square = (w**2).sum(axis=1)
-        exponent = self.field_at(w) ** 2 / (2 * self.lambda_a * self.temperature)
+        rho, angle = np.sqrt(square), np.arctan2(w[:, 1], w[:, 0])
+        stiffness = self._stiffness_polar(rho, angle)
+        exponent = self._field_polar(rho, angle) ** 2 / (2 * stiffness * self.temperature)
+        exponent -= 0.5 * np.log(stiffness / self.lambda_a)
         exponent -= self.lambda_w * square / (2 * self.temperature) + self.log_partition
         value = np.exp(np.minimum(exponent, 700.0)) * self.lambda_w / (2 * np.pi * self.temperature)
         return np.where(square <= self.radius**2, value, 0.0)
 
     def mean_readout(self, w: Array) -> Array:
-        """E[a | w] = g(w) / lambda_a at (n, 2) weights, (n,)."""
-        return self.field_at(np.asarray(w, dtype=np.float64)) / self.lambda_a
+        """E[a | w] = g(w) / l_a(w) at (n, 2) weights, (n,)."""
+        w = np.asarray(w, dtype=np.float64)
+        rho, angle = np.hypot(w[:, 0], w[:, 1]), np.arctan2(w[:, 1], w[:, 0])
+        return self._field_polar(rho, angle) / self._stiffness_polar(rho, angle)
+
+    def cell_density(self, w: Array) -> Array:
+        """Density at (n, 2) weights of the law that `sample` draws w from, (n,): constant on every cell.
+
+        This, and not `density`, is what a Metropolis ratio with draws of `sample` as proposals needs.
+        """
+        n_rho, n_angles = self.mass.shape
+        ring = np.floor(np.sqrt(np.hypot(w[:, 0], w[:, 1]) / self.radius) / self._step).astype(np.int64)
+        sector = np.floor((np.arctan2(w[:, 1], w[:, 0]) / self._turn) % n_angles).astype(np.int64) % n_angles
+        inside = np.minimum(ring, n_rho - 1)
+        area = 0.5 * self._turn * self.radius**2 * (((inside + 1) * self._step) ** 4 - (inside * self._step) ** 4)
+        return np.where(ring < n_rho, self.mass[inside, sector] / area, 0.0)
 
     def sample(self, n: int, generator: np.random.Generator) -> Array:
         """Independent neurons: a cell by its mass, a point in it by area, the readout from its normal law.
@@ -208,20 +237,25 @@ class PlanarLaw:
         result = np.empty((n, 3))
         result[:, 0] = rho * np.cos(angle)
         result[:, 1] = rho * np.sin(angle)
-        result[:, 2] = self._field_polar(rho, angle) / self.lambda_a
-        result[:, 2] += np.sqrt(self.temperature / self.lambda_a) * generator.standard_normal(n)
+        stiffness = self._stiffness_polar(rho, angle)
+        result[:, 2] = self._field_polar(rho, angle) / stiffness
+        result[:, 2] += np.sqrt(self.temperature / stiffness) * generator.standard_normal(n)
         return result
 
     @property
     def kl(self) -> float:
         """KL of the law of (w, a) from the prior, in nats."""
-        return float((self.mass * self.field**2).sum() / (self.lambda_a * self.temperature)) - self.log_partition
+        mean = self.field / self.stiffness
+        square = self.temperature / self.stiffness + mean**2
+        shift = mean * self.field - 0.5 * (self.stiffness - self.lambda_a) * square
+        return float((self.mass * shift).sum() / self.temperature) - self.log_partition
 
     @property
     def readout_free_kl(self) -> float:
         """KL of the law of w alone from its prior, in nats."""
-        shift = float((self.mass * self.field**2).sum() / (2 * self.lambda_a * self.temperature))
-        return shift - self.log_partition
+        shift = self.field**2 / (2 * self.stiffness * self.temperature)
+        shift -= 0.5 * np.log(self.stiffness / self.lambda_a)
+        return float((self.mass * shift).sum()) - self.log_partition
 
     @property
     def moments(self) -> dict[str, float]:
@@ -230,8 +264,9 @@ class PlanarLaw:
         result = {
             "mean_norm": float(radial @ self.rho),
             "mean_square_norm": float(radial @ self.rho**2),
-            "mean_square_readout": self.temperature / self.lambda_a
-            + float((self.mass * self.field**2).sum()) / self.lambda_a**2,
+            "mean_square_readout": float(
+                (self.mass * (self.temperature / self.stiffness + (self.field / self.stiffness) ** 2)).sum()
+            ),
         }
         for k in (2, 3, 4, 6, 8):
             result[f"cos{k}"] = float(angular @ np.cos(k * self.angles))
@@ -251,13 +286,15 @@ class PlanarLaw:
         """
         x = np.ascontiguousarray(x, dtype=np.float64)
         rho, angle = _radii(N_RADII_FIELD, self.radius), _angles(N_ANGLES)
-        field = self._field_polar(np.repeat(rho, N_ANGLES), np.tile(angle, N_RADII_FIELD))
-        exponent = field**2 / (2 * self.lambda_a * self.temperature)
+        every_rho, every_angle = np.repeat(rho, N_ANGLES), np.tile(angle, N_RADII_FIELD)
+        field = self._field_polar(every_rho, every_angle)
+        stiffness = self._stiffness_polar(every_rho, every_angle)
+        exponent = field**2 / (2 * stiffness * self.temperature) - 0.5 * np.log(stiffness)
         exponent += np.repeat(1.5 * np.log(rho) - self.lambda_w * rho**2 / (2 * self.temperature), N_ANGLES)
         mass = np.exp(exponent - exponent.max())
-        signed = mass / mass.sum() * field / self.lambda_a
+        signed = mass / mass.sum() * field / stiffness
         if len(x) <= 1024:
-            return signed @ _feature_grid(x.tobytes(), self.activation, self.radius, N_RADII_FIELD, N_ANGLES)
+            return signed @ feature_grid(x.tobytes(), self.activation, self.radius, N_RADII_FIELD, N_ANGLES)
         w = np.stack([np.outer(rho, np.cos(angle)).ravel(), np.outer(rho, np.sin(angle)).ravel()])
         kept = np.abs(signed) > 1e-10 * np.abs(signed).max(initial=0.0)
         result = np.empty(len(x))
@@ -289,13 +326,28 @@ class PlanarLaw:
 
     def marginal_readout(self, values: Array) -> Array:
         """Density of a at the (n,) values: normal laws mixed over w."""
-        mean = self.field.ravel() / self.lambda_a
-        deviation = np.sqrt(self.temperature / self.lambda_a)
-        n_bins = int(np.clip(40 * np.ptp(mean) / deviation, 1, 4000))
-        mass, edges = np.histogram(mean, bins=n_bins, weights=self.mass.ravel())
-        centre = 0.5 * (edges[1:] + edges[:-1])
-        kernel = np.exp(-0.5 * ((np.asarray(values)[:, None] - centre) / deviation) ** 2)
-        return kernel @ mass / (deviation * np.sqrt(2 * np.pi))
+        mean = (self.field / self.stiffness).ravel()
+        deviation = np.sqrt(self.temperature / self.stiffness).ravel()
+        result = np.zeros(len(values))
+        # laws of equal spread are binned by their mean: one spread at infinite width, a few bands otherwise
+        bands = np.unique(np.quantile(deviation, np.linspace(0, 1, 25)))
+        band = np.clip(np.searchsorted(bands, deviation, side="right") - 1, 0, len(bands) - 1)
+        for b in np.unique(band):
+            inside = band == b
+            spread = float(np.average(deviation[inside], weights=self.mass.ravel()[inside] + 1e-300))
+            n_bins = int(np.clip(40 * np.ptp(mean[inside]) / spread, 1, 4000))
+            mass, edges = np.histogram(mean[inside], bins=n_bins, weights=self.mass.ravel()[inside])
+            centre = 0.5 * (edges[1:] + edges[:-1])
+            kernel = np.exp(-0.5 * ((np.asarray(values)[:, None] - centre) / spread) ** 2)
+            result += kernel @ mass / (spread * np.sqrt(2 * np.pi))
+        return result
+
+
+def _pad(values: Array) -> Array:
+    """Two rings beyond either end and two angles round the circle, for the interpolation: even in xi."""
+    outer = 3 * values[-1] - 3 * values[-2] + values[-3]
+    rings = np.vstack([values[1::-1], values, outer, 3 * outer - 3 * values[-1] + values[-2]])
+    return np.ascontiguousarray(np.hstack([rings[:, -2:], rings, rings[:, :2]]))
 
 
 def _radii(n_radii: int, radius: float) -> Array:
@@ -321,7 +373,7 @@ def _quantise(value: float) -> float:
 
 
 @lru_cache(maxsize=6)
-def _feature_grid(points: bytes, activation: str, radius: float, n_radii: int, n_angles: int) -> Array:
+def feature_grid(points: bytes, activation: str, radius: float, n_radii: int, n_angles: int) -> Array:
     """phi(w.x_mu) for every w of the polar midpoint grid, (n_radii * n_angles, n_points)."""
     x = np.frombuffer(points, dtype=np.float64).reshape(-1, 2)
     rho, angle = _radii(n_radii, radius), _angles(n_angles)
@@ -333,7 +385,7 @@ def _feature_grid(points: bytes, activation: str, radius: float, n_radii: int, n
 
 
 @lru_cache(maxsize=4)
-def _upsampling(n_radii: int, n_radii_out: int, n_angles: int, n_angles_out: int) -> tuple[Array, Array]:
+def upsampling(n_radii: int, n_radii_out: int, n_angles: int, n_angles_out: int) -> tuple[Array, Array]:
     """Cubic spline interpolation between midpoint grids: a matrix for the radii, one for the angles."""
     xi = (np.arange(n_radii) + 0.5) / n_radii
     mirrored = np.vstack([np.eye(n_radii)[3::-1], np.eye(n_radii)])
