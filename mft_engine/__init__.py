@@ -22,6 +22,7 @@ _WHERE = {
     "ComparisonReady": "events",
     "TheoryReady": "events",
     "TheoryAbsent": "events",
+    "CertificateReady": "events",
     "Finished": "events",
     "Failed": "events",
     "Experiment": "experiment",

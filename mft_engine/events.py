@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
     from mft_engine.outcome import Outcome
     from mft_engine.theory import PlanarTheory
@@ -110,6 +111,13 @@ class TheoryAbsent(Event):
     """No infinite-width solution is known for this recipe; `reason` is a sentence."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class CertificateReady(Event):
+    """How far the background is from the exact optimum, where that can be said."""
+
+    certificate: Certificate
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from mft_engine import dynamics, kernels
+from mft_engine.certificate import Certificate, certify
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.device import describe_device, to_host
 from mft_engine.dynamics import Diverged, Hyper, State
 from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, is_complete, resolving_step
 from mft_engine.events import (
+    CertificateReady,
     ComparisonReady,
     Event,
     FieldsReady,
@@ -71,6 +73,7 @@ class Experiment:
         self.comparison: Comparison | None = None
         self.foreground_cloud: Cloud | None = None
         self.solution: PlanarTheory | None = None
+        self.certificate: Certificate | None = None
         self._warm: PlanarTheory | None = None
         self._foreground_theta: Tensor | None = None
         self._foreground_seconds = 0.0
@@ -164,7 +167,7 @@ class Experiment:
         if change is Change.RETUNE:
             self.state = dynamics.restart_averages(self.state, self.problem)
             self.solution = None
-        self.foreground_cloud = self.comparison = None
+        self.foreground_cloud = self.comparison = self.certificate = None
 
     def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
         """`start` with the hyperparameters that differ between `old` and `new` scheduled at the present step.
@@ -417,6 +420,20 @@ class Experiment:
             self._warm = self.solution
         yield TheoryReady(theory=self.solution)
 
+    def certify(self) -> Iterator[Progress | CertificateReady]:
+        """How far the background's averaged residual is from the exact optimum (`theory` first, where there is one)."""
+        yield Progress("certify", 0.0, "certifying the background")
+        factor = self.state.theta.shape[0] ** (self.setting.foreground_exponent(self.recipe) - 1.0)
+        self.certificate = certify(
+            self.recipe,
+            self.field_points,
+            to_host(self.mean_prediction()),
+            to_host(self.state.theta),
+            factor,
+            self.solution,
+        )
+        yield CertificateReady(certificate=self.certificate)
+
     # ---- the whole recipe -----------------------------------------------------------------------------------------
 
     def outcome(self) -> Outcome:
@@ -434,6 +451,7 @@ class Experiment:
             foreground=self.foreground_cloud,
             comparison=self.comparison,
             theory=self.solution,
+            certificate=self.certificate,
         )
         return replace(outcome, summary=summarise(outcome, self._run_facts()))
 
@@ -487,6 +505,7 @@ class Experiment:
         yield from self.foreground()
         yield from self.compare()
         yield from self.theory()
+        yield from self.certify()
         outcome = self.outcome()
         yield Finished(outcome=outcome, summary=outcome.summary)
 

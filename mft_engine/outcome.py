@@ -10,6 +10,7 @@ import numpy as np
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
+    from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
     from mft_engine.theory import PlanarTheory
 
@@ -69,4 +70,5 @@ class Outcome:
     foreground: Cloud | None = None
     comparison: Comparison | None = None
     theory: PlanarTheory | None = None
+    certificate: Certificate | None = None
     summary: dict[str, Any] = field(default_factory=dict)

@@ -39,7 +39,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     }
     comparison = outcome.comparison.to_dict() if outcome.comparison else None
     orders = facts["order_parameters"]
-    theory = outcome.theory
+    theory, certificate = outcome.theory, outcome.certificate
     document = {
         "schema": SCHEMA,
         "recipe": recipe.name,
@@ -58,10 +58,10 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "seconds": facts["foreground_seconds"],
         },
         "theory": None if theory is None else theory_summary(theory),
-        "certificate": None if theory is None else {"free_energy_excess": None, "gap": theory.gap},
+        "certificate": certificate.to_dict() if certificate else None,
         "comparison": comparison,
         "feature_learning": {
-            "kl_from_prior": theory.kl if theory is not None and outcome.background.kind == "trained" else None,
+            "kl_from_prior": certificate.kl_from_prior if certificate else None,
             "order_parameters": {name: mean for name, (mean, _) in orders.items()},
             "order_parameters_error": {name: error for name, (_, error) in orders.items()},
         },
