@@ -18,7 +18,7 @@ from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
 from app.views.colour_key import ColourKey
 from app.views.empty_state import EmptyState
 from app.views.neuron_card import NeuronCard, Phi
-from app.views.plot_style import quiet_plot, style_plot
+from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project
 from app.views.range_follower import RangeFollower
 from app.views.theory_overlay import TheoryOverlay
@@ -199,9 +199,9 @@ class CloudView(QWidget):
         self._theory.apply_theme(theme)
         for name, strength in (("initial", 0.65), ("background", 0.9), ("foreground", 0.82)):
             self.layers[name].set_colour(getattr(theme, f"{name}_cloud"), strength)
-        self._ring.setPen(pg.mkPen(theme.text, width=2))
+        self._ring.setPen(line_pen(theme.text, 2))
         for line in self._zero_lines:
-            line.setPen(pg.mkPen(theme.grid, width=1))
+            line.setPen(line_pen(theme.grid, 1))
         self.colour_by(self._colouring_key)
 
     # Colours

@@ -14,7 +14,7 @@ from app.views.axis_range import StableRange
 from app.views.chips import LegendChip
 from app.views.colormaps import with_opacity
 from app.views.empty_state import EmptyState
-from app.views.plot_style import quiet_plot, style_plot
+from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.views.scrubber import Scrubber
 
 _LEVELS = ("foreground", "theory")
@@ -60,7 +60,7 @@ class LossView(QWidget):
         header.addStretch(1)
         header.addWidget(self.log_scale)
 
-        self.plot = pg.PlotWidget(self, enableMenu=False)
+        self.plot = pg.PlotWidget(self, enableMenu=False, axisItems={"left": SparseLogAxis("left")})
         self.plot.setAccessibleName("Loss against time")
         quiet_plot(self.plot.getPlotItem())
         self.plot.getPlotItem().layout.setContentsMargins(4, 4, 14, 2)
@@ -173,16 +173,16 @@ class LossView(QWidget):
         for chip in self.chips.values():
             chip.apply_theme(theme)
         self.empty.apply_theme(theme)
-        self._curve.setPen(pg.mkPen(theme.background_cloud, width=2))
+        self._curve.setPen(line_pen(theme.background_cloud, 2))
         dashes = {"foreground": Qt.PenStyle.SolidLine, "theory": Qt.PenStyle.DashLine}
         for name, colour in (("foreground", theme.foreground_cloud), ("theory", theme.theory)):
             line = self._level_lines[name]
-            line.setPen(pg.mkPen(colour, width=1.8, style=dashes[name]))
+            line.setPen(line_pen(colour, 1.8, dashes[name]))
             line.label.setColor(colour)
             line.label.fill = pg.mkBrush(with_opacity(theme.panel, 0.85))
-        self._complete_line.setPen(pg.mkPen(theme.good, width=1.2))
+        self._complete_line.setPen(line_pen(theme.good, 1.2))
         self._complete_line.label.setColor(theme.good)
-        self._cursor_line.setPen(pg.mkPen(theme.text, width=1.2))
+        self._cursor_line.setPen(line_pen(theme.text, 1.2))
         self._redraw()
 
     # Drawing
@@ -249,7 +249,7 @@ class LossView(QWidget):
             if not is_used:
                 continue
             time, text = self._marks[k]
-            line.setPen(pg.mkPen(self._theme.muted, width=1, style=Qt.PenStyle.DotLine))
+            line.setPen(line_pen(self._theme.muted, 1, Qt.PenStyle.DotLine))
             self._place_mark(line, time)
             line.setToolTip(f"t = {time:.2f}: {text}")
             # Labels of earlier changes would overlap; they are in their tooltips.

@@ -14,7 +14,7 @@ from app.views.axis_range import StableRange
 from app.views.chips import LegendChip
 from app.views.colormaps import with_opacity
 from app.views.empty_state import EmptyState
-from app.views.plot_style import quiet_plot, style_plot
+from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, available_axes, project
 
 _KEYS = ("w1", "w2", "a", "angle")
@@ -135,10 +135,10 @@ class MarginalsView(QWidget):
         theme = self._theme
         for (_, name), curve in self._curves.items():
             if name == "theory":
-                curve.setPen(pg.mkPen(theme.theory, width=2, style=Qt.PenStyle.DashLine))
+                curve.setPen(line_pen(theme.theory, 2, Qt.PenStyle.DashLine))
                 continue
             colour = getattr(theme, f"{name}_cloud")
-            curve.setPen(pg.mkPen(colour, width=1.8))
+            curve.setPen(line_pen(colour, 1.8))
             if name == "background":
                 curve.setFillLevel(0.0)
                 curve.setFillBrush(pg.mkBrush(with_opacity(colour, 0.16)))

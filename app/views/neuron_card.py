@@ -115,7 +115,7 @@ class NeuronCard(QFrame):
         muted = self._theme.muted if self._theme else "#808080"
         rows = [("w", _vector(weights)), ("a", _number(readout)), ("|w|", _number(norm))]
         if len(weights) >= 2:
-            rows.append(("angle", f"{np.degrees(np.arctan2(weights[1], weights[0])):.0f}°"))
+            rows.append(("angle", f"{_number(round(np.degrees(np.arctan2(weights[1], weights[0]))))}°"))
         style = f"color:{muted}; padding-right:10px"
         cells = "".join(f'<tr><td style="{style}">{name}</td><td>{value}</td></tr>' for name, value in rows)
         self._text.setText(

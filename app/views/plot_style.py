@@ -4,13 +4,53 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyqtgraph as pg
-from PySide6.QtGui import QFont
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QFont, QGuiApplication, QPen
 
 from app.views.colormaps import mixed
 
 if TYPE_CHECKING:
     from app.theme import Theme
+
+
+def line_pen(colour: str | QColor, width: float = 1.0, style: Qt.PenStyle = Qt.PenStyle.SolidLine) -> QPen:
+    """A pen of a width in device-independent pixels.
+
+    Plots draw with cosmetic pens, whose widths Qt takes in pixels of the device: on a screen of twice the resolution
+    they would be half as thick.
+    """
+    application = QGuiApplication.instance()
+    scale = application.devicePixelRatio() if isinstance(application, QGuiApplication) else 1.0
+    return pg.mkPen(colour, width=width * scale, style=style)
+
+
+class SparseLogAxis(pg.AxisItem):
+    """A logarithmic axis whose labels never crowd: powers of ten with 1, 2, 5 or more digits between, as there is room."""
+
+    def logTickValues(
+        self, minVal: float, maxVal: float, size: float, stdTicks: object
+    ) -> list[tuple[None, list[float]]]:
+        """Tick positions (log10), the densest set with some 24 pixels for each."""
+        room = max(int(size / 24), 2)
+        powers = range(int(np.floor(minVal)), int(np.ceil(maxVal)) + 1)
+        chosen: list[float] = []
+        for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(np.arange(1, 10, 0.5))):
+            ticks = [float(np.log10(d) + p) for p in powers for d in digits]
+            ticks = [tick for tick in ticks if minVal <= tick <= maxVal]
+            if chosen and (len(ticks) > room or _closest(ticks) * size / (maxVal - minVal) < 16):
+                break
+            chosen = ticks
+        return [(None, chosen)]
+
+    def logTickStrings(self, values: list[float], scale: float, spacing: float | None) -> list[str]:
+        """The numbers themselves."""
+        return [f"{10.0**value:.3g}" for value in values]
+
+
+def _closest(ticks: list[float]) -> float:
+    return min((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=np.inf)
 
 
 def quiet_plot(plot: pg.PlotItem) -> None:
@@ -30,7 +70,7 @@ def style_plot(plot: pg.PlotItem, theme: Theme, *, small: bool = False) -> None:
     line = mixed(theme.panel, theme.text, 0.35)
     for name in ("left", "bottom"):
         axis = plot.getAxis(name)
-        axis.setPen(pg.mkPen(line, width=1))
+        axis.setPen(line_pen(line))
         axis.setTextPen(pg.mkPen(theme.text))
         axis.setTickFont(font)
         axis.setStyle(tickLength=-4, tickTextOffset=5)

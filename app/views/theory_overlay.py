@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QGraphicsItem
 from app.theme import Theme
 from app.views.colormaps import fade, with_opacity
 from app.views.density import density_tone
+from app.views.plot_style import line_pen
 
 # Shares of the neurons inside the three lines, innermost first, with the width and opacity of each.
 LINES = ((0.5, 1.8, 1.0), (0.9, 1.5, 0.9), (0.99, 1.2, 0.7))
@@ -57,7 +58,7 @@ class TheoryOverlay:
         """Takes the colours of a theme."""
         self.heat.setLookupTable(fade(theme.theory, highest=150, power=0.8))
         for line, (_, width, opacity) in zip(self.lines, LINES, strict=True):
-            line.setPen(pg.mkPen(with_opacity(theme.theory, opacity), width=width))
+            line.setPen(line_pen(with_opacity(theme.theory, opacity), width))
 
 
 def mass_contours(image: np.ndarray, extent: float, masses: list[float]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -11,6 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from app.theme import DARK, LIGHT
 from app.views.loss import LossView
+from app.views.plot_style import SparseLogAxis, line_pen
 from app.views.scrubber import LIVE
 
 
@@ -204,3 +205,18 @@ def test_both_themes_reach_the_curve(view: LossView) -> None:
     view.show_metrics(run())
     view.apply_theme(DARK)
     assert view._curve.opts["pen"].color().name() == DARK.background_cloud
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.25, 1.1), (1e-6, 10.0), (0.29, 0.31), (1e-9, 1e-8)])
+def test_labels_of_the_logarithmic_axis_keep_their_distance(low: float, high: float) -> None:
+    axis = SparseLogAxis("left")
+    ((_, ticks),) = axis.logTickValues(np.log10(low), np.log10(high), 130.0, None)
+    places = (np.array(ticks) - np.log10(low)) / np.log10(high / low) * 130
+    assert ((places >= -1e-9) & (places <= 130 + 1e-9)).all()
+    # A line of text is about 14 pixels high.
+    assert (np.diff(places) >= 14).all()
+    assert axis.logTickStrings([-1.0, float(np.log10(0.15))], 1.0, None) == ["0.1", "0.15"]
+
+
+def test_a_line_is_as_thick_on_a_screen_of_high_resolution(qapp: QApplication) -> None:
+    assert line_pen("#123456", 2.0).widthF() == pytest.approx(2.0 * qapp.devicePixelRatio())
