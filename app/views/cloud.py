@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QKeySequence, QPaintEvent, QResizeEvent, QShortcut
+from PySide6.QtGui import QHideEvent, QKeySequence, QMouseEvent, QPaintEvent, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
@@ -56,6 +56,7 @@ class CloudView(QWidget):
         self._colour_limit = StableRange(is_symmetric=True)
         self._is_dragging = False
         self._is_stale = False
+        self._cursor = QPoint()
         self._has_theory = False
         self._hovered: tuple[CloudLayer, int] | None = None
 
@@ -358,7 +359,8 @@ class CloudView(QWidget):
             if self._is_stale:
                 self._is_stale = False
                 self._draw()
-        elif kind == QEvent.Type.MouseMove and not self._is_dragging:
+        elif isinstance(event, QMouseEvent) and kind == QEvent.Type.MouseMove and not self._is_dragging:
+            self._cursor = event.position().toPoint()
             if not self._hover_wait.isActive():
                 self._hover_wait.start()
         elif kind == QEvent.Type.Leave:
@@ -367,8 +369,7 @@ class CloudView(QWidget):
         return False
 
     def _look_under_mouse(self) -> None:
-        cursor = self.plot.viewport().mapFromGlobal(self.cursor().pos())
-        self.hover(cursor)
+        self.hover(self._cursor)
 
     def hover(self, cursor: QPoint) -> None:
         """Shows the card of the neuron under a point of the plot's viewport, if there is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ def line_pen(colour: str | QColor, width: float = 1.0, style: Qt.PenStyle = Qt.P
 
 
 class SparseLogAxis(pg.AxisItem):
-    """A logarithmic axis whose labels never crowd: powers of ten with 1, 2, 5 or more digits between, as there is room."""
+    """A logarithmic axis whose labels never crowd: powers of ten, with as many numbers between as there is room for."""
 
     def logTickValues(
         self, minVal: float, maxVal: float, size: float, stdTicks: object
@@ -50,7 +51,7 @@ class SparseLogAxis(pg.AxisItem):
 
 
 def _closest(ticks: list[float]) -> float:
-    return min((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=np.inf)
+    return min((b - a for a, b in pairwise(ticks)), default=np.inf)
 
 
 def quiet_plot(plot: pg.PlotItem) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from plot_clouds import clover, gaussian
-from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QWheelEvent
 from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
@@ -295,6 +295,16 @@ def test_hovering_tells_the_neurons_numbers_and_draws_its_function(view: CloudVi
     assert view.card.inset.values[0] == 0.0
     assert view.card.inset.values[-1] == pytest.approx(-2.5, abs=1e-6)
     view.hover(on_screen(view, 0.0, 0.0))
+    assert not view.card.isVisible()
+
+
+def test_the_mouse_brings_the_card_and_leaving_takes_it(view: CloudView, qtbot: QtBot) -> None:
+    view.show_background(np.array([[1.0, 1.0, 2.0], [-1.0, -1.0, 3.0]], np.float32), 2)
+    settled(view, qtbot)
+    qtbot.mouseMove(view.plot.viewport(), on_screen(view, -1.0, -1.0))
+    qtbot.waitUntil(view.card.isVisible)
+    assert "background neuron 1" in view.card.text
+    QApplication.sendEvent(view.plot.viewport(), QEvent(QEvent.Type.Leave))
     assert not view.card.isVisible()
 
 
