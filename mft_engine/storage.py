@@ -239,5 +239,5 @@ def read_checkpoint(path: Path, remedy: str) -> tuple[Arrays, dict[str, Any]]:
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
     value = 0
     for name in sorted(arrays):
-        value = zlib.crc32(np.ascontiguousarray(arrays[name]).view(np.uint8).reshape(-1), value)
+        value = zlib.crc32(np.ascontiguousarray(arrays[name]).view(np.uint8).reshape(-1).data, value)
     return f"{value:08x}"
