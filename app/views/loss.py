@@ -73,6 +73,7 @@ class LossView(QWidget):
         self._level_lines = {name: self._level_line(z) for name, z in (("foreground", 5), ("theory", 6))}
         self._complete_line = self._vertical_line("recipe complete")
         self._cursor_line = self._vertical_line("")
+        self._marks_drawn: object = None
         self._mark_lines: list[pg.InfiniteLine] = []
         self.plot.setLabel("bottom", "time t")
         self.plot.setLabel("left", "loss")
@@ -241,6 +242,11 @@ class LossView(QWidget):
             label.updatePosition()
 
     def _draw_marks(self) -> None:
+        # Every mark costs a third of a millisecond, and they are many after a long play with the slider.
+        now = (tuple(self._marks), self._theme.name, self._time_end, self._complete)
+        if now == self._marks_drawn:
+            return
+        self._marks_drawn = now
         while len(self._mark_lines) < len(self._marks):
             self._mark_lines.append(self._vertical_line("", position=0.82))
         for k, line in enumerate(self._mark_lines):
