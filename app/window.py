@@ -7,7 +7,7 @@ from typing import Any
 
 import qtawesome
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication
+from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -75,8 +75,10 @@ class MainWindow(QMainWindow):
         self.wiring.show_recipe(session.recipe)
         self.apply_theme(theme)
         self._restore()
-        # Space and other bare keys are shortcuts; a focused button, list or slider keeps them for itself.
-        QApplication.instance().installEventFilter(self)  # type: ignore[union-attr]
+        self._watched: QWidget | None = None
+        application = QApplication.instance()
+        assert isinstance(application, QApplication)
+        application.focusChanged.connect(self._focus_moved)
 
     # Building ------------------------------------------------------------------------------------------------
 
@@ -240,7 +242,8 @@ class MainWindow(QMainWindow):
     @Slot(bool)
     def _marginals_shown(self, is_visible: bool) -> None:
         if is_visible:
-            self.wiring.refresh_marginals()
+            # The dock says that it is visible before its content is.
+            QTimer.singleShot(0, self.wiring.refresh_marginals)
 
     @Slot(int)
     def _speed_picked(self, index: int) -> None:
@@ -291,7 +294,6 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Stop the engine and keep recipe and layout; never asks, because nothing is lost."""
-        QApplication.instance().removeEventFilter(self)  # type: ignore[union-attr]
         self._autosave.stop()
         self._save_recipe()
         self.settings.save_geometry("geometry", self.saveGeometry())
@@ -314,12 +316,19 @@ class MainWindow(QMainWindow):
             event.acceptProposedAction()
             self.commands.open_path(path)
 
+    @Slot(object, object)
+    def _focus_moved(self, old: QWidget | None, new: QWidget | None) -> None:
+        """Space plays and pauses, except while a button or a list that answers to it has the focus."""
+        if self._watched is not None and old is self._watched:
+            self._watched.removeEventFilter(self)
+        self._watched = new if isinstance(new, (QAbstractButton, QComboBox)) else None
+        if self._watched is not None:
+            self._watched.installEventFilter(self)
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Let a focused button, list or slider keep its own keys: they are not the window's shortcuts then."""
-        if event.type() == QEvent.Type.ShortcutOverride:
-            focused = QApplication.focusWidget()
-            key = event.key() if hasattr(event, "key") else None
-            if key == Qt.Key.Key_Space and isinstance(focused, (QAbstractButton, QComboBox)):
+        """A focused button keeps the space bar for itself: it is not the window's shortcut then."""
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            if event.key() == Qt.Key.Key_Space:
                 event.accept()
                 return True
         return super().eventFilter(watched, event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from app.window import MainWindow
 
 MARGINALS_SECONDS = 0.25
+SOON_MILLISECONDS = 100
 LONGEST_WAIT_MILLISECONDS = 200
 
 
@@ -30,6 +32,14 @@ class Wiring(QObject):
         self._foreground: np.ndarray | None = None
         self._has_undrawn = False
         self._marginals_at = 0.0
+        self._marginal_theory: dict[str, Any] | None = None
+        self._duration = 0.0
+        # Curves and numbers may lag a tenth of a second behind the finger; the cloud and its overlay may not.
+        self._pending: dict[str, Callable[[], None]] = {}
+        self._soon_timer = QTimer(self)
+        self._soon_timer.setSingleShot(True)
+        self._soon_timer.setInterval(SOON_MILLISECONDS)
+        self._soon_timer.timeout.connect(self.flush)
         # A hidden or minimised window paints nothing: the frame then counts as drawn after a while.
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
@@ -70,6 +80,20 @@ class Wiring(QObject):
         window.cloud.painted.connect(self._drawn)
         window.docks["fields"].visibilityChanged.connect(session.watch_fields)
 
+    def _soon(self, name: str, call: Callable[[], None]) -> None:
+        """Do something within a tenth of a second; a newer one of the same name takes its place."""
+        self._pending.pop(name, None)
+        self._pending[name] = call
+        if not self._soon_timer.isActive():
+            self._soon_timer.start()
+
+    @Slot()
+    def flush(self) -> None:
+        """Do now what was put off."""
+        pending, self._pending = self._pending, {}
+        for call in pending.values():
+            call()
+
     # From the person -----------------------------------------------------------------------------------------
 
     @Slot(str, object)
@@ -82,20 +106,27 @@ class Wiring(QObject):
     def show_recipe(self, recipe: Recipe) -> None:
         """The recipe in force, in controls and title."""
         self._window.experiment.show_recipe(recipe, self._session.opened_recipe)
-        self._window.loss.set_duration(recipe.training.time)
+        self._set_duration(recipe.training.time)
         self._window.show_title(recipe)
+
+    def _set_duration(self, time: float) -> None:
+        if time != self._duration:
+            self._duration = time
+            self._window.loss.set_duration(time)
 
     @Slot(object)
     def _show_built(self, event: Built) -> None:
         window = self._window
-        self._background = self._foreground = None
+        self._background = self._foreground = self._marginal_theory = None
+        self._pending.clear()
         window.cloud.clear()
         window.loss.clear()
         window.fields.clear()
         window.marginals.clear()
         window.self_consistency.clear()
         window.status_line.forget_run()
-        window.loss.set_duration(self._session.recipe.training.time)
+        self._duration = 0.0
+        self._set_duration(self._session.recipe.training.time)
         window.cloud.set_activation(_ACTIVATIONS.get(event.recipe.network.activation))
         window.cloud.show_initial(event.initial_theta)
 
@@ -110,9 +141,9 @@ class Wiring(QObject):
         window.status_line.show_snapshot(snapshot)
         window.experiment.show_step_size(snapshot.step_size)
         now = time.perf_counter()
-        if now - self._marginals_at > MARGINALS_SECONDS and not window.marginals.visibleRegion().isEmpty():
+        if now - self._marginals_at > MARGINALS_SECONDS:
             self._marginals_at = now
-            window.marginals.show_clouds(self._background, self._foreground)
+            self.refresh_marginals()
 
     @Slot()
     def _drawn(self) -> None:
@@ -122,35 +153,42 @@ class Wiring(QObject):
             self._session.frame_drawn()
 
     def refresh_marginals(self) -> None:
-        """The marginals have become visible."""
-        if self._background is not None:
-            self._window.marginals.show_clouds(self._background, self._foreground)
+        """Both clouds and the theory, where the marginals are on the screen."""
+        marginals = self._window.marginals
+        if self._background is not None and not marginals.visibleRegion().isEmpty():
+            marginals.show_theory(self._marginal_theory)
+            marginals.show_clouds(self._background, self._foreground)
 
     @Slot(object)
     def _show_foreground(self, event: ForegroundReady) -> None:
         window = self._window
         self._foreground = event.theta
         window.cloud.show_foreground(event.theta)
-        window.loss.show_foreground_loss(event.loss)
+        self._soon("foreground loss", lambda: window.loss.show_foreground_loss(event.loss))
         window.self_consistency.show_foreground(event)
-        self.refresh_marginals()
+        self._soon("marginals", self.refresh_marginals)
 
     @Slot(object)
     def _show_theory(self, picture: TheoryPicture) -> None:
-        window = self._window
-        window.cloud.show_theory(picture.image, picture.extent)
-        window.marginals.show_theory(picture.marginals)
+        self._window.cloud.show_theory(picture.image, picture.extent)
+        self._marginal_theory = picture.marginals
+        self._soon("marginals", self.refresh_marginals)
         if picture.is_current:
-            window.loss.show_theory_loss(picture.numbers["loss"])
-            window.self_consistency.show_theory(picture.numbers)
+            self._soon("theory", lambda: self._show_theory_numbers(picture.numbers))
+
+    def _show_theory_numbers(self, numbers: dict[str, Any]) -> None:
+        self._window.loss.show_theory_loss(numbers["loss"])
+        self._window.self_consistency.show_theory(numbers)
 
     @Slot(str)
     def _no_theory(self, reason: str) -> None:
         window = self._window
+        self._pending.pop("theory", None)
+        self._marginal_theory = None
         window.cloud.show_theory(None)
-        window.marginals.show_theory(None)
         window.loss.show_theory_loss(None)
         window.self_consistency.show_theory(None, reason)
+        self._soon("marginals", self.refresh_marginals)
 
     @Slot(object)
     def _show_fields(self, fields: FieldsReady) -> None:
@@ -160,16 +198,17 @@ class Wiring(QObject):
     def _mark_stale(self, reason: str) -> None:
         """Orange neurons of other parameters would mislead: they go, and the verdict says that it is old."""
         window = self._window
-        self._foreground = None
-        window.cloud.show_foreground(None)
-        window.loss.show_foreground_loss(None)
-        window.self_consistency.show_foreground(None)
+        if self._foreground is not None:
+            self._foreground = None
+            window.cloud.show_foreground(None)
+            window.self_consistency.show_foreground(None)
+            self._soon("foreground loss", lambda: window.loss.show_foreground_loss(None))
+            self._soon("marginals", self.refresh_marginals)
         window.self_consistency.mark_stale(reason)
-        self.refresh_marginals()
 
     @Slot(object)
     def _mark_change(self, event: Retuned) -> None:
-        self._window.loss.mark_change(event.time, event.text)
+        self._soon(f"mark {event.time}", lambda: self._window.loss.mark_change(event.time, event.text))
 
     @Slot(object)
     def _complete(self, event: RecipeComplete) -> None:
