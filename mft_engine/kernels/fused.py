@@ -30,8 +30,9 @@ FORMS: dict[str, tuple[int, bool]] = {
     "hardtanh": (loops.HARDTANH, False),
     "tanh_squared": (loops.TANH_SQUARED, False),
 }
-# u is kept between the two passes while it fits a third-level cache; beyond, computing it twice is as fast.
-KEPT_BYTES = 2**25
+# u of as many neurons is kept between the two passes as fits a third-level cache; for the others it is computed twice,
+# which costs no more than main memory.
+KEPT_BYTES = 2**24
 
 _compiled: dict[tuple[int, int, bool], Any] = {}
 _registering = threading.Lock()
@@ -205,11 +206,12 @@ class FusedKernel:
         # With one input the second weight is a row of zeros behind the parameters.
         w = np.array([0, 2] if n_inputs == 1 else range(n_inputs), dtype=np.int64)
         # A frozen field needs no sum over neurons: each block goes forward and backward at once.
-        is_kept = not is_frozen and state.shape[1] * n_slots * 4 <= KEPT_BYTES
-        u = _kept_array(state.shape[1] if is_kept else loops.NEURON_BLOCK, n_slots)
+        n_kept = 0 if is_frozen else KEPT_BYTES // (4 * n_slots)
+        n_kept = min(n_kept - n_kept % loops.NEURON_BLOCK, state.shape[1])
+        u = _kept_array(n_kept + loops.NEURON_BLOCK, n_slots)
         key_0, key_1 = rng.seed_key(plan.seed)
         self._function(slots.is_paired, n_inputs <= 2)(
-            state, n_neurons, w, n_inputs, slots.x, u, is_kept, slots.plus, slots.minus,
+            state, n_neurons, w, n_inputs, slots.x, u, n_kept, slots.plus, slots.minus,
             self._parity, is_frozen, moves_last, targets, weights, float(n_neurons) ** -plan.readout_exponent,
             float(n_neurons) ** (plan.readout_exponent - 1.0), _float32(plan.rate), _float32(plan.decay),
             _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),

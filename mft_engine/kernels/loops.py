@@ -80,7 +80,7 @@ SUMMED: dict[int, Any] = {
 }
 
 
-def forward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, odd, even, z):
+def forward(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
     """Fill u of neurons i0 to i1; add sum_i a_i b to odd and, for one-sided pairs, sum_i a_i |b| to even."""
     raise NotImplementedError("compiled code only")
 
@@ -91,12 +91,13 @@ def backward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_mi
 
 
 @overload(forward, jit_options=SETTINGS, prefer_literal=True)
-def _forward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, odd, even, z):
+def _forward(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
     kept, value, _ = FUNCTIONS[base.literal_value]
     summed = SUMMED[mode.literal_value]
-    has_even = mode.literal_value == ONE_SIDED_PAIRS
+    has_odd = has_sums.literal_value
+    has_even = has_odd and mode.literal_value == ONE_SIDED_PAIRS
 
-    def planar(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, odd, even, z):
+    def planar(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
         n_slots = x.shape[1]
         x1, x2 = x[0], x[1]
         for i in range(i0, i1, 4):
@@ -111,12 +112,13 @@ def _forward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, odd, even, z
                 v2 = kept(p2 * x1[s] + q2 * x2[s])
                 v3 = kept(p3 * x1[s] + q3 * x2[s])
                 u0[s], u1[s], u2[s], u3[s] = v0, v1, v2, v3
-                b0, b1, b2, b3 = value(v0), value(v1), value(v2), value(v3)
-                odd[s] += a0 * summed(b0) + a1 * summed(b1) + a2 * summed(b2) + a3 * summed(b3)
-                if has_even:
-                    even[s] += a0 * abs(b0) + a1 * abs(b1) + a2 * abs(b2) + a3 * abs(b3)
+                if has_odd:
+                    b0, b1, b2, b3 = value(v0), value(v1), value(v2), value(v3)
+                    odd[s] += a0 * summed(b0) + a1 * summed(b1) + a2 * summed(b2) + a3 * summed(b3)
+                    if has_even:
+                        even[s] += a0 * abs(b0) + a1 * abs(b1) + a2 * abs(b2) + a3 * abs(b3)
 
-    def general(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, odd, even, z):
+    def general(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
         n_inputs, n_slots = x.shape
         for i in range(i0, i1):
             readout = theta[a, i]
@@ -131,10 +133,11 @@ def _forward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, odd, even, z
             for s in range(n_slots):
                 v = kept(z[s])
                 u_i[s] = v
-                b = value(v)
-                odd[s] += readout * summed(b)
-                if has_even:
-                    even[s] += readout * abs(b)
+                if has_odd:
+                    b = value(v)
+                    odd[s] += readout * summed(b)
+                    if has_even:
+                        even[s] += readout * abs(b)
 
     return planar if is_planar.literal_value else general
 
@@ -288,7 +291,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
 
     @njit(cache=cache, **SETTINGS)
     def advance(
-        theta, n_neurons, w, a, x, u, is_kept, plus, minus, parity, is_frozen, moves_last,
+        theta, n_neurons, w, a, x, u, n_kept, plus, minus, parity, is_frozen, moves_last,
         targets, weights, scale, factor, rate, decay, noise, is_noisy, uses_next, key_0, key_1, stream,
         first_step, n_steps, signal, total, prediction, losses, finite,
     ):  # fmt: skip
@@ -314,40 +317,27 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
             for i0 in range(0, n_padded, NEURON_BLOCK):
                 i1 = min(i0 + NEURON_BLOCK, n_padded)
                 n = min(i1, n_neurons) - i0
-                row = i0 if is_kept else 0
+                is_kept = i0 < n_kept
+                row = i0 if is_kept else n_kept
                 if k == 0 and is_noisy:
                     fill_normal(key_0, key_1, stream, step, i0, n, words, xi_next)
                     for j in range(n_noise):
                         for i in range(n):
                             xi_now[j, i0 + i] = xi_next[j, i]
-                # Backward from the old state, then forward from the new one. `forward` has one call site, so
-                # that a state gives the same bits whether met inside a call or at the start of the next.
-                for phase in range(2):
-                    if (k < n_steps and not is_frozen) if phase == 1 else (k > 0 and not is_kept):
-                        for s in range(n_slots):
-                            odd[s] = ZERO
-                            even[s] = ZERO
-                        forward(BASE, MODE, IS_PLANAR, theta, w, a, i0, i1, x, u, row, odd, even, z)
-                    if phase == 0 and k > 0:
-                        backward(BASE, MODE, IS_PLANAR, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, z)
-                        if is_noisy:
-                            fill_normal(key_0, key_1, stream, step, i0, n, words, xi_next)
-                        update(
-                            theta,
-                            n_params,
-                            i0,
-                            n,
-                            drift,
-                            rate,
-                            decay,
-                            noise,
-                            is_noisy,
-                            uses_next,
-                            xi_now,
-                            xi_next,
-                        )
-                        is_bad |= _has_nonfinite(theta, n_params, i0, n)
+                if k > 0:
+                    if not is_kept:
+                        forward(BASE, MODE, IS_PLANAR, False, theta, w, a, i0, i1, x, u, row, odd, even, z)
+                    backward(BASE, MODE, IS_PLANAR, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, z)
+                    if is_noisy:
+                        fill_normal(key_0, key_1, stream, step, i0, n, words, xi_next)
+                    update(theta, n_params, i0, n, drift, rate, decay, noise, is_noisy, uses_next, xi_now, xi_next)
+                    is_bad |= _has_nonfinite(theta, n_params, i0, n)
+                # One call site with sums: a state gives the same f whether it is met inside a call or begins the next.
                 if k < n_steps and not is_frozen:
+                    for s in range(n_slots):
+                        odd[s] = ZERO
+                        even[s] = ZERO
+                    forward(BASE, MODE, IS_PLANAR, True, theta, w, a, i0, i1, x, u, row, odd, even, z)
                     for s in range(n_slots):
                         odd_sum[s] += odd[s]
                         even_sum[s] += even[s]
