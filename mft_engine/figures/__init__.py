@@ -23,6 +23,7 @@ from mft_engine.figures.clouds import (
 from mft_engine.figures.curves import draw_loss, draw_marginals, draw_null
 from mft_engine.figures.maps import draw_fields
 from mft_engine.figures.sheet import DPI, MM_PER_INCH, FigureError, MissingError, Page, style
+from mft_engine.figures.svg_fonts import embed_fonts
 from mft_engine.outcome import Outcome
 from mft_engine.storage import write_atomically, writing_to
 
@@ -82,7 +83,7 @@ def save(
     wrong: Outcome | None = None,
     has_caption: bool = False,
 ) -> list[Path]:
-    """Draw a figure and write it as `folder/name.format`, fonts embedded in PDF, text kept as text in SVG.
+    """Draw a figure and write it as `folder/name.format`, fonts embedded, text kept as text in SVG.
 
     Args:
         formats: of pdf, svg, png (300 dots an inch); the others as in `draw`.
@@ -138,5 +139,6 @@ def _write(figure: Figure, path: Path) -> Path:
         figure.savefig(memory, format=form, dpi=DPI, metadata=dates[form])
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, memory.getvalue())
+    data = memory.getvalue()
+    write_atomically(path, embed_fonts(data) if form == "svg" else data)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import io
 import re
 import xml.etree.ElementTree as ElementTree
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fontTools.ttLib import TTFont
 from matplotlib.text import Text
 from PIL import Image
 
@@ -125,6 +127,25 @@ def test_svg_keeps_words_as_text(right, wrong, tmp_path):
     words = " ".join("".join(node.itertext()) for node in ElementTree.parse(file).iter() if node.tag.endswith("}text"))
     for expected in ("wrong background", "foreground", "inconsistent", "clover, seed 0"):
         assert expected in " ".join(words.split())
+
+
+@pytest.mark.parametrize("name", ["three-pictures", "loss"])
+def test_svg_carries_every_letter_that_it_shows(right, wrong, tmp_path, name):
+    (file,) = save(name, right, tmp_path, ("svg",), 170, wrong=wrong, has_caption=True)
+    root = ElementTree.parse(file).getroot()
+    css = "".join(node.text or "" for node in root.iter() if node.tag.endswith("}style"))
+    faces = {}
+    for slant, weight, data in re.findall(
+        r"font-style:(\w+);font-weight:(\w+);src:url\(data:font/woff;base64,(.*?)\)", css
+    ):
+        faces[slant, weight] = set(TTFont(io.BytesIO(base64.b64decode(data))).getBestCmap())
+    assert ("normal", "normal") in faces and ("oblique", "normal") in faces
+    for node in root.iter():
+        if node.tag.endswith(("}text", "}tspan")) and (node.text or "").strip():
+            css = node.get("style", "")
+            face = ("oblique" if "oblique" in css else "normal", "bold" if re.search("bold|700", css) else "normal")
+            assert {ord(letter) for letter in node.text.strip()} - {0x20, 0xA0} <= faces[face]
+    assert "stroke-linejoin" in root.find("{*}defs/{*}style").text
 
 
 def test_the_same_figure_is_the_same_file(right, wrong, tmp_path):
