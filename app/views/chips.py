@@ -43,6 +43,8 @@ class LegendChip(QAbstractButton):
 
     def set_detail(self, detail: str) -> None:
         """The number behind the name, for example "2,048"."""
+        if detail == self._detail and self.accessibleName():
+            return
         self._detail = detail
         self.setAccessibleName(f"{self._name} {detail}".strip())
         self.updateGeometry()

@@ -111,7 +111,7 @@ class CloudView(QWidget):
         self.plot.painted.connect(self.painted)
         self.plot.viewport().installEventFilter(self)
         self.plot.viewport().setMouseTracking(True)
-        home = QShortcut(QKeySequence(Qt.Key.Key_Home), self)
+        home = QShortcut(QKeySequence(Qt.Key.Key_Home), self.plot)
         home.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         home.activated.connect(self.reset_view)
         self.setMinimumSize(260, 220)

@@ -40,13 +40,16 @@ def density_tone(image: np.ndarray) -> np.ndarray:
         (n, n) in 0..1; 1 at the densest cell.
     """
     values = np.clip(image, 0.0, None).ravel()
-    ordered = np.sort(values)
+    order = np.argsort(values)
+    ordered = values[order]
     mass = np.cumsum(ordered)
     if mass[-1] <= 0:
         return np.zeros_like(image, dtype=float)
-    # Cells of equal density have equal tone.
-    last = np.searchsorted(ordered, values, side="right") - 1
-    return (mass[last] / mass[-1]).reshape(image.shape)
+    # Cells of equal density have equal tone: that of the last of them.
+    last = np.searchsorted(ordered, ordered, side="right") - 1
+    tone = np.empty_like(values)
+    tone[order] = mass[last] / mass[-1]
+    return tone.reshape(image.shape)
 
 
 class DensityImage(pg.ImageItem):

@@ -6,7 +6,7 @@ import contourpy
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF
-from PySide6.QtGui import QPainter
+from PySide6.QtGui import QPainter, QPainterPath, QPen
 from PySide6.QtWidgets import QGraphicsItem
 
 from app.theme import Theme
@@ -27,38 +27,70 @@ class SmoothImage(pg.ImageItem):
         super().paint(painter, *args)
 
 
+class ContourLines(pg.GraphicsObject):
+    """Several lines with a pen each, as one item: one picture to keep between frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._paths: list[QPainterPath] = []
+        self._pens: list[QPen] = []
+
+    def set_lines(self, lines: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """x and y of each line, pieces separated by nan."""
+        self.prepareGeometryChange()
+        self._paths = [pg.arrayToQPath(x, y, connect="finite") if len(x) else QPainterPath() for x, y in lines]
+        self.update()
+
+    def set_pens(self, pens: list[QPen]) -> None:
+        """One pen for each line."""
+        self._pens = pens
+        self.update()
+
+    def boundingRect(self) -> QRectF:
+        """All lines, with room for their thickness."""
+        rect = QRectF()
+        for path in self._paths:
+            rect = rect.united(path.boundingRect())
+        margin = 0.02 * max(rect.width(), rect.height())
+        return rect.adjusted(-margin, -margin, margin, margin)
+
+    def paint(self, painter: QPainter, *args: object) -> None:
+        """Draws the lines smoothly."""
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        for path, pen in zip(self._paths, self._pens, strict=False):
+            painter.setPen(pen)
+            painter.drawPath(path)
+
+
 class TheoryOverlay:
-    """Plot items of one density; shown and hidden together."""
+    """Heat and lines of one density; shown and hidden together."""
 
     def __init__(self, plot: pg.PlotItem, below: float, above: float) -> None:
         self.heat = SmoothImage(axisOrder="row-major")
-        self.heat.setZValue(below)
-        self.lines = [pg.PlotCurveItem(connect="finite", antialias=True) for _ in LINES]
-        for item in (self.heat, *self.lines):
+        self.lines = ContourLines()
+        for item, z in ((self.heat, below), (self.lines, above)):
+            item.setZValue(z)
             item.setVisible(False)
             # Thick smooth lines cost 3 ms a frame, and they move only with the range or a new theory.
             item.setCacheMode(QGraphicsItem.CacheMode.DeviceCoordinateCache)
             plot.addItem(item, ignoreBounds=True)
-        for line in self.lines:
-            line.setZValue(above)
 
     def show_density(self, image: np.ndarray, extent: float) -> None:
         """Takes a density on [-extent, extent]^2, (n, n), row = w2 ascending."""
-        self.heat.setImage(density_tone(image), autoLevels=False, levels=(0.0, 1.0))
+        tone = (density_tone(image) * 255.0 + 0.5).astype(np.ubyte)
+        self.heat.setImage(tone, autoLevels=False, levels=(0, 255))
         self.heat.setRect(QRectF(-extent, -extent, 2 * extent, 2 * extent))
-        for line, (x, y) in zip(self.lines, mass_contours(image, extent, [mass for mass, *_ in LINES]), strict=True):
-            line.setData(x, y)
+        self.lines.set_lines(mass_contours(image, extent, [mass for mass, *_ in LINES]))
 
     def set_visible(self, is_visible: bool) -> None:
         """Shows or hides all of it."""
-        for item in (self.heat, *self.lines):
-            item.setVisible(is_visible)
+        self.heat.setVisible(is_visible)
+        self.lines.setVisible(is_visible)
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""
         self.heat.setLookupTable(fade(theme.theory, highest=150, power=0.8))
-        for line, (_, width, opacity) in zip(self.lines, LINES, strict=True):
-            line.setPen(line_pen(with_opacity(theme.theory, opacity), width))
+        self.lines.set_pens([line_pen(with_opacity(theme.theory, alpha), width) for _, width, alpha in LINES])
 
 
 def mass_contours(image: np.ndarray, extent: float, masses: list[float]) -> list[tuple[np.ndarray, np.ndarray]]:
