@@ -123,8 +123,7 @@ class _Features:
     def response(self, covariance: Array, n_neurons: float) -> Array:
         """M = (I + (1 - 1/N) C / T)^-1."""
         identity = np.eye(len(covariance))
-        result: Array = np.linalg.inv(identity + (1 - 1 / n_neurons) * covariance / self.temperature)
-        return result
+        return np.asarray(np.linalg.inv(identity + (1 - 1 / n_neurons) * covariance / self.temperature))
 
 
 def solve_finite_width(
@@ -244,7 +243,7 @@ def _iterate(
         else:
             feedback = identity - response / n_neurons
             jacobian = identity + feedback @ moments.covariance / features.temperature
-            step = np.linalg.solve(jacobian, aim - feedback @ moments.output - cavity)
+            step = np.asarray(np.linalg.solve(jacobian, aim - feedback @ moments.output - cavity))
         # far from the solution the exponential tilt overshoots: halve until the equation's error falls
         length = 1.0
         before = _error(cavity, response, moments, aim, mean, n_neurons)

@@ -155,7 +155,7 @@ class HarmonicSolution:
         output = every.from_density(mass * values).reshape(every.shape)[:, :rank].ravel() / lambda_a
         weight = mass * (temperature / lambda_a + (values / lambda_a) ** 2)
         covariance = every.second_moment(weight, np.arange(every.shape[0]), rank) - np.outer(output, output)
-        return np.linalg.eigvalsh(covariance)
+        return np.asarray(np.linalg.eigvalsh(covariance), dtype=np.float64)
 
 
 def stack_factors(kernel: RadialKernel, basis: AngularBasis) -> tuple[Array, Array]:

@@ -275,8 +275,7 @@ class RadialPanels:
 @lru_cache(maxsize=4)
 def _legendre_series(n_nodes: int) -> Array:
     """Matrix from values on Gauss-Legendre nodes to Legendre coefficients."""
-    result: Array = np.linalg.inv(legvander(leggauss(n_nodes)[0], n_nodes - 1))
-    return result
+    return np.asarray(np.linalg.inv(legvander(leggauss(n_nodes)[0], n_nodes - 1)), dtype=np.float64)
 
 
 class RadialKernel(RadialPanels):

@@ -358,8 +358,7 @@ def _radii(n_radii: int, radius: float) -> Array:
 
 def _angles(n_angles: int) -> Array:
     """Midpoints of equal cells of the circle."""
-    result: Array = (np.arange(n_angles) + 0.5) * (2 * np.pi / n_angles)
-    return result
+    return np.asarray((np.arange(n_angles) + 0.5) * (2 * np.pi / n_angles), dtype=np.float64)
 
 
 def _cubic_weights(t: Array) -> tuple[Array, Array, Array, Array]:

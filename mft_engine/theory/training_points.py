@@ -195,7 +195,7 @@ class PointSolution:
 
     def covariance_eigenvalues(self) -> Array:
         """Eigenvalues of C = Cov(a phi) on the points."""
-        return np.linalg.eigvalsh(self.dual.covariance(self.state))
+        return np.asarray(np.linalg.eigvalsh(self.dual.covariance(self.state)), dtype=np.float64)
 
 
 def solve_training_points(

@@ -1,0 +1,61 @@
+"""Metropolis-adjusted Langevin neurons: the planar density, a law known in closed form, honest diagnostics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planar_targets import TARGETS, polar_rule
+from scipy.stats import chi2, kstest, norm
+
+from mft_engine.theory import PlanarLaw, SolveStopped, solve_planar
+from mft_engine.theory.mala import sample_frozen_law
+
+
+def test_the_sample_agrees_with_the_planar_density():
+    theory = solve_planar(TARGETS["product"], "relu_tanh", 0.05, 0.05, 0.004)
+    points, weights = polar_rule(12, 32)
+    signal = weights * theory.residual(points)
+    law = PlanarLaw.from_field(points, signal, "relu_tanh", 0.05, 0.05, 0.004)
+    n = 3000
+    sample = sample_frozen_law(points, signal, "relu_tanh", 0.05, 0.05, 0.004, n, seed=0, n_steps=300)
+    edges = np.linspace(-3, 3, 11)
+    axis = (np.arange(300) + 0.5) * 6 / 300 - 3
+    w1, w2 = np.meshgrid(axis, axis, indexing="ij")
+    density = law.density(np.stack([w1.ravel(), w2.ravel()], axis=1)).reshape(10, 30, 10, 30)
+    expected = (density.sum(axis=(1, 3)) * 0.02**2).ravel()
+    expected = np.append(expected, 1 - expected.sum())
+    counts = np.histogram2d(sample.theta[:, 0], sample.theta[:, 1], bins=[edges, edges])[0].ravel()
+    counts = np.append(counts, n - counts.sum())
+    kept = expected * n > 8
+    observed, wanted = (
+        np.append(counts[kept], counts[~kept].sum()),
+        n * np.append(expected[kept], expected[~kept].sum()),
+    )
+    assert chi2.sf(((observed - wanted) ** 2 / wanted).sum(), len(wanted) - 1) > 0.001
+    standard = (sample.theta[:, 2] - law.mean_readout(sample.theta[:, :2])) / np.sqrt(0.05 / 0.004)
+    assert kstest(standard, norm.cdf).pvalue > 0.001
+    assert 0.4 < sample.acceptance < 0.75
+    assert abs(sample.drift) < 4
+    assert sample.effective_sample_size >= n
+
+
+def test_without_a_field_six_inputs_and_two_readouts_follow_the_prior():
+    points = np.eye(6)
+    sample = sample_frozen_law(points, np.zeros((6, 2)), "relu", 0.1, 0.4, 0.05, 2000, seed=1, n_steps=100)
+    assert sample.theta.shape == (2000, 8)
+    assert kstest(sample.theta[:, :6].ravel() / np.sqrt(0.1 / 0.4), norm.cdf).pvalue > 0.001
+    assert kstest(sample.theta[:, 6:].ravel() / np.sqrt(0.1 / 0.05), norm.cdf).pvalue > 0.001
+
+
+def test_a_short_run_from_far_away_says_that_it_has_not_arrived():
+    points, weights = polar_rule(6, 16)
+    signal = weights * TARGETS["product"](points)
+    sample = sample_frozen_law(points, 30 * signal, "relu_tanh", 0.01, 0.002, 0.01, 2000, seed=0, n_steps=24)
+    assert abs(sample.drift) > 4
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="at least 20"):
+        sample_frozen_law(np.eye(3), np.zeros(3), "tanh", 0.1, 0.1, 0.1, 10, seed=0, n_steps=5)
+    with pytest.raises(SolveStopped):
+        sample_frozen_law(np.eye(3), np.zeros(3), "tanh", 0.1, 0.1, 0.1, 10, seed=0, should_stop=lambda: True)
