@@ -23,6 +23,7 @@ _WHERE = {
     "TheoryReady": "events",
     "TheoryAbsent": "events",
     "CertificateReady": "events",
+    "IterationReady": "events",
     "Finished": "events",
     "Failed": "events",
     "Experiment": "experiment",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
     from mft_engine.outcome import Outcome
+    from mft_engine.self_consistency import Iteration
     from mft_engine.theory import PlanarTheory
 
 Array = np.ndarray
@@ -118,6 +119,13 @@ class CertificateReady(Event):
     """How far the background is from the exact optimum, where that can be said."""
 
     certificate: Certificate
+
+
+@dataclass(frozen=True)
+class IterationReady(Event):
+    """One turn of the self-consistency loop: the foreground has become the background."""
+
+    iteration: Iteration
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from mft_engine.events import (
     FieldsReady,
     Finished,
     ForegroundReady,
+    IterationReady,
     Progress,
     Snapshot,
     TheoryAbsent,
@@ -42,6 +43,7 @@ from mft_engine.network import initial_cloud
 from mft_engine.outcome import Cloud, FieldPoints, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
 from mft_engine.rng import Stream
+from mft_engine.self_consistency import iterate
 from mft_engine.setting import Setting, burn_in
 from mft_engine.statistics import averaged, function_alignment, order_parameters
 from mft_engine.summary import summarise
@@ -433,6 +435,21 @@ class Experiment:
             self.solution,
         )
         yield CertificateReady(certificate=self.certificate)
+
+    def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
+        """Let the foreground become the background, again and again, from the present background (`theory` first)."""
+        prediction, theta = to_host(self.mean_prediction()), to_host(self.state.theta)
+        for turn in iterate(
+            self.recipe,
+            self.field_points,
+            prediction,
+            theta,
+            theory=self.solution,
+            damping=damping,
+            n_iterations=n_iterations,
+        ):
+            yield IterationReady(iteration=turn)
+            yield Progress("iterate", turn.index / n_iterations, f"iteration {turn.index}, gap {turn.gap:.1e}")
 
     # ---- the whole recipe -----------------------------------------------------------------------------------------
 
