@@ -144,9 +144,11 @@ def _draw_cloud(axes: Axes, layers: Sequence[Layer], half: float, *, side_mm: fl
     size = float(np.clip(side_mm / 55, 0.7, 2.0))
     for number, layer in enumerate(layers):
         is_covered = number + 1 < len(layers)
+        # Cut here as well as by the panel: some viewers of SVG do not know clipping.
+        shown = layer.cloud[np.abs(layer.cloud[:, :2]).max(axis=1) <= half]
         axes.plot(
-            layer.cloud[:, 0],
-            layer.cloud[:, 1],
+            shown[:, 0],
+            shown[:, 1],
             linestyle="none",
             marker="o",
             markersize=size * (1.3 if is_covered else 1.05),

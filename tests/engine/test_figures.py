@@ -75,6 +75,12 @@ def offsets(figure, panel: int = 0) -> list[np.ndarray]:
     return [line.get_xydata() for line in figure.axes[panel].lines if line.get_marker() == "o"]
 
 
+def inside(cloud: Cloud, half: float) -> np.ndarray:
+    """The input weights that a square of that half side shows."""
+    w = cloud.theta[:, :2]
+    return w[np.abs(w).max(axis=1) <= half]
+
+
 @pytest.mark.parametrize("width_mm", [85.0, 170.0])
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_exactly_as_wide_as_asked_in_every_format(right, wrong, tmp_path, name, width_mm):
@@ -159,12 +165,14 @@ def test_the_same_figure_is_the_same_file(right, wrong, tmp_path):
 def test_clouds_show_the_neurons_where_they_are_in_the_shared_colours(right):
     figure = draw("foreground", right)
     (blue, orange), lines = offsets(figure), figure.axes[0].lines
-    np.testing.assert_array_equal(blue, right.background.theta[:, :2])
-    np.testing.assert_array_equal(orange, right.foreground.theta[:, :2])
+    half = figure.axes[0].get_xlim()[1]
+    np.testing.assert_array_equal(blue, inside(right.background, half))
+    np.testing.assert_array_equal(orange, inside(right.foreground, half))
+    assert len(blue) > 295 and len(orange) > 245
     assert [line.get_color() for line in lines] == [palette.BACKGROUND, palette.FOREGROUND]
     assert lines[0].get_zorder() < lines[1].get_zorder() and figure.axes[0].get_aspect() == 1
     (alone,) = offsets(draw("background", right))
-    np.testing.assert_array_equal(alone, right.background.theta[:, :2])
+    np.testing.assert_array_equal(alone, blue)
 
 
 def test_the_three_pictures_share_one_range_and_show_right_then_wrong(right, wrong):
@@ -174,7 +182,7 @@ def test_the_three_pictures_share_one_range_and_show_right_then_wrong(right, wro
     expected = [[right.background], [right.background, right.foreground], [wrong.background, wrong.foreground]]
     for panel, clouds in enumerate(expected):
         for shown, cloud in zip(offsets(figure, panel), clouds, strict=True):
-            np.testing.assert_array_equal(shown, cloud.theta[:, :2])
+            np.testing.assert_array_equal(shown, inside(cloud, figure.axes[panel].get_xlim()[1]))
     singles = [draw(name, right, wrong=wrong) for name in ("background", "foreground", "wrong-background")]
     assert {(*f.axes[0].get_xlim(), *f.axes[0].get_ylim()) for f in singles} == ranges
 
@@ -384,8 +392,8 @@ def test_small_clouds_are_vectors_in_pdf(right, tmp_path):
     # One call of the marker's form object for every neuron inside the axes.
     drawn = decompressed(file.read_bytes()).count(b" Do\n")
     half = axis_range([right.background.theta, right.foreground.theta])
-    inside = np.count_nonzero(np.abs(right.background.theta[:, :2]).max(axis=1) <= half)
-    assert inside <= drawn <= 300 + 20
+    n_shown = len(inside(right.background, half))
+    assert n_shown <= drawn <= n_shown + 25
 
 
 def test_png_is_not_blank(right):
