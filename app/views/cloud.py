@@ -80,6 +80,7 @@ class CloudView(QWidget):
         self._ring = pg.ScatterPlotItem(size=13, brush=None, pxMode=True)
         self._ring.setZValue(30)
         self.plot.addItem(self._ring, ignoreBounds=True)
+        item.layout.setContentsMargins(2, 8, 10, 2)
         self.plot.getAxis("left").setWidth(52)
         self.plot.getAxis("bottom").setHeight(40)
         self.empty = EmptyState(

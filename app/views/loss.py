@@ -66,6 +66,7 @@ class LossView(QWidget):
         self.plot.getPlotItem().layout.setContentsMargins(4, 4, 14, 2)
         self._box = self.plot.getViewBox()
         self._curve = pg.PlotDataItem(connect="finite")
+        self._curve.setZValue(10)
         self.plot.addItem(self._curve, ignoreBounds=True)
         # After adding: a plot sets its own choices on every curve that it takes.
         self._curve.setDownsampling(auto=True, method="peak")
