@@ -1,0 +1,96 @@
+"""The program as a person meets it: `run clover` from a cold process, its loss against theory, and peak memory.
+
+    python benchmarks/program.py [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+CASES = {
+    "run clover": ["clover"],
+    "run clover-wrong": ["clover-wrong"],
+    "run clover-sharp": ["clover-sharp"],
+    # The cost of width: a short run of a million neurons, foreground and sliced comparison included.
+    "run clover, 1,000,000 neurons, 20 steps": [
+        "clover",
+        *("--set", "network.n_neurons=1000000", "--set", "foreground.n_neurons=1000000"),
+        *("--set", "training.n_steps=20", "--set", "comparison.n_permutations=99"),
+    ],
+}
+
+
+def _run(arguments: list[str]) -> tuple[float, float, dict[str, Any]]:
+    """Wall seconds, peak resident memory in MB and summary of one cold process."""
+    code = "import resource, sys; from mft_engine.cli import main\ntry: main(sys.argv[1:])\nfinally: " + (
+        "sys.stderr.write('peak %d\\n' % resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code, "run", *arguments, "--out", folder, "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds = time.perf_counter() - start
+    peak = int(done.stderr.rsplit("peak ", 1)[1].split()[0])
+    return seconds, peak / (1024 if sys.platform != "darwin" else 1024**2), json.loads(done.stdout)
+
+
+def measure(*, quick: bool = False) -> dict[str, Any]:
+    """One row per case: median and extremes of the wall time, peak memory, and what the run found."""
+    rows = []
+    for name, arguments in list(CASES.items())[: 1 if quick else None]:
+        runs = [_run(arguments) for _ in range(1 if quick else 3)]
+        seconds = [run[0] for run in runs]
+        summary = runs[-1][2]
+        theory = summary["theory"]
+        rows.append(
+            {
+                "name": name,
+                "seconds_median": statistics.median(seconds),
+                "seconds_min": min(seconds),
+                "seconds_max": max(seconds),
+                "peak_mb": max(run[1] for run in runs),
+                "steps_per_second": summary["background"]["steps_per_second"],
+                "loss": summary["background"]["loss"],
+                "loss_theory": theory["loss"] if theory else None,
+                "verdict": summary["comparison"]["verdict"],
+            }
+        )
+    return {"schema": "mft-lab/benchmark/program/1", "cores": os.cpu_count(), "rows": rows}
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The rows as a table."""
+    lines = [
+        "| command | s (median) | s (min - max) | steps/s | peak MB | loss | infinite width | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in document["rows"]:
+        theory = f"{row['loss_theory']:.4f}" if row["loss_theory"] is not None else ""
+        lines.append(
+            f"| {row['name']} | {row['seconds_median']:.1f} | {row['seconds_min']:.1f} - {row['seconds_max']:.1f} | "
+            f"{row['steps_per_second']:,.0f} | {row['peak_mb']:.0f} | {row['loss']:.4f} | {theory} | {row['verdict']} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    print(markdown(measure(quick=parser.parse_args().quick)))
+
+
+if __name__ == "__main__":
+    main()
