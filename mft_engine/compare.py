@@ -18,31 +18,7 @@ from torch import Tensor
 from mft_engine import rng
 from mft_engine.activations import Parity
 from mft_engine.rng import Stream
-from mft_engine.statistics import (
-    Estimate,
-    autocorrelation_time,
-    averaged,
-    function_alignment,
-    host_array,
-    order_parameters,
-)
-
-__all__ = [
-    "CLOSE_RATIO",
-    "Comparison",
-    "ComparisonError",
-    "ETA_THETA_LIMIT",
-    "Estimate",
-    "P_VALUE_LIMIT",
-    "autocorrelation_time",
-    "averaged",
-    "compare",
-    "compare_clouds",
-    "fold",
-    "function_alignment",
-    "judge",
-    "order_parameters",
-]
+from mft_engine.statistics import host_array
 
 Verdict = Literal["consistent", "close", "inconsistent"]
 Theta = Tensor | np.ndarray
