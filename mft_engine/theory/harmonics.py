@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from numpy.polynomial.legendre import leggauss, legvander
+from numpy.polynomial.legendre import legder, leggauss, legval, legvander
 from numpy.typing import NDArray
 from scipy.special import jv
 
@@ -230,6 +230,14 @@ class RadialPanels:
             series = values[:, p * _NODES_PER_PANEL : (p + 1) * _NODES_PER_PANEL] @ to_series
             result[:, inside] = series @ local.T
         return result
+
+    def differentiate(self, values: Array) -> Array:
+        """d/d rho on the nodes of (n, n_rho) values on the nodes, by each panel's polynomial."""
+        nodes = leggauss(_NODES_PER_PANEL)[0]
+        slopes = legval(nodes, legder(_legendre_series(_NODES_PER_PANEL), axis=0)).T
+        half = np.repeat(0.5 * np.diff(self.rho_breaks), _NODES_PER_PANEL)
+        panels = values.reshape(len(values), -1, _NODES_PER_PANEL)
+        return np.asarray((panels @ slopes.T).reshape(values.shape) / half, dtype=np.float64)
 
     def log_mass(self, mass: Array) -> Array:
         """log of the highest mass per unit radius at every rho, relative to its top, (n_rho,).
