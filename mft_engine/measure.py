@@ -89,6 +89,9 @@ def polar_rule(n_radii: int, n_angles: int) -> Measure:
     shifts = np.modf(GOLDEN_RATIO * np.arange(n_radii))[0]
     angles = 2 * np.pi * (np.arange(n_angles)[None, :] + shifts[:, None]) / n_angles
     inputs = radii[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    if n_angles % 2 == 0:
+        # Exactly, not to rounding: kernels share one activation between x and -x.
+        inputs[:, n_angles // 2 :] = -inputs[:, : n_angles // 2]
     weights = np.repeat(radial_weights / n_angles, n_angles)
     return Measure(inputs.reshape(-1, 2), weights, f"polar rule, {n_radii} radii x {n_angles} angles")
 

@@ -20,6 +20,7 @@ pytest.importorskip("numba")
 from mft_engine.kernels import approximations, fused, slots
 from mft_engine.kernels.fused import FusedKernel
 from mft_engine.kernels.noise import fill_normal
+from mft_engine.measure import polar_rule, rotation
 
 every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
 every_kernel = pytest.mark.parametrize("kernel_class", [ReferenceKernel, FusedKernel])
@@ -437,6 +438,18 @@ def test_antipodes_are_found_in_any_order_with_duplicates_and_the_origin():
         assert partner is not None
         assert np.array_equal(shuffled[partner], -shuffled)
         assert np.array_equal(partner[partner], np.arange(len(points)))
+
+
+def test_the_polar_rule_pairs_up_also_when_it_is_turned():
+    rule = torch.as_tensor(polar_rule(8, 32).inputs, dtype=torch.float32)
+    for points in (
+        rule,
+        rule @ rotation(3, 7, rule.device, rule.dtype).T,
+        rule @ rotation(3, 7, rule.device, rule.dtype),
+    ):
+        arranged = slots.arrange(points.numpy())
+        assert arranged.is_paired and arranged.x.shape[1] == 128
+    assert not slots.arrange(torch.as_tensor(polar_rule(8, 31).inputs, dtype=torch.float32).numpy()).is_paired
 
 
 def test_points_without_all_their_antipodes_are_not_paired():
