@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import mft_engine as mft
-from mft_engine import checkpoint, runs, storage
+from mft_engine import checkpoint, run_folder, runs, storage
 from mft_engine.experiment import Experiment
 from mft_engine.recipe import Recipe, load_recipe
 from mft_engine.runs import Run, RunError, list_runs, load, run_stored
@@ -133,8 +133,8 @@ def test_a_file_in_the_way_is_said(tmp_path):
 
 
 def test_a_disk_without_room_is_said_with_both_sizes(tmp_path, monkeypatch):
-    usage = runs.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(runs.shutil, "disk_usage", lambda path: usage._replace(free=3_000_000))
+    usage = run_folder.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda path: usage._replace(free=3_000_000))
     with pytest.raises(RunError, match="has 3 MB free and this run may need 20 MB"):
         Run.create(tmp_path, small())
     assert not list(tmp_path.iterdir())
