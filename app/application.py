@@ -19,6 +19,7 @@ from mft_engine.recipe import Recipe, RecipeError, load_recipe
 
 USUAL_RECIPE = "clover"
 SCREENSHOT_AFTER = 10.0
+ENGINE_AFTER_MILLISECONDS = 60
 SWITCH_INTERVAL = 0.001
 
 
@@ -87,7 +88,7 @@ def main(
     ending = _Ending(window, screenshot, quit_after)
     window.show()
     # The first picture of the window comes before the first line of the engine.
-    QTimer.singleShot(0, session.start)
+    QTimer.singleShot(ENGINE_AFTER_MILLISECONDS, session.start)
     code = application.exec()
     ending.stop()
     garbage.stop()

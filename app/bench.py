@@ -6,6 +6,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from app.messages import TheoryPicture
 from mft_engine.events import ComparisonReady, FieldsReady, ForegroundReady
 from mft_engine.recipe import Change, Recipe, differences, plan_change
@@ -63,6 +65,20 @@ class Bench:
         changes = {path: new for path, _, new in differences(self.applied, now) if path != "schedule"}
         self.applied = self.applied.replace(changes)
         return changes
+
+    def stored_times(self) -> np.ndarray:
+        """(n_stored,) times of the stored clouds, read off the records."""
+        _, steps = self.experiment.history.clouds()
+        columns = self.experiment.metrics()
+        return np.interp(steps, columns["step"], columns["time"]) if columns else np.empty(0)
+
+    def stored_cloud(self, time: float) -> tuple[np.ndarray, float] | None:
+        """The stored cloud nearest to a time, and its time."""
+        times = self.stored_times()
+        if not len(times):
+            return None
+        index = int(np.abs(times - time).argmin())
+        return self.experiment.history.clouds()[0][index], float(times[index])
 
     def forget_answers(self) -> None:
         """Drop foreground and comparison: they belonged to other parameters."""

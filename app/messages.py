@@ -49,6 +49,13 @@ class Resample:
 
 
 @dataclass(frozen=True)
+class LookBack:
+    """Send the stored cloud nearest to a time of the run."""
+
+    time: float
+
+
+@dataclass(frozen=True)
 class Cancel:
     """Stop every long job; what is there stays."""
 
@@ -118,9 +125,22 @@ class Rejected(Event):
 
 @dataclass(frozen=True)
 class MetricsReady(Event):
-    """Columns recorded along the run, each (n_records,): step, time, loss, step_size, eta_theta, cos4 ..."""
+    """Columns recorded along the run, each (n_records,): step, time, loss, step_size, eta_theta, cos4 ...
+
+    Attributes:
+        stored_times: (n_stored,) times of the clouds that can be looked back at.
+    """
 
     columns: dict[str, Array]
+    stored_times: Array
+
+
+@dataclass(frozen=True)
+class StoredCloud(Event):
+    """The background as it was at an earlier time; theta (n_shown, n_params)."""
+
+    theta: Array
+    time: float
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ class Session(QObject):
     running_changed = Signal(bool)
     experiment_changed = Signal(object)  # Built
     snapshot_ready = Signal(object)  # Snapshot
-    metrics_ready = Signal(object)  # dict of columns
+    metrics_ready = Signal(object)  # MetricsReady
+    stored_cloud_ready = Signal(object)  # StoredCloud
     foreground_ready = Signal(object)  # ForegroundReady
     comparison_ready = Signal(object)  # Comparison
     theory_ready = Signal(object)  # TheoryPicture; numbers count only where is_current
@@ -250,6 +251,10 @@ class Session(QObject):
         """Draw a new foreground in the background's field and compare."""
         self._commanded.emit(m.Resample())
 
+    def look_back(self, time: float) -> None:
+        """Ask for the stored cloud nearest to a time of the run."""
+        self._commanded.emit(m.LookBack(time))
+
     def export(self, command: m.Export) -> None:
         """Write figures and data."""
         self._commanded.emit(command)
@@ -319,7 +324,10 @@ class Session(QObject):
         self.snapshot_ready.emit(event)
 
     def _on_metrics(self, event: m.MetricsReady) -> None:
-        self.metrics_ready.emit(event.columns)
+        self.metrics_ready.emit(event)
+
+    def _on_stored(self, event: m.StoredCloud) -> None:
+        self.stored_cloud_ready.emit(event)
 
     def _on_foreground(self, event: ForegroundReady) -> None:
         if not self._is_old(event):
@@ -401,6 +409,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.Built: Session._on_built,
     Snapshot: Session._on_snapshot,
     m.MetricsReady: Session._on_metrics,
+    m.StoredCloud: Session._on_stored,
     ForegroundReady: Session._on_foreground,
     ComparisonReady: Session._on_comparison,
     m.TheoryPicture: Session._on_theory,

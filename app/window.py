@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import qtawesome
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QKeyEvent
+from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QKeyEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -41,6 +40,7 @@ from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
 USUAL_SIZE = QSize(1440, 900)
 LAYOUT_VERSION = 1
 AUTOSAVE_MILLISECONDS = 800
+AFTER_FIRST_PICTURE_MILLISECONDS = 30
 
 
 class MainWindow(QMainWindow):
@@ -50,6 +50,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.setObjectName("main_window")
         self.session, self.settings, self._themes = session, settings, themes
+        self._has_icons = False
         theme = themes.theme
         self.cloud = CloudView(theme, self)
         self.loss, self.fields, self.marginals = LossView(theme), FieldsView(theme), MarginalsView(theme)
@@ -207,9 +208,14 @@ class MainWindow(QMainWindow):
             self.log_panel,
         ):
             view.apply_theme(theme)
-        self._paint_icons(theme)
+        if self._has_icons:
+            self._paint_icons()
 
-    def _paint_icons(self, theme: Theme) -> None:
+    @Slot()
+    def _paint_icons(self) -> None:
+        theme, self._has_icons = self._themes.theme, True
+        import qtawesome  # a tenth of a second with its fonts: after the window is on the screen
+
         for spec in ACTIONS:
             if spec.icon:
                 icon = qtawesome.icon(spec.icon, color=theme.text, color_disabled=theme.muted)
@@ -221,9 +227,12 @@ class MainWindow(QMainWindow):
         play = self.actions_by_name["play"]
         play.setChecked(is_running)
         play.setText("Pause" if is_running else "Play")
-        colour = self._themes.theme.accent_text
-        name = "mdi6.pause" if is_running else "mdi6.play"
-        play.setIcon(qtawesome.icon(name, color=colour, color_disabled=colour))
+        if self._has_icons:
+            import qtawesome
+
+            colour = self._themes.theme.accent_text
+            name = "mdi6.pause" if is_running else "mdi6.play"
+            play.setIcon(qtawesome.icon(name, color=colour, color_disabled=colour))
 
     @Slot(object)
     def _engine_ready(self, ready: Any) -> None:
@@ -264,6 +273,12 @@ class MainWindow(QMainWindow):
         action = self.sender()
         if isinstance(action, QAction):
             self.commands.open_path(Path(action.data()))
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """The icons come just after the first picture."""
+        super().showEvent(event)
+        if not self._has_icons:
+            QTimer.singleShot(AFTER_FIRST_PICTURE_MILLISECONDS, self._paint_icons)
 
     # Keeping and leaving -------------------------------------------------------------------------------------
 

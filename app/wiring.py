@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
 
-from app.messages import Built, RecipeComplete, Retuned, TheoryPicture
+from app.messages import Built, MetricsReady, RecipeComplete, Retuned, StoredCloud, TheoryPicture
 from app.session import Session
 from mft_engine.events import FieldsReady, ForegroundReady, Snapshot
 from mft_engine.recipe import Recipe
@@ -31,6 +31,8 @@ class Wiring(QObject):
         self._background: np.ndarray | None = None
         self._foreground: np.ndarray | None = None
         self._has_undrawn = False
+        self._is_live = True
+        self._n_neurons = 0
         self._marginals_at = 0.0
         self._marginal_theory: dict[str, Any] | None = None
         self._duration = 0.0
@@ -67,7 +69,9 @@ class Wiring(QObject):
         session.job_changed.connect(self._job_changed)
         session.experiment_changed.connect(self._show_built)
         session.snapshot_ready.connect(self._show_snapshot)
-        session.metrics_ready.connect(window.loss.show_metrics)
+        session.metrics_ready.connect(self._show_metrics)
+        session.stored_cloud_ready.connect(self._show_stored)
+        window.loss.scrubbed.connect(self._scrubbed)
         session.foreground_ready.connect(self._show_foreground)
         session.comparison_ready.connect(window.self_consistency.show_comparison)
         session.theory_ready.connect(self._show_theory)
@@ -119,6 +123,7 @@ class Wiring(QObject):
         window = self._window
         self._background = self._foreground = self._marginal_theory = None
         self._pending.clear()
+        self._is_live = True
         window.cloud.clear()
         window.loss.clear()
         window.fields.clear()
@@ -136,7 +141,9 @@ class Wiring(QObject):
         self._background = snapshot.theta
         self._has_undrawn = True
         self._patience.start()
-        window.cloud.show_background(snapshot.theta, snapshot.n_neurons)
+        self._n_neurons = snapshot.n_neurons
+        if self._is_live:
+            window.cloud.show_background(snapshot.theta, snapshot.n_neurons)
         window.self_consistency.show_snapshot(snapshot)
         window.status_line.show_snapshot(snapshot)
         window.experiment.show_step_size(snapshot.step_size)
@@ -144,6 +151,26 @@ class Wiring(QObject):
         if now - self._marginals_at > MARGINALS_SECONDS:
             self._marginals_at = now
             self.refresh_marginals()
+
+    @Slot(object)
+    def _show_metrics(self, event: MetricsReady) -> None:
+        self._window.loss.show_metrics(event.columns)
+        self._window.loss.set_snapshots(event.stored_times)
+
+    @Slot(int)
+    def _scrubbed(self, index: int) -> None:
+        """Look at an earlier cloud; training goes on unseen until "Live" is pressed."""
+        time_then = self._window.loss.scrubber.time_of(index)
+        self._is_live = time_then is None
+        if time_then is not None:
+            self._session.look_back(time_then)
+        elif self._background is not None:
+            self._window.cloud.show_background(self._background, self._n_neurons)
+
+    @Slot(object)
+    def _show_stored(self, event: StoredCloud) -> None:
+        if not self._is_live:
+            self._window.cloud.show_background(event.theta, self._n_neurons)
 
     @Slot()
     def _drawn(self) -> None:

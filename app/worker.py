@@ -24,6 +24,7 @@ from app.messages import (
     Export,
     JobEnded,
     JobStarted,
+    LookBack,
     MetricsReady,
     Note,
     RecipeComplete,
@@ -33,6 +34,7 @@ from app.messages import (
     Retuned,
     Scheduled,
     Step,
+    StoredCloud,
 )
 from mft_engine.events import Event, Failed, ForegroundReady
 from mft_engine.recipe import Change, EngineSection, Recipe, differences, plan_change
@@ -94,7 +96,7 @@ class Worker(QObject):
 
     @Slot(object)
     def command(self, command: object) -> None:
-        """A single act: step, resample, cancel, export."""
+        """A single act: step, look back, resample, cancel, export."""
         if self._engine is None:
             self.event_ready.emit(Note("The engine is still loading"))
             return
@@ -106,6 +108,10 @@ class Worker(QObject):
             self._apply()
             if isinstance(command, Step):
                 self._steps_asked += command.n_steps
+            elif self._bench is not None and isinstance(command, LookBack):
+                stored = self._bench.stored_cloud(command.time)
+                if stored is not None:
+                    self._tell(StoredCloud(*stored))
             elif self._bench is not None and isinstance(command, Resample):
                 self._start("resample", jobs.resample(self._bench))
             elif self._bench is not None and isinstance(command, Export):
@@ -137,15 +143,16 @@ class Worker(QObject):
             self._timer.stop()
             return
         self._apply()
-        is_due = False
-        is_busy = self._job_slices() if self._sent[0] >= 0 else bool(self._jobs)  # the first frame comes first
+        is_busy = is_due = False
         try:
-            is_busy |= self._train()
-            self._tell_completion()
+            is_busy = self._train()
             self._follow_schedule()
+            # A frame before the jobs: the cloud follows the finger first, theory and comparison a slice later.
             is_due = self._send_frame() | self._send_metrics() | self._send_fields()
         except Exception as error:
             self._training_failed(error)
+        is_busy |= self._job_slices()
+        self._tell_completion()
         if is_busy:
             self._timer.setInterval(0)
         elif is_due:
@@ -347,7 +354,7 @@ class Worker(QObject):
         self._metrics_step, self._metrics_at = bench.step, now
         columns = bench.experiment.metrics()
         if columns:
-            self._tell(MetricsReady(columns))
+            self._tell(MetricsReady(columns, bench.stored_times()))
         return False
 
     def _send_fields(self) -> bool:

@@ -42,6 +42,17 @@ class FakeState:
     time: float = 0.0
 
 
+class FakeHistory:
+    """Stored clouds, one every 50 steps."""
+
+    def __init__(self) -> None:
+        self.stored: list[tuple[int, np.ndarray]] = []
+
+    def clouds(self) -> tuple[np.ndarray, np.ndarray]:
+        clouds = np.stack([theta for _, theta in self.stored]) if self.stored else np.zeros((0, 0, 0))
+        return clouds, np.array([step for step, _ in self.stored], dtype=np.int64)
+
+
 class FakeExperiment:
     """Neurons that move by exactly (scale, scale, 1) a step, so that a test can tell every state from its numbers.
 
@@ -61,6 +72,7 @@ class FakeExperiment:
         self.initial_theta = np.full((recipe.network.n_neurons[0], 3), float(recipe.seed), np.float32)
         self.theta = self.initial_theta.copy()
         self.diverges_at = -1
+        self.history = FakeHistory()
         self.foreground_cloud: Any = None
         self.retuned_at = 0
         log.append(f"build {recipe.foreground.background} seed {recipe.seed}")
@@ -80,6 +92,9 @@ class FakeExperiment:
         time.sleep(2e-5 * n)
         scale = self.recipe.regularisation.scale
         self.theta = self.theta + np.float32(n) * np.array([scale, scale, 1.0], np.float32)
+        first = self.state.step
+        for step in range(first + 50 - first % 50, first + n + 1, 50):
+            self.history.stored.append((step, self.theta[:5].copy()))
         self.state = FakeState(self.state.step + n, (self.state.step + n) * 0.01)
         return n
 

@@ -286,6 +286,19 @@ def test_every_bottom_tab_and_dock_has_content_or_a_calm_sentence_before_the_fir
         qtbot.waitUntil(lambda name=name: window.docks[name].widget().isVisible())
 
 
+def test_the_scrubber_shows_an_earlier_cloud_until_live_is_pressed(window: MainWindow, qtbot: Any) -> None:
+    click(qtbot, window, "play")
+    scrubber = window.loss.scrubber
+    qtbot.waitUntil(lambda: scrubber.isVisible() and scrubber.slider.maximum() >= 3)
+    click(qtbot, window, "play")
+    with qtbot.waitSignal(window.session.stored_cloud_ready) as stored:
+        scrubber.slider.setValue(1)
+    assert stored.args[0].time == pytest.approx(1.0)  # the second stored cloud: step 100, 0.01 a step
+    assert len(window.cloud.layers["background"].x) == 5
+    qtbot.mouseClick(scrubber.live, Qt.MouseButton.LeftButton)
+    assert len(window.cloud.layers["background"].x) == 64
+
+
 def test_the_fields_are_computed_only_while_they_are_looked_at(
     window: MainWindow, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
