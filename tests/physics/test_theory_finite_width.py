@@ -190,3 +190,34 @@ def test_a_stop_request_ends_the_sweeps():
         chain.sweep(1)
     with pytest.raises(ValueError, match="at least 1"):
         solve_finite_width(points[0], points[0][:, 0], points[1], 0, "tanh", 0.1, 0.1, 0.1)
+
+
+@pytest.mark.slow
+def test_the_error_of_the_corrected_law_falls_as_one_over_n_squared_and_the_uncorrected_as_one_over_n():
+    points, targets, weights = clover_points()
+    errors, spread, plain = [], [], []
+    sizes = np.array([8, 16, 32])
+    for n_neurons, n_sweeps in zip(sizes, (300_000, 150_000, 75_000), strict=True):
+        background = GibbsBackground(points, targets, weights, int(n_neurons), *SETTINGS, seed=11)
+        background.sweep(n_sweeps // 20)
+        background.forget()
+        readout = background.sweep(n_sweeps).mean_square_readout
+        predicted = solve_finite_width(points, targets, weights, int(n_neurons), *SETTINGS)
+        errors.append(predicted.mean_square_readout - readout.mean())
+        spread.append(batch_error(readout, 40))
+        law = PlanarLaw.from_field(points, weights * background.mean_residual, *SETTINGS)
+        plain.append(law.moments["mean_square_readout"] - readout.mean())
+    errors, spread = np.array(errors), np.array(spread)
+
+    def misfit(power: float) -> float:
+        """chi^2 of errors = c N^-power at the best c; two degrees of freedom."""
+        shape = sizes.astype(float) ** -power
+        best = (errors * shape / spread**2).sum() / (shape**2 / spread**2).sum()
+        return float((((errors - best * shape) / spread) ** 2).sum())
+
+    # chi^2 with two degrees of freedom exceeds 13.8 with probability 0.001
+    assert misfit(2.0) < 13.8
+    assert misfit(1.0) > 13.8
+    slope = np.polyfit(np.log(sizes), np.log(plain), 1)[0]
+    # the noise of the averaged residual adds to the tilt at small N
+    assert -1.4 < slope < -0.8
