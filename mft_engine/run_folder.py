@@ -264,6 +264,7 @@ class Run:
             snapshot_steps=stored["steps"],
             foreground=result.foreground,
             comparison=result.comparison,
+            certificate=result.certificate,
             summary=self.summary,
         )
         if self.summary.get("theory"):

@@ -22,9 +22,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mft_engine.certificate import Certificate
 from mft_engine.compare import Comparison
 from mft_engine.outcome import Cloud, FieldPoints, Outcome
 from mft_engine.summary import without_nan
+from mft_engine.theory.certificates import SteinDiscrepancy
 
 Arrays = dict[str, np.ndarray]
 
@@ -143,7 +145,7 @@ def read_columns(path: Path, remedy: str) -> Arrays:
 
 
 def outcome_bytes(outcome: Outcome) -> bytes:
-    """An HDF5 file with clouds, field points and comparison of an outcome, and the recipe in force."""
+    """An HDF5 file with clouds, field points, comparison and certificate of an outcome, and the recipe in force."""
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
         file.attrs["schema"] = "mft-lab/result/1"
@@ -158,6 +160,8 @@ def outcome_bytes(outcome: Outcome) -> bytes:
                 group = file.create_group(name)
                 group.attrs.update({"loss": cloud.loss, "kind": cloud.kind})
                 _add(group, {"theta": cloud.theta, "prediction": cloud.prediction})
+        if outcome.certificate is not None:
+            file.attrs["certificate"] = json.dumps(outcome.certificate.to_dict())
         if outcome.comparison is not None:
             group = file.create_group("comparison")
             for field in dataclasses.fields(Comparison):
@@ -179,6 +183,7 @@ class Result:
     background: Cloud
     foreground: Cloud | None
     comparison: Comparison | None
+    certificate: Certificate | None
 
 
 def read_result(path: Path, remedy: str) -> Result:
@@ -198,13 +203,12 @@ def read_result(path: Path, remedy: str) -> Result:
             background=_cloud(file["background"]),
             foreground=_cloud(file["foreground"]) if "foreground" in file else None,
             comparison=_comparison(file["comparison"]) if "comparison" in file else None,
+            certificate=_certificate(str(file.attrs["certificate"])) if "certificate" in file.attrs else None,
         )
 
 
 def _cloud(group: h5py.Group) -> Cloud:
-    return Cloud(
-        group["theta"][()], group["prediction"][()], float(group.attrs["loss"]), str(group.attrs["kind"])
-    )
+    return Cloud(group["theta"][()], group["prediction"][()], float(group.attrs["loss"]), str(group.attrs["kind"]))
 
 
 def _comparison(group: h5py.Group) -> Comparison:
@@ -213,6 +217,12 @@ def _comparison(group: h5py.Group) -> Comparison:
         values[name] = value.item() if isinstance(value, np.generic) else value
     known = {field.name for field in dataclasses.fields(Comparison)}
     return Comparison(**{name: value for name, value in values.items() if name in known})
+
+
+def _certificate(text: str) -> Certificate:
+    values = json.loads(text)
+    stein = values.pop("stein")
+    return Certificate(**values, stein=SteinDiscrepancy(**stein) if stein else None)
 
 
 def checkpoint_bytes(arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> bytes:

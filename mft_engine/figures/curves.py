@@ -15,6 +15,8 @@ DASHES: Any = (0, (4, 1.5))
 DOTS: Any = (0, (1, 1.2))
 # A distance this many times its null's mean leaves the null a spike on a linear axis.
 FAR_RATIO = 6.0
+# A curve of fewer points shows them, so that its corners are not taken for physics.
+FEW_RECORDS = 12
 # Losses that span more than this are drawn on a logarithmic axis.
 WIDE_SPAN = 20.0
 
@@ -30,7 +32,8 @@ def draw_loss(page: Page) -> Figure:
     sheet = page.sheet(top + height + bottom, caption(outcome))
     axes = sheet.axes(left, top, page.width_mm - left - right, height)
     time, loss = metrics["time"], metrics["loss"]
-    handles = axes.plot(time, loss, color=palette.BACKGROUND, linewidth=0.8, label=background_name(outcome))
+    marker: Any = {"marker": "o", "markersize": 2.0} if len(time) < FEW_RECORDS else {}
+    handles = axes.plot(time, loss, color=palette.BACKGROUND, linewidth=0.8, label=background_name(outcome), **marker)
     levels = [float(loss.min())]
     if outcome.foreground is not None:
         levels.append(outcome.foreground.loss)

@@ -74,6 +74,7 @@ def test_a_stored_run_opens_as_what_was_computed(finished):
     np.testing.assert_array_equal(found.comparison.null, expected.comparison.null)
     np.testing.assert_array_equal(found.comparison.null_weights, expected.comparison.null_weights)
     assert found.comparison.to_dict() == expected.comparison.to_dict()
+    assert found.certificate == expected.certificate and found.certificate.stein is not None
     assert found.theory.loss == pytest.approx(expected.theory.loss, abs=1e-9)
     assert found.recipe == expected.recipe and found.points.rule == expected.points.rule
     assert found.summary["faults"] == []
