@@ -19,7 +19,7 @@ from mft_engine import dynamics, kernels
 from mft_engine.certificate import Certificate, certify
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.device import describe_device, to_host
-from mft_engine.dynamics import Diverged, Hyper, State
+from mft_engine.dynamics import Diverged, Hyper, Info, State, gibbs
 from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, is_complete, resolving_step
 from mft_engine.events import (
     CertificateReady,
@@ -35,7 +35,7 @@ from mft_engine.events import (
     TheoryReady,
 )
 from mft_engine.field import MeanField
-from mft_engine.foreground import FrozenField, Walk, function_covariance_trace, move, sample_exactly
+from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.history import N_STORED_NEURONS, History
 from mft_engine.infinite_width import solve_theory, why_no_theory
 from mft_engine.measure import population_measure
@@ -49,8 +49,8 @@ from mft_engine.statistics import averaged, function_alignment, order_parameters
 from mft_engine.summary import summarise
 from mft_engine.tasks import Task
 from mft_engine.theory import PlanarTheory
+from mft_engine.theory.gibbs import GibbsBackground
 
-FOREGROUND_DRAWS = 1 << 20
 
 
 class Experiment:
@@ -71,6 +71,7 @@ class Experiment:
         theta = self._initial_cloud(recipe.network.n_neurons[0], Stream.INITIAL)
         self.initial_theta = to_host(theta)
         self.state: State = dynamics.init(theta, self.problem)
+        self._chain: GibbsBackground | None = None
         self.training_seconds = 0.0
         self.comparison: Comparison | None = None
         self.foreground_cloud: Cloud | None = None
@@ -136,9 +137,7 @@ class Experiment:
         while self.state.step < first + n_steps and (beyond or not self.is_complete):
             target = min(first + n_steps, self._next_stop())
             before = self.state.step
-            self.state, info = dynamics.advance(
-                self.state, self.problem, Hyper.of(self.recipe), target - before, beyond=beyond
-            )
+            self.state, info = self._steps(target - before, beyond)
             self.history.add_rows(info.records)
             if self.history.wants_cloud(self.state.step):
                 self.history.add_cloud(self.state.step, to_host(self.state.theta[:N_STORED_NEURONS]))
@@ -147,6 +146,15 @@ class Experiment:
                 break
         self.training_seconds += time.perf_counter() - start
         return self.state.step - first
+
+    def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
+        hyper = Hyper.of(self.recipe)
+        if self.recipe.training.dynamics != "gibbs":
+            return dynamics.advance(self.state, self.problem, hyper, n_steps, beyond=beyond)
+        if self._chain is None:
+            self._chain = gibbs.start_chain(self.problem, hyper, self.state.theta.shape[0])
+            gibbs.replay(self._chain, self.state.step - self.state.change_step)
+        return gibbs.advance(self.state, self.problem, self._chain, n_steps, beyond=beyond)
 
     def retune(self, recipe: Recipe) -> None:
         """Follow a recipe that differs in hyperparameters or in what is asked of the foreground; the neurons stay.
@@ -168,7 +176,7 @@ class Experiment:
         )
         if change is Change.RETUNE:
             self.state = dynamics.restart_averages(self.state, self.problem)
-            self.solution = None
+            self.solution = self._chain = None
         self.foreground_cloud = self.comparison = self.certificate = None
 
     def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
@@ -198,7 +206,7 @@ class Experiment:
 
     def resume(self, state: State, initial_theta: np.ndarray) -> None:
         """Continue from the state of a checkpoint of the same recipe."""
-        self.state = state
+        self.state, self._chain = state, None
         self.initial_theta = initial_theta
         self._schedule = [change for change in self.recipe.schedule if change.step > state.step]
         self.recipe = self.recipe.replace(
@@ -298,8 +306,12 @@ class Experiment:
         section = self.recipe.foreground
         start = time.perf_counter()
         draw = self._n_draws
-        if section.method == "gibbs":
-            theta = self.setting.tensor(sample_exactly(self.recipe, self.setting.activation, self.frozen_field(), draw))
+        if section.method != "dynamics":
+            n_background, activation = self.state.theta.shape[0], self.setting.activation
+            sample = sample_exactly(
+                self.recipe, activation, self.frozen_field(), self.field_points, n_background, draw
+            )
+            theta = self.setting.tensor(sample)
         else:
             theta = yield from self._dynamical_foreground(draw)
         self._n_draws += 1
@@ -347,7 +359,7 @@ class Experiment:
                 hyper,
                 step_size,
                 self.task.n_inputs,
-                seed=self.recipe.seed + draw * FOREGROUND_DRAWS,
+                seed=self.recipe.seed + draw * DRAWS,
                 stream=Stream.FOREGROUND,
                 readout_exponent=self.setting.foreground_exponent(self.recipe),
             )

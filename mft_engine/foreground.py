@@ -15,12 +15,17 @@ from torch import Tensor
 from mft_engine.activations import Activation
 from mft_engine.device import to_host
 from mft_engine.kernels import StepPlan
+from mft_engine.outcome import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
+from mft_engine.theory.finite_width import solve_finite_width
 from mft_engine.theory.law import PlanarLaw
+from mft_engine.theory.mala import sample_frozen_law
 
 SLICE_SECONDS = 0.008
 LOOK_EVERY = 500
+# Added to the seed for every further draw of a foreground from the same background.
+DRAWS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -85,27 +90,45 @@ def move(theta: Tensor, field: FrozenField, walk: Walk, kernel: Any) -> Iterator
     yield theta
 
 
-def sample_exactly(recipe: Recipe, activation: Activation, field: FrozenField, draw: int) -> np.ndarray:
-    """Neurons drawn from the Gibbs law exp(-V/T)/Z of the frozen field itself: no dynamics, no step size.
+def sample_exactly(
+    recipe: Recipe, activation: Activation, field: FrozenField, points: FieldPoints, n_background: int, draw: int
+) -> np.ndarray:
+    """Neurons drawn from a law that is known exactly: no dynamics, no step size.
+
+    Method "gibbs": the Gibbs law exp(-V/T)/Z of the frozen field. Method "finite-width": the law of one neuron of an
+    equilibrium network of n_background neurons with that mean residual, correct to O(1/N); other dimensions than two are
+    sampled by Metropolis-adjusted Langevin chains.
 
     Returns:
         (n_neurons, 3) float64.
 
     Raises:
-        RecipeError: a task that is not planar, or frozen readouts.
+        RecipeError: frozen readouts, or a case without a known law.
+        ArithmeticError: chains that have not mixed.
     """
-    if field.inputs.shape[1] != 2 or not recipe.network.train_readout:
-        raise RecipeError(
-            'foreground.method = "gibbs" needs two inputs and trained readouts; choose "dynamics" for this task'
+    method = recipe.foreground.method
+    if not recipe.network.train_readout:
+        raise RecipeError(f'foreground.method = "{method}" needs trained readouts; choose "dynamics" for this recipe')
+    problem = (activation.name, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
+    signal = to_host(field.signal).astype(np.float64)
+    if method == "finite-width":
+        if points.inputs.shape[1] != 2 or recipe.network.readout_exponent != 1.0:
+            raise RecipeError('foreground.method = "finite-width" needs two inputs and network.readout_exponent = 1')
+        law = solve_finite_width(
+            points.inputs, points.targets, points.weights, n_background, *problem, residual=signal / points.weights
+        ).law
+    elif points.inputs.shape[1] == 2:
+        law = PlanarLaw.from_field(points.inputs, signal, *problem)
+    else:
+        sample = sample_frozen_law(
+            points.inputs, signal, *problem, recipe.foreground.n_neurons, seed=recipe.seed + draw * DRAWS
         )
-    law = PlanarLaw.from_field(
-        to_host(field.inputs).astype(np.float64),
-        to_host(field.signal).astype(np.float64),
-        activation.name,
-        recipe.training.temperature,
-        recipe.lambda_w,
-        recipe.lambda_a,
-    )
+        if abs(sample.drift) > 4:
+            raise ArithmeticError(
+                "The exact foreground has not reached its law: its chains still drift. Choose "
+                'foreground.method = "dynamics", or a higher temperature'
+            )
+        return sample.theta
     return law.sample(recipe.foreground.n_neurons, host_generator(recipe.seed, Stream.FOREGROUND_GIBBS, draw))
 
 

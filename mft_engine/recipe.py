@@ -81,7 +81,7 @@ class RegularisationSection(_Section):
 
 
 class TrainingSection(_Section):
-    dynamics: Literal["langevin", "sgd"] = "langevin"
+    dynamics: Literal["langevin", "gibbs", "sgd"] = "langevin"
     integrator: Literal["leimkuhler-matthews", "euler"] = "leimkuhler-matthews"
     preconditioner: Literal["prior", "none"] = "prior"
     temperature: Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)] = 0.02
@@ -98,7 +98,7 @@ class TrainingSection(_Section):
 class ForegroundSection(_Section):
     n_neurons: Annotated[int, Field(ge=1, le=4_000_000)] = 2048
     n_steps: Count = 0
-    method: Literal["dynamics", "gibbs"] = "dynamics"
+    method: Literal["dynamics", "gibbs", "finite-width"] = "dynamics"
     self_term: Literal["none"] = "none"
     field: Literal["averaged", "end"] = "averaged"
     window: Annotated[float, Field(gt=0, le=1)] = 0.6667
@@ -155,8 +155,21 @@ class Recipe(_Section):
             )
         if training.dynamics == "sgd" and self.initial.law == "prior":
             raise ValueError('initial.law = "prior" needs a temperature; with sgd choose "gaussian"')
-        if self.foreground.method == "gibbs" and training.temperature == 0:
-            raise ValueError('foreground.method = "gibbs" needs a temperature above 0; choose "dynamics"')
+        if self.foreground.method != "dynamics" and training.temperature == 0:
+            raise ValueError(
+                f'foreground.method = "{self.foreground.method}" needs a temperature above 0; choose "dynamics"'
+            )
+        if training.dynamics == "gibbs" and not (
+            training.temperature > 0 and self.network.train_readout and self.network.readout_exponent == 1.0
+        ):
+            raise ValueError(
+                'training.dynamics = "gibbs" samples the mean-field equilibrium: it needs a temperature above 0, trained '
+                "readouts and network.readout_exponent = 1"
+            )
+        if training.dynamics == "gibbs" and (training.batch_size or training.rule_rotates):
+            raise ValueError('training.dynamics = "gibbs" needs points that stay: no batches and no turning rule')
+        if training.dynamics == "gibbs" and self.foreground.background == "lazy":
+            raise ValueError('foreground.background = "lazy" is trained: choose training.dynamics = "langevin"')
         if training.rule == "batch" and training.batch_size == 0:
             raise ValueError('training.rule = "batch" needs training.batch_size above 0, for example 256')
         retunable = {path for path, change in _CHANGES.items() if change is Change.RETUNE}

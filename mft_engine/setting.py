@@ -54,6 +54,8 @@ class Setting:
             )
         if recipe.training.rule_rotates and task.n_inputs != 2:
             raise RecipeError("training.rule_rotates = true turns the plane; this task has more than two inputs")
+        if recipe.training.dynamics == "gibbs" and task.n_inputs != 2:
+            raise RecipeError('training.dynamics = "gibbs" is for two inputs; choose "langevin" for this task')
         device = choose_device(recipe.engine.device)
         dtype = choose_dtype(recipe.engine.dtype, device)
         set_threads(recipe.engine)

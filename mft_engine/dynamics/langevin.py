@@ -245,12 +245,18 @@ def advance(state: State, problem: Problem, hyper: Hyper, n_steps: int, *, beyon
         chunk = min(remaining, _steps_to_boundary(state, problem, beyond))
         state = _steps(state, problem, hyper, chunk)
         remaining -= chunk
-        if not state.is_settled and state.time >= state.change_time + problem.burn_in * (1 - 1e-12):
-            state = replace(state, is_settled=True, **_empty_averages(state))
-        if state.step % RECORD_EVERY == 0:
-            records.append(_record(state, problem))
-            state = replace(state, record_sum=0.0, n_record=0)
+        state, rows = settle_and_record(state, problem)
+        records.extend(rows)
     return state, Info(tuple(records))
+
+
+def settle_and_record(state: State, problem: Problem) -> tuple[State, list[dict[str, float]]]:
+    """What is due after a step: begin the averages anew at the end of the burn-in, a row every RECORD_EVERY steps."""
+    if not state.is_settled and state.time >= state.change_time + problem.burn_in * (1 - 1e-12):
+        state = replace(state, is_settled=True, **_empty_averages(state))
+    if state.step % RECORD_EVERY:
+        return state, []
+    return replace(state, record_sum=0.0, n_record=0), [_record(state, problem)]
 
 
 def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:

@@ -44,6 +44,7 @@ def test_the_whole_recipe_is_told_in_order() -> None:
         {"training__n_points": 50},
         {"training__n_points": 50, "training__batch_size": 16},
         {"training__integrator": "euler", "training__step_size": 0.003},
+        {"training__dynamics": "gibbs"},
     ],
 )
 def test_any_split_of_the_steps_gives_the_same_bits(changes: dict[str, object]) -> None:
@@ -121,7 +122,7 @@ def test_a_scheduled_change_replays_a_drag_bit_for_bit() -> None:
     assert torch.equal(replayed.state.theta, dragged.state.theta)
 
 
-@pytest.mark.parametrize("changes", [{}, {"training__rule_rotates": True}])
+@pytest.mark.parametrize("changes", [{}, {"training__rule_rotates": True}, {"training__dynamics": "gibbs"}])
 def test_a_restored_checkpoint_goes_on_bit_for_bit(changes: dict[str, object]) -> None:
     recipe = small(training__n_steps=180, **changes)
     recipe = recipe.model_copy(
