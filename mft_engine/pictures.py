@@ -15,6 +15,8 @@ from mft_engine.tasks import build_task
 LAZY_EXPONENT = 0.5
 # Neurons times grid points evaluated at once (16 MB).
 MAX_FEATURES = 2_000_000
+# Neurons times grid points of one figure, some seconds.
+MAX_EVALUATIONS = 400_000_000
 
 NAMES_OF_KINDS = {"trained": "background", "lazy": "lazy background", "untrained": "untrained background"}
 
@@ -92,15 +94,18 @@ class Functions:
         return self.target - self.background
 
 
-def functions_on_grid(outcome: Outcome, n_pixels: int = 96, extent: float = 3.0) -> Functions:
+def functions_on_grid(outcome: Outcome, n_pixels: int | None = None, extent: float = 3.0) -> Functions:
     """The target and what the stored neurons make of it, f(x) = N^-kappa sum_i a_i phi(w_i.x).
 
     These are the functions of the clouds as they stand; the field that the foreground felt is the background's
     average over the window, which is smoother.
 
     Args:
-        n_pixels: along a side; extent: half the side of the square.
+        n_pixels: along a side; 96 by default, fewer for more than some 40,000 neurons. extent: half the side.
     """
+    if n_pixels is None:
+        n_neurons = len(outcome.background.theta) + (len(outcome.foreground.theta) if outcome.foreground else 0)
+        n_pixels = int(np.clip((MAX_EVALUATIONS / n_neurons) ** 0.5, 24, 96))
     kind, exponent = outcome.background.kind, outcome.recipe.network.readout_exponent
     line = (np.arange(n_pixels) + 0.5) / n_pixels * 2 * extent - extent
     x1, x2 = np.meshgrid(line, line)
