@@ -221,6 +221,49 @@ def theory(recipe: RecipeArgument, changes: SetOption = None, as_json: JsonOptio
 
 
 @app.command()
+def widths(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    sizes: Annotated[str, typer.Option(help="Numbers of neurons, comma-separated.")] = "8,32,128,512,2048",
+    as_json: JsonOption = False,
+) -> None:
+    """Exact finite networks beside infinite and finite-width theory. Example: mft-lab widths clover --sizes 8,64,512"""
+    from dataclasses import asdict
+
+    from mft_engine.width_study import study_widths
+
+    try:
+        numbers = sorted({int(size) for size in sizes.split(",")})
+    except ValueError:
+        raise CommandError(f"--sizes {sizes!r}: write whole numbers with commas, for example 8,64,512", 2) from None
+    if numbers[0] < 1:
+        raise CommandError(f"--sizes {sizes!r}: a network has at least 1 neuron", 2)
+    progress, rows = _ProgressLines(), []
+    for item in study_widths(recipe_of(recipe, changes), numbers):
+        if isinstance(item, float):
+            progress.show("widths", item, "exact sweeps")
+        else:
+            rows.append(item)
+    progress.close()
+    if as_json:
+        _print_json({"schema": "mft-lab/widths/1", "recipe": recipe, "rows": [_plain(asdict(row)) for row in rows]})
+        return
+    for row in rows:
+        mean, error = row.simulated["loss"]
+        typer.echo(
+            f"N = {row.n_neurons:>5}: loss {mean:.4f} +- {error:.4f} (finite width {row.corrected['loss']:.4f}, infinite "
+            f"{row.infinite['loss']:.4f}), cos4 {row.simulated['cos4'][0]:+.3f} (finite width {row.corrected['cos4']:+.3f})"
+        )
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    simulated = {
+        name: {"mean": value[0], "standard_error": value[1]} for name, value in row["simulated"].items()
+    }
+    return {**row, "simulated": simulated}
+
+
+@app.command()
 def compare(
     run_a: Annotated[Path, typer.Argument(help="A run folder; its background is compared.")],
     run_b: Annotated[Path, typer.Argument(help="Another run folder; its background is compared.")],
