@@ -227,7 +227,7 @@ def widths(
     sizes: Annotated[str, typer.Option(help="Numbers of neurons, comma-separated.")] = "8,32,128,512,2048",
     as_json: JsonOption = False,
 ) -> None:
-    """Exact finite networks beside infinite and finite-width theory. Example: mft-lab widths clover --sizes 8,64,512"""
+    """Exact finite networks beside finite- and infinite-width theory. Example: mft-lab widths clover --sizes 8,64"""
     from dataclasses import asdict
 
     from mft_engine.width_study import study_widths
@@ -249,10 +249,11 @@ def widths(
         _print_json({"schema": "mft-lab/widths/1", "recipe": recipe, "rows": [_plain(asdict(row)) for row in rows]})
         return
     for row in rows:
-        mean, error = row.simulated["loss"]
+        (loss, loss_error), (order, order_error) = row.simulated["loss"], row.simulated["cos4"]
         typer.echo(
-            f"N = {row.n_neurons:>5}: loss {mean:.4f} +- {error:.4f} (finite width {row.corrected['loss']:.4f}, infinite "
-            f"{row.infinite['loss']:.4f}), cos4 {row.simulated['cos4'][0]:+.3f} (finite width {row.corrected['cos4']:+.3f})"
+            f"N = {row.n_neurons:>5}: loss {loss:.4f} +- {loss_error:.4f} (finite width {row.corrected['loss']:.4f}, "
+            f"infinite {row.infinite['loss']:.4f}), cos4 {order:+.4f} +- {order_error:.4f} "
+            f"({row.corrected['cos4']:+.4f}, {row.infinite['cos4']:+.4f})"
         )
 
 
