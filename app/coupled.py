@@ -8,6 +8,8 @@ from mft_engine.recipe import Recipe
 
 USUAL_TEMPERATURE = 0.02
 USUAL_BATCH = 256
+# Raw steps are bounded by the regularisation too, not by the tangent kernel alone: the gallery's own step is safe.
+USUAL_RAW_STEP = 0.1
 
 
 def coupled(recipe: Recipe, path: str, value: Any) -> dict[str, Any]:
@@ -21,6 +23,7 @@ def coupled(recipe: Recipe, path: str, value: Any) -> dict[str, Any]:
         changes |= {
             "training.temperature": 0.0,
             "training.preconditioner": "none",
+            "training.step_size": USUAL_RAW_STEP,
             "initial.law": "gaussian",
             "foreground.method": "dynamics",
         }

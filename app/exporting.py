@@ -1,4 +1,4 @@
-"""Figures and data written one file after the other, in the engine's thread; matplotlib is imported here and first now."""
+"""Figures and data, one file after the other, in the engine's thread; the first export imports matplotlib here."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Cyclic garbage is collected in the window's thread only.
 
 Python runs its collector in whatever thread happens to allocate. In the engine's thread it could free a dialog or a
-menu of the window, which Qt does not survive. So the automatic collector is off while the window lives, and a timer of the
-window's thread does its work.
+menu of the window, which Qt does not survive. So the automatic collector is off while the window lives, and a timer
+of the window's thread does its work.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ Every control ends in `Session.edit`; every plot begins at one of the signals be
 
 from __future__ import annotations
 
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -43,7 +42,7 @@ class _Edit(QUndoCommand):
     def id(self) -> int:
         return 1
 
-    def mergeWith(self, other: QUndoCommand) -> bool:  # noqa: N802
+    def mergeWith(self, other: QUndoCommand) -> bool:
         if not isinstance(other, _Edit) or other.key != self.key:
             return False
         self.after = other.after
@@ -187,10 +186,13 @@ class Session(QObject):
         try:
             after = self._recipe.replace(coupled(self._recipe, path, value))
         except RecipeError as error:
-            self.refused.emit(path, str(error))
-            self.failed.emit(str(error))
+            self._refuse(path, str(error))
             return False
-        return self._push(after, path)
+        return self._push(after, path.replace(".", " ").replace("_", " "))
+
+    def _refuse(self, path: str, sentence: str) -> None:
+        self.refused.emit(path, sentence)
+        self.failed.emit(sentence)
 
     def choose_task(self, name: str, parameters: Mapping[str, Any]) -> bool:
         """Another task, with its own parameters instead of the old task's."""
@@ -199,7 +201,7 @@ class Session(QObject):
         try:
             after = recipe_from_dict(tree)
         except RecipeError as error:
-            self.failed.emit(str(error))
+            self._refuse("task.name", str(error))
             return False
         done = self._push(after, f"task {name}")
         self.edit_done()
@@ -214,6 +216,7 @@ class Session(QObject):
         self._opened = recipe
         self._push(recipe, f"open {recipe.name}")
         self.edit_done()
+        self.status.emit(f"Opened {recipe.name}")
 
     def _push(self, after: Recipe, text: str) -> bool:
         if after != self._recipe:
@@ -387,15 +390,12 @@ class Session(QObject):
         self.status.emit(event.sentence)
 
     def _on_rejected(self, event: m.Rejected) -> None:
-        """The engine cannot use the newest recipe: take it back without leaving a redo entry."""
+        """The engine cannot use the newest recipe: take it back (redo would be answered with the same sentence)."""
         logger.warning("Recipe rejected: {}\n{}", event.sentence, event.traceback)
-        if not self._is_old(event):
-            command = self.undo_stack.command(self.undo_stack.index() - 1) if self.undo_stack.index() else None
-            if command is not None:
-                # The stack hands out a const pointer, so an obsolete mark would be lost: undo, and the entry stays
-                # as something to redo, which is rejected again with the same sentence.
-                self.undo_stack.undo()
-        self.failed.emit(event.sentence)
+        path = "task.name" if event.sentence.startswith(("task.", "The target")) else ""
+        if not self._is_old(event) and self.undo_stack.canUndo():
+            self.undo_stack.undo()
+        self._refuse(path, event.sentence)
 
     def _on_failed(self, event: Failed) -> None:
         logger.error("{}\n{}", event.sentence, event.traceback)

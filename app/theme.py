@@ -12,6 +12,7 @@ from typing import Literal
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
+
 from mft_engine.resources import resources_folder
 
 Mode = Literal["system", "light", "dark"]

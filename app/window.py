@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ class MainWindow(QMainWindow):
 
     def _arrange(self) -> None:
         bottom = [self.docks[name] for name in ("loss", "fields", "marginals", "log")]
-        for first, second in zip(bottom, bottom[1:], strict=False):
+        for first, second in pairwise(bottom):
             self.tabifyDockWidget(first, second)
         for dock in self.docks.values():
             dock.setFloating(False)

@@ -68,6 +68,9 @@ class Bench:
     """A real window on the real engine, with a heartbeat and a hand that moves the slider."""
 
     def __init__(self, n_neurons: int) -> None:
+        from PySide6.QtCore import Qt, QTimer
+        from PySide6.QtWidgets import QApplication
+
         from app.garbage import GarbageKeeper
         from app.logs import LogBuffer, quiet_standard_error
         from app.session import Session
@@ -75,8 +78,6 @@ class Bench:
         from app.theme import ThemeKeeper
         from app.window import MainWindow
         from mft_engine.recipe import load_recipe
-        from PySide6.QtCore import Qt, QTimer
-        from PySide6.QtWidgets import QApplication
 
         self.application = QApplication.instance() or QApplication([])
         quiet_standard_error()

@@ -50,8 +50,13 @@ class ExperimentPanel(QWidget):
         self.formula = TextControl("x1*x2 + 0.3*sin(3*x1)", self)
         self.formula.entry.setAccessibleName("Own formula")
         self.formula.setToolTip(
-            "A function of x1 and x2: + - * / **, pi, r, angle, sin cos exp log sqrt abs sign tanh relu …; Enter sets it"
+            "A function of x1 and x2: + - * / **, pi, r, angle, sin cos exp log sqrt abs sign tanh relu …\n"
+            "Enter sets it"
         )
+        self.task_fault = QLabel(self)
+        self.task_fault.setProperty("role", "fault")
+        self.task_fault.setWordWrap(True)
+        self.task_fault.hide()
         self.formulas = Formulas(self)
         self.sections: dict[str, Section] = {}
         self._build()
@@ -97,6 +102,7 @@ class ExperimentPanel(QWidget):
                 own.addWidget(QLabel("<i>y</i> =", section))
                 own.addWidget(self.formula, 1)
                 section.body.addLayout(own)
+                section.body.addWidget(self.task_fault)
             for row in make_rows():
                 section.body.addWidget(row)
                 self._adopt(row)
@@ -132,6 +138,7 @@ class ExperimentPanel(QWidget):
             row.show_fault("")
         self._show_preset(recipe, opened)
         self.gallery.show_task(recipe.task)
+        self.task_fault.hide()
         if recipe.task.name == "expression":
             self.formula.show_value(recipe.task.parameters.get("expression", ""))
         has_temperature = recipe.training.dynamics == "langevin"
@@ -150,6 +157,9 @@ class ExperimentPanel(QWidget):
 
     def show_refusal(self, path: str, sentence: str) -> None:
         """A value was not allowed: show the old one again and the sentence beside it."""
+        if path == "task.name":
+            self.task_fault.setText(sentence)
+            self.task_fault.show()
         row = self.rows.get(path)
         if row is not None and self._recipe is not None:
             row.control.show_value(self._recipe.get(path))

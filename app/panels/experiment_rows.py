@@ -23,8 +23,8 @@ BACKGROUNDS = [
     (
         "Wrong: Gaussian-process-like (κ = ½)",
         "lazy",
-        "A network of the same recipe with readout exponent 1/2: its neurons stay Gaussian, and a mean-field foreground "
-        "does not align with it",
+        "A network of the same recipe with readout exponent 1/2: its neurons stay Gaussian, and a mean-field "
+        "foreground does not align with it",
     ),
     ("Untrained: the initial cloud", "untrained", "No training at all"),
 ]
@@ -73,7 +73,7 @@ def _training_rows() -> list[Row]:
             "Dynamics",
             ChoiceControl(
                 [
-                    ("Langevin (noisy)", "langevin", "Gradient plus noise of temperature T: samples the Bayesian posterior"),
+                    ("Langevin (noisy)", "langevin", "Gradient plus noise of temperature T: samples the posterior"),
                     ("Gradient descent", "sgd", "Plain gradient steps, T = 0; keeps the memory of its start"),
                 ]
             ),
@@ -154,7 +154,8 @@ def _foreground_rows() -> list[Row]:
             "foreground.background",
             "Background",
             ChoiceControl(BACKGROUNDS),
-            "The network whose field the foreground neurons feel. Networks trained before are kept: going back is instant.",
+            "The network whose field the foreground neurons feel.\n"
+            "Networks trained before are kept: going back is instant.",
             is_wide=True,
         ),
         Row(
@@ -162,8 +163,8 @@ def _foreground_rows() -> list[Row]:
             "Method",
             ChoiceControl(
                 [
-                    ("Same dynamics", "dynamics", "Fresh neurons moved by the same steps and noise in the frozen field"),
-                    ("Exact Gibbs law", "gibbs", "Drawn directly from exp(−V/T)/Z on a polar grid; needs two inputs, T > 0"),
+                    ("Same dynamics", "dynamics", "Fresh neurons moved by the same steps in the frozen field"),
+                    ("Exact Gibbs law", "gibbs", "Drawn from exp(−V/T)/Z on a polar grid; needs two inputs, T > 0"),
                 ]
             ),
             "How foreground neurons are drawn in the frozen field of the background.",
@@ -208,7 +209,10 @@ def _engine_rows() -> list[Row]:
             "engine.dtype",
             "Precision",
             ChoiceControl(
-                [("single (float32)", "float32", "Fast; enough for clouds"), ("double (float64)", "float64", "For identities")]
+                [
+                    ("single (float32)", "float32", "Fast; enough for clouds"),
+                    ("double (float64)", "float64", "For identities"),
+                ]
             ),
             "Floating-point numbers of the engine.",
         ),

@@ -12,15 +12,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import shiboken6
+from fake_engine import FakeEngine
+from PySide6.QtCore import QThread, QTimer
+from PySide6.QtWidgets import QApplication
+
 from app.logs import LogBuffer
 from app.session import Session
 from app.settings import Settings
 from app.theme import ThemeKeeper
 from app.window import MainWindow
-from fake_engine import FakeEngine
 from mft_engine.recipe import EngineSection, Recipe
-from PySide6.QtCore import QThread, QTimer
-from PySide6.QtWidgets import QApplication
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
 from app.messages import EngineReady, Export, Exported, TaskCard, TheoryPicture
 from mft_engine.compare import Comparison
 from mft_engine.events import (

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from app.actions import ACTIONS, BREAKS_AFTER, MENUS, SECOND_SHORTCUTS, TOOLBAR_BREAKS_AFTER, ActionSpec
-from app.commands import Commands
-from app.panels.command_palette import CommandPalette
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QWidget
+
+from app.actions import ACTIONS, BREAKS_AFTER, MENUS, SECOND_SHORTCUTS, TOOLBAR_BREAKS_AFTER, ActionSpec
+from app.commands import Commands
+from app.panels.command_palette import CommandPalette
 
 
 @pytest.mark.parametrize("spec", ACTIONS, ids=lambda spec: spec.name)

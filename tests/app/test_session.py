@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from app.session import Session
 from fake_engine import FakeEngine
+
+from app.session import Session
 from mft_engine.recipe import Recipe
 
 MakeSession = Callable[..., Session]
@@ -108,7 +110,7 @@ def test_steps_per_frame_are_counted_exactly(session: Session, qtbot: Any) -> No
     qtbot.waitUntil(lambda: len(snapshots) >= 6)
     session.pause()
     steps = [s.step for s in snapshots[:6]]
-    assert [b - a for a, b in zip(steps, steps[1:], strict=False)] == [7] * 5
+    assert [b - a for a, b in pairwise(steps)] == [7] * 5
 
 
 def test_step_does_one_step_and_pauses(session: Session, qtbot: Any) -> None:

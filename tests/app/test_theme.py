@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from app.theme import DARK, LIGHT, Theme, ThemeKeeper, mixed
-from mft_engine import palette
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
+
+from app.theme import DARK, LIGHT, Theme, ThemeKeeper, mixed
+from mft_engine import palette
 
 
 def linear(colour: str) -> np.ndarray:

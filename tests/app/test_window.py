@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_engine import FakeEngine, FakeExperiment
+from loguru import logger
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QColor, QDropEvent, QGuiApplication
+from PySide6.QtWidgets import QApplication, QDialogButtonBox, QSlider, QToolBar, QToolButton
+
 from app.logs import ExceptionHook, LogBuffer
 from app.messages import Export
 from app.panels.export_dialog import ExportDialog
@@ -14,12 +20,7 @@ from app.settings import Settings
 from app.theme import DARK, ThemeKeeper
 from app.widgets.controls import ChoiceControl, LogControl, NumberControl
 from app.window import MainWindow
-from fake_engine import FakeEngine, FakeExperiment
-from loguru import logger
 from mft_engine.recipe import Recipe, load_recipe
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QColor, QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QApplication, QDialogButtonBox, QSlider, QToolBar, QToolButton
 
 
 def button(window: MainWindow, name: str) -> QToolButton:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fake_engine import FakeEngine, FakeExperiment
+
 from app.bench import Bench, Pace, Parking
 from app.session import Session
-from fake_engine import FakeEngine, FakeExperiment
 from mft_engine.recipe import EngineSection, Recipe
 
 MakeSession = Callable[..., Session]
