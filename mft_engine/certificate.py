@@ -30,6 +30,7 @@ class Certificate:
     mu_r is the Gibbs law of r: what an exact foreground is drawn from. Parts that no theory covers are None.
 
     Attributes:
+        kernel_change: how far the data kernel has turned from that of the initial cloud, 0 to 1: feature learning.
         kl_from_prior: KL(mu_r | prior) of (w, a) in nats: feature learning, a different question from self-consistency.
         residual_gap: |y - r - f_(mu_r)|^2 / 2, the dual gap of r; it bounds `free_energy_excess` without any theory.
         free_energy: F(mu_r).
@@ -38,6 +39,7 @@ class Certificate:
         stein: kernelised Stein discrepancy of the cloud under its own field, with its null band.
     """
 
+    kernel_change: float | None = None
     kl_from_prior: float | None = None
     residual_gap: float | None = None
     free_energy: float | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
     from mft_engine.outcome import Outcome
+    from mft_engine.references import ReferenceLines
     from mft_engine.self_consistency import Iteration
     from mft_engine.theory import PlanarTheory
 
@@ -112,6 +113,13 @@ class TheoryAbsent(Event):
     """No infinite-width solution is known for this recipe; `reason` is a sentence."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class ReferencesReady(Event):
+    """What a network that learns no features would do: the lines to compare with."""
+
+    lines: ReferenceLines
 
 
 @dataclass(frozen=True)

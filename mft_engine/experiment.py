@@ -18,6 +18,7 @@ from torch import Tensor
 from mft_engine import dynamics, kernels
 from mft_engine.certificate import Certificate, certify
 from mft_engine.compare import Comparison, compare_clouds
+from mft_engine.data_kernel import kernel_change
 from mft_engine.device import describe_device, to_host
 from mft_engine.dynamics import Diverged, Hyper, Info, State, gibbs
 from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, is_complete, resolving_step
@@ -30,6 +31,7 @@ from mft_engine.events import (
     ForegroundReady,
     IterationReady,
     Progress,
+    ReferencesReady,
     Snapshot,
     TheoryAbsent,
     TheoryReady,
@@ -42,6 +44,7 @@ from mft_engine.measure import population_measure
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import Cloud, FieldPoints, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
+from mft_engine.references import ReferenceLines, reference_lines
 from mft_engine.rng import Stream
 from mft_engine.self_consistency import iterate
 from mft_engine.setting import Setting, burn_in
@@ -50,7 +53,6 @@ from mft_engine.summary import summarise
 from mft_engine.tasks import Task
 from mft_engine.theory import PlanarTheory
 from mft_engine.theory.gibbs import GibbsBackground
-
 
 
 class Experiment:
@@ -77,6 +79,7 @@ class Experiment:
         self.foreground_cloud: Cloud | None = None
         self.solution: PlanarTheory | None = None
         self.certificate: Certificate | None = None
+        self.references: ReferenceLines | None = None
         self._warm: PlanarTheory | None = None
         self._foreground_theta: Tensor | None = None
         self._foreground_seconds = 0.0
@@ -176,7 +179,7 @@ class Experiment:
         )
         if change is Change.RETUNE:
             self.state = dynamics.restart_averages(self.state, self.problem)
-            self.solution = self._chain = None
+            self.solution = self.references = self._chain = None
         self.foreground_cloud = self.comparison = self.certificate = None
 
     def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
@@ -422,8 +425,11 @@ class Experiment:
             return self._present_loss()
         return self.state.mean_loss
 
-    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
+    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | ReferencesReady | TheoryReady | TheoryAbsent]:
         """Solve the infinite-width self-consistency equation for the recipe in force, where a solver exists."""
+        if self.references is None:
+            self.references = reference_lines(self.recipe, self.task)
+        yield ReferencesReady(lines=self.references)
         reason = why_no_theory(self.recipe, self.task.n_inputs)
         if reason:
             yield TheoryAbsent(reason=reason)
@@ -438,7 +444,7 @@ class Experiment:
         """How far the background's averaged residual is from the exact optimum (`theory` first, where there is one)."""
         yield Progress("certify", 0.0, "certifying the background")
         factor = self.state.theta.shape[0] ** (self.setting.foreground_exponent(self.recipe) - 1.0)
-        self.certificate = certify(
+        found = certify(
             self.recipe,
             self.field_points,
             to_host(self.mean_prediction()),
@@ -446,6 +452,10 @@ class Experiment:
             factor,
             self.solution,
         )
+        initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
+        inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
+        change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
+        self.certificate = replace(found, kernel_change=change)
         yield CertificateReady(certificate=self.certificate)
 
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
@@ -499,6 +509,7 @@ class Experiment:
             "is_complete": self.is_complete,
             "order_parameters": self._window_orders(),
             "test_loss": self._test_loss(),
+            "references": self.references,
         }
 
     def _window_orders(self) -> dict[str, tuple[float, float]]:

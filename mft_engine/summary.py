@@ -39,6 +39,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     }
     comparison = outcome.comparison.to_dict() if outcome.comparison else None
     orders = facts["order_parameters"]
+    references = facts["references"]
     theory, certificate = outcome.theory, outcome.certificate
     document = {
         "schema": SCHEMA,
@@ -58,10 +59,17 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "seconds": facts["foreground_seconds"],
         },
         "theory": None if theory is None else theory_summary(theory),
+        "references": None
+        if references is None
+        else {
+            "gaussian_process_loss": references.gaussian_process_loss,
+            "gaussian_process_network_loss": references.gaussian_process_network_loss,
+        },
         "certificate": certificate.to_dict() if certificate else None,
         "comparison": comparison,
         "feature_learning": {
             "kl_from_prior": certificate.kl_from_prior if certificate else None,
+            "kernel_change": certificate.kernel_change if certificate else None,
             "order_parameters": {name: mean for name, (mean, _) in orders.items()},
             "order_parameters_error": {name: error for name, (_, error) in orders.items()},
         },

@@ -8,7 +8,15 @@ import torch
 
 from mft_engine.checkpoint import pack, unpack
 from mft_engine.dynamics import Diverged
-from mft_engine.events import CertificateReady, ComparisonReady, Finished, ForegroundReady, Snapshot, TheoryReady
+from mft_engine.events import (
+    CertificateReady,
+    ComparisonReady,
+    Finished,
+    ForegroundReady,
+    ReferencesReady,
+    Snapshot,
+    TheoryReady,
+)
 from mft_engine.experiment import Experiment
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
 
@@ -28,7 +36,9 @@ def trained(recipe: Recipe, slices: int = 1000) -> Experiment:
 
 def test_the_whole_recipe_is_told_in_order() -> None:
     events = [e for e in Experiment(small(), kernel="reference") if type(e).__name__ != "Progress"]
-    assert [type(e) for e in events] == [Snapshot, ForegroundReady, ComparisonReady, TheoryReady, CertificateReady, Finished]
+    assert [type(e) for e in events] == [
+        Snapshot, ForegroundReady, ComparisonReady, ReferencesReady, TheoryReady, CertificateReady, Finished
+    ]  # fmt: skip
     summary = events[-1].summary
     assert summary["schema"] == "mft-lab/summary/1"
     assert summary["background"]["kind"] == "trained" and summary["foreground"]["n_neurons"] == 64
