@@ -169,3 +169,17 @@ def test_what_has_no_solution_is_refused_with_a_reason():
         solve_planar(TARGETS["product"], "relu_tanh", 0.0, 0.02, 0.001)
     with pytest.raises(NonFiniteTargetError):
         solve_planar(lambda x: np.log(x[:, 0]), "relu_tanh", 0.02, 0.02, 0.001)
+
+
+def test_a_solve_is_fast_enough_for_a_slider():
+    """Must hold: cold below 1 s, warm below 100 ms, at the median (about 20 and 2 ms on an idle core)."""
+    cold, warm = [], []
+    for case in CASES:
+        settings = (case["temperature"], case["lambda_w"], case["lambda_a"])
+        target = TARGETS[case["target"]]
+        theory = solve_planar(target, case["activation"], *settings)
+        cold.append(theory.seconds)
+        near = (settings[0], 1.03 * settings[1], 1.03 * settings[2])
+        warm.append(solve_planar(target, case["activation"], *near, warm=theory).seconds)
+    assert np.median(cold) < 1.0
+    assert np.median(warm) < 0.1
