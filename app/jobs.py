@@ -5,11 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.bench import SLICE_SECONDS, Bench, Pace
 from app.loading import Engine
 from app.messages import Export, TaskCard
-from mft_engine.events import ComparisonReady, Event, ForegroundReady, Progress, TheoryAbsent, TheoryReady
+from mft_engine.events import (
+    CertificateReady,
+    ComparisonReady,
+    Event,
+    ForegroundReady,
+    Progress,
+    TheoryAbsent,
+    TheoryReady,
+)
 from mft_engine.recipe import Recipe
 
 _NAMES = {"trained": "background", "lazy": "wrong background"}
@@ -36,29 +45,33 @@ def run_slice(job: Job, tell: Callable[[Event], None], seconds: float = SLICE_SE
 
 
 def train_until_averaged(bench: Bench) -> Iterator[Event]:
-    """Train until there is a time-averaged field for the foreground to feel.
+    """Train until there is a field for the foreground to feel.
 
-    A run that has not reached its recipe's end and has no average goes to the end. After a change of parameters the
-    average begins anew: then training goes on, beyond the end if need be, until it covers half the recipe's window
-    (physics: an average over 8 units of time passes the test for the clover, one over 4 does not always).
+    Before the burn-in is over the average is of the transient: such a run goes to its recipe's end. Otherwise
+    training goes on, beyond the end if need be, until the average covers half the recipe's window (for the clover
+    8 units of time: they pass the test, 4 do not always).
     """
     experiment, foreground = bench.experiment, bench.applied.foreground
     if foreground.background == "untrained":
         return
-    is_averaged = foreground.field == "averaged"
     pace = Pace()
-    if not is_averaged or experiment.snapshot(1).average_age <= 0:
+    if foreground.field == "end" or not experiment.state.is_settled:
+        text = f"training the {_NAMES.get(foreground.background, 'background')}"
         while not experiment.is_complete:
             _advance(experiment, pace, beyond=False)
-            text = f"training the {_NAMES[foreground.background]}: step {experiment.state.step:,}"
-            yield Progress("train", experiment.progress, text)
-    if not (is_averaged and bench.n_retunes):
-        return
-    wanted = 0.5 * foreground.window * _duration(bench.applied)
-    while (age := experiment.snapshot(1).average_age) < wanted:
+            yield Progress("train", experiment.progress, f"{text}: step {experiment.state.step:,}")
+    wanted = 0.0 if foreground.field == "end" else 0.5 * foreground.window * _duration(bench.applied)
+    first = experiment.state.time
+    while not _is_averaged(experiment, wanted):
         if _advance(experiment, pace, beyond=True) == 0:
             return
-        yield Progress("train", age / wanted, "averaging the field after the change of parameters")
+        done = (experiment.state.time - first) / max(wanted, 1e-9)
+        yield Progress("train", min(0.99, done), "averaging the field of the parameters in force")
+
+
+def _is_averaged(experiment: Any, wanted: float) -> bool:
+    state = experiment.state
+    return wanted == 0 or bool(state.is_settled and state.average_age >= wanted * (1 - 1e-9))
 
 
 def _duration(recipe: Recipe) -> float:
@@ -68,9 +81,9 @@ def _duration(recipe: Recipe) -> float:
     return training.time
 
 
-def _advance(experiment: object, pace: Pace, *, beyond: bool) -> int:
+def _advance(experiment: Any, pace: Pace, *, beyond: bool) -> int:
     started = time.perf_counter()
-    done = experiment.advance(pace.n_steps, beyond=beyond)  # type: ignore[attr-defined]
+    done = experiment.advance(pace.n_steps, beyond=beyond)
     pace.measured(done, time.perf_counter() - started)
     return int(done)
 
@@ -105,6 +118,14 @@ def solve_theory(bench: Bench, engine: Engine) -> Iterator[Event]:
             if isinstance(event, TheoryAbsent):
                 bench.theory = None
             yield event
+
+
+def certify(bench: Bench) -> Iterator[Event]:
+    """How far the background that was compared is from the exact optimum."""
+    for event in bench.experiment.certify():
+        if isinstance(event, CertificateReady):
+            bench.certificate = event
+        yield event
 
 
 def task_cards(engine: Engine) -> Iterator[TaskCard]:

@@ -182,6 +182,7 @@ def stylesheet_of(theme: Theme) -> str:
     hover = mixed(theme.accent, theme.raised, 0.14)
     pressed = mixed(theme.accent, theme.raised, 0.28)
     arrow = (resources_folder() / "icons" / f"chevron-{theme.name}.svg").as_posix()
+    check = (resources_folder() / "icons" / f"check-{theme.name}.svg").as_posix()
     faint = mixed(theme.accent, theme.panel, 0.12)
     return f"""
 QMainWindow, QDialog {{ background: {theme.window}; }}
@@ -216,12 +217,21 @@ QPushButton:pressed {{ background: {pressed}; }}
 QPushButton:focus {{ border-color: {theme.accent}; }}
 QPushButton:default {{ background: {theme.accent}; color: {theme.accent_text}; border-color: {theme.accent}; }}
 QPushButton:disabled {{ color: {mixed(theme.muted, theme.window, 0.55)}; }}
-QLineEdit, QSpinBox, QComboBox, QPlainTextEdit {{ background: {theme.panel}; border: 1px solid {theme.line};
+QLineEdit, QAbstractSpinBox, QComboBox, QPlainTextEdit {{ background: {theme.panel}; border: 1px solid {theme.line};
   border-radius: 5px; padding: 3px 6px; selection-background-color: {theme.accent};
   selection-color: {theme.accent_text}; }}
-QLineEdit:focus, QSpinBox:focus, QComboBox:focus {{ border-color: {theme.accent}; }}
+QLineEdit:focus, QAbstractSpinBox:focus, QComboBox:focus {{ border-color: {theme.accent}; }}
 QLineEdit[invalid="true"] {{ border-color: {theme.bad}; }}
-QLineEdit:disabled, QComboBox:disabled, QSpinBox:disabled {{ background: {theme.window}; }}
+QLineEdit:disabled, QComboBox:disabled, QAbstractSpinBox:disabled {{ background: {theme.window}; }}
+QCheckBox {{ spacing: 7px; }}
+QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {theme.muted}; border-radius: 3px;
+  background: {theme.panel}; }}
+QCheckBox::indicator:hover {{ border-color: {theme.accent}; }}
+QCheckBox::indicator:focus {{ border: 2px solid {theme.accent}; }}
+QCheckBox::indicator:checked {{ background: {theme.accent}; border-color: {theme.accent};
+  image: url("{check}"); }}
+QCheckBox::indicator:disabled {{ border-color: {theme.line}; }}
+QDialogButtonBox {{ dialogbuttonbox-buttons-have-icons: 0; }}
 QComboBox::drop-down {{ border: none; width: 20px; }}
 QComboBox::down-arrow {{ image: url("{arrow}"); width: 10px; height: 10px; margin-right: 6px; }}
 QComboBox QAbstractItemView {{ background: {theme.panel}; border: 1px solid {theme.line};

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from PySide6.QtCore import QEvent, QObject, Qt, Slot
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Slot
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QDialog,
@@ -16,6 +16,8 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+ROW_MARGIN = 10  # the stylesheet's padding of an item
 
 
 class CommandPalette(QDialog):
@@ -59,7 +61,7 @@ class CommandPalette(QDialog):
         """List the commands that contain the typed letters, those that begin with them first."""
         self.list.clear()
         words = typed.lower().split()
-        for action in sorted(self._actions, key=lambda a: (not _text(a).lower().startswith(typed.lower()), _text(a))):
+        for action in sorted(self._actions, key=lambda a: (_rank(a, typed.lower()), _text(a))):
             text = _text(action)
             if not all(word in f"{text} {action.toolTip()}".lower() for word in words):
                 continue
@@ -75,7 +77,7 @@ class CommandPalette(QDialog):
             keys = QLabel(action.shortcut().toString(QKeySequence.SequenceFormat.NativeText))
             keys.setProperty("role", "muted")
             inside.addWidget(keys)
-            item.setSizeHint(line.sizeHint())
+            item.setSizeHint(line.sizeHint() + QSize(0, ROW_MARGIN))
             self.list.setItemWidget(item, line)
         self.list.setCurrentRow(0)
 
@@ -85,6 +87,12 @@ class CommandPalette(QDialog):
         self.accept()
         if item is not None:
             self._actions[item.data(Qt.ItemDataRole.UserRole)].trigger()
+
+
+def _rank(action: QAction, typed: str) -> int:
+    """0: begins with it, 1: contains it, 2: only its explanation does."""
+    text = _text(action).lower()
+    return 0 if text.startswith(typed) else 1 if typed in text else 2
 
 
 def _text(action: QAction) -> str:

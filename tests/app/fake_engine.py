@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from app.messages import EngineReady, Export, Exported, TaskCard, TheoryPicture
+from mft_engine.certificate import Certificate
 from mft_engine.compare import Comparison
 from mft_engine.events import (
+    CertificateReady,
     ComparisonReady,
     Event,
     FieldsReady,
@@ -23,6 +25,7 @@ from mft_engine.events import (
     TheoryReady,
 )
 from mft_engine.recipe import Recipe, RecipeError, ScheduledChange, differences
+from mft_engine.theory.certificates import SteinDiscrepancy
 
 
 class FakeDeviceError(RuntimeError):
@@ -41,6 +44,8 @@ class FakeDiverged(ArithmeticError):
 class FakeState:
     step: int = 0
     time: float = 0.0
+    is_settled: bool = False
+    average_age: float = 0.0
 
 
 class FakeHistory:
@@ -57,7 +62,7 @@ class FakeHistory:
 class FakeExperiment:
     """Neurons that move by exactly (scale, scale, 1) a step, so that a test can tell every state from its numbers.
 
-    A recipe lasts `N_STEPS`; its average begins at the end. Set `diverges_at` to make a step fail.
+    A recipe lasts `N_STEPS`, a tenth of a unit of time each; its average begins half way. Set `diverges_at` to make a step fail.
     """
 
     N_STEPS = 200
@@ -96,11 +101,17 @@ class FakeExperiment:
         first = self.state.step
         for step in range(first + 50 - first % 50, first + n + 1, 50):
             self.history.stored.append((step, self.theta[:5].copy()))
-        self.state = FakeState(self.state.step + n, (self.state.step + n) * 0.01)
+        self.state = self.state_at(first + n)
         return n
+
+    def state_at(self, step: int) -> FakeState:
+        """The burn-in ends half the recipe after the last change; a step is a tenth of a unit of time."""
+        age = 0.1 * (step - self.retuned_at - self.N_STEPS // 2)
+        return FakeState(step, 0.1 * step, age >= 0, max(0.0, age))
 
     def retune(self, recipe: Recipe) -> None:
         self.recipe, self.retuned_at = recipe, self.state.step
+        self.state = self.state_at(self.state.step)
         self.log.append(f"retune {recipe.regularisation.scale:g}")
 
     def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
@@ -111,7 +122,6 @@ class FakeExperiment:
         return start.model_copy(update={"schedule": (*start.schedule, *added)})
 
     def snapshot(self, n_shown: int = 20_000) -> Snapshot:
-        age = max(0.0, self.state.time - max(self.N_STEPS, self.retuned_at) * 0.01 + 0.01)
         return Snapshot(
             step=self.state.step,
             time=self.state.time,
@@ -121,7 +131,7 @@ class FakeExperiment:
             step_size=0.01,
             eta_theta=1.4,
             order_parameters={"cos4": -0.5},
-            average_age=age,
+            average_age=self.state.average_age,
             is_complete=self.is_complete,
             prediction=np.zeros(4),
             kernel="fake",
@@ -133,7 +143,7 @@ class FakeExperiment:
             return {}
         return {
             "step": steps,
-            "time": steps * 0.01,
+            "time": steps * 0.1,
             "loss": 1.0 / (1 + steps),
             "step_size": 0.01 + 0 * steps,
             "eta_theta": 1.4 + 0 * steps,
@@ -160,6 +170,11 @@ class FakeExperiment:
         self.log.append(f"theory {self.recipe.regularisation.scale:g}")
         yield Progress("theory", 0.0, "solving")
         yield TheoryReady(theory=SimpleNamespace(scale=self.recipe.regularisation.scale))
+
+    def certify(self) -> Iterator[Event]:
+        yield Progress("certify", 0.0, "certifying")
+        self.log.append(f"certify {self.recipe.regularisation.scale:g}")
+        yield CertificateReady(certificate=fake_certificate())
 
     def fields(self, n_pixels: int = 64) -> FieldsReady:
         image = np.zeros((n_pixels, n_pixels))
@@ -195,6 +210,19 @@ def fake_comparison(is_right: bool) -> Any:
         background_loss=0.3,
         foreground_loss=0.31,
         expected_loss_difference=0.01,
+    )
+
+
+def fake_certificate() -> Certificate:
+    """A certificate with every part."""
+    return Certificate(
+        kl_from_prior=3.98,
+        residual_gap=0.002,
+        free_energy=0.228,
+        free_energy_excess=0.0019,
+        lower=1.4e-5,
+        upper=0.45,
+        stein=SteinDiscrepancy(value=0.007, null_mean=0.008, null_95=0.0119, p_value=0.8),
     )
 
 

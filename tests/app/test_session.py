@@ -141,6 +141,30 @@ def test_resampling_an_untrained_background_first_trains_it_to_the_recipes_end(
     assert {part for part, _, _ in parts} >= {"foreground", "compare"}
 
 
+def test_resampling_after_a_change_first_averages_the_new_field_for_half_a_window(
+    session: Session, engine: FakeEngine, qtbot: Any
+) -> None:
+    with qtbot.waitSignal(session.comparison_ready):
+        session.resample()
+    session.edit("regularisation.scale", 0.01)
+    with qtbot.waitSignal(session.comparison_ready):
+        session.resample()
+    state = engine.experiments[0].state
+    training, foreground = session.recipe.training, session.recipe.foreground
+    # One slice of the job may go beyond what is wanted: 10 ms at 20 us a step are 500 steps of 0.1.
+    wanted = 0.5 * foreground.window * training.time
+    assert wanted <= state.average_age <= wanted + 50
+
+
+def test_resampling_after_the_burn_in_of_a_run_that_plays_does_not_wait_for_its_end(
+    session: Session, engine: FakeEngine, qtbot: Any
+) -> None:
+    engine.experiments[0].state = engine.experiments[0].state_at(185)  # 8.5 units old, 8.0 are wanted
+    with qtbot.waitSignal(session.comparison_ready):
+        session.resample()
+    assert "foreground at step 185" in engine.log
+
+
 def test_the_trained_background_survives_a_visit_to_the_wrong_one(
     session: Session, engine: FakeEngine, qtbot: Any
 ) -> None:
@@ -183,6 +207,30 @@ def test_the_theory_follows_every_change_of_the_regularisation(session: Session,
     for scale in (0.01, 0.02):
         session.edit("regularisation.scale", scale)
     qtbot.waitUntil(lambda: any(p.numbers["scale"] == 0.02 and p.is_current for p in pictures))
+
+
+def test_a_comparison_is_certified_and_a_change_forgets_the_certificate(
+    session: Session, engine: FakeEngine, qtbot: Any
+) -> None:
+    with qtbot.waitSignal(session.certificate_ready) as certificate:
+        session.resample()
+    assert certificate.args[0].residual_gap == 0.002
+    assert engine.log.index("theory 0.001") < engine.log.index("certify 0.001")
+    certificates = heard(session.certificate_ready)
+    session.edit("regularisation.scale", 0.01)
+    qtbot.waitUntil(lambda: "theory 0.01" in engine.log)
+    qtbot.wait(50)
+    assert certificates == [] and "certify 0.01" not in engine.log
+
+
+def test_a_background_that_comes_back_brings_its_certificate(session: Session, engine: FakeEngine, qtbot: Any) -> None:
+    with qtbot.waitSignal(session.certificate_ready):
+        session.resample()
+    with qtbot.waitSignal(session.experiment_changed):
+        session.edit("foreground.background", "lazy")
+    with qtbot.waitSignal(session.certificate_ready):
+        session.edit("foreground.background", "trained")
+    assert [line for line in engine.log if line.startswith("certify")] == ["certify 0.001"]
 
 
 def test_a_diverging_run_stops_says_what_to_do_and_keeps_the_last_good_cloud(

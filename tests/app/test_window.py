@@ -85,6 +85,7 @@ def test_resampling_shows_the_orange_neurons_and_the_verdict_and_the_wrong_backg
     with qtbot.waitSignal(window.session.comparison_ready):
         click(qtbot, window, "resample")
     assert window.self_consistency.card.state == "consistent"
+    qtbot.waitUntil(lambda: "Certified by the exact optimum" in window.self_consistency.card.certificate.text())
     qtbot.waitUntil(lambda: not window.actions_by_name["cancel"].isEnabled())
     box = window.experiment.rows["foreground.background"].control
     assert isinstance(box, ChoiceControl)
@@ -294,7 +295,7 @@ def test_the_scrubber_shows_an_earlier_cloud_until_live_is_pressed(window: MainW
     click(qtbot, window, "play")
     with qtbot.waitSignal(window.session.stored_cloud_ready) as stored:
         scrubber.slider.setValue(1)
-    assert stored.args[0].time == pytest.approx(1.0)  # the second stored cloud: step 100, 0.01 a step
+    assert stored.args[0].time == pytest.approx(10.0)  # the second stored cloud: step 100, 0.1 a step
     assert len(window.cloud.layers["background"].x) == 5
     qtbot.mouseClick(scrubber.live, Qt.MouseButton.LeftButton)
     assert len(window.cloud.layers["background"].x) == 64

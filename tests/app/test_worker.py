@@ -126,5 +126,5 @@ def test_the_window_imports_neither_torch_nor_matplotlib_nor_scipy() -> None:
 def test_the_fake_experiment_has_nothing_that_the_real_one_lacks(name: str) -> None:
     from mft_engine.experiment import Experiment
 
-    only_in_tests = {"log", "diverges_at", "retuned_at", "theta"}
+    only_in_tests = {"log", "diverges_at", "retuned_at", "state_at", "theta"}
     assert name in only_in_tests or hasattr(Experiment, name)
