@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.messages import TheoryPicture
-from mft_engine.events import ComparisonReady, FieldsReady, ForegroundReady
+from mft_engine.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady
 from mft_engine.recipe import Change, Recipe, differences, plan_change
 
 SLICE_SECONDS = 0.010
@@ -32,6 +32,7 @@ class Bench:
     device: str
     foreground: ForegroundReady | None = None
     comparison: ComparisonReady | None = None
+    certificate: CertificateReady | None = None
     fields: FieldsReady | None = None
     theory: TheoryPicture | None = None
     is_complete_told: bool = False
@@ -81,8 +82,8 @@ class Bench:
         return self.experiment.history.clouds()[0][index], float(times[index])
 
     def forget_answers(self) -> None:
-        """Drop foreground and comparison: they belonged to other parameters."""
-        self.foreground = self.comparison = None
+        """Drop foreground, comparison and certificate: they belonged to other parameters."""
+        self.foreground = self.comparison = self.certificate = None
 
 
 class Parking:

@@ -175,7 +175,7 @@ class TheoryPicture(Event):
         image: (n_pixels, n_pixels) density of w, row = w2 ascending; extent: half side of its square.
         marginals: {"w1": (x, density), "w2": ..., "a": ...}.
         numbers: loss, free_energy, gap, kl, ..., and order_parameters {"cos4": ...}.
-        is_current: False while a drag is ahead of the solver: the picture follows the finger, the numbers wait.
+        is_current: False while a drag is ahead of the solver: the picture follows the finger, the numbers are greyed.
     """
 
     image: Array | None

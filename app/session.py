@@ -18,6 +18,7 @@ from app.coupled import coupled
 from app.loading import Engine, load_engine
 from app.worker import Worker
 from mft_engine.events import (
+    CertificateReady,
     ComparisonReady,
     Event,
     Failed,
@@ -68,7 +69,8 @@ class Session(QObject):
     stored_cloud_ready = Signal(object)  # StoredCloud
     foreground_ready = Signal(object)  # ForegroundReady
     comparison_ready = Signal(object)  # Comparison
-    theory_ready = Signal(object)  # TheoryPicture; numbers count only where is_current
+    certificate_ready = Signal(object)  # Certificate
+    theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
     theory_absent = Signal(str)
     fields_ready = Signal(object)  # FieldsReady
     retuned = Signal(object)  # Retuned
@@ -340,6 +342,10 @@ class Session(QObject):
         if not self._is_old(event):
             self.comparison_ready.emit(event.comparison)
 
+    def _on_certificate(self, event: CertificateReady) -> None:
+        if not self._is_old(event):
+            self.certificate_ready.emit(event.certificate)
+
     def _on_theory(self, event: m.TheoryPicture) -> None:
         self.theory_ready.emit(replace(event, is_current=not self._is_old(event)))
 
@@ -412,6 +418,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.StoredCloud: Session._on_stored,
     ForegroundReady: Session._on_foreground,
     ComparisonReady: Session._on_comparison,
+    CertificateReady: Session._on_certificate,
     m.TheoryPicture: Session._on_theory,
     TheoryAbsent: Session._on_no_theory,
     FieldsReady: Session._on_fields,

@@ -74,6 +74,7 @@ class Wiring(QObject):
         window.loss.scrubbed.connect(self._scrubbed)
         session.foreground_ready.connect(self._show_foreground)
         session.comparison_ready.connect(window.self_consistency.show_comparison)
+        session.certificate_ready.connect(window.self_consistency.show_certificate)
         session.theory_ready.connect(self._show_theory)
         session.theory_absent.connect(self._no_theory)
         session.fields_ready.connect(self._show_fields)
@@ -200,12 +201,11 @@ class Wiring(QObject):
         self._window.cloud.show_theory(picture.image, picture.extent)
         self._marginal_theory = picture.marginals
         self._soon("marginals", self.refresh_marginals)
-        if picture.is_current:
-            self._soon("theory", lambda: self._show_theory_numbers(picture.numbers))
+        self._soon("theory", lambda: self._show_theory_numbers(picture))
 
-    def _show_theory_numbers(self, numbers: dict[str, Any]) -> None:
-        self._window.loss.show_theory_loss(numbers["loss"])
-        self._window.self_consistency.show_theory(numbers)
+    def _show_theory_numbers(self, picture: TheoryPicture) -> None:
+        self._window.loss.show_theory_loss(picture.numbers["loss"])
+        self._window.self_consistency.show_theory(picture.numbers, is_current=picture.is_current)
 
     @Slot(str)
     def _no_theory(self, reason: str) -> None:
@@ -243,7 +243,7 @@ class Wiring(QObject):
 
     @Slot(str, float, str)
     def _show_progress(self, part: str, fraction: float, text: str) -> None:
-        if part == "theory" or not self._session.jobs:
+        if part in ("theory", "certify") or not self._session.jobs:
             return
         self._window.status_line.show_progress(part, fraction, text)
         self._window.self_consistency.show_pending(text[:1].upper() + text[1:])

@@ -36,7 +36,7 @@ from app.messages import (
     Step,
     StoredCloud,
 )
-from mft_engine.events import Event, Failed, ForegroundReady
+from mft_engine.events import ComparisonReady, Event, Failed, ForegroundReady
 from mft_engine.recipe import Change, EngineSection, Recipe, differences, plan_change
 
 FRAME_SECONDS = 1 / 40
@@ -68,7 +68,7 @@ class Worker(QObject):
         self._fields_step = self._metrics_step = -1
         self._fields_seconds = FIELDS_SECONDS
         self._failed_devices: set[str] = set()
-        self._is_theory_due = False
+        self._is_theory_due = self._is_certificate_due = False
         self.is_stopping = False  # written by the window's thread at close: one assignment, read between slices
         self._timer = QTimer(self)
         self._timer.setInterval(0)
@@ -201,10 +201,11 @@ class Worker(QObject):
                 is_restored=bench is parked,
             )
         )
-        for answer in (bench.foreground, bench.comparison, bench.theory):
+        for answer in (bench.foreground, bench.comparison, bench.theory, bench.certificate):
             if answer is not None:
                 self._tell(answer)
         self._is_theory_due = bench.theory is None
+        self._is_certificate_due = bench.comparison is not None and bench.certificate is None
 
     def _new_bench(self, recipe: Recipe) -> Bench:
         assert self._engine is not None
@@ -231,7 +232,8 @@ class Worker(QObject):
         assert bench is not None
         changes = [d for d in differences(bench.applied, wanted.recipe) if d[0] not in ("name", "description")]
         is_training = bench.retune(wanted.recipe)
-        self._drop_jobs(lambda job: job.name == "resample")
+        self._drop_jobs(lambda job: job.name in ("resample", "certify"))
+        self._is_certificate_due = False
         if is_training:
             self._is_theory_due = True
             text = ", ".join(f"{path.rpartition('.')[2]} {_short(new)}" for path, _, new in changes)
@@ -258,6 +260,7 @@ class Worker(QObject):
             assert self._engine is not None
             self._is_theory_due = False
             self._start("theory", jobs.solve_theory(self._bench, self._engine))
+        self._start_certificate()
         for job in list(self._jobs):
             try:
                 is_over = jobs.run_slice(job, self._tell_answer)
@@ -268,11 +271,20 @@ class Worker(QObject):
                 self._jobs.remove(job)
                 if job.name in _TOLD_JOBS:
                     self._tell(JobEnded(job.name))
-        return bool(self._jobs)
+        return bool(self._jobs) or self._is_certificate_due
+
+    def _start_certificate(self) -> None:
+        """After the comparison and the theory, which it needs."""
+        is_solving = self._is_theory_due or any(job.name == "theory" for job in self._jobs)
+        if self._is_certificate_due and self._bench is not None and not is_solving:
+            self._is_certificate_due = False
+            self._start("certify", jobs.certify(self._bench))
 
     def _tell_answer(self, event: Event) -> None:
         if isinstance(event, ForegroundReady):
             self._fields_step = -1
+        elif isinstance(event, ComparisonReady):
+            self._is_certificate_due = True
         self.event_ready.emit(event)
 
     def _export(self, command: Export, bench: Bench) -> Iterator[Event]:

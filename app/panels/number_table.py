@@ -26,7 +26,7 @@ class NumberTable(QWidget):
         self._columns = tuple(columns)
         self._rows: dict[str, tuple[QLabel, tuple[QLabel, ...]]] = {}
         self._headings: list[QLabel] = []
-        self._is_faded = False
+        self._faded: set[int] = set()
         self._theme: Theme | None = None
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -100,10 +100,12 @@ class NumberTable(QWidget):
                 label.deleteLater()
         self._rows = {}
 
-    def set_faded(self, is_faded: bool) -> None:
-        """Greys the numbers while they do not belong to the present recipe."""
-        if self._is_faded != is_faded:
-            self._is_faded = is_faded
+    def set_faded(self, is_faded: bool, column: int | None = None) -> None:
+        """Greys the numbers (of one column, or all) while they do not belong to the present recipe."""
+        columns = set(range(len(self._columns))) if column is None else {column}
+        faded = self._faded | columns if is_faded else self._faded - columns
+        if self._faded != faded:
+            self._faded = faded
             self._colour()
 
     def apply_theme(self, theme: Theme) -> None:
@@ -118,8 +120,8 @@ class NumberTable(QWidget):
             heading.setStyleSheet(f"color: {self._theme.muted};")
         for title, values in self._rows.values():
             title.setStyleSheet(f"color: {self._theme.muted};")
-            for label in values:
-                label.setStyleSheet(f"color: {self._theme.muted if self._is_faded else self._theme.text};")
+            for k, label in enumerate(values):
+                label.setStyleSheet(f"color: {self._theme.muted if k in self._faded else self._theme.text};")
 
 
 def written(value: float | None, digits: int = 3) -> str:

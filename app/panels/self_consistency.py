@@ -9,14 +9,17 @@ import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from app.panels.certificate import CertificateSection, certificate_sentence
 from app.panels.gauges import StabilityGauge, stability_sentence
 from app.panels.null_band import NullBand
 from app.panels.number_table import UNKNOWN, NumberTable, written, written_error, written_p
+from app.panels.titled import TitledSection
 from app.panels.verdict_card import VerdictCard
 from app.panels.verdict_words import HEADLINES, ROLES, loss_sentence, verdict_sentence
 from app.theme import LIGHT, Theme
 
 if TYPE_CHECKING:
+    from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
     from mft_engine.events import ForegroundReady, Snapshot
 
@@ -30,35 +33,6 @@ _DIFFERENT = (
 )
 
 
-class _Section(QWidget):
-    """A titled part of the panel."""
-
-    def __init__(self, title: str, parent: QWidget) -> None:
-        super().__init__(parent)
-        self._title = QLabel(title, self)
-        self._notes: list[QLabel] = []
-        self.column = QVBoxLayout(self)
-        self.column.setContentsMargins(0, 8, 0, 0)
-        self.column.setSpacing(6)
-        self.column.addWidget(self._title)
-
-    def add_note(self, text: str = "") -> QLabel:
-        """A sentence below what is there so far; hidden while empty."""
-        note = QLabel(text, self)
-        note.setWordWrap(True)
-        note.setVisible(bool(text))
-        self._notes.append(note)
-        self.column.addWidget(note)
-        return note
-
-    def apply_theme(self, theme: Theme) -> None:
-        """Takes the colours of a theme."""
-        size = self.font().pointSizeF()
-        self._title.setStyleSheet(f"color: {theme.text}; font-weight: 600; font-size: {size * 1.08:.1f}pt;")
-        for note in self._notes:
-            note.setStyleSheet(f"color: {theme.muted};")
-
-
 class SelfConsistencyPanel(QScrollArea):
     """Verdict first, then why; told what to show by `show_*`."""
 
@@ -70,6 +44,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._theory: Mapping[str, Any] = {}
         self._order_names: tuple[str, ...] = ()
         self._comparison: Comparison | None = None
+        self._certificate: Certificate | None = None
         self._stale_reason = ""
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -84,10 +59,12 @@ class SelfConsistencyPanel(QScrollArea):
         column.addWidget(self.card)
         # Without a comparison there is nothing to list: a column of dashes says less than a sentence.
         self._of_comparison = (self._build_distance(), self._build_functions())
+        self.certificates = CertificateSection(self.page)
         self._sections = [
             *self._of_comparison,
+            self.certificates,
             self._build_stability(),
-            self._build_certificate(),
+            self._build_theory(),
             self._build_features(),
         ]
         for section in self._sections:
@@ -105,8 +82,8 @@ class SelfConsistencyPanel(QScrollArea):
 
     # Construction
 
-    def _build_distance(self) -> _Section:
-        section = _Section("Distance between the clouds", self.page)
+    def _build_distance(self) -> TitledSection:
+        section = TitledSection("Distance between the clouds", self.page)
         self.band = NullBand(self._theme, section)
         self.distances = NumberTable(("(w, a)", "w alone"), section)
         spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
@@ -133,8 +110,8 @@ class SelfConsistencyPanel(QScrollArea):
         self._method = section.add_note()
         return section
 
-    def _build_functions(self) -> _Section:
-        section = _Section("The two network functions", self.page)
+    def _build_functions(self) -> TitledSection:
+        section = TitledSection("The two network functions", self.page)
         self.functions = NumberTable(("",), section)
         for key, name, meaning in (
             ("alignment", "alignment", "E[f_bg f_fg] / (|f_bg| |f_fg|): 1 for functions equal up to a factor"),
@@ -153,8 +130,8 @@ class SelfConsistencyPanel(QScrollArea):
         self._loss_note = section.add_note()
         return section
 
-    def _build_stability(self) -> _Section:
-        section = _Section("Step size", self.page)
+    def _build_stability(self) -> TitledSection:
+        section = TitledSection("Step size", self.page)
         self.stability = NumberTable(("",), section)
         meaning = (
             "Step size times Θ, the top eigenvalue of the tangent kernel in the preconditioner's units (no unit). "
@@ -168,31 +145,26 @@ class SelfConsistencyPanel(QScrollArea):
         self._stability_note = section.add_note("Known from the first steps on.")
         return section
 
-    def _build_certificate(self) -> _Section:
-        section = _Section("Exact theory", self.page)
-        self.certificate = NumberTable(("",), section)
+    def _build_theory(self) -> TitledSection:
+        section = TitledSection("Exact theory", self.page)
+        self.exact = NumberTable(("",), section)
         for key, name, meaning in (
             ("loss", "loss", "E (y − f)² of the infinitely wide network at this temperature and regularisation"),
             ("free_energy", "free energy", "½ E r² + T KL(law | prior) of the infinitely wide network"),
-            (
-                "gap",
-                "duality gap",
-                "Upper minus lower bound of the free energy: the solution is certified to this accuracy",
-            ),
         ):
-            self.certificate.add_row(key, name, meaning)
-        section.column.addWidget(self.certificate)
+            self.exact.add_row(key, name, meaning)
+        section.column.addWidget(self.exact)
         self._theory_note = section.add_note()
         return section
 
-    def _build_features(self) -> _Section:
-        section = _Section("Feature learning", self.page)
-        self.features = NumberTable(("",), section)
+    def _build_features(self) -> TitledSection:
+        section = TitledSection("Feature learning", self.page)
+        self.features = NumberTable(("background", "theory"), section, spacing=8)
         self.features.add_row(
             "kl",
-            "KL from prior",
-            "Relative entropy of the law of (w, a) from its prior, by theory, in nats; "
-            "0 means that nothing has been learnt",
+            "KL from prior, nats",
+            "KL(μ | prior) = E log dμ/dprior over the law of (w, a), in nats; 0 means that nothing has been learnt. "
+            "Background: the Gibbs law in its own averaged field (known after a comparison); theory: the exact optimum",
         )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
         section.column.addWidget(self.features)
@@ -204,7 +176,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def show_comparison(self, comparison: Comparison) -> None:
         """The verdict and its numbers."""
-        self._comparison = comparison
+        self._comparison, self._certificate = comparison, None
         self._stale_reason = ""
         self._show_comparison_parts(True)
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
@@ -236,6 +208,16 @@ class SelfConsistencyPanel(QScrollArea):
         self.functions.show_row("expected", comparison.expected_loss_difference is not None)
         self._note(self._loss_note, loss_sentence(comparison))
         self._fade(False)
+        self._fade_certificate(True)
+
+    def show_certificate(self, certificate: Certificate) -> None:
+        """What can be certified of the background that was compared."""
+        self._certificate = certificate
+        self.certificates.show_certificate(certificate)
+        if self._comparison is not None and self.card.state != "pending":
+            self.card.show_certificate(certificate_sentence(certificate))
+        self._show_kl()
+        self._fade_certificate(False)
 
     def show_pending(self, text: str) -> None:
         """A comparison is on its way; earlier numbers stay, greyed."""
@@ -250,8 +232,10 @@ class SelfConsistencyPanel(QScrollArea):
         if self._comparison is None:
             self.card.show_state("none", "No verdict yet", _EMPTY)
             return
-        reason = self._stale_reason
+        reason, certificate = self._stale_reason, self._certificate
         self.show_comparison(self._comparison)
+        if certificate is not None:
+            self.show_certificate(certificate)
         if reason:
             self.mark_stale(reason)
 
@@ -263,6 +247,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._stale_reason = reason
         self.card.mark_stale(reason)
         self._fade(True)
+        self._fade_certificate(True)
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """The background as it stands; cheap to call at every frame, drawn a few times a second."""
@@ -291,26 +276,28 @@ class SelfConsistencyPanel(QScrollArea):
             is_current: False while a drag is ahead of the solver: the numbers are greyed.
         """
         self._theory = numbers or {}
-        for key, digits in (("loss", 4), ("free_energy", 4), ("gap", 2)):
-            self.certificate.set_row(key, written(self._theory.get(key), digits))
-        self.certificate.setVisible(numbers is not None)
+        for key in ("loss", "free_energy"):
+            self.exact.set_row(key, written(self._theory.get(key), 4))
+        self.exact.setVisible(numbers is not None)
         self._note(self._theory_note, "" if numbers is not None else reason or "Not computed yet.")
-        self.features.set_row("kl", _with_unit(written(self._theory.get("kl")), "nats"))
-        self.features.setVisible("kl" in self._theory)
-        for table in (self.certificate, self.features):
-            table.set_faded(not is_current)
+        self.certificates.show_theory_gap(self._theory.get("gap"))
+        self._show_kl()
+        self.exact.set_faded(not is_current)
+        self.features.set_faded(not is_current, 1)
+        self.orders.set_faded(not is_current, 2)
         self._show_orders()
 
     def clear(self) -> None:
         """Forgets everything: a new experiment."""
-        self._snapshot = self._comparison = None
+        self._snapshot = self._comparison = self._certificate = None
         self._stale_reason = ""
         self._is_newer = False
         self._foreground_orders = {}
         self.card.show_state("none", "No verdict yet", _EMPTY)
         self.band.clear()
-        for table in (self.distances, self.functions, self.stability, self.certificate, self.features):
+        for table in (self.distances, self.functions, self.stability, self.exact, self.features):
             table.reset()
+        self.certificates.show_certificate(None)
         self.functions.show_row("expected", False)
         self.gauge.show_value(None)
         for note in (self._method, self._loss_note):
@@ -330,7 +317,7 @@ class SelfConsistencyPanel(QScrollArea):
     # Details
 
     def _tables(self) -> tuple[NumberTable, ...]:
-        return (self.distances, self.functions, self.stability, self.certificate, self.features, self.orders)
+        return (self.distances, self.functions, self.stability, self.exact, self.features, self.orders)
 
     def _show_comparison_parts(self, is_shown: bool) -> None:
         for section in self._of_comparison:
@@ -341,6 +328,16 @@ class SelfConsistencyPanel(QScrollArea):
         self.functions.set_faded(is_faded)
         if is_faded:
             self.band.fade()
+
+    def _fade_certificate(self, is_faded: bool) -> None:
+        self.certificates.set_faded(is_faded)
+        self.features.set_faded(is_faded, 0)
+
+    def _show_kl(self) -> None:
+        here = self._certificate.kl_from_prior if self._certificate is not None else None
+        exact = self._theory.get("kl")
+        self.features.set_row("kl", written(here), written(exact))
+        self.features.setVisible(here is not None or exact is not None)
 
     def _show_latest(self) -> None:
         if self._is_newer and self._snapshot is not None:
@@ -398,7 +395,3 @@ def _order_parameter(theta: np.ndarray, name: str) -> tuple[float, float]:
 def _standard_error(theta: np.ndarray, name: str) -> float | None:
     """As if neurons were independent: an upper bound, because the neurons of a background repel."""
     return _order_parameter(theta, name)[1] if theta.shape[1] == 3 and len(theta) > 1 else None
-
-
-def _with_unit(text: str, unit: str) -> str:
-    return text if text == UNKNOWN else f"{text} {unit}"

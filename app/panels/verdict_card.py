@@ -75,14 +75,16 @@ class VerdictCard(QFrame):
         self.icon = VerdictIcon(self)
         self.headline = QLabel(self)
         self.sentence = QLabel(self)
+        self.certificate = QLabel(self)
         self.stale_reason = QLabel(self)
-        for label in (self.sentence, self.stale_reason):
+        for label in (self.sentence, self.certificate, self.stale_reason):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         words = QVBoxLayout()
         words.setSpacing(4)
         words.addWidget(self.headline)
         words.addWidget(self.sentence)
+        words.addWidget(self.certificate)
         words.addWidget(self.stale_reason)
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 12, 12, 12)
@@ -97,6 +99,12 @@ class VerdictCard(QFrame):
         self.headline.setText(headline)
         self.sentence.setText(sentence)
         self.sentence.setVisible(bool(sentence))
+        self.show_certificate("")
+
+    def show_certificate(self, sentence: str) -> None:
+        """Which certificate is behind the verdict; empty until one is known."""
+        self.certificate.setText(sentence)
+        self.certificate.setVisible(bool(sentence))
         self._restyle()
 
     def mark_stale(self, reason: str) -> None:
@@ -136,9 +144,9 @@ class VerdictCard(QFrame):
         )
         self.headline.setStyleSheet(f"color: {colour.name()}; font-size: {size * 1.5:.1f}pt; font-weight: 600;")
         self.sentence.setStyleSheet(f"color: {theme.muted if is_calm else theme.text};")
+        self.certificate.setStyleSheet(f"color: {theme.muted};")
         self.stale_reason.setStyleSheet(f"color: {theme.warning}; font-weight: 600;")
         self.stale_reason.setText(f"Out of date: {self._stale}" if self._stale else "")
         self.stale_reason.setVisible(bool(self._stale))
-        self.setAccessibleName(
-            " ".join(part for part in (self.headline.text(), self.sentence.text(), self.stale_reason.text()) if part)
-        )
+        labels = (self.headline, self.sentence, self.certificate, self.stale_reason)
+        self.setAccessibleName(" ".join(label.text() for label in labels if label.text()))

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from app.messages import EngineReady, Export, Exported, TaskCard, TheoryPicture
-from mft_engine.certificate import Certificate
 from mft_engine.compare import Comparison
 from mft_engine.events import (
     CertificateReady,
@@ -25,7 +24,6 @@ from mft_engine.events import (
     TheoryReady,
 )
 from mft_engine.recipe import Recipe, RecipeError, ScheduledChange, differences
-from mft_engine.theory.certificates import SteinDiscrepancy
 
 
 class FakeDeviceError(RuntimeError):
@@ -213,16 +211,16 @@ def fake_comparison(is_right: bool) -> Any:
     )
 
 
-def fake_certificate() -> Certificate:
+def fake_certificate() -> Any:
     """A certificate with every part."""
-    return Certificate(
+    return SimpleNamespace(
         kl_from_prior=3.98,
         residual_gap=0.002,
         free_energy=0.228,
         free_energy_excess=0.0019,
         lower=1.4e-5,
         upper=0.45,
-        stein=SteinDiscrepancy(value=0.007, null_mean=0.008, null_95=0.0119, p_value=0.8),
+        stein=SimpleNamespace(value=0.007, null_mean=0.008, null_95=0.0119, p_value=0.8),
     )
 
 

@@ -199,12 +199,119 @@ def test_a_stopped_comparison_brings_back_what_was_known(panel: SelfConsistencyP
 
 def test_theory_gives_the_certificate_and_its_absence_a_reason(panel: SelfConsistencyPanel) -> None:
     panel.show_theory(THEORY)
-    assert panel.certificate.text("loss") == "0.2933"
-    assert panel.certificate.text("gap") == "3.0 × 10⁻⁹"
-    assert panel.features.text("kl") == "3.98 nats"
+    assert panel.exact.text("loss") == "0.2933"
+    assert panel.certificates.numbers.text("gap") == "3.0 × 10⁻⁹"
+    assert panel.features.text("kl", 1) == "3.98"
     panel.show_theory(None, "No infinite-width solution is known below readout exponent 1.")
     assert "No infinite-width solution is known" in words(panel)
-    assert not panel.certificate.isVisible() and not panel.features.isVisible()
+    assert not panel.exact.isVisible() and not panel.features.isVisible() and not panel.certificates.isVisible()
+
+
+@dataclass(frozen=True)
+class Stein:
+    """What the panel reads of a Stein discrepancy."""
+
+    value: float = 0.00696
+    null_95: float = 0.01185
+    p_value: float = 0.8
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What the panel reads of a certificate; the engine's own class would import torch."""
+
+    kl_from_prior: float | None = 3.9845
+    residual_gap: float | None = 0.00198
+    free_energy_excess: float | None = 0.001976
+    lower: float | None = 1.4e-5
+    upper: float | None = 0.4465
+    stein: Stein | None = field(default_factory=Stein)
+
+
+ONLY_STEIN = Certified(None, None, None, None, None)
+
+
+def certify(panel: SelfConsistencyPanel, certificate: Certified) -> None:
+    panel.show_certificate(certificate)  # type: ignore[arg-type]
+
+
+def test_the_free_energy_excess_stands_between_its_bounds(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    panel.show_theory(THEORY)
+    certify(panel, Certified())
+    table = panel.certificates.numbers
+    shown = {key: table.text(key) for key in table.keys()}
+    assert shown == {
+        "residual_gap": "0.00198", "excess": "0.00198", "lower": "1.40 × 10⁻⁵", "upper": "0.447",
+        "gap": "3.0 × 10⁻⁹", "stein": "0.00696", "stein_95": "0.0118", "stein_p": "0.80",
+    }  # fmt: skip
+    assert "F(μᵣ) − F(μ*) ≤ T KL(μᵣ | μ̂)" in table.findChildren(QLabel)[7].toolTip()
+
+
+def test_the_card_says_which_certificate_is_behind_its_words(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    assert not panel.card.certificate.isVisible()
+    for certificate, line in (
+        (Certified(), "Certified by the exact optimum: free energy 0.0020 above it."),
+        (replace(ONLY_STEIN, residual_gap=0.03), "Certified by the residual gap: free energy at most 0.030 above"),
+        (ONLY_STEIN, "Stein test without theory: the cloud agrees with the law of its own field (p = 0.80)."),
+        (replace(ONLY_STEIN, stein=Stein(p_value=1 / 301)), "the cloud differs from the law of its own field"),
+    ):
+        certify(panel, certificate)
+        assert line in words(panel)
+        assert line in panel.card.accessibleName().replace("\u00a0", " ")
+    certify(panel, Certified(None, None, None, None, None, None))
+    assert not panel.card.certificate.isVisible()
+
+
+def test_what_cannot_be_certified_has_no_row(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    certify(panel, ONLY_STEIN)
+    assert "Stein discrepancy" in words(panel)
+    assert "residual gap" not in words(panel) and "free-energy excess" not in words(panel)
+    certify(panel, Certified(None, None, None, None, None, None))
+    assert not panel.certificates.isVisible()
+
+
+def test_the_backgrounds_own_distance_from_the_prior_stands_beside_the_theorys(panel: SelfConsistencyPanel) -> None:
+    panel.show_theory(THEORY)
+    assert panel.features.text("kl", 0) == UNKNOWN
+    certify(panel, Certified())
+    assert (panel.features.text("kl", 0), panel.features.text("kl", 1)) == ("3.98", "3.98")
+    certify(panel, ONLY_STEIN)
+    panel.show_theory(None, "No solver.")
+    assert not panel.features.isVisible()
+
+
+def colour_of(panel: SelfConsistencyPanel, text: str) -> str:
+    """The style of a number in the certificate's table."""
+    return next(label.styleSheet() for label in panel.certificates.findChildren(QLabel) if label.text() == text)
+
+
+def test_a_certificate_goes_stale_with_its_verdict_and_waits_for_the_next_one(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    certify(panel, Certified())
+    assert LIGHT.text in colour_of(panel, "0.447")
+    panel.mark_stale("the seed has changed")
+    assert LIGHT.muted in colour_of(panel, "0.447")
+    show(panel, Numbers())
+    assert LIGHT.muted in colour_of(panel, "0.447") and not panel.card.certificate.isVisible()
+    certify(panel, replace(Certified(), upper=0.222))
+    assert LIGHT.text in colour_of(panel, "0.222")
+    panel.show_pending("Resampling")
+    panel.end_pending()
+    assert "Certified by the exact optimum" in words(panel)
+
+
+def test_theory_numbers_are_greyed_while_a_drag_is_ahead_of_them(panel: SelfConsistencyPanel) -> None:
+    certify(panel, Certified())
+    panel.show_theory(THEORY, is_current=False)
+    numbers = [label for label in panel.exact.findChildren(QLabel) if label.text() == "0.2933"]
+    assert [LIGHT.muted in label.styleSheet() for label in numbers] == [True]
+    here, exact = (label.styleSheet() for label in panel.features.findChildren(QLabel) if label.text() == "3.98")
+    assert LIGHT.text in here and LIGHT.muted in exact
+    panel.show_theory(THEORY)
+    assert LIGHT.text in numbers[0].styleSheet()
 
 
 def test_order_parameters_have_errors_and_the_theory_beside_them(panel: SelfConsistencyPanel) -> None:
@@ -252,7 +359,7 @@ def test_clear_forgets_the_run(panel: SelfConsistencyPanel) -> None:
     show(panel, Numbers())
     panel.show_theory(THEORY)
     panel.clear()
-    for table in (panel.distances, panel.functions, panel.stability, panel.certificate, panel.features):
+    for table in (panel.distances, panel.functions, panel.stability, panel.exact, panel.features):
         assert all(table.text(key) == UNKNOWN for key in table.keys())
     assert panel.card.state == "none"
 
@@ -261,7 +368,9 @@ def test_every_number_says_what_it_means(panel: SelfConsistencyPanel) -> None:
     panel.show_snapshot(snapshot())
     show(panel, Numbers())
     panel.show_theory(THEORY)
-    tables = (panel.distances, panel.functions, panel.stability, panel.certificate, panel.features, panel.orders)
+    certify(panel, Certified())
+    tables = (panel.distances, panel.functions, panel.stability, panel.exact, panel.features, panel.orders,
+              panel.certificates.numbers)  # fmt: skip
     for table in tables:
         for label in table.findChildren(QLabel):
             if any(c.isdigit() for c in label.text()):
@@ -274,6 +383,7 @@ def test_nothing_is_cut_off_at_any_width(panel: SelfConsistencyPanel, qtbot: QtB
     panel.show_snapshot(snapshot())
     show(panel, WRONG)
     panel.show_theory(THEORY)
+    certify(panel, Certified())
     panel.show_foreground(ForegroundReady(theta=clover(500), loss=0.3, method="dynamics", seconds=1.0))
     panel.resize(width, 600)
     qtbot.wait(20)
