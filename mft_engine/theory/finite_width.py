@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mft_engine.theory.dual import SolveStopped
 from mft_engine.theory.harmonics import DEPTH, angular_table, weight_panels
-from mft_engine.theory.law import N_ANGLES, N_ANGLES_FIELD, N_RADII, N_RADII_FIELD, PlanarLaw, feature_grid, upsampling
+from mft_engine.theory.law import N_ANGLES, N_RADII, N_RADII_FIELD, PlanarLaw, feature_grid, radial_upsampling
 from mft_engine.theory.training_points import point_grid
 
 Array = NDArray[np.float64]
@@ -288,11 +288,9 @@ def _law(
     activation, temperature, lambda_w, lambda_a = problem
     profile = mass.max(axis=1)
     radius = 1.05 * float(rho[np.flatnonzero(profile > 1e-14 * profile.max())[-1]])
-    values = feature_grid(points.tobytes(), activation, radius, N_RADII_FIELD, N_ANGLES_FIELD) @ (
-        scale[:, None] * basis
-    )
-    field = (values @ cavity).reshape(N_RADII_FIELD, N_ANGLES_FIELD)
-    extra = np.einsum("wi,wi->w", values @ form, values).reshape(N_RADII_FIELD, N_ANGLES_FIELD)
-    radial, angular = upsampling(N_RADII_FIELD, N_RADII, N_ANGLES_FIELD, N_ANGLES)
-    stiffness = lambda_a + np.maximum(radial @ extra @ angular, 0.0)
-    return PlanarLaw(radial @ field @ angular, radius, activation, temperature, lambda_w, lambda_a, stiffness)
+    values = feature_grid(points.tobytes(), activation, radius, N_RADII_FIELD, N_ANGLES) @ (scale[:, None] * basis)
+    field = (values @ cavity).reshape(N_RADII_FIELD, N_ANGLES)
+    extra = np.einsum("wi,wi->w", values @ form, values).reshape(N_RADII_FIELD, N_ANGLES)
+    radial = radial_upsampling(N_RADII_FIELD, N_RADII)
+    stiffness = lambda_a + np.maximum(radial @ extra, 0.0)
+    return PlanarLaw(radial @ field, radius, activation, temperature, lambda_w, lambda_a, stiffness)

@@ -25,7 +25,6 @@ Array = NDArray[np.float64]
 N_RADII = 160
 N_ANGLES = 240
 N_RADII_FIELD = 80
-N_ANGLES_FIELD = 120
 _DEPTH = 30.0
 _RADIUS_RATIO = 1.25
 
@@ -142,10 +141,13 @@ class PlanarLaw:
         key = points.tobytes()
         while True:
             rho = _radii(32, radius)
-            probe = (feature_grid(key, activation, radius, 32, 48) @ signal).reshape(32, 48)
+            probe = feature_grid(key, activation, radius, 32, 48) @ signal.astype(np.float32)
+            probe = probe.reshape(32, 48).astype(np.float64)
             exponent = probe**2 / (2 * lambda_a * temperature) - (lambda_w * rho**2 / (2 * temperature))[:, None]
             profile = exponent.max(axis=1) + np.log(rho)
             alive = np.flatnonzero(profile > profile.max() - _DEPTH)
+            if not len(alive):
+                raise SuperlinearActivationError("the field is too strong: the law of a neuron has no end")
             if alive[-1] < 31:
                 radius = _quantise(radius * ((alive[-1] + 1.5) / 32) ** 2)
                 break
@@ -153,11 +155,10 @@ class PlanarLaw:
             if radius > 1e5 * max(length, 1.0):
                 raise SuperlinearActivationError("the field is too strong: the law of a neuron has no end")
         radius = max(radius, minimum_radius)
-        coarse = (feature_grid(key, activation, radius, N_RADII_FIELD, N_ANGLES_FIELD) @ signal).reshape(
-            N_RADII_FIELD, N_ANGLES_FIELD
-        )
-        radial, angular = upsampling(N_RADII_FIELD, n_radii, N_ANGLES_FIELD, n_angles)
-        return cls(radial @ coarse @ angular, radius, activation, temperature, lambda_w, lambda_a)
+        # g is smooth along rays and kinked across them, at right angles to every point: only the radii are thinned
+        coarse = feature_grid(key, activation, radius, N_RADII_FIELD, n_angles) @ signal.astype(np.float32)
+        field = radial_upsampling(N_RADII_FIELD, n_radii) @ coarse.reshape(N_RADII_FIELD, n_angles).astype(np.float64)
+        return cls(field, radius, activation, temperature, lambda_w, lambda_a)
 
     def field_at(self, w: Array) -> Array:
         """g at (n, 2) weights by cubic interpolation on the polar grid, (n,)."""
@@ -276,7 +277,7 @@ class PlanarLaw:
         """f(x) = E[a phi(w.x)] of a network made of infinitely many of these neurons.
 
         By midpoint sums on an 80 x 240 grid (error about 3e-4 of |f|, from the kinks); quick from the second call
-        on for a set of at most 1,024 points, whose features are kept.
+        on for a set of at most 512 points, whose features are kept.
 
         Args:
             x: (n, 2).
@@ -293,8 +294,9 @@ class PlanarLaw:
         exponent += np.repeat(1.5 * np.log(rho) - self.lambda_w * rho**2 / (2 * self.temperature), N_ANGLES)
         mass = np.exp(exponent - exponent.max())
         signed = mass / mass.sum() * field / stiffness
-        if len(x) <= 1024:
-            return signed @ feature_grid(x.tobytes(), self.activation, self.radius, N_RADII_FIELD, N_ANGLES)
+        if len(x) <= 512:
+            features = feature_grid(x.tobytes(), self.activation, self.radius, N_RADII_FIELD, N_ANGLES)
+            return (signed.astype(np.float32) @ features).astype(np.float64)
         w = np.stack([np.outer(rho, np.cos(angle)).ravel(), np.outer(rho, np.sin(angle)).ravel()])
         kept = np.abs(signed) > 1e-10 * np.abs(signed).max(initial=0.0)
         result = np.empty(len(x))
@@ -371,26 +373,22 @@ def _quantise(value: float) -> float:
     return float(_RADIUS_RATIO ** np.ceil(np.log(value) / np.log(_RADIUS_RATIO) - 1e-9))
 
 
-@lru_cache(maxsize=6)
-def feature_grid(points: bytes, activation: str, radius: float, n_radii: int, n_angles: int) -> Array:
-    """phi(w.x_mu) for every w of the polar midpoint grid, (n_radii * n_angles, n_points)."""
+@lru_cache(maxsize=5)
+def feature_grid(points: bytes, activation: str, radius: float, n_radii: int, n_angles: int) -> NDArray[np.float32]:
+    """phi(w.x_mu) for every w of the polar midpoint grid, (n_radii * n_angles, n_points), in single precision."""
     x = np.frombuffer(points, dtype=np.float64).reshape(-1, 2)
     rho, angle = _radii(n_radii, radius), _angles(n_angles)
     along = np.cos(angle)[:, None] * x[:, 0] + np.sin(angle)[:, None] * x[:, 1]
-    result = np.empty((n_radii, n_angles, len(x)))
+    result = np.empty((n_radii, n_angles, len(x)), dtype=np.float32)
     for i in range(n_radii):
         result[i] = phi_numpy(activation, rho[i] * along)
     return result.reshape(n_radii * n_angles, len(x))
 
 
 @lru_cache(maxsize=4)
-def upsampling(n_radii: int, n_radii_out: int, n_angles: int, n_angles_out: int) -> tuple[Array, Array]:
-    """Cubic spline interpolation between midpoint grids: a matrix for the radii, one for the angles."""
+def radial_upsampling(n_radii: int, n_radii_out: int) -> Array:
+    """Cubic spline interpolation from n_radii to n_radii_out midpoints of xi, as a matrix."""
     xi = (np.arange(n_radii) + 0.5) / n_radii
     mirrored = np.vstack([np.eye(n_radii)[3::-1], np.eye(n_radii)])
-    radial = CubicSpline(np.concatenate([-xi[3::-1], xi]), mirrored)((np.arange(n_radii_out) + 0.5) / n_radii_out)
-    turn = (np.arange(n_angles + 1) + 0.5) / n_angles
-    around = CubicSpline(turn, np.vstack([np.eye(n_angles), np.eye(n_angles)[:1]]), bc_type="periodic")
-    out = (np.arange(n_angles_out) + 0.5) / n_angles_out
-    angular = around(np.where(out < turn[0], out + 1.0, out))
-    return radial, np.ascontiguousarray(angular.T)
+    spline = CubicSpline(np.concatenate([-xi[3::-1], xi]), mirrored)
+    return np.asarray(spline((np.arange(n_radii_out) + 0.5) / n_radii_out), dtype=np.float64)
