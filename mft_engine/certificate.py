@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from mft_engine.outcome import FieldPoints
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import PlanarLaw, PlanarTheory
+from mft_engine.theory import PlanarLaw, PlanarTheory, SuperlinearActivationError
 from mft_engine.theory.certificates import (
     SteinDiscrepancy,
     certify_law,
@@ -81,18 +81,25 @@ def certify(
         cloud_score(neurons, points.inputs, signal, *problem),
         host_generator(recipe.seed, Stream.PERMUTATION),
     )
-    if points.inputs.shape[1] != 2 or recipe.network.activation == "quadratic":
+    if points.inputs.shape[1] != 2:
         return Certificate(stein=stein)
-    law = PlanarLaw.from_field(points.inputs, signal, *problem)
+    try:
+        law = PlanarLaw.from_field(points.inputs, signal, *problem)
+    except SuperlinearActivationError:
+        return Certificate(stein=stein)
+    known = Certificate(kl_from_prior=law.kl, stein=stein)
     if theory is None or recipe.training.n_points:
-        return Certificate(kl_from_prior=law.kl, stein=stein)
-    sandwich = certify_law(law, theory, points.inputs, points.weights, points.targets)
-    return Certificate(
-        kl_from_prior=law.kl,
-        residual_gap=residual_gap(law, points.inputs, points.weights, points.targets, residual),
+        return known
+    gap = residual_gap(law, points.inputs, points.weights, points.targets, residual)
+    known = replace(known, residual_gap=gap)
+    try:
+        sandwich = certify_law(law, theory, points.inputs, points.weights, points.targets)
+    except SuperlinearActivationError:  # the law that answers mu_r has no end, so there is no upper bound
+        return known
+    return replace(
+        known,
         free_energy=sandwich.free_energy,
         free_energy_excess=sandwich.excess,
         lower=sandwich.lower,
         upper=sandwich.upper,
-        stein=stein,
     )

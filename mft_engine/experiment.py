@@ -39,7 +39,7 @@ from mft_engine.events import (
 from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.history import N_STORED_NEURONS, History
-from mft_engine.infinite_width import solve_theory, why_no_theory
+from mft_engine.infinite_width import solve_theory
 from mft_engine.measure import population_measure
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import Cloud, FieldPoints, Outcome
@@ -425,20 +425,21 @@ class Experiment:
             return self._present_loss()
         return self.state.mean_loss
 
-    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | ReferencesReady | TheoryReady | TheoryAbsent]:
-        """Solve the infinite-width self-consistency equation for the recipe in force, where a solver exists."""
+    def theory(
+        self, should_stop: Callable[[], bool] | None = None
+    ) -> Iterator[Progress | ReferencesReady | TheoryReady | TheoryAbsent]:
+        """Solve the infinite-width equation for the recipe in force, where a solver exists; then the lazy references."""
+        yield Progress("theory", 0.0, "solving the infinite-width equation")
+        try:
+            if self.solution is None:
+                self.solution = solve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
+                self._warm = self.solution
+            yield TheoryReady(theory=self.solution)
+        except RecipeError as error:
+            yield TheoryAbsent(reason=str(error))
         if self.references is None:
             self.references = reference_lines(self.recipe, self.task)
         yield ReferencesReady(lines=self.references)
-        reason = why_no_theory(self.recipe, self.task.n_inputs)
-        if reason:
-            yield TheoryAbsent(reason=reason)
-            return
-        if self.solution is None:
-            yield Progress("theory", 0.0, "solving the infinite-width equation")
-            self.solution = solve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
-            self._warm = self.solution
-        yield TheoryReady(theory=self.solution)
 
     def certify(self) -> Iterator[Progress | CertificateReady]:
         """How far the background's averaged residual is from the exact optimum (`theory` first, where there is one)."""

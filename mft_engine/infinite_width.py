@@ -24,10 +24,6 @@ def why_no_theory(recipe: Recipe, n_inputs: int) -> str:
         return "The exact infinite-width solver is for readout exponent 1 (mean field)."
     if recipe.training.n_points > MAX_TRAINING_POINTS:
         return f"The exact infinite-width solver takes at most {MAX_TRAINING_POINTS} training points."
-    if recipe.network.activation == "quadratic":
-        return (
-            "With the quadratic activation large neurons have no normalisable law, so there is no infinite-width one."
-        )
     return ""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from mft_engine.measure import training_measure
 from mft_engine.recipe import Recipe
 from mft_engine.tasks import Task
+from mft_engine.theory import SuperlinearActivationError
 from mft_engine.theory.gaussian_process import solve_gaussian_process
 from mft_engine.theory.tangent_kernel import tangent_kernel
 
@@ -49,9 +50,12 @@ def reference_lines(recipe: Recipe, task: Task) -> ReferenceLines:
             measure = training_measure(training, 2, recipe.seed)
             points = (measure.inputs, np.asarray(task.target(measure.inputs)), measure.weights)
         target = None if points else task.target
-        process = solve_gaussian_process(
-            target, activation, training.temperature, recipe.lambda_w, recipe.lambda_a, points=points
-        )
+        try:
+            process = solve_gaussian_process(
+                target, activation, training.temperature, recipe.lambda_w, recipe.lambda_a, points=points
+            )
+        except SuperlinearActivationError:
+            return ReferenceLines()
         return ReferenceLines(
             gaussian_process_loss=process.loss, gaussian_process_network_loss=process.network_loss
         )

@@ -28,6 +28,8 @@ from mft_engine.statistics import order_parameters
 
 RECORD_EVERY = 50
 STIFFNESS_EVERY = 100
+QUENCH_STEPS = 400
+QUENCH_LOOKS_EVERY = 20
 AUTO_STEP = 1.4
 RESOLVING_STEP = 0.7
 LARGEST_STEP = 0.02
@@ -51,8 +53,8 @@ class Hyper:
     """What may change at every call without a restart.
 
     Attributes:
-        step_size: None chooses min(1.4/Theta, 0.7/curvature, 0.02), looked at every 100 steps and only lowered
-            between changes.
+        step_size: None chooses min(1.4/Theta, 0.7/curvature, 0.02), looked at every 100 steps (20 in the
+            quench after a change) and only lowered between changes.
         is_preconditioned: prior units (each coordinate divided by its lambda) or raw steps.
     """
 
@@ -259,9 +261,14 @@ def settle_and_record(state: State, problem: Problem) -> tuple[State, list[dict[
     return replace(state, record_sum=0.0, n_record=0), [_record(state, problem)]
 
 
+def _looking_interval(since: int) -> int:
+    """Steps between two looks at Theta, `since` steps after a change: it grows fast while the cloud forms."""
+    return QUENCH_LOOKS_EVERY if since < QUENCH_STEPS else STIFFNESS_EVERY
+
+
 def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:
     since = state.step - state.change_step
-    if state.checked_step == state.step or since % STIFFNESS_EVERY:
+    if state.checked_step == state.step or since % _looking_interval(since):
         return state
     rates = hyper.rate_per_step(problem.inputs.shape[1])
     value = float(stiffness(state.theta, problem.inputs, problem.weights, problem.activation, rates))
@@ -297,7 +304,8 @@ def _present_field(state: State, problem: Problem, hyper: Hyper) -> MeanField:
 
 def _steps_to_boundary(state: State, problem: Problem, beyond: bool) -> int:
     since = state.step - state.change_step
-    boundary = min(STIFFNESS_EVERY - since % STIFFNESS_EVERY, RECORD_EVERY - state.step % RECORD_EVERY)
+    interval = _looking_interval(since)
+    boundary = min(interval - since % interval, RECORD_EVERY - state.step % RECORD_EVERY)
     if not state.is_settled:
         boundary = min(boundary, _steps_until(state, state.change_time + problem.burn_in))
     if not beyond and problem.end_step:

@@ -37,7 +37,7 @@ def trained(recipe: Recipe, slices: int = 1000) -> Experiment:
 def test_the_whole_recipe_is_told_in_order() -> None:
     events = [e for e in Experiment(small(), kernel="reference") if type(e).__name__ != "Progress"]
     assert [type(e) for e in events] == [
-        Snapshot, ForegroundReady, ComparisonReady, ReferencesReady, TheoryReady, CertificateReady, Finished
+        Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady, Finished
     ]  # fmt: skip
     summary = events[-1].summary
     assert summary["schema"] == "mft-lab/summary/1"
@@ -206,6 +206,13 @@ def test_an_odd_activation_sees_nothing_of_an_even_target() -> None:
     weights, y = experiment.problem.weights, experiment.problem.targets
     overlap = torch.tanh(experiment.state.theta[:, :2] @ experiment.problem.inputs.T) @ (weights * y)
     assert overlap.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("activation", ["relu", "quadratic", "sin", "hardtanh", "clip01", "erf", "tanh_squared"])
+def test_every_activation_runs_to_the_end_with_or_without_a_theory(activation: str) -> None:
+    finished = list(Experiment(small(network__activation=activation), kernel="reference"))[-1]
+    assert finished.summary["comparison"]["verdict"] in ("consistent", "close", "inconsistent")
+    assert (finished.summary["theory"] is None) == (activation == "quadratic")
 
 
 def test_snapshots_share_no_memory_with_the_engine() -> None:
