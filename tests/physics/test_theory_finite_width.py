@@ -221,3 +221,18 @@ def test_the_error_of_the_corrected_law_falls_as_one_over_n_squared_and_the_unco
     slope = np.polyfit(np.log(sizes), np.log(plain), 1)[0]
     # the noise of the averaged residual adds to the tilt at small N
     assert -1.4 < slope < -0.8
+
+
+def test_sweeps_without_numba_are_the_same_sweeps(monkeypatch):
+    from mft_engine.theory import gibbs
+
+    points, weights = laguerre_rule(2, 6)
+    problem = (points, TARGETS["product"](points), weights, 5, "relu_tanh", 0.05, 0.05, 0.01)
+    compiled = GibbsBackground(*problem, seed=3)
+    first = compiled.sweep(6)
+    monkeypatch.setattr(gibbs, "_sweeps", gibbs._sweep_block)
+    plain = GibbsBackground(*problem, seed=3)
+    second = plain.sweep(6)
+    # the compiled loop may add in another order
+    np.testing.assert_allclose(second.loss, first.loss, rtol=1e-9)
+    np.testing.assert_allclose(plain.theta, compiled.theta, rtol=1e-9)
