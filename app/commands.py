@@ -154,6 +154,10 @@ class Commands(QObject):
         self._session.resample()
 
     @Slot()
+    def iterate(self) -> None:
+        self._session.iterate()
+
+    @Slot()
     def cancel(self) -> None:
         self._session.cancel()
 

@@ -15,12 +15,14 @@ from mft_engine.events import (
     ComparisonReady,
     Event,
     ForegroundReady,
+    IterationReady,
     Progress,
     TheoryAbsent,
     TheoryReady,
 )
 from mft_engine.recipe import Recipe
 
+TURN_SECONDS = 0.25
 _NAMES = {"trained": "background", "lazy": "wrong background"}
 
 
@@ -106,6 +108,17 @@ def silent_resample(bench: Bench) -> Iterator[Event]:
     for event in resample(bench):
         if isinstance(event, Progress):
             yield event
+
+
+def iterate(bench: Bench) -> Iterator[Event]:
+    """The self-consistency loop from the present background, slowly enough for the eye to follow."""
+    for event in bench.experiment.iterate():
+        yield event
+        if isinstance(event, IterationReady):
+            until = time.perf_counter() + TURN_SECONDS
+            while time.perf_counter() < until:
+                time.sleep(0.004)
+                yield Progress("iterate", event.iteration.index / 60, f"turn {event.iteration.index} of the loop")
 
 
 def solve_theory(bench: Bench, engine: Engine) -> Iterator[Event]:

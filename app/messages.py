@@ -49,6 +49,11 @@ class Resample:
 
 
 @dataclass(frozen=True)
+class Iterate:
+    """Let the foreground become the background, again and again, until they agree."""
+
+
+@dataclass(frozen=True)
 class LookBack:
     """Send the stored cloud nearest to a time of the run."""
 

@@ -24,13 +24,14 @@ from mft_engine.events import (
     Failed,
     FieldsReady,
     ForegroundReady,
+    IterationReady,
     Progress,
     Snapshot,
     TheoryAbsent,
 )
 from mft_engine.recipe import Change, EngineSection, Recipe, RecipeError, plan_change, recipe_from_dict
 
-CLOSE_MILLISECONDS = 2500
+CLOSE_MILLISECONDS = 2000
 
 
 class _Edit(QUndoCommand):
@@ -72,6 +73,7 @@ class Session(QObject):
     certificate_ready = Signal(object)  # Certificate
     theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
     theory_absent = Signal(str)
+    iteration_ready = Signal(object)  # Iteration
     fields_ready = Signal(object)  # FieldsReady
     retuned = Signal(object)  # Retuned
     answers_stale = Signal(str)
@@ -173,7 +175,12 @@ class Session(QObject):
         self._requested.emit(self._request)
 
     def close(self, milliseconds: int = CLOSE_MILLISECONDS) -> bool:
-        """Stop, quit, wait; False where the thread is still inside one long call (a library being loaded)."""
+        """Stop, quit, wait; False where the thread is still inside one long call (a library being loaded).
+
+        The waiting is done once: a second call answers at once.
+        """
+        if self._worker.is_stopping:
+            milliseconds = 0
         self._worker.is_stopping = True
         if self._thread is None or not self._thread.isRunning():
             self._worker.stop()
@@ -255,6 +262,11 @@ class Session(QObject):
     def resample(self) -> None:
         """Draw a new foreground in the background's field and compare."""
         self._commanded.emit(m.Resample())
+
+    def iterate(self) -> None:
+        """Turn the self-consistency loop from the present background; training pauses meanwhile."""
+        self.pause()
+        self._commanded.emit(m.Iterate())
 
     def look_back(self, time: float) -> None:
         """Ask for the stored cloud nearest to a time of the run."""
@@ -353,6 +365,10 @@ class Session(QObject):
         if not self._is_old(event):
             self.theory_absent.emit(event.reason)
 
+    def _on_iteration(self, event: IterationReady) -> None:
+        if not self._is_old(event):
+            self.iteration_ready.emit(event.iteration)
+
     def _on_fields(self, event: FieldsReady) -> None:
         self.fields_ready.emit(event)
 
@@ -421,6 +437,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     CertificateReady: Session._on_certificate,
     m.TheoryPicture: Session._on_theory,
     TheoryAbsent: Session._on_no_theory,
+    IterationReady: Session._on_iteration,
     FieldsReady: Session._on_fields,
     m.Retuned: Session._on_retuned,
     m.Scheduled: Session._on_scheduled,

@@ -315,6 +315,7 @@ class MainWindow(QMainWindow):
         self.settings.save_geometry("geometry", self.saveGeometry())
         self.settings.save_geometry("docks", self.saveState(LAYOUT_VERSION))
         self.log_panel.stop()
+        self.hide()
         self.session.close()
         super().closeEvent(event)
 

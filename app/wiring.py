@@ -16,6 +16,7 @@ from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from app.window import MainWindow
+    from mft_engine.self_consistency import Iteration
 
 MARGINALS_SECONDS = 0.25
 SOON_MILLISECONDS = 100
@@ -32,6 +33,7 @@ class Wiring(QObject):
         self._foreground: np.ndarray | None = None
         self._has_undrawn = False
         self._is_live = True
+        self._turn: Iteration | None = None
         self._n_neurons = 0
         self._marginals_at = 0.0
         self._marginal_theory: dict[str, Any] | None = None
@@ -78,6 +80,7 @@ class Wiring(QObject):
         session.theory_ready.connect(self._show_theory)
         session.theory_absent.connect(self._no_theory)
         session.fields_ready.connect(self._show_fields)
+        session.iteration_ready.connect(self._show_iteration)
         session.retuned.connect(self._mark_change)
         session.answers_stale.connect(self._mark_stale)
         session.recipe_complete.connect(self._complete)
@@ -124,7 +127,7 @@ class Wiring(QObject):
         window = self._window
         self._background = self._foreground = self._marginal_theory = None
         self._pending.clear()
-        self._is_live = True
+        self._is_live, self._turn = True, None
         window.cloud.clear()
         window.loss.clear()
         window.fields.clear()
@@ -143,7 +146,9 @@ class Wiring(QObject):
         self._has_undrawn = True
         self._patience.start()
         self._n_neurons = snapshot.n_neurons
-        if self._is_live:
+        if self._turn is not None and self._session.is_running:
+            self._leave_loop()
+        if self._is_live and self._turn is None:
             window.cloud.show_background(snapshot.theta, snapshot.n_neurons)
         window.self_consistency.show_snapshot(snapshot)
         window.status_line.show_snapshot(snapshot)
@@ -152,6 +157,17 @@ class Wiring(QObject):
         if now - self._marginals_at > MARGINALS_SECONDS:
             self._marginals_at = now
             self.refresh_marginals()
+
+    @Slot(object)
+    def _show_iteration(self, turn: Iteration) -> None:
+        """Blue: whose field is felt in this turn; orange: the neurons that answer. They stay until the run goes on."""
+        self._turn = turn
+        self._window.cloud.show_background(turn.background, len(turn.background))
+        self._window.cloud.show_foreground(turn.foreground)
+
+    def _leave_loop(self) -> None:
+        self._turn = None
+        self._window.cloud.show_foreground(self._foreground)
 
     @Slot(object)
     def _show_metrics(self, event: MetricsReady) -> None:
@@ -254,8 +270,13 @@ class Wiring(QObject):
         window.actions_by_name["cancel"].setEnabled(bool(self._session.jobs))
         if not self._session.jobs:
             window.status_line.end_progress()
-        if not is_running and name == "resample":
+        if not is_running and name != "export":
             window.self_consistency.end_pending()
+        if not is_running and name == "iterate" and self._turn is not None:
+            window.status_line.say(
+                f"Turn {self._turn.index} of the self-consistency loop: gap {self._turn.gap:.1e} "
+                "(0 where foreground and background agree); Play goes back to the run"
+            )
 
     @Slot(object)
     def _exported(self, paths: tuple[Any, ...]) -> None:

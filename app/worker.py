@@ -22,6 +22,7 @@ from app.messages import (
     Built,
     Cancel,
     Export,
+    Iterate,
     JobEnded,
     JobStarted,
     LookBack,
@@ -43,7 +44,7 @@ FRAME_SECONDS = 1 / 40
 METRICS_SECONDS = 0.25
 FIELDS_SECONDS = 0.8
 DUE_MILLISECONDS = 3
-_TOLD_JOBS = ("resample", "export")
+_TOLD_JOBS = ("resample", "iterate", "export")
 
 
 class Worker(QObject):
@@ -96,7 +97,7 @@ class Worker(QObject):
 
     @Slot(object)
     def command(self, command: object) -> None:
-        """A single act: step, look back, resample, cancel, export."""
+        """A single act: step, look back, resample, iterate, cancel, export."""
         if self._engine is None:
             self.event_ready.emit(Note("The engine is still loading"))
             return
@@ -114,6 +115,8 @@ class Worker(QObject):
                     self._tell(StoredCloud(*stored))
             elif self._bench is not None and isinstance(command, Resample):
                 self._start("resample", jobs.resample(self._bench))
+            elif self._bench is not None and isinstance(command, Iterate):
+                self._start("iterate", jobs.iterate(self._bench))
             elif self._bench is not None and isinstance(command, Export):
                 self._start("export", self._export(command, self._bench))
         except Exception as error:
@@ -232,7 +235,7 @@ class Worker(QObject):
         assert bench is not None
         changes = [d for d in differences(bench.applied, wanted.recipe) if d[0] not in ("name", "description")]
         is_training = bench.retune(wanted.recipe)
-        self._drop_jobs(lambda job: job.name in ("resample", "certify"))
+        self._drop_jobs(lambda job: job.name in ("resample", "iterate", "certify"))
         self._is_certificate_due = False
         if is_training:
             self._is_theory_due = True

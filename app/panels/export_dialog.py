@@ -59,6 +59,7 @@ class ExportDialog(QDialog):
         self.width_mm.setRange(30, 400)
         self.width_mm.setValue(85)
         self.width_mm.setDecimals(0)
+        self.width_mm.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.width_mm.setSuffix(" mm")
         self.width_mm.setToolTip("Width of one figure: 85 mm is one column of a journal")
         self.folder = QLineEdit(str(folder), self)

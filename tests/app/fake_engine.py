@@ -18,6 +18,7 @@ from mft_engine.events import (
     Event,
     FieldsReady,
     ForegroundReady,
+    IterationReady,
     Progress,
     Snapshot,
     TheoryAbsent,
@@ -60,7 +61,8 @@ class FakeHistory:
 class FakeExperiment:
     """Neurons that move by exactly (scale, scale, 1) a step, so that a test can tell every state from its numbers.
 
-    A recipe lasts `N_STEPS`, a tenth of a unit of time each; its average begins half way. Set `diverges_at` to make a step fail.
+    A recipe lasts `N_STEPS`, a tenth of a unit of time each; its average begins half way. Set `diverges_at` to make a
+    step fail.
     """
 
     N_STEPS = 200
@@ -168,6 +170,12 @@ class FakeExperiment:
         self.log.append(f"theory {self.recipe.regularisation.scale:g}")
         yield Progress("theory", 0.0, "solving")
         yield TheoryReady(theory=SimpleNamespace(scale=self.recipe.regularisation.scale))
+
+    def iterate(self) -> Iterator[Event]:
+        for k in range(3):
+            theta = np.full((16, 3), float(k), np.float32)
+            turn = SimpleNamespace(index=k, background=theta, foreground=theta + 1, gap=10.0**-k)
+            yield IterationReady(iteration=turn)  # type: ignore[arg-type]
 
     def certify(self) -> Iterator[Event]:
         yield Progress("certify", 0.0, "certifying")

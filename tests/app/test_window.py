@@ -97,6 +97,23 @@ def test_resampling_shows_the_orange_neurons_and_the_verdict_and_the_wrong_backg
     assert window.self_consistency.card.state == "inconsistent"
 
 
+def test_iterate_shows_every_turn_of_the_loop_and_play_goes_back_to_the_run(
+    window: MainWindow, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.jobs.TURN_SECONDS", 0.01)
+    turns: list[Any] = []
+    window.session.iteration_ready.connect(turns.append)
+    click(qtbot, window, "iterate")
+    qtbot.waitUntil(lambda: "Turn 2 of the self-consistency loop: gap 1.0e-02" in window.status_line.sentence.text())
+    assert [turn.index for turn in turns] == [0, 1, 2]
+    assert len(window.cloud.layers["background"].x) == 16
+    assert (window.cloud.layers["background"].x == 2).all() and (window.cloud.layers["foreground"].x == 3).all()
+    click(qtbot, window, "play")
+    qtbot.waitUntil(lambda: len(window.cloud.layers["background"].x) == 64)
+    assert not window.cloud.layers["foreground"].is_drawn
+    click(qtbot, window, "play")
+
+
 def test_a_change_after_the_verdict_takes_the_orange_neurons_away_and_marks_it_as_old(
     window: MainWindow, qtbot: Any
 ) -> None:
