@@ -210,7 +210,7 @@ def test_an_odd_activation_sees_nothing_of_an_even_target() -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "quadratic", "sin", "hardtanh", "clip01", "erf", "tanh_squared"])
 def test_every_activation_runs_to_the_end_with_or_without_a_theory(activation: str) -> None:
-    finished = list(Experiment(small(network__activation=activation), kernel="reference"))[-1]
+    finished = list(Experiment(small(network__activation=activation, training__n_steps=60), kernel="reference"))[-1]
     assert finished.summary["comparison"]["verdict"] in ("consistent", "close", "inconsistent")
     assert (finished.summary["theory"] is None) == (activation == "quadratic")
 
