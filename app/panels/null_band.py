@@ -182,5 +182,5 @@ def _ticks(low: float, high: float, is_logarithmic: bool) -> list[float]:
         return [10.0**p for p in powers] or [low, high]
     span = high - low
     step = 10.0 ** np.floor(np.log10(span))
-    step = next(s for s in (step / 5, step / 2, step, step * 2) if span / s <= 4.5)
+    step = next(s for s in (step / 5, step / 2, step, step * 2, step * 5) if span / s <= 4.5)
     return [float(k * step) for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]

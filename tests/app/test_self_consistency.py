@@ -455,3 +455,13 @@ def test_numbers_are_written_for_people() -> None:
     assert written_p(2 / 501, 500) == "0.0040"
     assert written_error(-0.5621, 0.0123).startswith("−0.562<br>")
     assert "± 0.012" in written_error(-0.5621, 0.0123)
+
+
+@pytest.mark.parametrize("span", [1.0, 1.7, 2.5, 4.4, 4.6, 8.9, 9.0, 9.3, 9.99])
+def test_every_width_of_the_null_band_finds_its_ticks(span: float) -> None:
+    from app.panels.null_band import _ticks
+
+    for scale in (1e-4, 1.0, 1e3):
+        ticks = _ticks(0.0, span * scale, False)
+        assert 2 <= len(ticks) <= 6
+        assert ticks[-1] <= span * scale * (1 + 1e-9)
