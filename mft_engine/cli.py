@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from mft_engine import __version__
-from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
+from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes, toml_value
 
 # Spinning OpenMP threads beside a window make small steps many times slower; must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -70,15 +69,8 @@ def recipe_of(source: str, changes: list[str] | None) -> Recipe:
         path, separator, text = change.partition("=")
         if not separator:
             raise RecipeError(f"--set {change!r}: write it as path=value, for example regularisation.scale=0.02")
-        values[path.strip()] = _toml_value(text.strip())
+        values[path.strip()] = toml_value(text.strip())
     return recipe.replace(values) if values else recipe
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _print_json(document: Any) -> None:
@@ -262,6 +254,64 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
         name: {"mean": value[0], "standard_error": value[1]} for name, value in row["simulated"].items()
     }
     return {**row, "simulated": simulated}
+
+
+@app.command()
+def sweep(
+    recipe: RecipeArgument,
+    params: Annotated[
+        list[str], typer.Option("--param", metavar="PATH=VALUES", help="START:STOP:logN, START:STOP:linN or a,b,c.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the table, the figure and the runs.")],
+    changes: SetOption = None,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="Runs a point: the recipe's seed and the next.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, max=1024, help="Processes (default: cores - 1).")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="A Dask scheduler, for example tcp://127.0.0.1:8786.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the interrupted sweep in OUT.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Many runs and their phase diagram.
+
+    Example: mft-lab sweep clover --param regularisation.scale=1e-4:0.1:log8 --seeds 3 --out scale
+    """
+    from dataclasses import asdict
+
+    from mft_engine.figures.phase import save_phase_diagram
+    from mft_engine.sweep import parse_axis, run_sweep
+
+    base, progress = recipe_of(recipe, changes), _ProgressLines()
+    axes = [parse_axis(param, base) for param in params]
+    try:
+        done = run_sweep(
+            base, axes, seeds, out, n_workers=workers, scheduler=scheduler, resume=resume, report=progress.show
+        )
+    finally:
+        progress.close()
+    if done.n_failed == len(done.rows):
+        raise CommandError(f"All {len(done.rows)} points failed, the first with: {done.rows[0]['failure']}", 1)
+    figures = save_phase_diagram(done)
+    table, files = str(done.folder / "table.csv"), [str(path) for path in figures]
+    document = {
+        "schema": "mft-lab/sweep/1",
+        "recipe": base.name,
+        "axes": [asdict(axis) for axis in done.axes],
+        "n_seeds": seeds,
+        "n_points": done.n_points,
+        "n_failed": done.n_failed,
+        "table": table,
+        "figures": files,
+        "rows": list(done.rows),
+    }
+    if as_json:
+        _print_json(document)
+        return
+    typer.echo(f"{done.n_points} points, {done.n_failed} failed")
+    for row in done.rows:
+        if row["failure"]:
+            values = ", ".join(f"{path} = {row[path]}" for path in ("seed", *(axis.path for axis in done.axes)))
+            typer.echo(f"  failed: {values}: {row['failure']}")
+    for path in (table, *files):
+        typer.echo(path)
 
 
 @app.command()

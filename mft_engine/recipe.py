@@ -342,6 +342,14 @@ def _sentence(fault: Any) -> str:
     return f"{where} = {shown}: {message[:1].lower()}{message[1:]}"
 
 
+def toml_value(text: str) -> Any:
+    """A value as typed on a command line: TOML where it parses as TOML, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def parse_recipe(text: str, origin: str = "recipe") -> Recipe:
     """A recipe from TOML text.
 

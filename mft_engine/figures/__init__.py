@@ -27,7 +27,7 @@ from mft_engine.figures.svg_fonts import embed_fonts
 from mft_engine.outcome import Outcome
 from mft_engine.storage import write_atomically, writing_to
 
-__all__ = ["FIGURES", "FORMATS", "FigureError", "MissingError", "draw", "save", "save_three_pictures"]
+__all__ = ["FIGURES", "FORMATS", "FigureError", "MissingError", "draw", "save", "save_three_pictures", "write_figure"]
 
 FORMATS = ("pdf", "svg", "png")
 MIN_WIDTH_MM, MAX_WIDTH_MM = 60.0, 1000.0
@@ -99,7 +99,7 @@ def save(
     if unknown:
         raise FigureError(f"There is no figure format {unknown[0]!r}; there are {', '.join(FORMATS)}")
     figure = draw(name, outcome, wrong=wrong, width_mm=width_mm, has_caption=has_caption)
-    return [_write(figure, Path(folder) / f"{name.replace('_', '-')}.{form}") for form in formats]
+    return [write_figure(figure, Path(folder) / f"{name.replace('_', '-')}.{form}") for form in formats]
 
 
 def save_three_pictures(
@@ -129,7 +129,8 @@ def save_three_pictures(
     return files
 
 
-def _write(figure: Figure, path: Path) -> Path:
+def write_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure whole or not at all, in the format that the file is named after; text stays text."""
     memory = io.BytesIO()
     # No dates: the same figure is the same file.
     dates: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
