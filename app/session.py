@@ -299,6 +299,8 @@ class Session(QObject):
     def _set_running(self, is_running: bool) -> None:
         if is_running != self.is_running:
             self._ask(is_running=is_running)
+            if is_running:
+                self.status.emit("")
             self.running_changed.emit(is_running)
 
     def _ask(self, **changes: Any) -> None:

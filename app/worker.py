@@ -154,6 +154,7 @@ class Worker(QObject):
             is_due = self._send_frame() | self._send_metrics() | self._send_fields()
         except Exception as error:
             self._training_failed(error)
+            is_due = True
         is_busy |= self._job_slices()
         self._tell_completion()
         if is_busy:
@@ -391,19 +392,18 @@ class Worker(QObject):
     def _training_failed(self, error: Exception) -> None:
         """Stop the run, keep the last good cloud, and try the CPU where the device was at fault."""
         assert self._engine is not None
-        bench = self._bench
-        if self._applied is not None:
-            self._applied = self._wanted = replace(self._applied, is_running=False)
+        bench, applied = self._bench, self._applied
         self._steps_asked = 0
-        if bench is not None and self._engine.is_device_trouble(error, bench.applied):
+        if bench is not None and applied is not None and self._engine.is_device_trouble(error, bench.applied):
             self._failed_devices.add(bench.applied.engine.device)
             self._bench = None
-            self._tell_failure(error, f"{bench.device} failed, starting again on the CPU: ")
-            self._wanted = replace(self._applied) if self._applied is not None else None
+            self._tell_failure(error, f"{bench.device} failed, the run starts again on the CPU: ")
+            self._wanted = replace(applied)
             self._timer.start()
             return
-        step = getattr(error, "step", bench.step if bench is not None else 0)
-        self._tell_failure(error, step=step)
+        if applied is not None:
+            self._applied = self._wanted = replace(applied, is_running=False)
+        self._tell_failure(error, step=getattr(error, "step", bench.step if bench is not None else 0))
 
     def _tell_failure(self, error: BaseException, prefix: str = "", step: int | None = None) -> None:
         sentence = str(error) or type(error).__name__

@@ -78,6 +78,7 @@ class FakeExperiment:
         self.initial_theta = np.full((recipe.network.n_neurons[0], 3), float(recipe.seed), np.float32)
         self.theta = self.initial_theta.copy()
         self.diverges_at = -1
+        self.device_fails_at: int | None = None
         self.history = FakeHistory()
         self.foreground_cloud: Any = None
         self.retuned_at = 0
@@ -93,6 +94,8 @@ class FakeExperiment:
 
     def advance(self, n_steps: int, *, beyond: bool = False) -> int:
         n = n_steps if beyond else min(n_steps, self.N_STEPS - self.state.step)
+        if self.device_fails_at is not None and self.state.step + n >= self.device_fails_at:
+            raise FakeDeviceError("cuda: out of memory")
         if 0 <= self.diverges_at <= self.state.step + n:
             raise FakeDiverged(self.diverges_at)
         time.sleep(2e-5 * n)

@@ -259,6 +259,32 @@ def test_a_device_that_is_not_there_falls_back_to_the_cpu_with_a_sentence(sessio
     assert any("Running on the CPU" in s for s in sentences)
 
 
+def test_a_device_that_fails_in_the_middle_starts_the_run_again_on_the_cpu(
+    session: Session, engine: FakeEngine, qtbot: Any
+) -> None:
+    sentences, snapshots = heard(session.failed), heard(session.snapshot_ready)
+    session.snapshot_ready.connect(session.frame_drawn)
+    engine.experiments[0].device_fails_at = 100
+    session.play()
+    qtbot.waitUntil(lambda: len(engine.experiments) == 2)
+    assert "the run starts again on the CPU: cuda: out of memory" in sentences[0]
+    assert engine.experiments[1].recipe.engine.device == "cpu"
+    qtbot.waitUntil(lambda: bool(snapshots) and snapshots[-1].step > 100)
+    assert session.is_running
+    session.pause()
+
+
+def test_a_first_recipe_that_cannot_be_built_is_a_sentence_and_another_one_can_be_opened(
+    make_session: MakeSession, qtbot: Any
+) -> None:
+    session = make_session(Recipe().replace({"task.name": "unknown", "network.n_neurons": 64}))
+    with qtbot.waitSignal(session.failed) as failure:
+        session.start()
+    assert "no known task" in failure.args[0]
+    with qtbot.waitSignal(session.snapshot_ready):
+        session.choose_task("product", {})
+
+
 def test_a_recipe_that_the_engine_refuses_is_taken_back(session: Session, engine: FakeEngine, qtbot: Any) -> None:
     with qtbot.waitSignal(session.failed) as failure:
         session.choose_task("unknown", {})
