@@ -1,6 +1,6 @@
-"""How the window feels, in numbers: start, event loop, frames, slider; printed as one JSON document.
+"""How the window feels, in numbers: start, event loop, frames, slider, memory.
 
-    python benchmarks/window.py [--seconds 8] [--neurons 2048]
+    python benchmarks/window.py [--quick] [--json]
 
 Delay is how much later than asked a 4 ms timer of the window's thread fires. The slider's latency runs from the edit to
 the end of the paint of the first cloud that was trained with the new value. Needs a display (or xvfb-run).
@@ -11,6 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+IS_LINUX = sys.platform.startswith("linux")
+SIZES = (2048, 65_536, 1_000_000)
 BEAT_MILLISECONDS = 4
 EDIT_EVERY_MILLISECONDS = 173
 
@@ -172,35 +177,108 @@ class Bench:
         return bench.step if bench is not None else 0
 
 
-def main() -> None:
-    """Measure everything and print it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--neurons", type=int, default=2048)
-    wanted = parser.parse_args()
+def live(n_neurons: int, seconds: float, *, has_resampling: bool) -> dict[str, Any]:
+    """One window of n_neurons: loading, training with and without a moving slider, foregrounds where asked for."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    answer: dict[str, Any] = {"load_before": os.getloadavg(), "first_window_seconds": time_to_first_window()}
-    bench = Bench(wanted.neurons)
+    answer: dict[str, Any] = {"n_neurons": n_neurons}
+    bench = Bench(n_neurons)
     session = bench.session
     session.start()
     answer["loading"] = bench.part(lambda: session.is_engine_ready, 60, is_hand_moving=False)
     session.play()
-    bench.run(lambda: bench.session_step > 200, 60)
-    answer["training"] = bench.part(lambda: False, wanted.seconds, is_hand_moving=True)
-    for n_foreground in (2048, 20_000):
+    answer["first_frame_seconds"] = round(bench.run(lambda: bench.session_step > 0 and bool(bench.frames), 60), 2)
+    bench.run(lambda: bench.session_step > 200, 8)
+    answer["training"] = bench.part(lambda: False, seconds, is_hand_moving=False)
+    answer["dragging"] = bench.part(lambda: False, seconds, is_hand_moving=True)
+    for n_foreground in (2048, 20_000) if has_resampling else ():
         session.edit("foreground.n_neurons", n_foreground)
         session.edit_done()
         bench.run(lambda: False, 0.3)
         done: list[Any] = []
         session.comparison_ready.connect(done.append)
         session.resample()
-        still = bench.part(lambda done=done: bool(done), 120, is_hand_moving=False)
-        answer[f"resampling_{n_foreground}"] = {**still, "is_done": bool(done)}
+        still = bench.part(lambda done=done: bool(done), 60, is_hand_moving=False)
+        answer[f"resampling {n_foreground:,}"] = {**still, "is_done": bool(done)}
     started = time.perf_counter()
     bench.window.close()
     answer["close_seconds"] = round(time.perf_counter() - started, 2)
-    answer["load_after"] = os.getloadavg()
-    print(json.dumps(answer, indent=1))
+    answer["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if IS_LINUX else 1024**2))
+    return answer
+
+
+def display() -> tuple[list[str], str]:
+    """What to put before a command so that it has a display, and what that display is in words ("": there is none)."""
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or not IS_LINUX:
+        return [], "the desktop"
+    if shutil.which("xvfb-run"):
+        return ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24"], "a virtual screen (Xvfb, drawn by the CPU)"
+    return [], ""
+
+
+def measure(*, quick: bool = False) -> dict[str, Any]:
+    """A window per number of neurons, each in a process of its own; without a display only the reason why not."""
+    prefix, kind = display()
+    if not kind:
+        return {"display": None, "rows": [], "first_window_seconds": []}
+    rows = []
+    for n_neurons in SIZES[: 1 if quick else None]:
+        seconds = "2" if quick else "8"
+        flags = ["--resampling"] if n_neurons == SIZES[0] and not quick else []
+        command = [*prefix, sys.executable, __file__, "--live", str(n_neurons), "--seconds", seconds, *flags]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.append(json.loads(done.stdout))
+    command = [*prefix, sys.executable, __file__, "--starts", "1" if quick else "5"]
+    starts = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return {"display": kind, "rows": rows, "first_window_seconds": starts}
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The parts as a table."""
+    if document["display"] is None:
+        return "No display here, and no xvfb-run: the window was not measured."
+    lines = [
+        f"On {document['display']}.",
+        "",
+        "| neurons | doing | frames/s | event loop late by, ms p95 / p99 / max | slider to cloud, ms p50 / p95 | steps/s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in document["rows"]:
+        for doing, part in row.items():
+            if isinstance(part, dict):
+                delay, latency = part["delay_ms"], part["slider_to_cloud_ms"]
+                hand = f"{latency['p50']} / {latency['p95']}" if latency["n"] else ""
+                lines.append(
+                    f"| {row['n_neurons']:,} | {doing} | {part['frames_per_second']} | "
+                    f"{delay['p95']} / {delay['p99']} / {delay['max']} | {hand} | {part['steps_per_second']:,} |"
+                )
+    starts = document["first_window_seconds"]
+    lines += ["", f"Start to the first painted window: median {statistics.median(starts):.2f} s of {starts}."]
+    for row in document["rows"]:
+        first = row["loading"]["seconds"] + row["first_frame_seconds"]
+        lines.append(
+            f"{row['n_neurons']:,} neurons: {first:.1f} s from the shown window to the first moving cloud, closed in "
+            f"{row['close_seconds']} s, peak memory {row['peak_mb']} MB."
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print; the parts that need a process of their own are started with the hidden options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--live", type=int, metavar="N_NEURONS", help=argparse.SUPPRESS)
+    parser.add_argument("--starts", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=8.0, help=argparse.SUPPRESS)
+    parser.add_argument("--resampling", action="store_true", help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    if wanted.live:
+        print(json.dumps(live(wanted.live, wanted.seconds, has_resampling=wanted.resampling)))
+    elif wanted.starts:
+        print(json.dumps(time_to_first_window(wanted.starts)))
+    else:
+        document = measure(quick=wanted.quick)
+        print(json.dumps(document, indent=1) if wanted.json else markdown(document))
 
 
 if __name__ == "__main__":

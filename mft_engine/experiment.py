@@ -54,6 +54,9 @@ from mft_engine.tasks import Task
 from mft_engine.theory import PlanarTheory
 from mft_engine.theory.gibbs import GibbsBackground
 
+# Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
+N_SHOWN = 2**17
+
 
 class Experiment:
     """A background that is being trained, and what is asked of it.
@@ -245,7 +248,7 @@ class Experiment:
             ).double()
         return self.state.prediction_sum / self.state.n_predictions
 
-    def snapshot(self, n_shown: int = 20_000) -> Snapshot:
+    def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
         """The background as it stands, on the host."""
         state = self.state
         loss = self.history.rows[-1]["loss"] if self.history.rows else self._present_loss()
