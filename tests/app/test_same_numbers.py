@@ -1,0 +1,62 @@
+"""The window and the command line give the same numbers, and what was dragged can be repeated headless."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from app.session import Session
+from mft_engine.experiment import Experiment
+from mft_engine.recipe import Recipe, load_recipe
+
+SMALL = {"network.n_neurons": 128, "foreground.n_neurons": 64, "training.time": 3.0, "comparison.n_permutations": 99}
+
+
+@pytest.fixture
+def session(qapp: QApplication) -> Iterator[Session]:
+    session = Session(load_recipe("clover").replace(SMALL))
+    yield session
+    assert session.close(), "the engine's thread did not end in time"
+
+
+def _headless_rows(recipe: Recipe) -> list[dict[str, float]]:
+    experiment = Experiment(recipe)
+    while not experiment.is_complete:
+        experiment.advance(1000)
+    return experiment.history.rows
+
+
+def _play_to_the_end(session: Session, qtbot: Any) -> list[dict[str, float]]:
+    """Rows recorded up to the stamp; sampling goes on beyond it until the pause has arrived."""
+    with qtbot.waitSignal(session.recipe_complete, timeout=60_000) as stamp:
+        session.play()
+    session.pause()
+    qtbot.wait(100)
+    rows = session._worker._bench.experiment.history.rows
+    return [row for row in rows if row["step"] <= stamp.args[0].step]
+
+
+def test_the_window_and_a_headless_run_record_the_same_numbers_bit_for_bit(session: Session, qtbot: Any) -> None:
+    with qtbot.waitSignal(session.snapshot_ready, timeout=60_000):
+        session.start()
+    rows = _play_to_the_end(session, qtbot)
+    assert len(rows) > 10
+    assert rows == _headless_rows(session.recipe)
+
+
+def test_a_drag_in_the_window_is_repeated_by_its_replay_recipe_bit_for_bit(session: Session, qtbot: Any) -> None:
+    with qtbot.waitSignal(session.snapshot_ready, timeout=60_000):
+        session.start()
+    session.play()
+    qtbot.waitUntil(lambda: session._worker._bench.step > 100, timeout=60_000)
+    for value in (0.0012, 0.0015, 0.002):
+        session.edit("regularisation.scale", value)
+        qtbot.wait(30)
+    session.edit_done()
+    rows = _play_to_the_end(session, qtbot)
+    replay = session.replay_recipe
+    assert [change.value for change in replay.schedule][-1] == 0.002
+    assert rows == _headless_rows(replay)
