@@ -6,6 +6,7 @@ numbers in both.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -45,6 +46,7 @@ from mft_engine.network import initial_cloud
 from mft_engine.outcome import Cloud, FieldPoints, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
 from mft_engine.references import ReferenceLines, reference_lines
+from mft_engine.replay import InForce, in_force, replay
 from mft_engine.rng import Stream
 from mft_engine.self_consistency import iterate
 from mft_engine.setting import Setting, burn_in
@@ -89,6 +91,7 @@ class Experiment:
         self._n_draws = 0
         self.history = History(RECORD_EVERY)
         self._schedule = list(recipe.schedule)
+        self._path: list[InForce] = [(0, recipe)]
         self._apply_schedule()
 
     # ---- the background -------------------------------------------------------------------------------------------
@@ -182,6 +185,7 @@ class Experiment:
         )
         if change is Change.RETUNE:
             self.state = dynamics.restart_averages(self.state, self.problem)
+            self._path.append((self.state.step, recipe))
             self.solution = self.references = self._chain = None
         self.foreground_cloud = self.comparison = self.certificate = None
 
@@ -214,6 +218,7 @@ class Experiment:
         """Continue from the state of a checkpoint of the same recipe."""
         self.state, self._chain = state, None
         self.initial_theta = initial_theta
+        self._path = in_force(self.recipe, state.step)
         self._schedule = [change for change in self.recipe.schedule if change.step > state.step]
         self.recipe = self.recipe.replace(
             {change.path: change.value for change in self.recipe.schedule if change.step <= state.step}
@@ -312,7 +317,9 @@ class Experiment:
         section = self.recipe.foreground
         start = time.perf_counter()
         draw = self._n_draws
-        if section.method != "dynamics":
+        if section.method == "replay":
+            theta = yield from self._replayed_foreground(draw)
+        elif section.method != "dynamics":
             n_background, activation = self.state.theta.shape[0], self.setting.activation
             sample = sample_exactly(
                 self.recipe, activation, self.frozen_field(), self.field_points, n_background, draw
@@ -347,6 +354,29 @@ class Experiment:
                 theta = item
         return theta
 
+    def _replayed_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
+        setting, n_neurons = self.setting, self.state.theta.shape[0]
+        theta = self._initial_cloud(self.recipe.foreground.n_neurons, Stream.FOREGROUND_INITIAL, draw)
+        factor = n_neurons ** (setting.foreground_exponent(self.recipe) - 1.0)
+        start, n_steps = setting.tensor(self.initial_theta), self.state.step
+        plan_of = functools.partial(self._foreground_plan, draw)
+        for item in replay(theta, start, self.problem, self._path, n_steps, plan_of, factor, self.kernel):
+            if isinstance(item, float):
+                yield Progress("foreground", item, f"replaying {n_steps:,} steps of the training")
+            else:
+                theta = item
+        return theta
+
+    def _foreground_plan(self, draw: int, hyper: Hyper, step_size: float) -> kernels.StepPlan:
+        return dynamics.step_plan(
+            hyper,
+            step_size,
+            self.task.n_inputs,
+            seed=self.recipe.seed + draw * DRAWS,
+            stream=Stream.FOREGROUND,
+            readout_exponent=self.setting.foreground_exponent(self.recipe),
+        )
+
     def _walk(self, hyper: Hyper, draw: int) -> Walk:
         """The foreground moves with the background's step for as long a time; an automatic step may be smaller.
 
@@ -360,23 +390,13 @@ class Experiment:
         def largest_step(theta: Tensor) -> float:
             return resolving_step(theta, field, hyper)
 
-        def plan(step_size: float) -> kernels.StepPlan:
-            return dynamics.step_plan(
-                hyper,
-                step_size,
-                self.task.n_inputs,
-                seed=self.recipe.seed + draw * DRAWS,
-                stream=Stream.FOREGROUND,
-                readout_exponent=self.setting.foreground_exponent(self.recipe),
-            )
-
         start = self.state.step_size or (LARGEST_STEP if is_auto else float(training.step_size))
         return Walk(
             step_size=start,
             n_steps=self.recipe.foreground.n_steps or training.n_steps,
             time=training.time,
             largest_step=largest_step if is_auto else None,
-            plan=plan,
+            plan=functools.partial(self._foreground_plan, draw, hyper),
         )
 
     # ---- comparison and theory ------------------------------------------------------------------------------------

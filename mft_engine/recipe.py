@@ -98,7 +98,7 @@ class TrainingSection(_Section):
 class ForegroundSection(_Section):
     n_neurons: Annotated[int, Field(ge=1, le=4_000_000)] = 2048
     n_steps: Count = 0
-    method: Literal["dynamics", "gibbs", "finite-width"] = "dynamics"
+    method: Literal["dynamics", "gibbs", "finite-width", "replay"] = "dynamics"
     self_term: Literal["none"] = "none"
     field: Literal["averaged", "end"] = "averaged"
     window: Annotated[float, Field(gt=0, le=1)] = 0.6667
@@ -155,9 +155,15 @@ class Recipe(_Section):
             )
         if training.dynamics == "sgd" and self.initial.law == "prior":
             raise ValueError('initial.law = "prior" needs a temperature; with sgd choose "gaussian"')
-        if self.foreground.method != "dynamics" and training.temperature == 0:
+        if self.foreground.method in ("gibbs", "finite-width") and training.temperature == 0:
             raise ValueError(
-                f'foreground.method = "{self.foreground.method}" needs a temperature above 0; choose "dynamics"'
+                f'foreground.method = "{self.foreground.method}" needs a temperature above 0; '
+                'choose "dynamics" or "replay"'
+            )
+        if self.foreground.method == "replay" and training.dynamics == "gibbs":
+            raise ValueError(
+                'foreground.method = "replay" follows the path of a training; training.dynamics = "gibbs" has none: '
+                'choose foreground.method = "dynamics"'
             )
         if training.dynamics == "gibbs" and not (
             training.temperature > 0 and self.network.train_readout and self.network.readout_exponent == 1.0

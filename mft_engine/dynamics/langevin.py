@@ -369,7 +369,7 @@ def _add_losses(state: State, losses: list[float]) -> dict[str, Any]:
 
 
 def _moving_step(state: State, problem: Problem, plan: StepPlan) -> State:
-    inputs, targets, weights = _points_at(state.step, problem)
+    inputs, targets, weights = points_at(state.step, problem)
     scratch = torch.zeros(inputs.shape[0], dtype=torch.float64, device=inputs.device)
     result = problem.kernel.advance_background(state.theta, inputs, targets, weights, plan, state.step, 1, scratch)
     if not result.is_finite:
@@ -388,8 +388,10 @@ def _moving_step(state: State, problem: Problem, plan: StepPlan) -> State:
     )
 
 
-def _points_at(step: int, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
-    """The points of one step: a fresh batch, drawn training points, or the rule turned by a random angle."""
+def points_at(step: int, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, targets and weights of one step: a fresh batch, drawn training points, or the rule, turned or not."""
+    if not problem.moves:
+        return problem.inputs, problem.targets, problem.weights
     device, dtype = problem.inputs.device, problem.inputs.dtype
     if problem.batch_size and problem.is_finite_data:
         uniform = rng.uniform(problem.seed, Stream.BATCH, step, problem.batch_size, 1, device=device, dtype=dtype)
