@@ -139,6 +139,7 @@ class Commands(QObject):
 
     @Slot()
     def step(self) -> None:
+        self._window.wiring.go_live()
         self._session.step()
 
     @Slot()
@@ -155,7 +156,10 @@ class Commands(QObject):
 
     @Slot()
     def iterate(self) -> None:
-        self._session.iterate()
+        loop = self._window.loop
+        self._window.docks["loop"].show()
+        self._window.docks["loop"].raise_()
+        self._session.iterate(loop.damping, loop.n_turns)
 
     @Slot()
     def cancel(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.bench import SLICE_SECONDS, Bench, Pace
 from app.loading import Engine
-from app.messages import Export, TaskCard
+from app.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard
 from mft_engine.events import (
     CertificateReady,
     ComparisonReady,
@@ -20,9 +20,10 @@ from mft_engine.events import (
     TheoryAbsent,
     TheoryReady,
 )
-from mft_engine.recipe import Recipe
+from mft_engine.recipe import Recipe, RecipeError
 
-TURN_SECONDS = 0.25
+TURN_SECONDS = 0.5
+FULL_TURNS = 4
 _NAMES = {"trained": "background", "lazy": "wrong background"}
 
 
@@ -110,15 +111,28 @@ def silent_resample(bench: Bench) -> Iterator[Event]:
             yield event
 
 
-def iterate(bench: Bench) -> Iterator[Event]:
-    """The self-consistency loop from the present background, slowly enough for the eye to follow."""
-    for event in bench.experiment.iterate():
-        yield event
-        if isinstance(event, IterationReady):
-            until = time.perf_counter() + TURN_SECONDS
-            while time.perf_counter() < until:
-                time.sleep(0.004)
-                yield Progress("iterate", event.iteration.index / 60, f"turn {event.iteration.index} of the loop")
+def iterate(bench: Bench, command: Iterate) -> Iterator[Event]:
+    """The self-consistency loop from the present background, its first turns slowly enough for the eye to follow."""
+    yield from (event for event in bench.experiment.theory() if isinstance(event, Progress))
+    index, gap = 0, float("inf")
+    try:
+        for event in bench.experiment.iterate(damping=command.damping, n_iterations=command.n_turns):
+            yield event
+            if isinstance(event, IterationReady):
+                index, gap = event.iteration.index, event.iteration.gap
+                yield from _pause(index, command.n_turns)
+    except (ArithmeticError, RecipeError) as error:
+        yield LoopEnded(is_converged=False, fault=str(error))
+        return
+    yield LoopEnded(is_converged=index < command.n_turns or gap < LOOP_TOLERANCE)
+
+
+def _pause(index: int, n_turns: int) -> Iterator[Progress]:
+    """Waits without holding up requests; ever shorter, because later turns move the neurons ever less."""
+    until = time.perf_counter() + TURN_SECONDS * min(1.0, FULL_TURNS / (index + 1)) ** 2
+    while time.perf_counter() < until:
+        time.sleep(0.005)
+        yield Progress("iterate", index / n_turns, f"turn {index} of the loop")
 
 
 def solve_theory(bench: Bench, engine: Engine) -> Iterator[Event]:

@@ -15,6 +15,7 @@ from mft_engine.events import Event
 from mft_engine.recipe import Recipe
 
 Array = np.ndarray
+LOOP_TOLERANCE = 1e-6  # gap at which the engine's loop ends, which a test checks
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,15 @@ class Resample:
 
 @dataclass(frozen=True)
 class Iterate:
-    """Let the foreground become the background, again and again, until they agree."""
+    """Let the foreground become the background, again and again, until they agree.
+
+    Attributes:
+        damping: in (0, 1]; None for the automatic step.
+        n_turns: at most.
+    """
+
+    damping: float | None = None
+    n_turns: int = 60
 
 
 @dataclass(frozen=True)
@@ -188,6 +197,14 @@ class TheoryPicture(Event):
     marginals: dict[str, tuple[Array, Array]]
     numbers: dict[str, Any]
     is_current: bool = True
+
+
+@dataclass(frozen=True)
+class LoopEnded(Event):
+    """The self-consistency loop is over; `fault` is a sentence where it ran away or cannot be turned."""
+
+    is_converged: bool
+    fault: str = ""
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ class Session(QObject):
     theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
     theory_absent = Signal(str)
     iteration_ready = Signal(object)  # Iteration
+    loop_ended = Signal(object)  # LoopEnded
     fields_ready = Signal(object)  # FieldsReady
     retuned = Signal(object)  # Retuned
     answers_stale = Signal(str)
@@ -263,10 +264,10 @@ class Session(QObject):
         """Draw a new foreground in the background's field and compare."""
         self._commanded.emit(m.Resample())
 
-    def iterate(self) -> None:
+    def iterate(self, damping: float | None = None, n_turns: int = 60) -> None:
         """Turn the self-consistency loop from the present background; training pauses meanwhile."""
         self.pause()
-        self._commanded.emit(m.Iterate())
+        self._commanded.emit(m.Iterate(damping, n_turns))
 
     def look_back(self, time: float) -> None:
         """Ask for the stored cloud nearest to a time of the run."""
@@ -371,6 +372,10 @@ class Session(QObject):
         if not self._is_old(event):
             self.iteration_ready.emit(event.iteration)
 
+    def _on_loop_ended(self, event: m.LoopEnded) -> None:
+        if not self._is_old(event):
+            self.loop_ended.emit(event)
+
     def _on_fields(self, event: FieldsReady) -> None:
         self.fields_ready.emit(event)
 
@@ -440,6 +445,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.TheoryPicture: Session._on_theory,
     TheoryAbsent: Session._on_no_theory,
     IterationReady: Session._on_iteration,
+    m.LoopEnded: Session._on_loop_ended,
     FieldsReady: Session._on_fields,
     m.Retuned: Session._on_retuned,
     m.Scheduled: Session._on_scheduled,

@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
 from app.actions import ACTIONS, build_actions, fill_menus, fill_toolbar
 from app.commands import SPEEDS, Commands
 from app.logs import LogBuffer
+from app.messages import LOOP_TOLERANCE
 from app.panels.experiment import ExperimentPanel
 from app.panels.log import LogPanel
 from app.panels.self_consistency import SelfConsistencyPanel
@@ -32,6 +33,7 @@ from app.settings import Settings
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
 from app.views.fields import FieldsView
+from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
 from app.widgets.status_line import StatusLine
@@ -39,7 +41,7 @@ from app.wiring import Wiring
 from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
 
 USUAL_SIZE = QSize(1440, 900)
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 AUTOSAVE_MILLISECONDS = 800
 AFTER_FIRST_PICTURE_MILLISECONDS = 30
 
@@ -55,6 +57,7 @@ class MainWindow(QMainWindow):
         theme = themes.theme
         self.cloud = CloudView(theme, self)
         self.loss, self.fields, self.marginals = LossView(theme), FieldsView(theme), MarginalsView(theme)
+        self.loop = LoopView(LOOP_TOLERANCE, theme)
         self.self_consistency = SelfConsistencyPanel(theme)
         self.experiment = ExperimentPanel(_descriptions())
         self.log_panel = LogPanel(log)
@@ -102,6 +105,7 @@ class MainWindow(QMainWindow):
             ("loss", "Loss", self.loss, bottom),
             ("fields", "Fields", self.fields, bottom),
             ("marginals", "Marginals", self.marginals, bottom),
+            ("loop", "Loop", self.loop, bottom),
             ("log", "Log", self.log_panel, bottom),
         ):
             dock = QDockWidget(title, self)
@@ -117,7 +121,7 @@ class MainWindow(QMainWindow):
         self._arrange()
 
     def _arrange(self) -> None:
-        bottom = [self.docks[name] for name in ("loss", "fields", "marginals", "log")]
+        bottom = [self.docks[name] for name in ("loss", "fields", "marginals", "loop", "log")]
         for first, second in pairwise(bottom):
             self.tabifyDockWidget(first, second)
         for dock in self.docks.values():
@@ -204,6 +208,7 @@ class MainWindow(QMainWindow):
             self.loss,
             self.fields,
             self.marginals,
+            self.loop,
             self.self_consistency,
             self.experiment,
             self.log_panel,

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
 
+from app.loop import LoopKeeper
 from app.messages import Built, MetricsReady, RecipeComplete, Retuned, StoredCloud, TheoryPicture
 from app.session import Session
+from app.stage import CloudStage
 from mft_engine.events import FieldsReady, ForegroundReady, Snapshot
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from app.window import MainWindow
-    from mft_engine.self_consistency import Iteration
 
 MARGINALS_SECONDS = 0.25
 SOON_MILLISECONDS = 100
@@ -29,12 +30,9 @@ class Wiring(QObject):
     def __init__(self, session: Session, window: MainWindow) -> None:
         super().__init__(window)
         self._session, self._window = session, window
-        self._background: np.ndarray | None = None
-        self._foreground: np.ndarray | None = None
+        self.stage = CloudStage(window.cloud, self)
+        self.loop = LoopKeeper(session, window, self.stage)
         self._has_undrawn = False
-        self._is_live = True
-        self._turn: Iteration | None = None
-        self._n_neurons = 0
         self._marginals_at = 0.0
         self._marginal_theory: dict[str, Any] | None = None
         self._duration = 0.0
@@ -80,11 +78,13 @@ class Wiring(QObject):
         session.theory_ready.connect(self._show_theory)
         session.theory_absent.connect(self._no_theory)
         session.fields_ready.connect(self._show_fields)
-        session.iteration_ready.connect(self._show_iteration)
+        session.iteration_ready.connect(lambda turn: self._soon("marginals", self.refresh_marginals))
         session.retuned.connect(self._mark_change)
         session.answers_stale.connect(self._mark_stale)
         session.recipe_complete.connect(self._complete)
         session.exported.connect(self._exported)
+        session.running_changed.connect(self._running_changed)
+        self.stage.left.connect(self.go_live)
         window.cloud.painted.connect(self._drawn)
         window.docks["fields"].visibilityChanged.connect(session.watch_fields)
 
@@ -125,10 +125,9 @@ class Wiring(QObject):
     @Slot(object)
     def _show_built(self, event: Built) -> None:
         window = self._window
-        self._background = self._foreground = self._marginal_theory = None
+        self._marginal_theory = None
         self._pending.clear()
-        self._is_live, self._turn = True, None
-        window.cloud.clear()
+        self.stage.clear()
         window.loss.clear()
         window.fields.clear()
         window.marginals.clear()
@@ -142,14 +141,9 @@ class Wiring(QObject):
     @Slot(object)
     def _show_snapshot(self, snapshot: Snapshot) -> None:
         window = self._window
-        self._background = snapshot.theta
         self._has_undrawn = True
         self._patience.start()
-        self._n_neurons = snapshot.n_neurons
-        if self._turn is not None and self._session.is_running:
-            self._leave_loop()
-        if self._is_live and self._turn is None:
-            window.cloud.show_background(snapshot.theta, snapshot.n_neurons)
+        self.stage.show_background(snapshot.theta, snapshot.n_neurons)
         window.self_consistency.show_snapshot(snapshot)
         window.status_line.show_snapshot(snapshot)
         window.experiment.show_step_size(snapshot.step_size)
@@ -158,16 +152,17 @@ class Wiring(QObject):
             self._marginals_at = now
             self.refresh_marginals()
 
-    @Slot(object)
-    def _show_iteration(self, turn: Iteration) -> None:
-        """Blue: whose field is felt in this turn; orange: the neurons that answer. They stay until the run goes on."""
-        self._turn = turn
-        self._window.cloud.show_background(turn.background, len(turn.background))
-        self._window.cloud.show_foreground(turn.foreground)
+    @Slot()
+    def go_live(self) -> None:
+        """The run itself again, instead of an earlier cloud or a turn of the loop."""
+        self._window.loss.go_live()
+        self.stage.go_live()
+        self._soon("marginals", self.refresh_marginals)
 
-    def _leave_loop(self) -> None:
-        self._turn = None
-        self._window.cloud.show_foreground(self._foreground)
+    @Slot(bool)
+    def _running_changed(self, is_running: bool) -> None:
+        if is_running:
+            self.go_live()
 
     @Slot(object)
     def _show_metrics(self, event: MetricsReady) -> None:
@@ -178,16 +173,17 @@ class Wiring(QObject):
     def _scrubbed(self, index: int) -> None:
         """Look at an earlier cloud; training goes on unseen until "Live" is pressed."""
         time_then = self._window.loss.scrubber.time_of(index)
-        self._is_live = time_then is None
         if time_then is not None:
             self._session.look_back(time_then)
-        elif self._background is not None:
-            self._window.cloud.show_background(self._background, self._n_neurons)
+        else:
+            self.go_live()
 
     @Slot(object)
     def _show_stored(self, event: StoredCloud) -> None:
-        if not self._is_live:
-            self._window.cloud.show_background(event.theta, self._n_neurons)
+        # An answer may come after the person went back to the run.
+        if not self._window.loss.is_live:
+            self.stage.show_stored(event.theta, event.time)
+            self._soon("marginals", self.refresh_marginals)
 
     @Slot()
     def _drawn(self) -> None:
@@ -199,15 +195,16 @@ class Wiring(QObject):
     def refresh_marginals(self) -> None:
         """Both clouds and the theory, where the marginals are on the screen."""
         marginals = self._window.marginals
-        if self._background is not None and not marginals.visibleRegion().isEmpty():
+        background, foreground = self.stage.shown
+        if background is not None and not marginals.visibleRegion().isEmpty():
             marginals.show_theory(self._marginal_theory)
-            marginals.show_clouds(self._background, self._foreground)
+            marginals.show_clouds(background, foreground)
 
     @Slot(object)
     def _show_foreground(self, event: ForegroundReady) -> None:
         window = self._window
-        self._foreground = event.theta
-        window.cloud.show_foreground(event.theta)
+        self.go_live()
+        self.stage.show_foreground(event.theta)
         self._soon("foreground loss", lambda: window.loss.show_foreground_loss(event.loss))
         window.self_consistency.show_foreground(event)
         self._soon("marginals", self.refresh_marginals)
@@ -241,9 +238,9 @@ class Wiring(QObject):
     def _mark_stale(self, reason: str) -> None:
         """Orange neurons of other parameters would mislead: they go, and the verdict says that it is old."""
         window = self._window
-        if self._foreground is not None:
-            self._foreground = None
-            window.cloud.show_foreground(None)
+        self.go_live()
+        if self.stage.foreground is not None:
+            self.stage.show_foreground(None)
             window.self_consistency.show_foreground(None)
             self._soon("foreground loss", lambda: window.loss.show_foreground_loss(None))
             self._soon("marginals", self.refresh_marginals)
@@ -262,7 +259,8 @@ class Wiring(QObject):
         if part in ("theory", "certify") or not self._session.jobs:
             return
         self._window.status_line.show_progress(part, fraction, text)
-        self._window.self_consistency.show_pending(text[:1].upper() + text[1:])
+        if part != "iterate":
+            self._window.self_consistency.show_pending(text[:1].upper() + text[1:])
 
     @Slot(str, bool)
     def _job_changed(self, name: str, is_running: bool) -> None:
@@ -272,11 +270,6 @@ class Wiring(QObject):
             window.status_line.end_progress()
         if not is_running and name != "export":
             window.self_consistency.end_pending()
-        if not is_running and name == "iterate" and self._turn is not None:
-            window.status_line.say(
-                f"Turn {self._turn.index} of the self-consistency loop: gap {self._turn.gap:.1e} "
-                "(0 where foreground and background agree); Play goes back to the run"
-            )
 
     @Slot(object)
     def _exported(self, paths: tuple[Any, ...]) -> None:

@@ -116,7 +116,7 @@ class Worker(QObject):
             elif self._bench is not None and isinstance(command, Resample):
                 self._start("resample", jobs.resample(self._bench))
             elif self._bench is not None and isinstance(command, Iterate):
-                self._start("iterate", jobs.iterate(self._bench))
+                self._start("iterate", jobs.iterate(self._bench, command))
             elif self._bench is not None and isinstance(command, Export):
                 self._start("export", self._export(command, self._bench))
         except Exception as error:

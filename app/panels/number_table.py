@@ -128,8 +128,8 @@ def written(value: float | None, digits: int = 3) -> str:
     """A number for people: a few significant digits, a true minus, powers of ten where zeros would pile up."""
     if value is None or value != value:
         return UNKNOWN
-    if value == 0:
-        return "0"
+    if value in (0, float("inf"), float("-inf")):
+        return "0" if value == 0 else "∞" if value > 0 else "−∞"
     size = abs(value)
     if size < 1e-3 or size >= 1e5:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")

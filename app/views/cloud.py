@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from app.theme import LIGHT, Theme
 from app.views import colormaps
 from app.views.axis_range import StableRange
+from app.views.cloud_banner import CloudBanner
 from app.views.cloud_header import CloudHeader
 from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
 from app.views.colour_key import ColourKey
@@ -87,6 +88,7 @@ class CloudView(QWidget):
             "No neurons yet", "Press Play to train the background: every neuron becomes one point here.", self.plot
         )
         self.key = ColourKey(self.plot)
+        self.banner = CloudBanner(self.plot)
         self.card = NeuronCard(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -189,6 +191,11 @@ class CloudView(QWidget):
         self._follower.reset()
         self._draw(at_once=True)
 
+    def forget_range(self) -> None:
+        """The next clouds set the range afresh, unless a person took it by hand."""
+        if not self._follower.is_by_hand:
+            self._follower.reset()
+
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""
         self._theme = theme
@@ -198,6 +205,7 @@ class CloudView(QWidget):
         self.empty.apply_theme(theme)
         self.card.apply_theme(theme)
         self.key.apply_theme(theme)
+        self.banner.apply_theme(theme)
         self._theory.apply_theme(theme)
         for name, strength in (("initial", 0.65), ("background", 0.9), ("foreground", 0.82)):
             self.layers[name].set_colour(getattr(theme, f"{name}_cloud"), strength)

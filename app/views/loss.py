@@ -148,6 +148,16 @@ class LossView(QWidget):
         """Times of the stored snapshots; the scrubber is shown while there are at least two."""
         self.scrubber.set_times(np.asarray(times))
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the scrubber is at the present state."""
+        return self.scrubber.is_live
+
+    def go_live(self) -> None:
+        """Takes the scrubber back to the present state."""
+        self.scrubber.go_live()
+        self._cursor_line.setVisible(False)
+
     def clear(self) -> None:
         """Forgets the run."""
         self._marks.clear()

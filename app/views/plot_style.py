@@ -36,6 +36,9 @@ class SparseLogAxis(pg.AxisItem):
         """Tick positions (log10), the densest set with some 24 pixels for each."""
         room = max(int(size / 24), 2)
         powers = range(int(np.floor(minVal)), int(np.ceil(maxVal)) + 1)
+        stride = -(-len(powers) // room)
+        if stride > 1:
+            return [(None, [float(p) for p in powers if p % stride == 0 and minVal <= p <= maxVal])]
         chosen: list[float] = []
         for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(np.arange(1, 10, 0.5))):
             ticks = [float(np.log10(d) + p) for p in powers for d in digits]
@@ -48,6 +51,15 @@ class SparseLogAxis(pg.AxisItem):
     def logTickStrings(self, values: list[float], scale: float, spacing: float | None) -> list[str]:
         """The numbers themselves."""
         return [f"{10.0**value:.3g}" for value in values]
+
+
+class WholeAxis(pg.AxisItem):
+    """An axis of whole numbers: no ticks between them."""
+
+    def tickSpacing(self, minVal: float, maxVal: float, size: float) -> list[tuple[float, float]]:
+        """The usual levels of ticks that are whole."""
+        levels = super().tickSpacing(minVal, maxVal, size)
+        return [(spacing, offset) for spacing, offset in levels if spacing >= 1] or [(1.0, 0.0)]
 
 
 def _closest(ticks: list[float]) -> float:

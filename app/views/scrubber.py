@@ -33,12 +33,13 @@ class Scrubber(QWidget):
         row.addWidget(self.label)
         row.addWidget(self.live)
         self.slider.valueChanged.connect(self._moved)
-        self.live.clicked.connect(self._go_live)
+        self.live.clicked.connect(self._pressed_live)
         self.setVisible(False)
 
     def set_times(self, times: np.ndarray) -> None:
-        """Times of the snapshots, ascending; a live scrubber stays live."""
+        """Times of the snapshots, ascending; a live scrubber stays live, one that looks back stays at its time."""
         is_live = self.live.isChecked()
+        before = self.time_of(self.slider.value())
         self._times = times
         self.setVisible(len(times) > 1)
         self.slider.blockSignals(True)
@@ -47,6 +48,9 @@ class Scrubber(QWidget):
             self.slider.setValue(self.slider.maximum())
             self.live.setChecked(True)
             self.label.setText("now")
+        elif before is not None:
+            # A long run keeps every second cloud only: the same place on the slider is another time then.
+            self.slider.setValue(int(np.abs(times - before).argmin()))
         self.slider.blockSignals(False)
 
     def time_of(self, index: int) -> float | None:
@@ -58,10 +62,19 @@ class Scrubber(QWidget):
         self.label.setText(f"t = {self._times[index]:.2f}")
         self.scrubbed.emit(index)
 
-    def _go_live(self) -> None:
+    @property
+    def is_live(self) -> bool:
+        """Whether the present state is looked at."""
+        return self.live.isChecked()
+
+    def go_live(self) -> None:
+        """Back to the present state without saying so."""
         self.live.setChecked(True)
         self.label.setText("now")
         self.slider.blockSignals(True)
         self.slider.setValue(self.slider.maximum())
         self.slider.blockSignals(False)
+
+    def _pressed_live(self) -> None:
+        self.go_live()
         self.scrubbed.emit(LIVE)

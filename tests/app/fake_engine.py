@@ -174,11 +174,20 @@ class FakeExperiment:
         yield Progress("theory", 0.0, "solving")
         yield TheoryReady(theory=SimpleNamespace(scale=self.recipe.regularisation.scale))
 
-    def iterate(self) -> Iterator[Event]:
-        for k in range(3):
+    def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Event]:
+        """Automatically to 1e-8 in five turns; with a damping of 0.01 or less a tenth a turn; above, away."""
+        factor = 100.0 if damping is None else 10.0 if damping <= 0.01 else 1e-3
+        gap = 1.0
+        for k in range(n_iterations + 1):
             theta = np.full((16, 3), float(k), np.float32)
-            turn = SimpleNamespace(index=k, background=theta, foreground=theta + 1, gap=10.0**-k)
+            turn = SimpleNamespace(index=k, background=theta, foreground=theta + 1, gap=gap, excess=gap / 2, kl=gap / 4)
             yield IterationReady(iteration=turn)  # type: ignore[arg-type]
+            yield Progress("iterate", k / n_iterations, "iterating")
+            if gap < 1e-6:
+                return
+            if gap > 1e8:
+                raise ArithmeticError(f"The loop ran away at turn {k}; choose a damping below {damping:g}")
+            gap /= factor
 
     def certify(self) -> Iterator[Event]:
         yield Progress("certify", 0.0, "certifying")

@@ -449,6 +449,7 @@ def test_numbers_are_written_for_people() -> None:
     assert written(-0.5) == "−0.500"
     assert written(3e-9, 2) == "3.0 × 10⁻⁹"
     assert written(0.0) == "0"
+    assert (written(math.inf), written(-math.inf)) == ("∞", "−∞")
     assert written(math.nan) == written(None) == UNKNOWN
     assert written(123456.0) == "1.23 × 10⁵"
     assert written_p(1 / 501, 500) == "≤ 0.0020"

@@ -164,6 +164,15 @@ def test_new_snapshots_do_not_move_a_scrubber_that_looks_back(view: LossView) ->
     assert told == [2] and view.scrubber.slider.value() == 2
 
 
+def test_a_scrubber_that_looks_back_keeps_its_time_when_clouds_are_thinned_out(view: LossView) -> None:
+    view.set_snapshots(np.arange(9.0))
+    view.scrubber.slider.setValue(6)
+    view.set_snapshots(np.arange(0.0, 9.0, 2.0))
+    assert view.scrubber.time_of(view.scrubber.slider.value()) == 6.0
+    view.go_live()
+    assert view.is_live and not view._cursor_line.isVisible()
+
+
 def test_a_zoom_stays_until_a_double_click(view: LossView, qtbot: QtBot) -> None:
     view.show_metrics(run())
     before = view.plot.getViewBox().viewRange()
@@ -207,7 +216,7 @@ def test_both_themes_reach_the_curve(view: LossView) -> None:
     assert view._curve.opts["pen"].color().name() == DARK.background_cloud
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.25, 1.1), (1e-6, 10.0), (0.29, 0.31), (1e-9, 1e-8)])
+@pytest.mark.parametrize(("low", "high"), [(0.25, 1.1), (1e-6, 10.0), (0.29, 0.31), (1e-9, 1e-8), (1e-9, 1e12)])
 def test_labels_of_the_logarithmic_axis_keep_their_distance(low: float, high: float) -> None:
     axis = SparseLogAxis("left")
     ((_, ticks),) = axis.logTickValues(np.log10(low), np.log10(high), 130.0, None)

@@ -104,13 +104,15 @@ def test_iterate_shows_every_turn_of_the_loop_and_play_goes_back_to_the_run(
     turns: list[Any] = []
     window.session.iteration_ready.connect(turns.append)
     click(qtbot, window, "iterate")
-    qtbot.waitUntil(lambda: "Turn 2 of the self-consistency loop: gap 1.0e-02" in window.status_line.sentence.text())
-    assert [turn.index for turn in turns] == [0, 1, 2]
+    qtbot.waitUntil(lambda: "Converged: gap 1.0 × 10⁻⁸ after 4 turns" in window.status_line.sentence.text())
+    assert [turn.index for turn in turns] == [0, 1, 2, 3, 4]
     assert len(window.cloud.layers["background"].x) == 16
-    assert (window.cloud.layers["background"].x == 2).all() and (window.cloud.layers["foreground"].x == 3).all()
+    assert (window.cloud.layers["background"].x == 4).all() and (window.cloud.layers["foreground"].x == 5).all()
+    assert window.cloud.banner.sentence.text() == "Self-consistency loop, turn 4"
     click(qtbot, window, "play")
     qtbot.waitUntil(lambda: len(window.cloud.layers["background"].x) == 64)
     assert not window.cloud.layers["foreground"].is_drawn
+    assert not window.cloud.banner.isVisible()
     click(qtbot, window, "play")
 
 
@@ -314,8 +316,41 @@ def test_the_scrubber_shows_an_earlier_cloud_until_live_is_pressed(window: MainW
         scrubber.slider.setValue(1)
     assert stored.args[0].time == pytest.approx(10.0)  # the second stored cloud: step 100, 0.1 a step
     assert len(window.cloud.layers["background"].x) == 5
+    assert window.cloud.banner.sentence.text() == "t = 10.00, stored"
     qtbot.mouseClick(scrubber.live, Qt.MouseButton.LeftButton)
     assert len(window.cloud.layers["background"].x) == 64
+    assert not window.cloud.banner.isVisible()
+
+
+@pytest.mark.parametrize("way", ["banner", "play", "step", "edit", "resample"])
+def test_every_way_back_from_an_earlier_cloud_shows_the_run_again(window: MainWindow, qtbot: Any, way: str) -> None:
+    click(qtbot, window, "play")
+    scrubber = window.loss.scrubber
+    qtbot.waitUntil(lambda: scrubber.isVisible() and scrubber.slider.maximum() >= 3)
+    click(qtbot, window, "play")
+    with qtbot.waitSignal(window.session.stored_cloud_ready):
+        scrubber.slider.setValue(1)
+    if way == "banner":
+        qtbot.mouseClick(window.cloud.banner.back, Qt.MouseButton.LeftButton)
+    elif way == "edit":
+        window.session.edit("regularisation.scale", 0.02)
+    else:
+        click(qtbot, window, way)
+    qtbot.waitUntil(lambda: len(window.cloud.layers["background"].x) == 64)
+    qtbot.waitUntil(lambda: scrubber.is_live and not window.cloud.banner.isVisible())
+    window.session.pause()
+
+
+def test_frames_of_the_run_do_not_cover_an_earlier_cloud(window: MainWindow, qtbot: Any) -> None:
+    click(qtbot, window, "play")
+    scrubber = window.loss.scrubber
+    qtbot.waitUntil(lambda: scrubber.isVisible() and scrubber.slider.maximum() >= 3)
+    with qtbot.waitSignal(window.session.stored_cloud_ready):
+        scrubber.slider.setValue(1)
+    with qtbot.waitSignals([window.session.snapshot_ready] * 2):
+        pass
+    assert len(window.cloud.layers["background"].x) == 5
+    click(qtbot, window, "play")
 
 
 def test_the_fields_are_computed_only_while_they_are_looked_at(

@@ -1,0 +1,138 @@
+"""The self-consistency loop in the window: who may turn it, what is shown of it, and how it ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QTimer, Slot
+
+from app.messages import Built, LoopEnded
+from app.panels.number_table import written
+from app.session import Session
+from app.stage import CloudStage
+from mft_engine.recipe import Recipe
+
+if TYPE_CHECKING:
+    from app.window import MainWindow
+    from mft_engine.events import Snapshot
+    from mft_engine.self_consistency import Iteration
+
+MOST_POINTS = 1024
+TURN_MILLISECONDS = 60
+
+
+class LoopKeeper(QObject):
+    """Passes the turns on to cloud and plot, and says why a loop cannot be turned where it cannot."""
+
+    def __init__(self, session: Session, window: MainWindow, stage: CloudStage) -> None:
+        super().__init__(window)
+        self._session, self._window, self._stage = session, window, stage
+        self._action = window.actions_by_name["iterate"]
+        self._tip = self._action.toolTip()
+        self._n_inputs = 2
+        self._turn: Iteration | None = None
+        self._snapshot: Snapshot | None = None
+        self._has_ended = True
+        # Quick turns are drawn together: a person cannot follow more, and the window has other things to do.
+        self._undrawn: list[Iteration] = []
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(TURN_MILLISECONDS)
+        self._rest.timeout.connect(self._draw)
+        session.experiment_changed.connect(self._built)
+        session.recipe_changed.connect(self._judge)
+        session.snapshot_ready.connect(self._keep_snapshot)
+        session.job_changed.connect(self._job_changed)
+        session.iteration_ready.connect(self._show_turn)
+        session.loop_ended.connect(self._end)
+
+    @Slot(object)
+    def _built(self, event: Built) -> None:
+        self._n_inputs = event.initial_theta.shape[1] - 1
+        self._turn = self._snapshot = None
+        self._undrawn.clear()
+        self._window.loop.clear()
+        self._judge(self._session.recipe)
+
+    @Slot(object)
+    def _judge(self, recipe: Recipe) -> None:
+        """Before the engine is there, the action is disabled for another reason."""
+        reason = why_no_loop(recipe, self._n_inputs)
+        self._action.setEnabled(not reason and self._session.is_engine_ready)
+        self._action.setToolTip(f"{self._tip}\n{reason}" if reason else self._tip)
+
+    @Slot(object)
+    def _keep_snapshot(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    @Slot(str, bool)
+    def _job_changed(self, name: str, is_running: bool) -> None:
+        if name != "iterate":
+            return
+        if is_running:
+            self._turn, self._has_ended = None, False
+            self._undrawn.clear()
+            self._window.loop.begin(start_of(self._session.recipe, self._snapshot))
+        elif not self._has_ended:
+            where = "before its first turn" if self._turn is None else f"at turn {self._turn.index}"
+            gap = "" if self._turn is None else f", gap {written(self._turn.gap, 2)}"
+            self._say(f"Stopped {where}{gap}.")
+
+    @Slot(object)
+    def _show_turn(self, turn: Iteration) -> None:
+        self._turn = turn
+        self._undrawn.append(turn)
+        if not self._rest.isActive():
+            self._draw()
+
+    @Slot()
+    def _draw(self) -> None:
+        if self._undrawn:
+            self._stage.show_turn(self._undrawn[-1])
+            self._window.loop.show_turns(self._undrawn)
+            self._undrawn.clear()
+            self._rest.start()
+
+    @Slot(object)
+    def _end(self, event: LoopEnded) -> None:
+        if event.fault:
+            self._say(f"{event.fault}.")
+            return
+        turn = self._turn
+        if turn is None:
+            return
+        turns = "1 turn" if turn.index == 1 else f"{turn.index} turns"
+        words = "Converged" if event.is_converged else "Not converged yet"
+        beyond = "" if turn.excess is None else f", free energy {written(turn.excess, 2)} above the exact optimum"
+        self._say(f"{words}: gap {written(turn.gap, 2)} after {turns}{beyond}. Play goes back to the run.")
+
+    def _say(self, sentence: str) -> None:
+        self._has_ended = True
+        self._draw()
+        self._window.loop.end(sentence)
+        self._session.status.emit(sentence)
+
+
+def why_no_loop(recipe: Recipe, n_inputs: int) -> str:
+    """The sentence that says why the loop cannot be turned for a recipe; empty where it can."""
+    if n_inputs != 2:
+        return f"The self-consistency loop is for two inputs; this task has {n_inputs}."
+    if recipe.training.temperature == 0:
+        return "At temperature 0 there is no neuron law to sample from, so there is no loop."
+    if not recipe.network.train_readout:
+        return "The self-consistency loop needs trained readouts."
+    if recipe.network.activation == "quadratic":
+        return "With the quadratic activation large neurons have no normalisable law, so there is no loop."
+    if recipe.network.readout_exponent != 1.0:
+        return "The self-consistency loop is for readout exponent 1 (mean field)."
+    if recipe.training.n_points > MOST_POINTS:
+        return f"The self-consistency loop takes at most {MOST_POINTS:,} training points."
+    return ""
+
+
+def start_of(recipe: Recipe, snapshot: Snapshot | None) -> str:
+    """The background that a loop starts from, in words."""
+    kind = recipe.foreground.background
+    if kind == "untrained" or snapshot is None or snapshot.step == 0:
+        return "untrained"
+    return f"{kind}, t = {snapshot.time:.2f}"

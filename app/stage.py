@@ -1,0 +1,101 @@
+"""What the cloud view shows: the run as it is, an earlier cloud of it, or a turn of the self-consistency loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PySide6.QtCore import QObject, Signal
+
+if TYPE_CHECKING:
+    from app.views.cloud import CloudView
+    from mft_engine.self_consistency import Iteration
+
+
+class CloudStage(QObject):
+    """Keeps the run's clouds while a guest is shown in their place, and brings them back.
+
+    The guest stays until somebody calls `go_live`: frames of the run that arrive meanwhile are kept, not drawn.
+    """
+
+    left = Signal()
+
+    def __init__(self, cloud: CloudView, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._cloud = cloud
+        self._background: np.ndarray | None = None
+        self._foreground: np.ndarray | None = None
+        self._n_neurons = 0
+        self._guest: tuple[np.ndarray, np.ndarray | None] | None = None
+        self._is_loop = False
+        cloud.banner.left.connect(self.left)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the run itself is shown."""
+        return self._guest is None
+
+    @property
+    def foreground(self) -> np.ndarray | None:
+        """The run's foreground, shown or not."""
+        return self._foreground
+
+    @property
+    def shown(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Blue and orange neurons on the screen."""
+        return self._guest or (self._background, self._foreground)
+
+    def show_background(self, theta: np.ndarray, n_neurons: int) -> None:
+        """The run's neurons, (n_shown, n_params), of `n_neurons`."""
+        self._background, self._n_neurons = theta, n_neurons
+        if self.is_live:
+            self._cloud.show_background(theta, n_neurons)
+
+    def show_foreground(self, theta: np.ndarray | None) -> None:
+        """The run's foreground; None while there is none."""
+        self._foreground = theta
+        if self.is_live:
+            self._cloud.show_foreground(theta)
+
+    def show_stored(self, theta: np.ndarray, time: float) -> None:
+        """The background as it was at an earlier time; today's foreground did not belong to it."""
+        self._leave_loop()
+        self._show_guest(theta, None, self._n_neurons, f"t = {time:.2f}, stored")
+
+    def show_turn(self, turn: Iteration) -> None:
+        """Blue: the neurons whose field is felt in this turn; orange: the fresh ones, blue in the next turn."""
+        what = "start" if turn.index == 0 else f"turn {turn.index}"
+        self._is_loop = True
+        self._show_guest(turn.background, turn.foreground, len(turn.background), f"Self-consistency loop, {what}")
+
+    def go_live(self) -> None:
+        """Show the run again."""
+        if self._guest is None:
+            return
+        self._leave_loop()
+        self._guest = None
+        self._cloud.banner.say("")
+        if self._background is not None:
+            self._cloud.show_background(self._background, self._n_neurons)
+        self._cloud.show_foreground(self._foreground)
+
+    def clear(self) -> None:
+        """Forget every cloud: another run."""
+        self._background = self._foreground = self._guest = None
+        self._is_loop = False
+        self._cloud.banner.say("")
+        self._cloud.clear()
+
+    def _leave_loop(self) -> None:
+        """A loop that ran away leaves a far too wide axis range behind."""
+        if self._is_loop:
+            self._is_loop = False
+            self._cloud.forget_range()
+
+    def _show_guest(
+        self, background: np.ndarray, foreground: np.ndarray | None, n_neurons: int, sentence: str
+    ) -> None:
+        self._guest = (background, foreground)
+        self._cloud.show_background(background, n_neurons)
+        self._cloud.show_foreground(foreground)
+        self._cloud.banner.say(sentence)
