@@ -31,6 +31,8 @@ STIFFNESS_EVERY = 100
 QUENCH_STEPS = 400
 QUENCH_LOOKS_EVERY = 20
 AUTO_STEP = 1.4
+# Gradient descent in raw units sharpens its own kernel within few steps, so it keeps a wider margin from 2/Theta.
+RAW_AUTO_STEP = 0.35
 RESOLVING_STEP = 0.7
 LARGEST_STEP = 0.02
 FIELD_EVERY = 4
@@ -41,7 +43,8 @@ class Diverged(ArithmeticError):
 
     def __init__(self, step: int, step_size: float, eigenvalue: float) -> None:
         self.step = step
-        self.suggestion = 1.4 / eigenvalue if eigenvalue > 0 and math.isfinite(eigenvalue) else step_size / 10
+        stable = AUTO_STEP / eigenvalue if eigenvalue > 0 and math.isfinite(eigenvalue) else math.inf
+        self.suggestion = min(stable, step_size / 10)
         super().__init__(
             f"Training diverged at step {step}: a weight is no longer a finite number. The last good state is kept. "
             f'Set training.step_size to {self.suggestion:.2g} or "auto" (it was {step_size:.3g}).'
@@ -274,7 +277,8 @@ def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:
     value = float(stiffness(state.theta, problem.inputs, problem.weights, problem.activation, rates))
     step_size = hyper.step_size
     if step_size is None:
-        largest = AUTO_STEP / value if value > 0 and math.isfinite(value) else LARGEST_STEP
+        factor = AUTO_STEP if hyper.is_preconditioned else RAW_AUTO_STEP
+        largest = factor / value if value > 0 and math.isfinite(value) else LARGEST_STEP
         largest = min(largest, resolving_step(state.theta, _present_field(state, problem, hyper), hyper))
         step_size = min(largest, state.step_size) if since and state.step_size else largest
     return replace(
