@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import platform
 import statistics
 import time
@@ -179,7 +180,8 @@ def compiled_pytorch(case: Case) -> tuple[Callable[[], None], Callable[[], Tenso
 
 
 def jax_jit(case: Case) -> tuple[Callable[[], None], Callable[[], Tensor]]:
-    """jax.grad of the loss under jit; no noise."""
+    """jax.grad of the loss under jit; no noise; one thread, where this is its first import."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     import jax
     import jax.numpy as jnp
 

@@ -448,7 +448,7 @@ def bench(
     """Speed against its peers, ratios in one run. Example: mft-lab bench --quick"""
     from mft_engine.bench import markdown, measure
 
-    document = measure(quick=quick)
+    document = measure(quick=quick, report=lambda part: typer.echo(f"{part} ...", err=True))
     if as_json:
         _print_json(document)
     else:
