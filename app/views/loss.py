@@ -21,6 +21,7 @@ _LEVELS = ("foreground", "theory")
 # Marks nearer than this share of the time axis belong to one drag of a slider.
 _SAME_MARK = 0.02
 _LABEL_HEIGHT = 20.0
+_MARK_HEIGHTS = (0.96, 0.62, 0.36)
 
 
 class LossView(QWidget):
@@ -35,6 +36,7 @@ class LossView(QWidget):
         self._levels: dict[str, float | None] = {"foreground": None, "theory": None}
         self._marks: list[tuple[float, str]] = []
         self._complete: float | None = None
+        self._theory_name = "theory"
         self._range = StableRange(is_symmetric=False)
         self._time_end = 1.0
         self._is_following = True
@@ -120,6 +122,12 @@ class LossView(QWidget):
     def show_theory_loss(self, loss: float | None) -> None:
         """The infinite-width loss, or None where none is known."""
         self._show_level("theory", loss)
+
+    def name_theory(self, name: str, tip: str = "") -> None:
+        """What the theory's chip and line are called, and what the tooltip says besides."""
+        self._theory_name = name
+        self.chips["theory"].set_name(name, tip)
+        self._redraw()
 
     def mark_complete(self, time: float | None) -> None:
         """A vertical line where the recipe's last step was done."""
@@ -219,7 +227,8 @@ class LossView(QWidget):
             if is_shown:
                 assert value is not None
                 line.setPos(np.log10(value) if is_log else value)
-                line.label.setFormat(f"{name} {_four_digits(value)}")
+                title = self._theory_name if name == "theory" else name
+                line.label.setFormat(f"{title} {_four_digits(value)}")
                 shown.append(np.array([value]))
         self._follow(np.concatenate(shown) if shown else np.empty(0), is_log)
         self._draw_marks()
@@ -252,9 +261,17 @@ class LossView(QWidget):
             label.anchors = [(1, 1 if is_above else 0)] * 2
             label.updatePosition()
 
+    def _clear_height(self) -> float:
+        """Height in the plot, 0 to 1, at which a mark's label keeps clear of the level lines' labels."""
+        low, high = self._box.viewRange()[1]
+        lines = [line for line in self._level_lines.values() if line.isVisible()]
+        heights = [(line.value() - low) / max(high - low, 1e-12) for line in lines]
+        return next((h for h in _MARK_HEIGHTS if all(abs(h - 0.08 - y) > 0.2 for y in heights)), _MARK_HEIGHTS[0])
+
     def _draw_marks(self) -> None:
         # Every mark costs a third of a millisecond, and they are many after a long play with the slider.
-        now = (tuple(self._marks), self._theme.name, self._time_end, self._complete)
+        height = self._clear_height()
+        now = (tuple(self._marks), self._theme.name, self._time_end, self._complete, height)
         if now == self._marks_drawn:
             return
         self._marks_drawn = now
@@ -274,6 +291,7 @@ class LossView(QWidget):
             line.label.setColor(self._theme.muted)
         self._complete_line.setVisible(self._complete is not None)
         if self._complete is not None:
+            self._complete_line.label.setPosition(height)
             self._place_mark(self._complete_line, self._complete)
 
     def _place_mark(self, line: pg.InfiniteLine, time: float) -> None:

@@ -229,3 +229,20 @@ def test_labels_of_the_logarithmic_axis_keep_their_distance(low: float, high: fl
 
 def test_a_line_is_as_thick_on_a_screen_of_high_resolution(qapp: QApplication) -> None:
     assert line_pen("#123456", 2.0).widthF() == pytest.approx(2.0 * qapp.devicePixelRatio())
+
+
+@pytest.mark.parametrize("foreground", [0.28, 0.6, 1.4, 2.468])
+@pytest.mark.parametrize("size", [(900, 260), (600, 170)])
+def test_the_completion_label_keeps_clear_of_the_level_labels(
+    view: LossView, qtbot: QtBot, foreground: float, size: tuple[int, int]
+) -> None:
+    view.resize(*size)
+    view.show_metrics(run())
+    view.show_foreground_loss(foreground)
+    view.show_theory_loss(0.2933)
+    view.mark_complete(24.0)
+    view.show_metrics(run(end=24.5))
+    qtbot.wait(30)
+    stamp = view._complete_line.label
+    for line in view._level_lines.values():
+        assert not stamp.sceneBoundingRect().intersects(line.label.sceneBoundingRect())
