@@ -59,8 +59,8 @@ class CloudStage(QObject):
 
     def show_stored(self, theta: np.ndarray, time: float) -> None:
         """The background as it was at an earlier time; today's foreground did not belong to it."""
-        self._leave_loop()
         self._show_guest(theta, None, self._n_neurons, f"t = {time:.2f}, stored")
+        self._leave_loop()
 
     def show_turn(self, turn: Iteration) -> None:
         """Blue: the neurons whose field is felt in this turn; orange: the fresh ones, blue in the next turn."""
@@ -72,12 +72,12 @@ class CloudStage(QObject):
         """Show the run again."""
         if self._guest is None:
             return
-        self._leave_loop()
         self._guest = None
         self._cloud.banner.say("")
+        self._cloud.show_foreground(self._foreground)
         if self._background is not None:
             self._cloud.show_background(self._background, self._n_neurons)
-        self._cloud.show_foreground(self._foreground)
+        self._leave_loop()
 
     def clear(self) -> None:
         """Forget every cloud: another run."""

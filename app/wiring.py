@@ -117,6 +117,14 @@ class Wiring(QObject):
         self._set_duration(recipe.training.time)
         self._window.show_title(recipe)
 
+    def _name_theory(self, background: str) -> None:
+        """The solution on screen is always the mean-field one, also behind a background that is not."""
+        is_other = background != "trained"
+        name = "theory (mean field)" if is_other else "theory"
+        tip = f"It is the trained mean-field network's, not the {background} background's." if is_other else ""
+        for view in (self._window.cloud, self._window.loss, self._window.marginals):
+            view.name_theory(name, tip)
+
     def _set_duration(self, time: float) -> None:
         if time != self._duration:
             self._duration = time
@@ -134,6 +142,7 @@ class Wiring(QObject):
         window.self_consistency.clear()
         window.status_line.forget_run()
         self._duration = 0.0
+        self._name_theory(event.recipe.foreground.background)
         self._set_duration(self._session.recipe.training.time)
         window.cloud.set_activation(_ACTIVATIONS.get(event.recipe.network.activation))
         window.cloud.show_initial(event.initial_theta)

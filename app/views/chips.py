@@ -29,6 +29,7 @@ class LegendChip(QAbstractButton):
         """
         super().__init__(parent)
         self._name = name
+        self._tip = tip
         self._mark = mark
         self._role = role
         self._detail = ""
@@ -47,6 +48,14 @@ class LegendChip(QAbstractButton):
             return
         self._detail = detail
         self.setAccessibleName(f"{self._name} {detail}".strip())
+        self.updateGeometry()
+        self.update()
+
+    def set_name(self, name: str, tip: str = "") -> None:
+        """Another name, with a sentence that the tooltip says besides."""
+        self._name = name
+        self.setToolTip(f"{self._tip}\n{tip}" if tip else self._tip)
+        self.setAccessibleName(f"{name} {self._detail}".strip())
         self.updateGeometry()
         self.update()
 

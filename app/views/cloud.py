@@ -175,6 +175,10 @@ class CloudView(QWidget):
         assert self._axes is not None
         return self._axes[0].key, self._axes[1].key
 
+    def name_theory(self, name: str, tip: str = "") -> None:
+        """What the theory's chip is called, and what its tooltip says besides."""
+        self.header.chips["theory"].set_name(name, tip)
+
     def show_overlay(self, name: str, is_shown: bool) -> None:
         """Switches "initial", "background", "foreground" or "theory" on or off."""
         self.header.chips[name].setChecked(is_shown)
@@ -192,9 +196,9 @@ class CloudView(QWidget):
         self._draw(at_once=True)
 
     def forget_range(self) -> None:
-        """The next clouds set the range afresh, unless a person took it by hand."""
+        """Fits the range to the clouds that are shown now, unless a person took it by hand."""
         if not self._follower.is_by_hand:
-            self._follower.reset()
+            self.reset_view()
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""

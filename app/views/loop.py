@@ -34,11 +34,11 @@ _LABEL_HEIGHT = 18.0
 _SERIES: tuple[tuple[str, Mark, str, str, str], ...] = (
     ("gap", "dot", "o", "accent", "½ |f − f[μ]|²: f is felt, f[μ] is the answer of the neurons. 0 at self-consistency"),
     (
-        "free-energy excess",
+        "excess",
         "area",
         "s",
         "theory",
-        "F(μ) − F(μ*) against the exact optimum; same units as the gap. A small rest is the quadrature's error",
+        "Free-energy excess F(μ) − F(μ*) over the exact optimum, in the gap's units. A small rest is quadrature error",
     ),
     ("KL", "diamond", "d", "warning", "KL(μ | μ*) in nats: relative entropy of the neuron law from the exact optimum"),
 )
@@ -127,7 +127,7 @@ class LoopView(QWidget):
         self.turns_choice.setCurrentIndex(TURNS.index(USUAL_TURNS))
         self.turns_choice.setToolTip("The loop ends after so many turns where it has not converged before")
         self.turns_choice.setAccessibleName("Largest number of turns")
-        for widget in (QLabel("turns at most", self), self.turns_choice):
+        for widget in (QLabel("turns", self), self.turns_choice):
             rows[2].addWidget(widget)
         return header
 
@@ -197,7 +197,7 @@ class LoopView(QWidget):
         """The next turns, in order."""
         for turn in turns:
             self._turns.append(turn.index)
-            for name, value in (("gap", turn.gap), ("free-energy excess", turn.excess), ("KL", turn.kl)):
+            for name, value in (("gap", turn.gap), ("excess", turn.excess), ("KL", turn.kl)):
                 is_known = value is not None and np.isfinite(value) and value > 0
                 self._values[name].append(float(value) if is_known and value is not None else np.nan)
         for name, values in self._values.items():

@@ -62,6 +62,10 @@ class MarginalsView(QWidget):
         self._offer(2)
         self.apply_theme(theme)
 
+    def name_theory(self, name: str, tip: str = "") -> None:
+        """What the theory's chip is called, and what its tooltip says besides."""
+        self.chips["theory"].set_name(name, tip)
+
     def show_clouds(self, background: np.ndarray | None, foreground: np.ndarray | None = None) -> None:
         """Both clouds, theta (n_neurons, n_params) with columns w1 .. wd, a."""
         for name, theta in (("background", background), ("foreground", foreground)):

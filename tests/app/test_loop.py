@@ -40,7 +40,7 @@ def test_every_turn_is_a_point_of_each_curve(view: LoopView) -> None:
     for k in range(4):
         view.show_turns([turn(k, 10.0**-k, 10.0 ** (-k - 1), 10.0 ** (-k - 2))])
     assert not view.empty.isVisible()
-    for name, first in (("gap", 1.0), ("free-energy excess", 0.1), ("KL", 0.01)):
+    for name, first in (("gap", 1.0), ("excess", 0.1), ("KL", 0.01)):
         turns, values = view._curves[name].getOriginalDataset()
         assert np.array_equal(turns, [0, 1, 2, 3])
         assert np.allclose(values, first * 10.0 ** -np.arange(4))
@@ -55,7 +55,7 @@ def test_without_an_exact_optimum_only_the_gap_is_drawn(view: LoopView) -> None:
     view.begin("lazy, t = 3.00")
     view.show_turns([turn(0, 0.5)])
     assert view._curves["gap"].isVisible()
-    assert not view._curves["KL"].isVisible() and not view.chips["free-energy excess"].isEnabled()
+    assert not view._curves["KL"].isVisible() and not view.chips["excess"].isEnabled()
 
 
 def test_a_gap_of_zero_leaves_a_gap_in_the_curve_not_an_error(view: LoopView) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_engine import FakeEngine, FakeExperiment
 from loguru import logger
@@ -92,6 +94,8 @@ def test_resampling_shows_the_orange_neurons_and_the_verdict_and_the_wrong_backg
     box.box.setFocus()
     qtbot.keyClick(box.box, Qt.Key.Key_Down)
     assert window.session.recipe.foreground.background == "lazy"
+    qtbot.waitUntil(lambda: "theory (mean field)" in window.cloud.header.chips["theory"].accessibleName())
+    assert "not the lazy background's" in window.loss.chips["theory"].toolTip()
     with qtbot.waitSignal(window.session.comparison_ready):
         qtbot.keyClick(window, Qt.Key.Key_F)
     assert window.self_consistency.card.state == "inconsistent"
@@ -114,6 +118,19 @@ def test_iterate_shows_every_turn_of_the_loop_and_play_goes_back_to_the_run(
     assert not window.cloud.layers["foreground"].is_drawn
     assert not window.cloud.banner.isVisible()
     click(qtbot, window, "play")
+
+
+def test_a_loop_that_ran_far_away_leaves_no_wide_axes_behind(window: MainWindow) -> None:
+    far = np.full((16, 3), 200.0, np.float32) + np.arange(16, dtype=np.float32)[:, None]
+    near = np.arange(48, dtype=np.float32).reshape(16, 3) / 48
+    stage = window.wiring.stage
+    for leave in (lambda: stage.show_stored(near, 1.0), stage.go_live):
+        stage.show_background(near, 16)
+        stage.show_turn(SimpleNamespace(index=3, background=far, foreground=far))  # type: ignore[arg-type]
+        window.cloud.reset_view()
+        assert window.cloud.visible_range()[0][1] > 200
+        leave()
+        assert window.cloud.visible_range()[0][1] < 10
 
 
 def test_a_change_after_the_verdict_takes_the_orange_neurons_away_and_marks_it_as_old(
