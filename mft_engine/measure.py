@@ -7,19 +7,23 @@ kinked activation makes product Gauss-Hermite rules poor, so the plane's default
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.linalg
 import torch
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
 from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.recipe import RecipeError, TrainingSection
 from mft_engine.rng import Stream
+from mft_engine.tasks.task import OwnPoints, Task
 
 GOLDEN_RATIO = 0.6180339887
+# Up to this many, the corners of the cube are all taken: infinite data without an error.
+MAX_CORNERS = 4096
 
 
 class MeasureError(RecipeError):
@@ -33,11 +37,13 @@ class Measure:
     Attributes:
         inputs: (n_points, n_inputs) float64; weights: (n_points,) that sum to 1.
         rule: in words, with its size.
+        targets: (n_points,) where the points are data with targets of their own.
     """
 
     inputs: np.ndarray
     weights: np.ndarray
     rule: str
+    targets: np.ndarray | None = None
 
 
 @functools.cache
@@ -111,10 +117,13 @@ def grid_rule(n_nodes: int, n_inputs: int) -> Measure:
 
 def sobol_rule(n_points: int, n_inputs: int, seed: int) -> Measure:
     """Scrambled Sobol points through the normal quantile, n_points rounded up to a power of two."""
+    # A quarter of a second at every start for a rule that few recipes ask for.
+    from scipy.stats import qmc
+
     exponent = int(np.ceil(np.log2(max(2, n_points))))
     scramble = int(rng.host_generator(seed, Stream.TRAINING_POINTS).integers(2**63))
     uniform = qmc.Sobol(n_inputs, scramble=True, rng=scramble).random_base2(exponent)
-    inputs = norm.ppf(np.clip(uniform, 1e-12, 1 - 1e-12))
+    inputs = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))
     return Measure(inputs, np.full(2**exponent, 0.5**exponent), f"Sobol rule, {2**exponent} points")
 
 
@@ -142,11 +151,63 @@ def population_measure(training: TrainingSection, n_inputs: int, seed: int) -> M
     return sobol_rule(max(first * second, 1024), n_inputs, seed)
 
 
-def training_measure(training: TrainingSection, n_inputs: int, seed: int) -> Measure:
-    """What the network is trained on: the training points where there are some, else the population's rule."""
+def training_measure(training: TrainingSection, task: Task, seed: int) -> Measure:
+    """What the network is trained on: the training points where there are some, else the population's rule.
+
+    Raises:
+        MeasureError: a rule that does not fit the task, or more training points than its data have.
+    """
+    if task.points is not None:
+        return _own_points(task.points, training.n_points, seed)
     if training.n_points:
-        return sample_points(training.n_points, n_inputs, seed, Stream.TRAINING_POINTS)
-    return population_measure(training, n_inputs, seed)
+        drawn = sample_points(training.n_points, task.n_inputs, seed, Stream.TRAINING_POINTS)
+        return replace(drawn, inputs=signs(drawn.inputs)) if task.inputs == "signs" else drawn
+    return judging_measure(training, task, seed)
+
+
+def judging_measure(training: TrainingSection, task: Task, seed: int) -> Measure:
+    """What a network is judged by: the population, or the part of a task's own data that was held back (else all)."""
+    own = task.points
+    if own is not None:
+        if not len(own.test_targets):
+            return _own_points(own, 0, seed)
+        n = len(own.test_targets)
+        return Measure(own.test_inputs, np.full(n, 1.0 / n), f"{n} points held back of {own.source}", own.test_targets)
+    if task.inputs == "signs":
+        return cube_rule(task.n_inputs, training.rule_size, seed)
+    return population_measure(training, task.n_inputs, seed)
+
+
+def targets_on(measure: Measure, task: Task) -> np.ndarray:
+    """(n_points,) float64: the data's own targets, or the target function at the points."""
+    values = measure.targets if measure.targets is not None else task.target(measure.inputs)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _own_points(own: OwnPoints, n_points: int, seed: int) -> Measure:
+    n = len(own.targets)
+    if n_points > n:
+        raise MeasureError(f"training.n_points = {n_points}: {own.source} has {n} training points; 0 takes all of them")
+    if 0 < n_points < n:
+        chosen = rng.host_generator(seed, Stream.TRAINING_POINTS).permutation(n)[:n_points]
+        words = f"{n_points} of {n} points of {own.source}"
+        return Measure(own.inputs[chosen], np.full(n_points, 1.0 / n_points), words, own.targets[chosen])
+    return Measure(own.inputs, np.full(n, 1.0 / n), f"{n} points of {own.source}", own.targets)
+
+
+def signs(values: Any) -> Any:
+    """+1 where a number is at least 0, else -1; numpy or torch."""
+    return 2.0 * (values >= 0) - 1.0 + 0 * values
+
+
+def cube_rule(n_inputs: int, rule_size: tuple[int, int], seed: int) -> Measure:
+    """All corners of {-1, 1}^d where they are few, else the signs of Sobol points."""
+    if 2**n_inputs <= max(MAX_CORNERS, rule_size[0] * rule_size[1]):
+        bits = (np.arange(2**n_inputs)[:, None] >> np.arange(n_inputs)) & 1
+        corners = 2.0 * bits - 1.0
+        return Measure(corners, np.full(len(corners), 1.0 / len(corners)), f"all {len(corners)} corners of the cube")
+    points = sobol_rule(max(rule_size[0] * rule_size[1], MAX_CORNERS), n_inputs, seed)
+    return replace(points, inputs=signs(points.inputs), rule=f"{len(points.inputs)} corners of the cube (Sobol)")
 
 
 def rotation(seed: int, step: int, device: torch.device, dtype: torch.dtype) -> Tensor:
