@@ -55,7 +55,7 @@ def train_until_averaged(bench: Bench) -> Iterator[Event]:
     8 units of time: they pass the test, 4 do not always).
     """
     experiment, foreground = bench.experiment, bench.applied.foreground
-    if foreground.background == "untrained":
+    if foreground.background not in ("trained", "lazy"):
         return
     pace = Pace()
     if foreground.field == "end" or not experiment.state.is_settled:

@@ -41,7 +41,7 @@ from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.history import N_STORED_NEURONS, History
 from mft_engine.infinite_width import solve_theory
-from mft_engine.measure import population_measure
+from mft_engine.measure import judging_measure, targets_on
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import Cloud, FieldPoints, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
@@ -75,7 +75,12 @@ class Experiment:
         self.recipe = recipe
         self.setting = Setting.of(recipe, kernel)
         self.problem = self.setting.problem(recipe)
-        theta = self._initial_cloud(recipe.network.n_neurons[0], Stream.INITIAL)
+        stored = self.setting.stored
+        theta = (
+            self._initial_cloud(recipe.network.n_neurons[0], Stream.INITIAL)
+            if stored is None
+            else self.setting.tensor(stored.theta)
+        )
         self.initial_theta = to_host(theta)
         self.state: State = dynamics.init(theta, self.problem)
         self._chain: GibbsBackground | None = None
@@ -113,18 +118,23 @@ class Experiment:
 
     @property
     def kind(self) -> str:
-        """Of the background: trained, lazy or untrained."""
+        """Of the background: trained, lazy, untrained or stored."""
         return self.setting.kind
+
+    @property
+    def is_trained_here(self) -> bool:
+        """Whether this experiment trains its background: the untrained and the stored one stay as they are."""
+        return self.kind in ("trained", "lazy")
 
     @property
     def is_complete(self) -> bool:
         """Whether the recipe's last step has been done (at once for the untrained background)."""
-        return self.kind == "untrained" or is_complete(self.state, self.problem)
+        return not self.is_trained_here or is_complete(self.state, self.problem)
 
     @property
     def progress(self) -> float:
         """Fraction of the recipe's training that is done, 0 to 1."""
-        if self.kind == "untrained":
+        if not self.is_trained_here:
             return 1.0
         if self.problem.end_step:
             return min(1.0, self.state.step / self.problem.end_step)
@@ -139,7 +149,7 @@ class Experiment:
         Raises:
             Diverged: a non-finite number; the last good state is kept.
         """
-        if self.kind == "untrained":
+        if not self.is_trained_here:
             return 0
         start = time.perf_counter()
         first = self.state.step
@@ -247,6 +257,10 @@ class Experiment:
 
     def mean_prediction(self) -> Tensor:
         """f on the field points: the running average, or the present one where there is none yet."""
+        if self.setting.stored is not None:
+            kept = self.setting.stored.prediction_on(self.field_points)
+            if kept is not None:
+                return torch.as_tensor(kept, dtype=torch.float64, device=self.device)
         if self.recipe.foreground.field == "end" or not self.state.n_predictions:
             return self.kernel.predict(
                 self.state.theta, self.problem.field_inputs, self.problem.readout_exponent
@@ -257,7 +271,7 @@ class Experiment:
         """The background as it stands, on the host."""
         state = self.state
         loss = self.history.rows[-1]["loss"] if self.history.rows else self._present_loss()
-        orders = order_parameters(state.theta, self.task.n_inputs)
+        orders = order_parameters(state.theta, self.task.n_inputs, self.task.n_relevant)
         return Snapshot(
             step=state.step,
             time=state.time,
@@ -474,7 +488,7 @@ class Experiment:
             to_host(self.mean_prediction()),
             to_host(self.state.theta),
             factor,
-            self.solution,
+            self.solution if self.task.is_gaussian else None,
         )
         initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
@@ -538,22 +552,23 @@ class Experiment:
 
     def _window_orders(self) -> dict[str, tuple[float, float]]:
         rows = [row for row in self.history.rows if row["is_averaged"]]
-        names = [name for name in (rows[0] if rows else {}) if name.startswith("cos")]
+        names = [name for name in (rows[0] if rows else {}) if name.startswith(("cos", "overlap"))]
         if len(rows) < 8 or self.recipe.foreground.field == "end":
-            estimates = order_parameters(self.state.theta, self.task.n_inputs)
+            estimates = order_parameters(self.state.theta, self.task.n_inputs, self.task.n_relevant)
             return {name: (e.mean, e.standard_error) for name, e in estimates.items()}
         series = {name: averaged(np.array([row[name] for row in rows])) for name in names}
         return {name: (estimate.mean, estimate.standard_error) for name, estimate in series.items()}
 
     def _test_loss(self) -> float | None:
-        """E (y - f)^2 on infinite data, where training saw finite data; f is the mean background function."""
-        if not self.recipe.training.n_points:
+        """E (y - f)^2 on infinite data or on data held back, where training saw finite data."""
+        own = self.task.points
+        if not (len(own.test_targets) if own else self.recipe.training.n_points):
             return None
-        measure = population_measure(self.recipe.training, self.task.n_inputs, self.recipe.seed)
+        measure = judging_measure(self.recipe.training, self.task, self.recipe.seed)
         prediction = self.kernel.predict(
             self.state.theta, self.setting.tensor(measure.inputs), self.problem.readout_exponent
         )
-        residual = np.asarray(self.task.target(measure.inputs)) - to_host(prediction)
+        residual = targets_on(measure, self.task) - to_host(prediction)
         return float(np.sum(measure.weights * residual**2))
 
     def __iter__(self) -> Iterator[Event]:

@@ -18,7 +18,12 @@ MAX_FEATURES = 2_000_000
 # Neurons times grid points of one figure, some seconds.
 MAX_EVALUATIONS = 400_000_000
 
-NAMES_OF_KINDS = {"trained": "background", "lazy": "lazy background", "untrained": "untrained background"}
+NAMES_OF_KINDS = {
+    "trained": "background",
+    "lazy": "lazy background",
+    "untrained": "untrained background",
+    "stored": "stored background",
+}
 
 
 def axis_range(clouds: Sequence[np.ndarray], share: float = 0.995) -> float:

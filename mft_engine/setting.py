@@ -13,9 +13,10 @@ from mft_engine import kernels
 from mft_engine.activations import Activation, get_activation
 from mft_engine.device import choose_device, choose_dtype, set_threads
 from mft_engine.dynamics import Problem
-from mft_engine.measure import Measure, polar_rule, population_measure, training_measure
+from mft_engine.measure import Measure, judging_measure, polar_rule, signs, targets_on, training_measure
 from mft_engine.outcome import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.stored_background import StoredBackground, load_stored_background
 from mft_engine.tasks import Task, build_task
 
 LAZY_EXPONENT = 0.5
@@ -26,7 +27,8 @@ class Setting:
     """Task, measures, device and kernel of one recipe.
 
     Attributes:
-        kind: of the background: trained, lazy or untrained.
+        kind: of the background: trained, lazy, untrained or stored.
+        stored: the background of a run or a file, where the recipe names one.
         measure: what the network is trained on; field_measure: the points on which its running average lives.
     """
 
@@ -38,6 +40,7 @@ class Setting:
     measure: Measure
     field_measure: Measure
     kernel: kernels.Kernel
+    stored: StoredBackground | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, kernel: str = "auto") -> Setting:
@@ -48,19 +51,18 @@ class Setting:
         """
         task = build_task(recipe.task)
         kind = recipe.foreground.background
+        stored = None
         if kind not in ("trained", "lazy", "untrained"):
-            raise RecipeError(
-                f'foreground.background = {kind!r}: it can be "trained", "lazy" (Gaussian-process-like) or "untrained"'
-            )
-        if recipe.training.rule_rotates and task.n_inputs != 2:
-            raise RecipeError("training.rule_rotates = true turns the plane; this task has more than two inputs")
+            stored, kind = load_stored_background(kind, task.n_inputs), "stored"
+        if recipe.training.rule_rotates and not (task.n_inputs == 2 and task.is_gaussian):
+            raise RecipeError("training.rule_rotates = true turns the Gaussian plane; this task has other inputs")
         if recipe.training.dynamics == "gibbs" and task.n_inputs != 2:
             raise RecipeError('training.dynamics = "gibbs" is for two inputs; choose "langevin" for this task')
         device = choose_device(recipe.engine.device)
         dtype = choose_dtype(recipe.engine.dtype, device)
         set_threads(recipe.engine)
         activation = get_activation(recipe.network.activation)
-        measure = training_measure(recipe.training, task.n_inputs, recipe.seed)
+        measure = training_measure(recipe.training, task, recipe.seed)
         chosen = kernels.choose(
             activation,
             device=device,
@@ -70,10 +72,12 @@ class Setting:
             kind=cast(kernels.KernelKind, kernel),
         )
         field_measure = _field_measure(recipe, task, measure)
-        return cls(task, kind, device, dtype, activation, measure, field_measure, chosen)
+        return cls(task, kind, device, dtype, activation, measure, field_measure, chosen, stored)
 
     def readout_exponent(self, recipe: Recipe) -> float:
-        """kappa of the background: the recipe's, or 1/2 for the lazy background."""
+        """kappa of the background: the recipe's, 1/2 for the lazy one, its own for a stored one."""
+        if self.stored is not None:
+            return self.stored.readout_exponent
         return LAZY_EXPONENT if self.kind == "lazy" else recipe.network.readout_exponent
 
     def foreground_exponent(self, recipe: Recipe) -> float:
@@ -84,15 +88,15 @@ class Setting:
         """Host values in the device's dtype."""
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)
 
-    def targets(self, inputs: np.ndarray) -> np.ndarray:
-        """The target at (n, n_inputs) points, (n,) float64.
+    def targets(self, measure: Measure) -> np.ndarray:
+        """The target at the points of a measure, (n,) float64.
 
         Raises:
             RecipeError: a target that is not a finite number there.
         """
-        values = np.asarray(self.task.target(inputs), dtype=np.float64)
+        values = targets_on(measure, self.task)
         if not np.isfinite(values).all():
-            place = inputs[~np.isfinite(values)][0].round(3).tolist()
+            place = measure.inputs[~np.isfinite(values)][0].round(3).tolist()
             raise RecipeError(f"The target {self.task.formula} is not a finite number at x = {place}")
         return values
 
@@ -100,7 +104,7 @@ class Setting:
     def field_points(self) -> FieldPoints:
         """The points on which the frozen field lives, on the host."""
         measure = self.field_measure
-        return FieldPoints(measure.inputs, measure.weights, self.targets(measure.inputs), measure.rule)
+        return FieldPoints(measure.inputs, measure.weights, self.targets(measure), measure.rule)
 
     def problem(self, recipe: Recipe) -> Problem:
         """What the dynamics needs to know of this setting."""
@@ -110,14 +114,16 @@ class Setting:
         return Problem(
             activation=self.activation,
             inputs=inputs,
-            targets=self.tensor(self.targets(measure.inputs)),
+            targets=self.tensor(self.targets(measure)),
             weights=self.tensor(measure.weights),
             field_inputs=inputs if is_still else self.tensor(self.field_measure.inputs),
             target=self.task.target,
             readout_exponent=self.readout_exponent(recipe),
             seed=recipe.seed,
             batch_size=training.batch_size,
-            is_finite_data=training.n_points > 0,
+            is_finite_data=training.n_points > 0 or self.task.points is not None,
+            input_map=signs if self.task.inputs == "signs" else None,
+            n_relevant=self.task.n_relevant,
             rotates=training.rule_rotates and not training.n_points and not training.batch_size,
             burn_in=burn_in(recipe),
             end_time=training.time,
@@ -137,8 +143,8 @@ def burn_in(recipe: Recipe) -> float:
 
 def _field_measure(recipe: Recipe, task: Task, measure: Measure) -> Measure:
     training = recipe.training
-    if training.n_points or not (training.batch_size or training.rule_rotates):
+    if training.n_points or task.points is not None or not (training.batch_size or training.rule_rotates):
         return measure
-    if task.n_inputs == 2:
+    if task.n_inputs == 2 and task.is_gaussian:
         return polar_rule(16, 64)
-    return population_measure(training, task.n_inputs, recipe.seed)
+    return judging_measure(training, task, recipe.seed)
