@@ -14,8 +14,8 @@ N_STORED_NEURONS = 4096
 class History:
     """Metrics and snapshots of one training run.
 
-    The spacing of the snapshots doubles whenever there are more than MAX_STORED of them, so that a run of any length keeps
-    an even series; which ones are kept depends on the steps alone.
+    The spacing of the snapshots doubles whenever there are more than MAX_STORED of them, so that a run of any length
+    keeps an even series; which ones are kept depends on the steps alone.
 
     Args:
         spacing: steps between snapshots at the start.

@@ -169,8 +169,8 @@ class Recipe(_Section):
             training.temperature > 0 and self.network.train_readout and self.network.readout_exponent == 1.0
         ):
             raise ValueError(
-                'training.dynamics = "gibbs" samples the mean-field equilibrium: it needs a temperature above 0, trained '
-                "readouts and network.readout_exponent = 1"
+                'training.dynamics = "gibbs" samples the mean-field equilibrium: it needs a temperature above 0, '
+                "trained readouts and network.readout_exponent = 1"
             )
         if training.dynamics == "gibbs" and (training.batch_size or training.rule_rotates):
             raise ValueError('training.dynamics = "gibbs" needs points that stay: no batches and no turning rule')

@@ -3,9 +3,9 @@
 f_(k+1) = f_k + damping (f[mu_k] - f_k),   mu_k = exp(-V_k/T)/Z the law of a neuron in the residual y - f_k
 
 Undamped, the loop overshoots: near the optimum an error of f grows by the factor -lambda_max, the top eigenvalue of C/T
-(hundreds for the clover), and a damping that tames that mode makes the others crawl. The automatic step lets all neurons
-respond at once, f_(k+1) = f_k + s (I + C/T)^-1 (f[mu_k] - f_k): Newton's step on the concave dual, with s halved until
-the dual value rises. The one fixed point of both is the infinite-width solution.
+(hundreds for the clover), and a damping that tames that mode makes the others crawl. The automatic step lets all
+neurons respond at once, f_(k+1) = f_k + s (I + C/T)^-1 (f[mu_k] - f_k): Newton's step on the concave dual, with s
+halved until the dual value rises. The one fixed point of both is the infinite-width solution.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Iteration:
 
     Attributes:
         index: 0 is the start.
-        background: (n_neurons, 3) the cloud whose field is felt (the start's own at index 0, later the last foreground).
+        background: (n_neurons, 3) the cloud whose field is felt (the start's own, later the last foreground).
         foreground: (n_neurons, 3) a sample of mu_k; the same random numbers every time, so that neurons move smoothly.
         prediction: (n_points,) f_k.
         gap: |f_k - f[mu_k]|^2 / 2, zero at self-consistency.
@@ -114,7 +114,8 @@ def iterate(
             return
         if not gap < DIVERGED * float(points.weights @ points.targets**2 + 1.0):
             raise ArithmeticError(
-                f"The self-consistency loop ran away at turn {index}; choose a damping below {step:g}, or the automatic one"
+                f"The self-consistency loop ran away at turn {index}; choose a damping below {step:g}, "
+                "or the automatic one"
             )
         f, law, background = f_next, next_law, foreground
 

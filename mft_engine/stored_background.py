@@ -36,7 +36,7 @@ class StoredBackground:
 
 
 def load_stored_background(source: str, n_inputs: int) -> StoredBackground:
-    """The background of a run folder, or the array `background` of an NPZ file such as `mft-lab export --data npz` makes.
+    """The background of a run folder, or the array `background` of an NPZ file as `mft-lab export` makes it.
 
     Raises:
         RecipeError: nothing there, a damaged file, or neurons of another number of inputs; the message names the file.
@@ -48,14 +48,14 @@ def load_stored_background(source: str, n_inputs: int) -> StoredBackground:
         stored = StoredBackground(_from_npz(path), 1.0)
     else:
         raise RecipeError(
-            f'foreground.background = {source!r}: it can be "trained", "lazy" (Gaussian-process-like), "untrained", the '
-            "folder of a finished run, or an .npz file with an array background"
+            f'foreground.background = {source!r}: it can be "trained", "lazy" (Gaussian-process-like), "untrained", '
+            "the folder of a finished run, or an .npz file with an array background"
         )
     theta = stored.theta
     if theta.ndim != 2 or theta.shape[1] != n_inputs + 1 or not len(theta) or not np.isfinite(theta).all():
         raise RecipeError(
-            f"foreground.background = {source!r} holds an array of shape {theta.shape}; this task needs finite numbers in "
-            f"{n_inputs + 1} columns (w1 .. w{n_inputs}, a), one row a neuron"
+            f"foreground.background = {source!r} holds an array of shape {theta.shape}; this task needs finite numbers "
+            f"in {n_inputs + 1} columns (w1 .. w{n_inputs}, a), one row a neuron"
         )
     return stored
 

@@ -134,7 +134,8 @@ def test_compare_gives_the_statistics_of_two_stored_clouds(capsys, tmp_path) -> 
 
 
 def test_every_command_has_help_with_an_example(capsys) -> None:
-    for command in ("gui", "run", "theory", "widths", "compare", "export", "tasks", "recipes", "runs", "doctor", "bench"):
+    commands = "gui run theory widths sweep compare export tasks recipes runs doctor bench"
+    for command in commands.split():
         code, out, _ = call(capsys, command, "--help")
         assert code == 0 and "Example: mft-lab" in " ".join(out.split())
 

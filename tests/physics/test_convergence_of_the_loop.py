@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -48,7 +50,7 @@ def test_the_plain_loop_overshoots_without_damping_and_converges_with_it() -> No
     sharp = experiment.recipe.replace({"regularisation.scale": 0.03, "regularisation.input_weight": 1.0,
                                        "training.temperature": 0.01})  # fmt: skip
     points, theta = experiment.field_points, experiment.initial_theta
-    with pytest.raises(ArithmeticError, match="ran away at turn .* damping"):
+    with pytest.raises(ArithmeticError, match=r"ran away at turn .* damping"):
         list(iterate(sharp, points, f, theta, damping=1.0, n_iterations=200))
     damped = list(iterate(sharp, points, f, theta, damping=0.03, n_iterations=200, tolerance=1e-5))
     assert damped[-1].gap < 1e-5
@@ -57,7 +59,7 @@ def test_the_plain_loop_overshoots_without_damping_and_converges_with_it() -> No
 def test_the_foreground_of_one_turn_is_the_background_of_the_next() -> None:
     experiment, _ = _start("trained")
     turns = [e.iteration for e in experiment.iterate(n_iterations=3) if isinstance(e, IterationReady)]
-    for before, after in zip(turns, turns[1:], strict=False):
+    for before, after in itertools.pairwise(turns):
         assert np.array_equal(before.foreground, after.background)
 
 

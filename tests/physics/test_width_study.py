@@ -9,7 +9,7 @@ from mft_engine.width_study import OBSERVABLES, WidthRow, study_widths
 
 
 def test_the_corrected_law_meets_the_simulation_where_the_infinite_one_does_not() -> None:
-    """At N = 32 the infinite-width law is off by 4 to 14 % (5 to 20 standard errors here), the corrected one by O(1/N^2).
+    """At N = 32 the infinite-width law is off by 4 to 14 % (5 to 20 standard errors), the corrected one by O(1/N^2).
 
     The tolerance is 4 standard errors plus 1 %, the size of the O(1/N^2) rest at N = 32.
     """
