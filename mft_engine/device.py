@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -64,6 +65,36 @@ def set_threads(section: EngineSection) -> int:
     if torch.get_num_threads() != wanted:
         torch.set_num_threads(wanted)
     return wanted
+
+
+def can_record_graphs(device: torch.device) -> bool:
+    """Whether this device can record work once and replay it."""
+    return device.type == "cuda"
+
+
+def record_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None] | None:
+    """A function that replays `work` on the device as one launch; None where that device, or its driver, cannot.
+
+    `work` runs a few times; it must read and write the same tensors every time, and wait for no number. What it
+    changed is the caller's to put back.
+    """
+    if not can_record_graphs(device):
+        return None
+    # Libraries allocate at their first call, which a recording may not.
+    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.device(device), torch.cuda.graph(graph):
+            work()
+    except RuntimeError:
+        # Something in `work` cannot be recorded by this driver; step by step it ran just now.
+        return None
+    return graph.replay
 
 
 def to_host(tensor: Tensor) -> np.ndarray:

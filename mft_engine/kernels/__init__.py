@@ -8,13 +8,15 @@ from typing import Literal
 import torch
 
 from mft_engine.activations import Activation, get_activation
-from mft_engine.device import host_device
+from mft_engine.device import can_record_graphs, host_device
+from mft_engine.kernels.graphed import GraphedKernel
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, Integrator, Kernel, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
 
 __all__ = [
     "BackgroundResult",
     "FrozenResult",
+    "GraphedKernel",
     "Integrator",
     "Kernel",
     "KernelKind",
@@ -23,7 +25,7 @@ __all__ = [
     "choose",
 ]
 
-KernelKind = Literal["auto", "fused", "reference"]
+KernelKind = Literal["auto", "fused", "graphed", "reference"]
 MAX_FUSED_INPUTS = 16
 
 
@@ -60,18 +62,20 @@ def choose(
         device, dtype: of theta.
         n_inputs: columns of the points.
         n_out: readouts of a neuron.
-        kind: "auto", "fused" or "reference".
+        kind: "auto", "fused", "graphed" (recorded where the device can, else step by step) or "reference".
 
     Raises:
         ValueError: unknown activation or kind, or "fused" was asked for and cannot serve.
     """
     if isinstance(activation, str):
         activation = get_activation(activation)
-    if kind not in ("auto", "fused", "reference"):
-        raise ValueError(f"kernel {kind!r} is not auto, fused or reference")
+    if kind not in ("auto", "fused", "graphed", "reference"):
+        raise ValueError(f"kernel {kind!r} is not auto, fused, graphed or reference")
     reason = why_not_fused(device, dtype, n_inputs, n_out)
     if kind == "fused" and reason is not None:
         raise ValueError(f"the fused kernel cannot serve here: {reason}")
+    if kind == "graphed" or (kind == "auto" and can_record_graphs(torch.device(device))):
+        return GraphedKernel(activation)
     if kind == "reference" or reason is not None:
         return ReferenceKernel(activation)
     from mft_engine.kernels.fused import FusedKernel

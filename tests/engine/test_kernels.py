@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mft_engine import kernels, rng
 from mft_engine.activations import ACTIVATIONS, get_activation
-from mft_engine.kernels import ReferenceKernel, StepPlan, choose, reference
+from mft_engine.kernels import GraphedKernel, ReferenceKernel, StepPlan, choose, reference
 
 pytest.importorskip("numba")
 
@@ -23,7 +23,7 @@ from mft_engine.kernels.noise import fill_normal
 from mft_engine.measure import polar_rule, rotation
 
 every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
-every_kernel = pytest.mark.parametrize("kernel_class", [ReferenceKernel, FusedKernel])
+every_kernel = pytest.mark.parametrize("kernel_class", [ReferenceKernel, GraphedKernel, FusedKernel])
 
 
 class Setting:
@@ -489,7 +489,7 @@ def test_the_fused_kernel_is_chosen_where_it_serves_and_the_reference_elsewhere(
         assert name(**change) == "reference"
         with pytest.raises(ValueError, match="cannot serve"):
             name(**change, kind="fused")
-    with pytest.raises(ValueError, match="not auto, fused or reference"):
+    with pytest.raises(ValueError, match="not auto, fused, graphed or reference"):
         name(kind="fastest")
     with pytest.raises(ValueError, match="did you mean"):
         choose("relutanh", device="cpu", dtype=torch.float32, n_inputs=2)

@@ -1,0 +1,205 @@
+"""The reference step as one recorded graph of device work: a replay costs one launch instead of a hundred.
+
+A small network's step is over before the host has queued its next operation; where the device can record its work
+(`mft_engine.device.record_graph`) the whole step is recorded once for each shape and replayed. Whatever may change
+between calls (neurons, points, rates, noise, step number) lies in buffers that the recording reads. Elsewhere the same
+buffers and operations run one by one, so that the arithmetic is tested on any device.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mft_engine import rng
+from mft_engine.activations import Activation
+from mft_engine.device import record_graph
+from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
+from mft_engine.kernels.reference import ReferenceKernel, check_arguments, gradient, predict
+
+# Steps whose losses fit into one buffer; longer calls are cut.
+MAX_STEPS = 1024
+# Recordings kept, each with the memory of one step: a background, its foreground, and their wrong twins.
+MAX_RECORDINGS = 4
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a recording cannot change: shapes, types, the noise's stream, and which of the two steps it is."""
+
+    theta: tuple[int, ...]
+    points: tuple[int, ...]
+    targets: tuple[int, ...]
+    dtype: torch.dtype
+    sum_dtype: torch.dtype
+    device: torch.device
+    readout_exponent: float
+    uses_next: bool
+    is_noisy: bool
+    seed: int
+    stream: int
+    is_frozen: bool
+
+
+class _Recording:
+    """Buffers of one kind of step, and the step that works on them."""
+
+    def __init__(self, kind: _Kind, activation: Activation) -> None:
+        self.kind, self.activation = kind, activation
+        here, dtype, sums = kind.device, kind.dtype, kind.sum_dtype
+        self.theta = torch.zeros(kind.theta, dtype=dtype, device=here)
+        self.points = torch.zeros(kind.points, dtype=dtype, device=here)
+        self.targets = torch.zeros(kind.targets, dtype=sums, device=here)
+        self.weights = torch.zeros_like(self.targets)
+        self.signal = torch.zeros(kind.targets, dtype=dtype, device=here)
+        self.total = torch.zeros_like(self.targets)
+        self.prediction = torch.zeros_like(self.targets)
+        self.rate, self.decay, self.noise = torch.zeros(3, kind.theta[1], dtype=dtype, device=here).unbind(0)
+        self.xi = torch.zeros_like(self.theta)
+        self.step = torch.zeros((), dtype=torch.int64, device=here)
+        self.slot = torch.zeros(1, dtype=torch.int64, device=here)
+        self.losses = torch.zeros(MAX_STEPS, dtype=sums, device=here)
+        self.finite = torch.zeros(MAX_STEPS, dtype=torch.bool, device=here)
+        self._replay: Callable[[], None] | None = None
+
+    def load(self, theta: Tensor, points: Tensor, plan: StepPlan, first_step: int) -> None:
+        """Put one call's neurons, points and numbers where the recording reads them."""
+        self.theta.copy_(theta)
+        self.points.copy_(points)
+        numbers = torch.tensor([plan.rate, plan.decay, plan.noise], dtype=torch.float64).to(self.theta.dtype)
+        for buffer, values in zip((self.rate, self.decay, self.noise), numbers, strict=True):
+            buffer.copy_(values)
+        self.step.fill_(first_step)
+        self.slot.zero_()
+        if self.kind.is_noisy:
+            self.xi.copy_(self._draw())
+
+    def run(self, n_steps: int) -> None:
+        """n_steps from what was loaded; recorded at the first call."""
+        if self._replay is None:
+            self._replay = self._recorded()
+        for _ in range(n_steps):
+            self._replay()
+
+    def _recorded(self) -> Callable[[], None]:
+        """The replay where this device can record and the recording does what the step does, else the step itself."""
+        moved = (self.theta, self.total, self.prediction, self.signal, self.xi, self.step, self.slot)
+        before = [buffer.clone() for buffer in moved]
+
+        def rewind() -> None:
+            for buffer, value in zip(moved, before, strict=True):
+                buffer.copy_(value)
+
+        replay = record_graph(self.one_step, self.theta.device)
+        rewind()
+        if replay is None:
+            return self.one_step
+        self.one_step()
+        wanted = self.theta.clone()
+        rewind()
+        replay()
+        is_faithful = torch.allclose(self.theta, wanted, rtol=1e-4, atol=1e-6, equal_nan=True)
+        rewind()
+        return replay if is_faithful else self.one_step
+
+    def _draw(self) -> Tensor:
+        kind = self.kind
+        return rng.normal(kind.seed, kind.stream, self.step, *kind.theta, device=kind.device, dtype=kind.dtype)
+
+    def one_step(self) -> None:
+        """One step, in place, with no number that the host would have to wait for."""
+        kind = self.kind
+        if not kind.is_frozen:
+            prediction = predict(
+                self.theta, self.points, kind.readout_exponent, self.activation, dtype=kind.sum_dtype
+            ).reshape(kind.targets)
+            self.prediction.copy_(prediction)
+            self.total.add_(prediction)
+            residual = self.targets - prediction
+            self.losses.index_copy_(0, self.slot, (self.weights * residual.square()).sum().reshape(1))
+            factor = kind.theta[0] ** (kind.readout_exponent - 1.0)
+            self.signal.copy_(factor * self.weights * residual)
+        change = self.rate * gradient(self.theta, self.points, self.signal, self.activation) - self.decay * self.theta
+        self.step.add_(1)
+        if kind.is_noisy:
+            following = self._draw()
+            change += self.noise * ((self.xi + following) * 0.5 if kind.uses_next else self.xi)
+            self.xi.copy_(following)
+        self.theta.add_(change)
+        self.finite.index_copy_(0, self.slot, torch.isfinite(self.theta).all().reshape(1))
+        self.slot.add_(1)
+
+
+class GraphedKernel(ReferenceKernel):
+    """The reference kernel with recorded steps; equal to it to rounding, and to itself for any split of n_steps.
+
+    Memory O(n_neurons) for the noise of a step: its random words are held all at once.
+    """
+
+    name = "graphed"
+
+    def __init__(self, activation: Activation) -> None:
+        super().__init__(activation)
+        self._recordings: OrderedDict[_Kind, _Recording] = OrderedDict()
+
+    def _recording(
+        self, theta: Tensor, points: Tensor, targets: Tensor, sum_dtype: torch.dtype, plan: StepPlan, is_frozen: bool
+    ) -> _Recording:
+        kind = _Kind(
+            tuple(theta.shape), tuple(points.shape), tuple(targets.shape), theta.dtype, sum_dtype, theta.device,
+            plan.readout_exponent, plan.integrator == "leimkuhler-matthews", plan.is_noisy, plan.seed, plan.stream,
+            is_frozen,
+        )  # fmt: skip
+        if kind not in self._recordings:
+            self._recordings[kind] = _Recording(kind, self.activation)
+            while len(self._recordings) > MAX_RECORDINGS:
+                self._recordings.popitem(last=False)
+        self._recordings.move_to_end(kind)
+        return self._recordings[kind]
+
+    def advance_background(
+        self,
+        theta: Tensor,
+        points: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        plan: StepPlan,
+        first_step: int,
+        n_steps: int,
+        prediction_sum: Tensor,
+    ) -> BackgroundResult:
+        """See `ReferenceKernel.advance_background`."""
+        check_arguments(theta, points, plan, n_steps)
+        run = self._recording(theta, points, targets, prediction_sum.dtype, plan, is_frozen=False)
+        run.targets.copy_(targets)
+        run.weights.copy_(weights.reshape(-1, *(1,) * (targets.dim() - 1)).expand_as(targets))
+        run.total.copy_(prediction_sum)
+        losses: list[Tensor] = []
+        finite: list[Tensor] = []
+        for done in range(0, n_steps, MAX_STEPS):
+            n = min(MAX_STEPS, n_steps - done)
+            run.load(theta, points, plan, first_step + done)
+            run.run(n)
+            theta = run.theta.clone()
+            losses.append(run.losses[:n].clone())
+            finite.append(run.finite[:n] & torch.isfinite(losses[-1]))
+        return BackgroundResult(
+            theta, run.total.clone(), torch.cat(losses), run.prediction.clone(), torch.cat(finite), first_step
+        )
+
+    def advance_frozen(
+        self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, first_step: int, n_steps: int
+    ) -> FrozenResult:
+        """See `ReferenceKernel.advance_frozen`."""
+        check_arguments(theta, points, plan, n_steps)
+        run = self._recording(theta, points, signal, theta.dtype, plan, is_frozen=True)
+        run.signal.copy_(signal)
+        for done in range(0, n_steps, MAX_STEPS):
+            run.load(theta, points, plan, first_step + done)
+            run.run(min(MAX_STEPS, n_steps - done))
+            theta = run.theta.clone()
+        return FrozenResult(theta, torch.isfinite(theta).all())
