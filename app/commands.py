@@ -162,6 +162,12 @@ class Commands(QObject):
         self._session.iterate(loop.damping, loop.n_turns)
 
     @Slot()
+    def study_widths(self) -> None:
+        self._window.docks["width"].show()
+        self._window.docks["width"].raise_()
+        self._session.study_widths()
+
+    @Slot()
     def cancel(self) -> None:
         self._session.cancel()
 

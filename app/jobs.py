@@ -9,7 +9,7 @@ from typing import Any
 
 from app.bench import SLICE_SECONDS, Bench, Pace
 from app.loading import Engine
-from app.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard
+from app.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard, WidthReady
 from mft_engine.events import (
     CertificateReady,
     ComparisonReady,
@@ -153,6 +153,15 @@ def certify(bench: Bench) -> Iterator[Event]:
         if isinstance(event, CertificateReady):
             bench.certificate = event
         yield event
+
+
+def study_widths(bench: Bench, engine: Engine) -> Iterator[Event]:
+    """Networks of every width beside the laws, for the parameters in force."""
+    for item in engine.study_widths(bench.applied):
+        if isinstance(item, float):
+            yield Progress("widths", item, "sampling networks of every width")
+        else:
+            yield WidthReady(item)
 
 
 def task_cards(engine: Engine) -> Iterator[TaskCard]:

@@ -56,6 +56,9 @@ class Engine(Protocol):
     def task_cards(self) -> Iterator[TaskCard]:
         """The gallery."""
 
+    def study_widths(self, recipe: Recipe) -> Iterator[Any]:
+        """Fractions done, and a `WidthRow` for every width."""
+
     def theory_picture(self, theory: Any) -> TheoryPicture:
         """A solution as arrays and plain numbers."""
 
@@ -141,6 +144,12 @@ class TorchEngine:
             values = task.target(np.stack([x1.ravel(), x2.ravel()], axis=1))
             image = np.asarray(values, dtype=np.float32).reshape(_CARD_PIXELS, _CARD_PIXELS)
         return TaskCard(name=name, title=task.title, formula=task.formula, parameters=shown, image=image)
+
+    def study_widths(self, recipe: Recipe) -> Iterator[Any]:
+        """Fractions done, and a `WidthRow` for every width."""
+        from mft_engine.width_study import study_widths
+
+        return study_widths(recipe)
 
     def theory_picture(self, theory: Any) -> TheoryPicture:
         """Density of w as an image, the three marginals and the numbers of an infinite-width solution."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
+from app.exact_law import why_no_law
 from app.messages import Built, LoopEnded
 from app.panels.number_table import written
 from app.session import Session
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from mft_engine.events import Snapshot
     from mft_engine.self_consistency import Iteration
 
-MOST_POINTS = 1024
 TURN_MILLISECONDS = 60
 
 
@@ -57,7 +57,7 @@ class LoopKeeper(QObject):
     @Slot(object)
     def _judge(self, recipe: Recipe) -> None:
         """Before the engine is there, the action is disabled for another reason."""
-        reason = why_no_loop(recipe, self._n_inputs)
+        reason = why_no_law(recipe, self._n_inputs)
         self._action.setEnabled(not reason and self._session.is_engine_ready)
         self._action.setToolTip(f"{self._tip}\n{reason}" if reason else self._tip)
 
@@ -113,26 +113,17 @@ class LoopKeeper(QObject):
         self._session.status.emit(sentence)
 
 
-def why_no_loop(recipe: Recipe, n_inputs: int) -> str:
-    """The sentence that says why the loop cannot be turned for a recipe; empty where it can."""
-    if n_inputs != 2:
-        return f"The self-consistency loop is for two inputs; this task has {n_inputs}."
-    if recipe.training.temperature == 0:
-        return "At temperature 0 there is no neuron law to sample from, so there is no loop."
-    if not recipe.network.train_readout:
-        return "The self-consistency loop needs trained readouts."
-    if recipe.network.activation == "quadratic":
-        return "With the quadratic activation large neurons have no normalisable law, so there is no loop."
-    if recipe.network.readout_exponent != 1.0:
-        return "The self-consistency loop is for readout exponent 1 (mean field)."
-    if recipe.training.n_points > MOST_POINTS:
-        return f"The self-consistency loop takes at most {MOST_POINTS:,} training points."
-    return ""
-
-
 def start_of(recipe: Recipe, snapshot: Snapshot | None) -> str:
     """The background that a loop starts from, in words."""
-    kind = recipe.foreground.background
+    kind = background_kind(recipe)
+    if kind == "stored":
+        return kind
     if kind == "untrained" or snapshot is None or snapshot.step == 0:
         return "untrained"
     return f"{kind}, t = {snapshot.time:.2f}"
+
+
+def background_kind(recipe: Recipe) -> str:
+    """trained, lazy, untrained, or stored: another run or an uploaded cloud."""
+    background = recipe.foreground.background
+    return background if background in ("trained", "lazy", "untrained") else "stored"

@@ -208,8 +208,20 @@ class LoopEnded(Event):
 
 
 @dataclass(frozen=True)
+class StudyWidths:
+    """Sample networks of 8 to 4,096 neurons exactly and compare them with the laws for finite and infinite width."""
+
+
+@dataclass(frozen=True)
+class WidthReady(Event):
+    """One width of the study: a `mft_engine.width_study.WidthRow`."""
+
+    row: Any
+
+
+@dataclass(frozen=True)
 class JobStarted(Event):
-    """A long job began; its name is resample, theory or export."""
+    """A long job began; its name is resample, iterate, widths or export."""
 
     name: str
 

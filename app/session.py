@@ -75,6 +75,7 @@ class Session(QObject):
     theory_absent = Signal(str)
     iteration_ready = Signal(object)  # Iteration
     loop_ended = Signal(object)  # LoopEnded
+    width_ready = Signal(object)  # WidthRow
     fields_ready = Signal(object)  # FieldsReady
     retuned = Signal(object)  # Retuned
     answers_stale = Signal(str)
@@ -83,6 +84,7 @@ class Session(QObject):
     device_changed = Signal(str)
     progress = Signal(str, float, str)
     job_changed = Signal(str, bool)  # name, is it running
+    job_cancelled = Signal(str)
     exported = Signal(object)  # paths
     status = Signal(str)
     failed = Signal(str)
@@ -269,6 +271,11 @@ class Session(QObject):
         self.pause()
         self._commanded.emit(m.Iterate(damping, n_turns))
 
+    def study_widths(self) -> None:
+        """Sample networks of every width; training pauses meanwhile."""
+        self.pause()
+        self._commanded.emit(m.StudyWidths())
+
     def look_back(self, time: float) -> None:
         """Ask for the stored cloud nearest to a time of the run."""
         self._commanded.emit(m.LookBack(time))
@@ -376,6 +383,10 @@ class Session(QObject):
         if not self._is_old(event):
             self.loop_ended.emit(event)
 
+    def _on_width(self, event: m.WidthReady) -> None:
+        if not self._is_old(event):
+            self.width_ready.emit(event.row)
+
     def _on_fields(self, event: FieldsReady) -> None:
         self.fields_ready.emit(event)
 
@@ -409,6 +420,7 @@ class Session(QObject):
         self._jobs.discard(event.name)
         self.job_changed.emit(event.name, False)
         if event.was_cancelled:
+            self.job_cancelled.emit(event.name)
             self.status.emit(f"Cancelled: {event.name}")
 
     def _on_exported(self, event: m.Exported) -> None:
@@ -446,6 +458,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     TheoryAbsent: Session._on_no_theory,
     IterationReady: Session._on_iteration,
     m.LoopEnded: Session._on_loop_ended,
+    m.WidthReady: Session._on_width,
     FieldsReady: Session._on_fields,
     m.Retuned: Session._on_retuned,
     m.Scheduled: Session._on_scheduled,

@@ -36,12 +36,13 @@ from app.views.fields import FieldsView
 from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
+from app.views.width import WidthView
 from app.widgets.status_line import StatusLine
 from app.wiring import Wiring
 from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
 
 USUAL_SIZE = QSize(1440, 900)
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 AUTOSAVE_MILLISECONDS = 800
 AFTER_FIRST_PICTURE_MILLISECONDS = 30
 
@@ -57,7 +58,7 @@ class MainWindow(QMainWindow):
         theme = themes.theme
         self.cloud = CloudView(theme, self)
         self.loss, self.fields, self.marginals = LossView(theme), FieldsView(theme), MarginalsView(theme)
-        self.loop = LoopView(LOOP_TOLERANCE, theme)
+        self.loop, self.width_view = LoopView(LOOP_TOLERANCE, theme), WidthView(theme)
         self.self_consistency = SelfConsistencyPanel(theme)
         self.experiment = ExperimentPanel(_descriptions())
         self.log_panel = LogPanel(log)
@@ -106,6 +107,7 @@ class MainWindow(QMainWindow):
             ("fields", "Fields", self.fields, bottom),
             ("marginals", "Marginals", self.marginals, bottom),
             ("loop", "Loop", self.loop, bottom),
+            ("width", "Width", self.width_view, bottom),
             ("log", "Log", self.log_panel, bottom),
         ):
             dock = QDockWidget(title, self)
@@ -121,7 +123,7 @@ class MainWindow(QMainWindow):
         self._arrange()
 
     def _arrange(self) -> None:
-        bottom = [self.docks[name] for name in ("loss", "fields", "marginals", "loop", "log")]
+        bottom = [self.docks[name] for name in ("loss", "fields", "marginals", "loop", "width", "log")]
         for first, second in pairwise(bottom):
             self.tabifyDockWidget(first, second)
         for dock in self.docks.values():
@@ -209,6 +211,7 @@ class MainWindow(QMainWindow):
             self.fields,
             self.marginals,
             self.loop,
+            self.width_view,
             self.self_consistency,
             self.experiment,
             self.log_panel,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
 
-from app.loop import LoopKeeper
+from app.loop import LoopKeeper, background_kind
 from app.messages import Built, MetricsReady, RecipeComplete, Retuned, StoredCloud, TheoryPicture
 from app.session import Session
 from app.stage import CloudStage
+from app.width_keeper import WidthKeeper
 from mft_engine.events import FieldsReady, ForegroundReady, Snapshot
 from mft_engine.recipe import Recipe
 
@@ -32,6 +33,7 @@ class Wiring(QObject):
         self._session, self._window = session, window
         self.stage = CloudStage(window.cloud, self)
         self.loop = LoopKeeper(session, window, self.stage)
+        self.widths = WidthKeeper(session, window)
         self._has_undrawn = False
         self._marginals_at = 0.0
         self._marginal_theory: dict[str, Any] | None = None
@@ -142,7 +144,7 @@ class Wiring(QObject):
         window.self_consistency.clear()
         window.status_line.forget_run()
         self._duration = 0.0
-        self._name_theory(event.recipe.foreground.background)
+        self._name_theory(background_kind(event.recipe))
         self._set_duration(self._session.recipe.training.time)
         window.cloud.set_activation(_ACTIVATIONS.get(event.recipe.network.activation))
         window.cloud.show_initial(event.initial_theta)
@@ -268,7 +270,7 @@ class Wiring(QObject):
         if part in ("theory", "certify") or not self._session.jobs:
             return
         self._window.status_line.show_progress(part, fraction, text)
-        if part != "iterate":
+        if part not in ("iterate", "widths"):
             self._window.self_consistency.show_pending(text[:1].upper() + text[1:])
 
     @Slot(str, bool)

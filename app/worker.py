@@ -36,6 +36,7 @@ from app.messages import (
     Scheduled,
     Step,
     StoredCloud,
+    StudyWidths,
 )
 from mft_engine.events import ComparisonReady, Event, Failed, ForegroundReady
 from mft_engine.recipe import Change, EngineSection, Recipe, differences, plan_change
@@ -44,7 +45,7 @@ FRAME_SECONDS = 1 / 40
 METRICS_SECONDS = 0.25
 FIELDS_SECONDS = 0.8
 DUE_MILLISECONDS = 3
-_TOLD_JOBS = ("resample", "iterate", "export")
+_TOLD_JOBS = ("resample", "iterate", "widths", "export")
 
 
 class Worker(QObject):
@@ -97,7 +98,7 @@ class Worker(QObject):
 
     @Slot(object)
     def command(self, command: object) -> None:
-        """A single act: step, look back, resample, iterate, cancel, export."""
+        """A single act: step, look back, resample, iterate, study widths, cancel, export."""
         if self._engine is None:
             self.event_ready.emit(Note("The engine is still loading"))
             return
@@ -117,6 +118,8 @@ class Worker(QObject):
                 self._start("resample", jobs.resample(self._bench))
             elif self._bench is not None and isinstance(command, Iterate):
                 self._start("iterate", jobs.iterate(self._bench, command))
+            elif self._bench is not None and isinstance(command, StudyWidths):
+                self._start("widths", jobs.study_widths(self._bench, self._engine))
             elif self._bench is not None and isinstance(command, Export):
                 self._start("export", self._export(command, self._bench))
         except Exception as error:
@@ -236,7 +239,7 @@ class Worker(QObject):
         assert bench is not None
         changes = [d for d in differences(bench.applied, wanted.recipe) if d[0] not in ("name", "description")]
         is_training = bench.retune(wanted.recipe)
-        self._drop_jobs(lambda job: job.name in ("resample", "iterate", "certify"))
+        self._drop_jobs(lambda job: job.name in ("resample", "iterate", "widths", "certify"))
         self._is_certificate_due = False
         if is_training:
             self._is_theory_due = True

@@ -268,6 +268,19 @@ class FakeEngine:
         yield TaskCard("ring", "Ring", "x1**2 + x2**2", {}, image)
         yield TaskCard("expression", "Own formula", "x1*x2", {"expression": "x1*x2"}, image)
 
+    def study_widths(self, recipe: Recipe) -> Iterator[Any]:
+        """Three widths; the corrected law is half a standard error off, the uncorrected one five."""
+        for k, n_neurons in enumerate((8, 64, 512)):
+            yield k / 3
+            names = ("loss", "cos4", "mean_norm", "mean_square_norm", "mean_square_readout")
+            yield SimpleNamespace(
+                n_neurons=n_neurons,
+                simulated={name: SimpleNamespace(mean=1.0 + 1 / n_neurons, standard_error=0.01) for name in names},
+                corrected={name: 1.005 + 1 / n_neurons for name in names},
+                uncorrected={name: 0.95 + 1 / n_neurons for name in names},
+                infinite=dict.fromkeys(names, 1.0),
+            )
+
     def theory_picture(self, theory: Any) -> TheoryPicture:
         line = np.linspace(-1, 1, 11)
         marginals = {name: (line, np.ones(11)) for name in ("w1", "w2", "a")}

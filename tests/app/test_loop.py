@@ -13,7 +13,7 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from app.loop import start_of, why_no_loop
+from app.loop import start_of
 from app.messages import LOOP_TOLERANCE
 from app.theme import DARK, LIGHT
 from app.views.loop import LoopView
@@ -121,24 +121,6 @@ def test_both_themes_reach_the_curves(view: LoopView) -> None:
     assert view._curves["KL"].opts["symbolBrush"].color().name() == DARK.warning
 
 
-@pytest.mark.parametrize(
-    ("changes", "n_inputs", "words"),
-    [
-        ({}, 2, ""),
-        ({"training.dynamics": "sgd", "training.temperature": 0.0, "training.preconditioner": "none",
-          "initial.law": "gaussian"}, 2, "temperature 0"),
-        ({}, 3, "two inputs; this task has 3"),
-        ({"network.activation": "quadratic"}, 2, "quadratic"),
-        ({"network.readout_exponent": 0.75}, 2, "readout exponent 1"),
-        ({"training.n_points": 5000}, 2, "at most 1,024"),
-    ],
-)  # fmt: skip
-def test_a_recipe_without_a_loop_has_a_reason(changes: dict[str, Any], n_inputs: int, words: str) -> None:
-    reason = why_no_loop(Recipe().replace(changes), n_inputs)
-    assert words in reason
-    assert bool(reason) == bool(words)
-
-
 def test_the_start_is_named_by_what_the_background_is() -> None:
     recipe = Recipe()
     begun: Any = SimpleNamespace(step=10, time=1.25)
@@ -146,6 +128,7 @@ def test_the_start_is_named_by_what_the_background_is() -> None:
     assert start_of(recipe, SimpleNamespace(step=0, time=0.0)) == "untrained"  # type: ignore[arg-type]
     assert start_of(recipe.replace({"foreground.background": "lazy"}), begun) == "lazy, t = 1.25"
     assert start_of(recipe.replace({"foreground.background": "untrained"}), begun) == "untrained"
+    assert start_of(recipe.replace({"foreground.background": "cloud.npz"}), begun) == "stored"
 
 
 def test_the_tolerance_drawn_is_the_engines() -> None:

@@ -1,0 +1,24 @@
+"""For which recipes the exact law of one neuron is known, in words, without the engine."""
+
+from __future__ import annotations
+
+from mft_engine.recipe import Recipe
+
+MOST_POINTS = 1024
+
+
+def why_no_law(recipe: Recipe, n_inputs: int) -> str:
+    """The sentence that says why loop and width study cannot run for a recipe; empty where they can."""
+    if n_inputs != 2:
+        return f"The exact law of a neuron is known for two inputs; this task has {n_inputs}."
+    if recipe.training.temperature == 0:
+        return "At temperature 0 a neuron has no law: it keeps the memory of its start."
+    if not recipe.network.train_readout:
+        return "The exact law of a neuron needs trained readouts."
+    if recipe.network.activation == "quadratic":
+        return "With the quadratic activation large neurons have no normalisable law."
+    if recipe.network.readout_exponent != 1.0:
+        return "The exact law of a neuron is used at readout exponent 1 (mean field)."
+    if recipe.training.n_points > MOST_POINTS:
+        return f"The exact law of a neuron takes at most {MOST_POINTS:,} training points."
+    return ""
