@@ -70,9 +70,8 @@ def tangent_kernel(
     """
     n_inputs = inputs.shape[1]
     w, a = theta[:, :n_inputs], theta[:, n_inputs]
-    z = inputs @ w.T
-    phi = activation.phi(z)
-    slope = activation.dphi(z) * a
+    phi, slope = activation.both(inputs @ w.T)
+    slope = slope * a
     scale = 1.0 / theta.shape[0]
     readout_part = rate_per_step[-1] * (phi @ phi.T)
     scaled = torch.stack([rate * x for rate, x in zip(rate_per_step, inputs.unbind(1), strict=False)], dim=1)
