@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mft_engine.measure import training_measure
+from mft_engine.measure import targets_on, training_measure
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import Task, build_task
 from mft_engine.theory import PlanarTheory, SuperlinearActivationError, solve_planar
@@ -49,9 +49,11 @@ def solve_theory(
     if reason:
         raise RecipeError(reason)
     points = None
-    if recipe.training.n_points:
-        measure = training_measure(recipe.training, task.n_inputs, recipe.seed)
-        points = (measure.inputs, task.target(measure.inputs), measure.weights)
+    if recipe.training.n_points or not task.is_gaussian:
+        measure = training_measure(recipe.training, task, recipe.seed)
+        if len(measure.weights) > MAX_TRAINING_POINTS:
+            raise RecipeError(f"The exact infinite-width solver takes at most {MAX_TRAINING_POINTS} training points.")
+        points = (measure.inputs, targets_on(measure, task), measure.weights)
     try:
         return solve_planar(
             None if points else task.target,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mft_engine.measure import training_measure
+from mft_engine.measure import targets_on, training_measure
 from mft_engine.recipe import Recipe
 from mft_engine.tasks import Task
 from mft_engine.theory import SuperlinearActivationError
@@ -46,9 +46,11 @@ def reference_lines(recipe: Recipe, task: Task) -> ReferenceLines:
         if not recipe.network.train_readout:
             return ReferenceLines()
         points = None
-        if training.n_points:
-            measure = training_measure(training, 2, recipe.seed)
-            points = (measure.inputs, np.asarray(task.target(measure.inputs)), measure.weights)
+        if training.n_points or not task.is_gaussian:
+            measure = training_measure(training, task, recipe.seed)
+            if len(measure.weights) > MAX_TRAINING_POINTS:
+                return ReferenceLines()
+            points = (measure.inputs, targets_on(measure, task), measure.weights)
         target = None if points else task.target
         try:
             process = solve_gaussian_process(
@@ -59,7 +61,7 @@ def reference_lines(recipe: Recipe, task: Task) -> ReferenceLines:
         return ReferenceLines(
             gaussian_process_loss=process.loss, gaussian_process_network_loss=process.network_loss
         )
-    if training.n_points or training.preconditioner != "none" or training.step_size == "auto":
+    if training.n_points or not task.is_gaussian or training.preconditioner != "none" or training.step_size == "auto":
         return ReferenceLines()
     kernel = tangent_kernel(
         task.target,

@@ -30,29 +30,43 @@ def host_array(values: Values) -> np.ndarray:
     return np.array(to_host(values) if isinstance(values, Tensor) else values, dtype=np.float64)
 
 
-def order_parameters(theta: Values, n_inputs: int) -> dict[str, Estimate]:
-    """How many-fold the cloud of input weights is, with the standard error over neurons.
+def order_parameters(theta: Values, n_inputs: int, n_relevant: int = 0) -> dict[str, Estimate]:
+    """How far the cloud of input weights is from having no direction, with the standard error over neurons.
 
-        cos_k = (1/N) sum_i cos(k angle(w_i)),   angle(w) = atan2(w2, w1)
+        cos_k = (1/N) sum_i cos(k angle(w_i)),   angle(w) = atan2(w2, w1)            two inputs
+        overlap = sum_i a_i^2 |w_i|^2 (|P w_i|^2/|w_i|^2) / sum_i a_i^2 |w_i|^2       otherwise
+
+    P projects on the inputs that the target depends on; without features the overlap is n_relevant/d. Neurons count by
+    their part in the function, so that those which stay at the prior do not hide the ones that have learnt.
 
     The error is that of independent neurons: right for a foreground; neurons of a background repel, so for
     one instant of it the error is on the large side. Averages along a run have their own error (`averaged`).
 
     Args:
         theta: (n_neurons, n_params), columns w1 .. wd, then readouts.
-        n_inputs: d; there is an angle only for d = 2, any other d gives an empty answer.
+        n_inputs: d; there is an angle only for d = 2.
+        n_relevant: the target depends on the first so many inputs alone; 0 where that is not known.
 
     Returns:
-        {"cos2", "cos3", "cos4", "cos6", "cos8"}.
+        {"cos2", "cos3", "cos4", "cos6", "cos8"} for two inputs, else {"overlap"} where n_relevant is known.
     """
-    if n_inputs != 2:
-        return {}
     cloud = torch.as_tensor(theta)
+    if n_inputs != 2:
+        return {"overlap": _overlap(cloud, n_inputs, n_relevant)} if 0 < n_relevant < n_inputs else {}
     angle = torch.atan2(cloud[:, 1], cloud[:, 0])
     waves = torch.stack([(k * angle).cos() for k in ORDERS])
     error = waves.std(dim=1) / len(cloud) ** 0.5 if len(cloud) > 1 else waves[:, 0] * torch.nan
     means, errors = torch.stack([waves.mean(dim=1), error]).tolist()
     return {f"cos{k}": Estimate(m, e) for k, m, e in zip(ORDERS, means, errors, strict=True)}
+
+
+def _overlap(cloud: Tensor, n_inputs: int, n_relevant: int) -> Estimate:
+    squares = cloud[:, :n_inputs] ** 2 * (cloud[:, n_inputs:] ** 2).sum(1, keepdim=True)
+    inside, total = squares[:, :n_relevant].sum(1), squares.sum(1)
+    ratio = inside.sum() / total.sum()
+    # The error of a ratio of sums over independent neurons.
+    scatter = (inside - ratio * total).std() if len(cloud) > 1 else ratio * torch.nan
+    return Estimate(float(ratio), float(scatter / total.mean() / len(cloud) ** 0.5))
 
 
 def autocorrelation_time(series: ArrayLike) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mft_engine.infinite_width import why_no_theory
-from mft_engine.measure import training_measure
+from mft_engine.measure import targets_on, training_measure
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.statistics import Estimate, averaged
 from mft_engine.tasks import build_task
@@ -70,9 +70,9 @@ def study_widths(
     reason = why_no_theory(recipe, task.n_inputs)
     if reason:
         raise RecipeError(reason)
-    measure = training_measure(recipe.training, task.n_inputs, recipe.seed)
+    measure = training_measure(recipe.training, task, recipe.seed)
     points, weights = measure.inputs, measure.weights
-    targets = np.asarray(task.target(points), dtype=np.float64)
+    targets = targets_on(measure, task)
     problem = (recipe.network.activation, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
     theory = solve_planar(None, *problem, points=(points, targets, weights))
     sweeps = [burn_in + math.ceil(n_sweeps * min(40.0, max(1.0, 512 / n))) for n in widths]

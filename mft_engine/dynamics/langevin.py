@@ -2,7 +2,7 @@
 
 theta_j <- theta_j - rate_j dV/dtheta_j + sqrt(2 rate_j T) noise_j
 
-rate_j = step_size/lambda_j in prior units (each coordinate relaxes in time 1), step_size raw, 0 for a frozen readout. The
+rate_j = step_size/lambda_j in prior units (each coordinate relaxes in time 1), step_size raw, 0 if frozen. The
 noise is (xi_k + xi_{k+1})/2 for Leimkuhler-Matthews and xi_k for Euler.
 
 Source: Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013(1), 34.
@@ -120,6 +120,8 @@ class Problem:
         burn_in: time after a change of hyperparameters before the average (re)starts.
         end_time, end_step: the recipe's last step; end_step 0 means that the time decides.
         kernel: the inner loop.
+        input_map: what makes inputs of N(0, I) draws, for batches; None where they are the inputs.
+        n_relevant: the target depends on the first so many inputs alone (0: on all, or unknown).
     """
 
     activation: Activation
@@ -137,6 +139,8 @@ class Problem:
     end_time: float
     end_step: int
     kernel: Any
+    input_map: Any = None
+    n_relevant: int = 0
 
     @property
     def moves(self) -> bool:
@@ -405,6 +409,7 @@ def points_at(step: int, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     if problem.batch_size:
         size = (problem.batch_size, problem.inputs.shape[1])
         inputs = rng.normal(problem.seed, Stream.BATCH, step, *size, device=device, dtype=dtype)
+        inputs = inputs if problem.input_map is None else problem.input_map(inputs)
         weights = torch.full_like(inputs[:, 0], 1.0 / problem.batch_size)
         return inputs, problem.target(inputs), weights
     inputs = problem.inputs @ rotation(problem.seed, step, device, dtype)
@@ -412,7 +417,7 @@ def points_at(step: int, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _record(state: State, problem: Problem) -> dict[str, float]:
-    orders = order_parameters(state.theta, problem.inputs.shape[1])
+    orders = order_parameters(state.theta, problem.inputs.shape[1], problem.n_relevant)
     return {
         "step": float(state.step),
         "time": state.time,

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from mft_engine.recipe import TaskSection
+from mft_engine.tasks.dataset import build_dataset
+from mft_engine.tasks.directions import build_cubic_teacher, build_parity, build_staircase
 from mft_engine.tasks.expression import Expression, ExpressionError, compile_expression
 from mft_engine.tasks.planar import PLANAR_TARGETS, build_expression, build_named, build_petals
-from mft_engine.tasks.task import Task, TaskError
+from mft_engine.tasks.plugins import Builder, load_plugins
+from mft_engine.tasks.task import OwnPoints, Task, TaskError
 
-REGISTRY: dict[str, Callable[[str, Mapping[str, Any]], Task]] = {
+REGISTRY: dict[str, Builder] = {
     **dict.fromkeys(PLANAR_TARGETS, build_named),
     "petals": build_petals,
     "expression": build_expression,
+    "dataset": build_dataset,
+    "parity": build_parity,
+    "staircase": build_staircase,
+    "cubic-teacher": build_cubic_teacher,
 }
 
 
@@ -37,6 +42,8 @@ def build_task(section: TaskSection) -> Task:
 
 
 def _check_finite(task: Task) -> None:
+    if task.points is not None:  # looked at when they were read
+        return
     steps = np.linspace(-4.0, 4.0, 17) + 0.01
     probe = np.zeros((17 * task.n_inputs + 289, task.n_inputs))
     for j in range(task.n_inputs):
@@ -50,10 +57,15 @@ def _check_finite(task: Task) -> None:
         raise TaskError(f"The target {task.formula} is not a finite number at {place or 'the origin'}")
 
 
+_found, PLUGIN_FAULTS = load_plugins(REGISTRY, _check_finite)
+REGISTRY.update(_found)
+
 __all__ = [
+    "PLUGIN_FAULTS",
     "REGISTRY",
     "Expression",
     "ExpressionError",
+    "OwnPoints",
     "Task",
     "TaskError",
     "build_task",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mft_engine.tasks.expression import ExpressionError, compile_expression
-from mft_engine.tasks.task import Task, TaskError
+from mft_engine.tasks.task import Task, TaskError, no_more
 
 PLANAR_TARGETS: dict[str, tuple[str, str]] = {
     "product": ("Clover: product of the inputs", "x1*x2"),
@@ -23,14 +23,14 @@ PLANAR_TARGETS: dict[str, tuple[str, str]] = {
 
 def build_named(name: str, parameters: Mapping[str, Any]) -> Task:
     """A task of `PLANAR_TARGETS`; it has no parameters."""
-    _no_more(name, parameters, ())
+    no_more(name, parameters, ())
     title, formula = PLANAR_TARGETS[name]
     return Task(name, title, formula, 2, compile_expression(formula))
 
 
 def build_petals(name: str, parameters: Mapping[str, Any]) -> Task:
     """y = |x| cos(k angle): 2k petals, `task.k` from 1 to 16 (default 4)."""
-    _no_more(name, parameters, ("k",))
+    no_more(name, parameters, ("k",))
     k = parameters.get("k", 4)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 16:
         raise TaskError(f"task.k = {k!r}: the petals' frequency is a whole number from 1 to 16")
@@ -40,7 +40,7 @@ def build_petals(name: str, parameters: Mapping[str, Any]) -> Task:
 
 def build_expression(name: str, parameters: Mapping[str, Any]) -> Task:
     """y = a typed formula in `task.expression`; `task.n_inputs` may add inputs that it does not use."""
-    _no_more(name, parameters, ("expression", "n_inputs"))
+    no_more(name, parameters, ("expression", "n_inputs"))
     text = parameters.get("expression", "x1*x2")
     if not isinstance(text, str):
         raise TaskError(f'task.expression = {text!r}: write the formula as text, for example "x1*x2"')
@@ -52,10 +52,3 @@ def build_expression(name: str, parameters: Mapping[str, Any]) -> Task:
     if isinstance(n_inputs, bool) or not isinstance(n_inputs, int) or not expression.n_inputs <= n_inputs <= 1000:
         raise TaskError(f"task.n_inputs = {n_inputs!r}: a whole number from {expression.n_inputs} to 1000")
     return Task(name, "Own formula", expression.text, n_inputs, expression)
-
-
-def _no_more(name: str, parameters: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
-    for parameter in parameters:
-        if parameter not in allowed:
-            known = f"it takes {', '.join(allowed)}" if allowed else "it takes no parameters"
-            raise TaskError(f"task.{parameter}: the task {name!r} has no such parameter; {known}")

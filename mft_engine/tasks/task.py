@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from mft_engine.recipe import RecipeError
 
@@ -14,14 +16,34 @@ class TaskError(RecipeError):
 
 
 @dataclass(frozen=True)
+class OwnPoints:
+    """Data that a task brings along instead of a measure.
+
+    Attributes:
+        inputs (n_train, d), targets (n_train,): to learn from.
+        test_inputs (n_test, d), test_targets (n_test,): held back; n_test may be 0.
+        source: where they come from, for people.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    test_inputs: np.ndarray
+    test_targets: np.ndarray
+    source: str
+
+
+@dataclass(frozen=True)
 class Task:
     """A function to learn and the measure of its inputs.
 
     Attributes:
         name, title: in the registry, and for people.
         formula: the target as a person would write it.
-        n_inputs: d; inputs are x ~ N(0, I_d).
+        n_inputs: d.
         target: (n_points, d) numpy array or torch tensor to (n_points,) of the same kind.
+        inputs: "gaussian" x ~ N(0, I_d), or "signs": every coordinate +1 or -1 with equal chances.
+        points: the task's own data, which then are its measure; `target` is only a picture of them elsewhere.
+        n_relevant: the target depends on the first so many inputs alone (0: on all, or unknown).
     """
 
     name: str
@@ -29,3 +51,35 @@ class Task:
     formula: str
     n_inputs: int
     target: Callable[[Any], Any]
+    inputs: Literal["gaussian", "signs"] = "gaussian"
+    points: OwnPoints | None = None
+    n_relevant: int = 0
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether inputs are N(0, I_d), as the exact solvers need it."""
+        return self.points is None and self.inputs == "gaussian"
+
+
+def no_more(name: str, parameters: Any, allowed: tuple[str, ...]) -> None:
+    """Refuse parameters that a task does not have.
+
+    Raises:
+        TaskError: names the first one and those that there are.
+    """
+    for parameter in parameters:
+        if parameter not in allowed:
+            known = f"it takes {', '.join(allowed)}" if allowed else "it takes no parameters"
+            raise TaskError(f"task.{parameter}: the task {name!r} has no such parameter; {known}")
+
+
+def whole(parameters: Any, name: str, default: int, low: int, high: int, what: str) -> int:
+    """A whole-number parameter within limits.
+
+    Raises:
+        TaskError: another value; says what is allowed.
+    """
+    value = parameters.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise TaskError(f"task.{name} = {value!r}: {what} is a whole number from {low} to {high}")
+    return value
