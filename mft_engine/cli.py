@@ -77,30 +77,6 @@ def _print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
-class _ProgressLines:
-    """Progress on standard error: a bar on a terminal, a line per tenth elsewhere."""
-
-    def __init__(self) -> None:
-        self._last: tuple[str, int] = ("", -1)
-        self._is_terminal = sys.stderr.isatty()
-
-    def show(self, part: str, fraction: float, text: str) -> None:
-        tenth = int(fraction * (50 if self._is_terminal else 10))
-        if (part, tenth) == self._last:
-            return
-        self._last = (part, tenth)
-        if self._is_terminal:
-            bar = "#" * int(30 * fraction)
-            sys.stderr.write(f"\r{part:<11}[{bar:<30}] {100 * fraction:3.0f} %  {text:<45.45}")
-        else:
-            sys.stderr.write(f"{part} {100 * fraction:.0f} % ({text})\n")
-        sys.stderr.flush()
-
-    def close(self) -> None:
-        if self._is_terminal and self._last[1] >= 0:
-            sys.stderr.write("\n")
-
-
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
@@ -156,9 +132,10 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Train the background, resample the foreground, compare. Example: mft-lab run clover --set seed=3 --json"""
+    from mft_engine.reporting import ProgressReport, describe_run
     from mft_engine.runs import run_stored
 
-    progress = _ProgressLines()
+    progress = ProgressReport()
     try:
         stored = run_stored(recipe_of(recipe, changes), out, resume=resume, report=progress.show)
     finally:
@@ -166,35 +143,7 @@ def run(
     if as_json:
         _print_json(stored.summary)
     else:
-        typer.echo(describe(stored.summary))
-
-
-def describe(summary: dict[str, Any]) -> str:
-    """A run's summary in a few lines for people."""
-    background, comparison, theory = summary["background"], summary["comparison"], summary["theory"]
-    lines = [
-        f"{summary['recipe']} (seed {summary['seed']}, {background['n_neurons']:,} neurons, "
-        f"{background['kind']} background)",
-        f"  background loss  {background['loss']:.4f}"
-        + (f"   infinite width {theory['loss']:.4f}" if theory else "")
-        + f"   {background['n_steps']:,} steps in {background['seconds']:.1f} s",
-    ]
-    if summary["foreground"]:
-        lines.append(f"  foreground loss  {summary['foreground']['loss']:.4f}")
-    if comparison:
-        lines.append(
-            f"  {comparison['verdict']}: energy distance {comparison['energy_distance']:.4f}, "
-            f"{comparison['ratio']:.2f} times its null mean, p = {comparison['p_value']:.3f}"
-        )
-    orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
-    if "cos4" in orders and orders["cos4"] is not None:
-        reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
-        lines.append(f"  cos4  {orders['cos4']:+.3f} +- {errors['cos4'] or 0:.3f}{reference}")
-    if background["warning"]:
-        lines.append(f"  Warning: {background['warning']}")
-    if summary["run_dir"]:
-        lines.append(f"  stored in {summary['run_dir']}")
-    return "\n".join(lines)
+        typer.echo(describe_run(stored.summary))
 
 
 @app.command()
@@ -222,6 +171,7 @@ def widths(
     """Exact finite networks beside finite- and infinite-width theory. Example: mft-lab widths clover --sizes 8,64"""
     from dataclasses import asdict
 
+    from mft_engine.reporting import ProgressReport, describe_width
     from mft_engine.width_study import study_widths
 
     try:
@@ -230,7 +180,7 @@ def widths(
         raise CommandError(f"--sizes {sizes!r}: write whole numbers with commas, for example 8,64,512", 2) from None
     if numbers[0] < 1:
         raise CommandError(f"--sizes {sizes!r}: a network has at least 1 neuron", 2)
-    progress, rows = _ProgressLines(), []
+    progress, rows = ProgressReport(), []
     for item in study_widths(recipe_of(recipe, changes), numbers):
         if isinstance(item, float):
             progress.show("widths", item, "exact sweeps")
@@ -241,12 +191,7 @@ def widths(
         _print_json({"schema": "mft-lab/widths/1", "recipe": recipe, "rows": [_plain(asdict(row)) for row in rows]})
         return
     for row in rows:
-        (loss, loss_error), (order, order_error) = row.simulated["loss"], row.simulated["cos4"]
-        typer.echo(
-            f"N = {row.n_neurons:>5}: loss {loss:.4f} +- {loss_error:.4f} (finite width {row.corrected['loss']:.4f}, "
-            f"infinite {row.infinite['loss']:.4f}), cos4 {order:+.4f} +- {order_error:.4f} "
-            f"({row.corrected['cos4']:+.4f}, {row.infinite['cos4']:+.4f})"
-        )
+        typer.echo(describe_width(row))
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -277,9 +222,10 @@ def sweep(
     from dataclasses import asdict
 
     from mft_engine.figures.phase import save_phase_diagram
+    from mft_engine.reporting import ProgressReport
     from mft_engine.sweep import parse_axis, run_sweep
 
-    base, progress = recipe_of(recipe, changes), _ProgressLines()
+    base, progress = recipe_of(recipe, changes), ProgressReport()
     axes = [parse_axis(param, base) for param in params]
     try:
         done = run_sweep(
@@ -382,14 +328,16 @@ def export(
 def tasks(as_json: JsonOption = False) -> None:
     """The tasks there are, one line each. Example: mft-lab tasks --json"""
     from mft_engine.recipe import TaskSection
-    from mft_engine.tasks import REGISTRY, build_task
+    from mft_engine.tasks import PLUGIN_FAULTS, REGISTRY, build_task
 
     built = [build_task(TaskSection(name=name)) for name in REGISTRY]
+    for fault in PLUGIN_FAULTS:
+        typer.echo(fault, err=True)
     if as_json:
         _print_json([{"name": t.name, "title": t.title, "formula": t.formula, "n_inputs": t.n_inputs} for t in built])
         return
     for task in built:
-        typer.echo(f"{task.name:<12}{task.title:<34}y = {task.formula}")
+        typer.echo(f"{task.name:<14}{task.title:<36}y = {task.formula}")
 
 
 @app.command()

@@ -1,0 +1,81 @@
+"""What the command line says: progress on standard error, results in words on standard output."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import rich.progress
+from rich.console import Console
+
+
+class ProgressReport:
+    """Progress on standard error: bars on a terminal, a plain line per tenth elsewhere."""
+
+    def __init__(self) -> None:
+        self._bars: rich.progress.Progress | None = None
+        self._tasks: dict[str, rich.progress.TaskID] = {}
+        self._last: tuple[str, int] = ("", -1)
+        if sys.stderr.isatty():
+            self._bars = rich.progress.Progress(console=Console(stderr=True), transient=True)
+            self._bars.start()
+
+    def show(self, part: str, fraction: float, text: str) -> None:
+        """Tell how far a part has come.
+
+        Args:
+            part: a word, such as train; fraction: 0 to 1; text: what is being done.
+        """
+        if self._bars is not None:
+            if part not in self._tasks:
+                self._tasks[part] = self._bars.add_task(text, total=1.0)
+            self._bars.update(self._tasks[part], completed=fraction, description=text)
+            return
+        tenth = int(fraction * 10)
+        if (part, tenth) != self._last:
+            self._last = (part, tenth)
+            sys.stderr.write(f"{part} {100 * fraction:.0f} % ({text})\n")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """Take the bars away; nothing else of the terminal changes."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def describe_run(summary: dict[str, Any]) -> str:
+    """A run's summary in a few lines for people."""
+    background, comparison, theory = summary["background"], summary["comparison"], summary["theory"]
+    lines = [
+        f"{summary['recipe']} (seed {summary['seed']}, {background['n_neurons']:,} neurons, "
+        f"{background['kind']} background)",
+        f"  background loss  {background['loss']:.4f}"
+        + (f"   infinite width {theory['loss']:.4f}" if theory else "")
+        + f"   {background['n_steps']:,} steps in {background['seconds']:.1f} s",
+    ]
+    if summary["foreground"]:
+        lines.append(f"  foreground loss  {summary['foreground']['loss']:.4f}")
+    if comparison:
+        lines.append(
+            f"  {comparison['verdict']}: energy distance {comparison['energy_distance']:.4f}, "
+            f"{comparison['ratio']:.2f} times its null mean, p = {comparison['p_value']:.3f}"
+        )
+    orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
+    if orders.get("cos4") is not None:
+        reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
+        lines.append(f"  cos4  {orders['cos4']:+.3f} +- {errors['cos4'] or 0:.3f}{reference}")
+    if background["warning"]:
+        lines.append(f"  Warning: {background['warning']}")
+    if summary["run_dir"]:
+        lines.append(f"  stored in {summary['run_dir']}")
+    return "\n".join(lines)
+
+
+def describe_width(row: Any) -> str:
+    """One line of a width study: simulation, finite-width law, infinite-width law."""
+    (loss, loss_error), (order, order_error) = row.simulated["loss"], row.simulated["cos4"]
+    return (
+        f"N = {row.n_neurons:>5}: loss {loss:.4f} +- {loss_error:.4f} (finite width {row.corrected['loss']:.4f}, "
+        f"infinite {row.infinite['loss']:.4f}), cos4 {order:+.4f} +- {order_error:.4f} "
+        f"({row.corrected['cos4']:+.4f}, {row.infinite['cos4']:+.4f})"
+    )
