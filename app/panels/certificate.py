@@ -108,7 +108,7 @@ class CertificateSection(TitledSection):
 
 
 def certificate_sentence(certificate: Certificate) -> str:
-    """Which certificate is behind a verdict, in one short line; empty where there is none."""
+    """Which certificate is behind a verdict, in one short line."""
     if certificate.free_energy_excess is not None:
         return f"Certified by the exact optimum: free energy {written(certificate.free_energy_excess, 2)} above it."
     if certificate.residual_gap is not None:
@@ -118,4 +118,4 @@ def certificate_sentence(certificate: Certificate) -> str:
         p = f"p = {written(certificate.stein.p_value, 2)}".replace(" ", "\u00a0")
         word = "agrees with" if certificate.stein.p_value > 0.01 else "differs from"
         return f"Stein test without theory: the cloud {word} the law of its own field ({p})."
-    return ""
+    return "No certificate for this recipe: the words rest on the random exchanges alone."

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app.panels.number_table import written
 from app.theme import LIGHT, Theme
@@ -56,7 +56,7 @@ class WidthView(QWidget):
             self.chips[name] = chip
             header.addWidget(chip)
         header.addStretch(1)
-        self.button = QToolButton(self)
+        self.button = QPushButton(self)
         header.addWidget(self.button)
         self.sentence = QLabel(self)
         self.sentence.setContentsMargins(12, 0, 8, 2)
@@ -108,8 +108,16 @@ class WidthView(QWidget):
 
     def set_action(self, action: QAction) -> None:
         """The action that starts the study, as a button beside the legend."""
-        self.button.setDefaultAction(action)
-        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self.button.setText(action.text())
+        self.button.clicked.connect(action.trigger)
+        self._action = action
+        action.changed.connect(self._follow_action)
+        self._follow_action()
+
+    @Slot()
+    def _follow_action(self) -> None:
+        self.button.setEnabled(self._action.isEnabled())
+        self.button.setToolTip(self._action.toolTip())
 
     # What is shown
 
@@ -204,7 +212,7 @@ class WidthView(QWidget):
         low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
         margin = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
         box = self._items[key].getViewBox()
-        box.setRange(xRange=(np.log10(6.5), np.log10(5000)), yRange=(low - margin, high + margin), padding=0)
+        box.setRange(xRange=(np.log10(6), np.log10(11000)), yRange=(low - margin, high + margin), padding=0)
 
 
 def summary(rows: Sequence[WidthRow]) -> str:
@@ -221,6 +229,6 @@ def summary(rows: Sequence[WidthRow]) -> str:
     )  # fmt: skip
     widths = f"N = {rows[0].n_neurons:,} to {rows[-1].n_neurons:,}" if len(rows) > 1 else f"N = {rows[0].n_neurons:,}"
     return (
-        f"{widths}: the finite-width law is {written(float(corrected), 2)} standard errors from the sampled networks "
-        f"(root mean square), the uncorrected one {written(float(uncorrected), 2)}."
+        f"{widths}: finite-width law {written(float(corrected), 2)} standard errors from the sampled networks "
+        f"(r.m.s.), uncorrected law {written(float(uncorrected), 2)}."
     )

@@ -57,8 +57,8 @@ def test_every_width_is_a_point_with_its_error_and_three_laws_beside_it(view: Wi
 def test_the_sentence_gives_the_distance_of_both_laws_in_standard_errors() -> None:
     # 0.02 and 0.3 away at an error of 0.01: 2 and 30 standard errors in every quantity.
     text = summary([row(8), row(64)])
-    assert text.startswith("N = 8 to 64: the finite-width law is 2.0 standard errors")
-    assert "the uncorrected one 30." in text
+    assert text.startswith("N = 8 to 64: finite-width law 2.0 standard errors")
+    assert "uncorrected law 30." in text
     assert summary([]) == ""
 
 
@@ -102,7 +102,7 @@ def test_a_recipe_without_an_exact_law_has_a_reason(changes: dict[str, Any], n_i
 def test_the_study_fills_its_tab_and_an_edit_makes_it_old(window: MainWindow, qtbot: QtBot) -> None:
     view = window.width_view
     qtbot.keyClick(window, Qt.Key.Key_W)
-    qtbot.waitUntil(lambda: "N = 8 to 512: the finite-width law is 0.50 standard errors" in view.sentence.text())
+    qtbot.waitUntil(lambda: "N = 8 to 512: finite-width law 0.50 standard errors" in view.sentence.text())
     assert view.isVisible() and not view.empty.isVisible()
     qtbot.waitUntil(lambda: not window.actions_by_name["cancel"].isEnabled())
     window.session.edit("regularisation.scale", 0.01)
@@ -118,8 +118,9 @@ def test_a_stopped_study_keeps_what_it_has(window: MainWindow, qtbot: QtBot, mon
             yield 0.5
 
     monkeypatch.setattr("fake_engine.FakeEngine.study_widths", slow)
+    window.docks["width"].raise_()
+    qtbot.waitUntil(window.width_view.button.isVisible)
     qtbot.mouseClick(window.width_view.button, Qt.MouseButton.LeftButton)
-    window.actions_by_name["widths"].trigger()
     qtbot.waitUntil(lambda: window.width_view.has_rows)
     window.actions_by_name["cancel"].trigger()
     qtbot.waitUntil(lambda: window.width_view.sentence.text().startswith("Stopped. N = 8:"))
@@ -130,3 +131,4 @@ def test_without_an_exact_law_the_study_is_disabled_with_the_reason(window: Main
     assert action.isEnabled() and window.width_view.button.isEnabled()
     window.session.edit("network.train_readout", False)
     assert not action.isEnabled() and "needs trained readouts" in action.toolTip()
+    assert not window.width_view.button.isEnabled() and "trained readouts" in window.width_view.button.toolTip()
