@@ -33,9 +33,9 @@ from mft_engine.kernels import Kernel, ReferenceKernel, StepPlan, choose
 SIZES = ((2048, 256), (2048, 1024), (16384, 256), (131072, 256))
 LAMBDA_W, LAMBDA_A, TEMPERATURE, STEP_SIZE = 0.02, 0.001, 0.02, 0.0015
 SEED = 0
-# Nanoseconds a neuron and point: the operations of a step counted, at the issue rate of the 512-bit server CPU for which
-# the goal was set, antipodal points sharing one tanh. A faster CPU than that one goes beyond it, as does a frozen step,
-# which sums no prediction.
+# Nanoseconds a neuron and point: the operations of a step counted, at the issue rate of the 512-bit server CPU for
+# which the goal was set, antipodal points sharing one tanh. A faster CPU than that one goes beyond it, as does a frozen
+# step, which sums no prediction.
 FLOOR_NS = 0.22
 # A sample of a path lasts at least this long, in seconds, or one step.
 SAMPLE_SECONDS = 0.02
@@ -360,8 +360,8 @@ def markdown(document: dict[str, Any]) -> str:
     lines = [
         f"{', '.join(f'{key} {value}' for key, value in document['machine'].items())}; one thread",
         "",
-        f"| neurons x points | path | CPU ms a step (median) | iqr | ns per neuron x point | floor ({FLOOR_NS} ns) over it "
-        "| times plain | error |",
+        "| neurons x points | path | CPU ms a step (median) | iqr | ns per neuron x point "
+        f"| floor ({FLOOR_NS} ns) over it | times plain | error |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for size in document["sizes"]:
