@@ -1,0 +1,45 @@
+"""What the documents show can be run as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def _run(*arguments: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_and_is_short(path: Path) -> None:
+    assert _run(str(path)).strip()
+    assert len(path.read_text().splitlines()) < 40
+
+
+def test_the_wrong_background_example_tells_right_from_wrong() -> None:
+    lines = _run(str(ROOT / "examples" / "wrong_background.py")).splitlines()
+    assert lines[0].startswith("trained: consistent") and lines[1].startswith("lazy: inconsistent")
+
+
+def test_the_python_of_the_readme_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    assert "at infinite width: 0.29331" in _run("-c", code)
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    shown = set(re.findall(r"\.venv/bin/mft-lab ([a-z]+)", (ROOT / "README.md").read_text()))
+    listed = _run("-m", "mft_engine.cli", "--help")
+    assert shown and all(re.search(rf"\b{name}\b", listed) for name in shown)
