@@ -61,10 +61,12 @@ def examine() -> dict[str, Any]:
 
     from mft_engine.device import available_devices
     from mft_engine.runs import default_parent
+    from mft_engine.tasks import PLUGIN_FAULTS
 
     versions = {name: _version(name) for name in PACKAGES}
     problems = known_bad_pairs(versions, sys.version_info[:2])
     problems += [f"{name} is not installed." for name in ("torch", "numpy", "scipy", "pydantic") if not versions[name]]
+    problems += PLUGIN_FAULTS
     folder = default_parent()
     return {
         "mft_lab": _version("mft-lab"),

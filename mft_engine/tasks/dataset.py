@@ -30,9 +30,10 @@ Columns = dict[str, np.ndarray]
 def build_dataset(name: str, parameters: Mapping[str, Any]) -> Task:
     """Rows of a file, `task.path`: inputs and target by column, 1/n each.
 
-    Parameters: path (CSV or NPZ; a sample of 400 points where it is left out); target (a column's name or number from 1;
-    the last one); inputs (a list of columns; all others); standardise (true: each input and the target by mean and
-    standard deviation of the training part); train_fraction (1: nothing is held back); split (number of the random split).
+    Parameters, with what they are where they are left out: path (CSV or NPZ; a sample of 400 points); target (a
+    column's name or number from 1; the last one); inputs (a list of columns; all others); standardise (true: each input
+    and the target by mean and standard deviation of the training part); train_fraction (1: nothing is held back); split
+    (which random split; 0).
 
     Raises:
         TaskError: whatever is wrong with the file or a parameter, with line and column.
@@ -42,7 +43,7 @@ def build_dataset(name: str, parameters: Mapping[str, Any]) -> Task:
     columns = read_columns(path)
     target_name, input_names = _choose(columns, parameters.get("target"), parameters.get("inputs"), path)
     inputs = np.column_stack([columns[column] for column in input_names])
-    targets = columns[target_name]
+    targets = columns[target_name].copy()
     fraction = parameters.get("train_fraction", 1.0)
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
         raise TaskError(f"task.train_fraction = {fraction!r}: a number above 0 and at most 1")
@@ -207,8 +208,8 @@ def _read_npz(path: Path) -> Columns:
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or array.size > MAX_CELLS:
             raise TaskError(
-                f"{path.name}: {name!r} is an array of {array.dtype} with shape {array.shape}; real numbers of shape (n,) "
-                "or (n, d) are expected"
+                f"{path.name}: {name!r} is an array of {array.dtype} with shape {array.shape}; real numbers "
+                "of shape (n,) or (n, d) are expected"
             )
         if array.ndim == 2 and array.shape[1] > MAX_INPUTS:
             raise TaskError(f"{path.name}: {name!r} has {array.shape[1]:,} columns; at most {MAX_INPUTS:,} are read")

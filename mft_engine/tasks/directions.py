@@ -27,7 +27,7 @@ def _signs(x: Any, is_needed: bool) -> Any:
 
 
 def build_parity(name: str, parameters: Mapping[str, Any]) -> Task:
-    """y = x1 x2 ... xk on signs (of the signs of Gaussian inputs): k-sparse parity in d = `task.n_inputs` dimensions."""
+    """y = x1 x2 ... xk on signs (of the signs of Gaussian inputs): k-sparse parity of d = `task.n_inputs`."""
     no_more(name, parameters, ("n_inputs", "k", "inputs"))
     k = whole(parameters, "k", 3, 1, 12, "the number of inputs that count")
     n_inputs = whole(parameters, "n_inputs", 10, k, MAX_INPUTS, "the number of inputs")
@@ -47,7 +47,7 @@ def build_parity(name: str, parameters: Mapping[str, Any]) -> Task:
 def build_staircase(name: str, parameters: Mapping[str, Any]) -> Task:
     """y = n^-1/2 (x1 .. xL + x1 .. x2L + ...): n steps (`task.steps`) that each add L = `task.leap` inputs; E y^2 = 1.
 
-    Leap 1 is the merged staircase that gradient descent climbs one input at a time; a leap of L has to be found at once.
+    Leap 1 is the merged staircase that training climbs one input at a time; a leap of L has to be found at once.
 
     Source: Abbe, Boix-Adsera, Misiakiewicz, arXiv 2202.08658 and 2302.11055.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +135,10 @@ def compile_expression(text: str) -> Expression:
     if "^" in text:
         raise ExpressionError(_point(text, text.index("^"), "write ** for a power"))
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            # "1if x1 else 2" and the like are answered below; Python's own remarks go to nobody.
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         offset = getattr(error, "offset", None) or 1
         raise ExpressionError(_point(text.strip(), offset - 1, "this is not a formula")) from None
@@ -210,7 +214,7 @@ class _Compiler:
             return lambda columns: columns[index]
         if node.id in FUNCTIONS:
             raise self.fail(node, f"{node.id} is a function: write {node.id}(...)")
-        raise self.fail(node, f"{node.id!r} is unknown; use x1, x2, ..., pi, r, angle")
+        raise self.fail(node, f"{node.id[:30]!r} is unknown; use x1, x2, ..., pi, r, angle")
 
     def _call(self, node: ast.Call, depth: int) -> Node | float:
         if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
