@@ -60,3 +60,13 @@ def test_without_a_display_the_window_part_says_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(window, "display", lambda: ([], ""))
     found = window.measure(quick=True)
     assert found["rows"] == [] and "not measured" in window.markdown(found)
+
+
+def test_a_run_starts_without_the_libraries_that_only_figures_windows_and_rare_rules_need() -> None:
+    code = (
+        "import sys, mft_engine.cli, mft_engine.runs\n"
+        "late = ('matplotlib', 'scipy.stats', 'PySide6', 'imageio', 'distributed', 'sklearn')\n"
+        "print([name for name in late if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
