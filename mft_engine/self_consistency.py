@@ -19,7 +19,7 @@ from mft_engine.activations import phi_numpy
 from mft_engine.outcome import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import PlanarLaw, PlanarTheory
+from mft_engine.theory import PlanarLaw, PlanarTheory, SuperlinearActivationError
 from mft_engine.theory.certificates import law_kl
 
 MIN_STEP = 2.0**-12
@@ -89,8 +89,7 @@ def iterate(
         foreground = law.sample(recipe.foreground.n_neurons, host_generator(recipe.seed, Stream.FOREGROUND_GIBBS, 0))
         gap = 0.5 * float(points.weights @ (answer - f) ** 2)
         if damping is not None:
-            step, f_next = damping, f + damping * (answer - f)
-            next_law = _law(points, f_next, problem)
+            step, f_next, next_law = damping, f + damping * (answer - f), None
         else:
             step, f_next, next_law = _respond(points, f, answer, foreground, law, problem)
         kl = law_kl(law, theory.law) if theory is not None else None
@@ -113,11 +112,19 @@ def iterate(
         if gap < tolerance:
             return
         if not gap < DIVERGED * float(points.weights @ points.targets**2 + 1.0):
-            raise ArithmeticError(
-                f"The self-consistency loop ran away at turn {index}; choose a damping below {step:g}, "
-                "or the automatic one"
-            )
+            raise _ran_away(index, step)
+        if next_law is None:
+            try:
+                next_law = _law(points, f_next, problem)
+            except SuperlinearActivationError:
+                raise _ran_away(index, step) from None
         f, law, background = f_next, next_law, foreground
+
+
+def _ran_away(index: int, step: float) -> ArithmeticError:
+    return ArithmeticError(
+        f"The self-consistency loop ran away at turn {index}; choose a damping below {step:g}, or the automatic one"
+    )
 
 
 def _law(points: FieldPoints, f: np.ndarray, problem: tuple[str, float, float, float]) -> PlanarLaw:

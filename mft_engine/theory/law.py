@@ -148,6 +148,8 @@ class PlanarLaw:
             alive = np.flatnonzero(profile > profile.max() - _DEPTH)
             if not len(alive):
                 raise SuperlinearActivationError("the field is too strong: the law of a neuron has no end")
+            if not len(alive):
+                raise SuperlinearActivationError("the field is too strong: the law of a neuron has no end")
             if alive[-1] < 31:
                 radius = _quantise(radius * ((alive[-1] + 1.5) / 32) ** 2)
                 break

@@ -56,6 +56,14 @@ def test_the_plain_loop_overshoots_without_damping_and_converges_with_it() -> No
     assert damped[-1].gap < 1e-5
 
 
+@pytest.mark.parametrize("name", ["petals3", "wedges", "lobes", "kite", "butterfly"])
+def test_a_plain_loop_whose_field_outgrows_every_law_has_run_away(name: str) -> None:
+    recipe = load_recipe(name).replace({"regularisation.scale": 0.0005, "network.n_neurons": 256})
+    experiment = Experiment(recipe)
+    with pytest.raises(ArithmeticError, match="ran away at turn"):
+        list(experiment.iterate(damping=1.0))
+
+
 def test_the_foreground_of_one_turn_is_the_background_of_the_next() -> None:
     experiment, _ = _start("trained")
     turns = [e.iteration for e in experiment.iterate(n_iterations=3) if isinstance(e, IterationReady)]
