@@ -143,6 +143,8 @@ def _read_csv(path: Path) -> Columns:
             rows = [(number, line.split()) for number, line in lines if line.strip()]
     except csv.Error as error:
         raise TaskError(f"{path.name} is not a table: {error}") from None
+    if not rows:
+        raise TaskError(f"{path.name} is empty")
     cells = [cell.strip() for cell in rows[0][1]]
     has_header = not all(_is_number(cell) for cell in cells)
     names = _names(cells, path) if has_header else [str(j + 1) for j in range(len(cells))]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -51,8 +52,9 @@ def _binary(torch_name: str, numpy_name: str) -> Callable[[Any, Any], Any]:
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
-    if isinstance(condition, torch.Tensor):
-        return torch.where(condition > 0, x, y)
+    reference = next((value for value in (condition, x, y) if isinstance(value, torch.Tensor)), None)
+    if reference is not None:
+        return torch.where(_like(condition, reference) > 0, _like(x, reference), _like(y, reference))
     return np.where(np.asarray(condition) > 0, x, y)
 
 
@@ -82,15 +84,21 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
-def _as_number(truth: Any) -> Any:
-    return truth.to(torch.get_default_dtype()) if isinstance(truth, torch.Tensor) else np.where(truth, 1.0, 0.0)
+def _comparison(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def apply(x: Any, y: Any) -> Any:
+        truth = operation(x, y)
+        if isinstance(truth, torch.Tensor):
+            return truth.to(x.dtype if isinstance(x, torch.Tensor) else y.dtype)
+        return np.where(truth, 1.0, 0.0)
+
+    return apply
 
 
 _COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Lt: lambda x, y: _as_number(x < y),
-    ast.Gt: lambda x, y: _as_number(x > y),
-    ast.LtE: lambda x, y: _as_number(x <= y),
-    ast.GtE: lambda x, y: _as_number(x >= y),
+    ast.Lt: _comparison(operator.lt),
+    ast.Gt: _comparison(operator.gt),
+    ast.LtE: _comparison(operator.le),
+    ast.GtE: _comparison(operator.ge),
 }
 
 

@@ -27,6 +27,8 @@ R, ANGLE = np.sqrt(X1**2 + X2**2 + X3**2), np.arctan2(X2, X1)
         ("relu(x1) + heaviside(x2) + sign(x3) + abs(x1)", np.maximum(X1, 0) + (X2 > 0) + np.sign(X3) + np.abs(X1)),
         ("sqrt(exp(x1)) + log(2 + x2**2) + tan(x3) + tanh(x1)",
          np.sqrt(np.exp(X1)) + np.log(2 + X2**2) + np.tan(X3) + np.tanh(X1)),
+        ("where(x1 <= x2, 0.1, 0.7)", np.where(X1 <= X2, 0.1, 0.7)),
+        ("where(1, x1, 0)", X1),
         ("atan2(x1, pi)", np.arctan2(X1, np.pi)),
         ("3", np.full(50, 3.0)),
         ("2**0.5 * x1", np.sqrt(2) * X1),

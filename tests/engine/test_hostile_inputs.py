@@ -31,7 +31,11 @@ _watched: list[str] | None = None
 
 
 def _watch(event: str, arguments: tuple) -> None:
-    if _watched is not None and event in FORBIDDEN:
+    if _watched is None or event not in FORBIDDEN:
+        return
+    source = getattr(arguments[0], "co_filename", "<string>") if event == "exec" else ""
+    # A module of the program that is imported for the first time comes from a file; typed code never does.
+    if not source.endswith(".py") and not source.startswith("<frozen"):
         _watched.append(event)
 
 
@@ -221,3 +225,8 @@ def test_five_thousand_hostile_files(tmp_path, file, parameters) -> None:
     path = tmp_path / f"hostile{file[1]}"
     path.write_bytes(file[0])
     check(lambda: use_file(path, parameters))
+
+
+def test_the_watch_sees_executed_code() -> None:
+    with pytest.raises(AssertionError, match="exec"):
+        check(lambda: exec("1 + 1"))
