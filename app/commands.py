@@ -157,6 +157,7 @@ class Commands(QObject):
     @Slot()
     def iterate(self) -> None:
         loop = self._window.loop
+        self._window.wiring.go_live()
         self._window.docks["loop"].show()
         self._window.docks["loop"].raise_()
         self._session.iterate(loop.damping, loop.n_turns)

@@ -155,9 +155,9 @@ def certify(bench: Bench) -> Iterator[Event]:
         yield event
 
 
-def study_widths(bench: Bench, engine: Engine) -> Iterator[Event]:
+def study_widths(bench: Bench, engine: Engine, should_stop: Callable[[], bool]) -> Iterator[Event]:
     """Networks of every width beside the laws, for the parameters in force."""
-    for item in engine.study_widths(bench.applied):
+    for item in engine.study_widths(bench.applied, should_stop):
         if isinstance(item, float):
             yield Progress("widths", item, "sampling networks of every width")
         else:

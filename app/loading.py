@@ -6,9 +6,10 @@ The window is on the screen before any of this runs. Everything that the worker 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,8 +57,8 @@ class Engine(Protocol):
     def task_cards(self) -> Iterator[TaskCard]:
         """The gallery."""
 
-    def study_widths(self, recipe: Recipe) -> Iterator[Any]:
-        """Fractions done, and a `WidthRow` for every width."""
+    def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:
+        """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""
 
     def theory_picture(self, theory: Any) -> TheoryPicture:
         """A solution as arrays and plain numbers."""
@@ -145,11 +146,13 @@ class TorchEngine:
             image = np.asarray(values, dtype=np.float32).reshape(_CARD_PIXELS, _CARD_PIXELS)
         return TaskCard(name=name, title=task.title, formula=task.formula, parameters=shown, image=image)
 
-    def study_widths(self, recipe: Recipe) -> Iterator[Any]:
-        """Fractions done, and a `WidthRow` for every width."""
+    def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:
+        """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""
+        from mft_engine.theory import SolveStopped
         from mft_engine.width_study import study_widths
 
-        return study_widths(recipe)
+        with contextlib.suppress(SolveStopped):
+            yield from study_widths(recipe, should_stop=should_stop)
 
     def theory_picture(self, theory: Any) -> TheoryPicture:
         """Density of w as an image, the three marginals and the numbers of an infinite-width solution."""

@@ -72,6 +72,7 @@ class LoopKeeper(QObject):
         if is_running:
             self._turn, self._has_ended = None, False
             self._undrawn.clear()
+            self._stage.begin_loop()
             self._window.loop.begin(start_of(self._session.recipe, self._snapshot))
         elif not self._has_ended:
             where = "before its first turn" if self._turn is None else f"at turn {self._turn.index}"

@@ -286,6 +286,7 @@ class Session(QObject):
 
     def cancel(self) -> None:
         """Stop the long jobs."""
+        self._worker.is_interrupted = True
         self._commanded.emit(m.Cancel())
 
     def set_speed(self, steps_per_frame: int) -> None:
@@ -322,6 +323,8 @@ class Session(QObject):
         self._recipe = recipe
         self._ask(recipe=recipe, generation=self._request.generation + is_new)
         self.recipe_changed.emit(recipe)
+        if change is not Change.NOTHING:
+            self._worker.is_interrupted = True
         if change in (Change.RESAMPLE, Change.RETUNE):
             self.answers_stale.emit("the parameters have changed")
 

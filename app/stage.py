@@ -27,7 +27,7 @@ class CloudStage(QObject):
         self._foreground: np.ndarray | None = None
         self._n_neurons = 0
         self._guest: tuple[np.ndarray, np.ndarray | None] | None = None
-        self._is_loop = False
+        self._is_loop = self._follows_loop = False
         cloud.banner.left.connect(self.left)
 
     @property
@@ -62,14 +62,21 @@ class CloudStage(QObject):
         self._show_guest(theta, None, self._n_neurons, f"t = {time:.2f}, stored")
         self._leave_loop()
 
+    def begin_loop(self) -> None:
+        """The turns of the loop that begins now are shown, until somebody goes back to the run."""
+        self._follows_loop = True
+
     def show_turn(self, turn: Iteration) -> None:
         """Blue: the neurons whose field is felt in this turn; orange: the fresh ones, blue in the next turn."""
+        if not self._follows_loop:
+            return
         what = "start" if turn.index == 0 else f"turn {turn.index}"
         self._is_loop = True
         self._show_guest(turn.background, turn.foreground, len(turn.background), f"Self-consistency loop, {what}")
 
     def go_live(self) -> None:
         """Show the run again."""
+        self._follows_loop = False
         if self._guest is None:
             return
         self._guest = None
@@ -82,7 +89,7 @@ class CloudStage(QObject):
     def clear(self) -> None:
         """Forget every cloud: another run."""
         self._background = self._foreground = self._guest = None
-        self._is_loop = False
+        self._is_loop = self._follows_loop = False
         self._cloud.banner.say("")
         self._cloud.clear()
 

@@ -72,6 +72,7 @@ class Worker(QObject):
         self._failed_devices: set[str] = set()
         self._is_theory_due = self._is_certificate_due = False
         self.is_stopping = False  # written by the window's thread at close: one assignment, read between slices
+        self.is_interrupted = False  # likewise, by cancel and by edits: a long step asks it from within
         self._timer = QTimer(self)
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._slice)
@@ -119,7 +120,7 @@ class Worker(QObject):
             elif self._bench is not None and isinstance(command, Iterate):
                 self._start("iterate", jobs.iterate(self._bench, command))
             elif self._bench is not None and isinstance(command, StudyWidths):
-                self._start("widths", jobs.study_widths(self._bench, self._engine))
+                self._start("widths", jobs.study_widths(self._bench, self._engine, self._shall_stop))
             elif self._bench is not None and isinstance(command, Export):
                 self._start("export", self._export(command, self._bench))
         except Exception as error:
@@ -253,7 +254,11 @@ class Worker(QObject):
         self._drop_jobs(lambda job: job.name == name)
         self._jobs.append(Job(name, steps, self._generation))
         if name in _TOLD_JOBS:
+            self.is_interrupted = False
             self._tell(JobStarted(name))
+
+    def _shall_stop(self) -> bool:
+        return self.is_stopping or self.is_interrupted
 
     def _drop_jobs(self, is_dropped: Callable[[Job], bool]) -> None:
         for job in [job for job in self._jobs if is_dropped(job)]:
@@ -277,7 +282,8 @@ class Worker(QObject):
             if is_over and job in self._jobs:
                 self._jobs.remove(job)
                 if job.name in _TOLD_JOBS:
-                    self._tell(JobEnded(job.name))
+                    # The study alone may end from within, before the wish that ends it is delivered.
+                    self._tell(JobEnded(job.name, was_cancelled=job.name == "widths" and self._shall_stop()))
         return bool(self._jobs) or self._is_certificate_due
 
     def _start_certificate(self) -> None:

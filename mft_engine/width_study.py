@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,12 @@ class WidthRow:
 
 
 def study_widths(
-    recipe: Recipe, widths: Sequence[int] = WIDTHS, *, n_sweeps: int = 600, burn_in: int = 40
+    recipe: Recipe,
+    widths: Sequence[int] = WIDTHS,
+    *,
+    n_sweeps: int = 600,
+    burn_in: int = 40,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[float | WidthRow]:
     """Simulate, solve and compare each width; yields the fraction done between slices, and a row for each width.
 
@@ -62,9 +67,11 @@ def study_widths(
         widths: N, ascending.
         n_sweeps: for 512 neurons and more.
         burn_in: sweeps before the average.
+        should_stop: asked within the longer steps too.
 
     Raises:
         RecipeError: a recipe that has no infinite-width solution.
+        SolveStopped: `should_stop` answered True.
     """
     task = build_task(recipe.task)
     reason = why_no_theory(recipe, task.n_inputs)
@@ -80,7 +87,14 @@ def study_widths(
     starts = np.concatenate([[0.0], np.cumsum(cost)]) / cost.sum()
     for k, (n_neurons, total) in enumerate(zip(widths, sweeps, strict=True)):
         chain = GibbsBackground(
-            points, targets, weights, n_neurons, *problem, seed=recipe.seed, proposal=theory.law
+            points,
+            targets,
+            weights,
+            n_neurons,
+            *problem,
+            seed=recipe.seed,
+            proposal=theory.law,
+            should_stop=should_stop,
         )
         chain.sweep(burn_in)
         chain.forget()
@@ -93,7 +107,7 @@ def study_widths(
             for name in OBSERVABLES
         }
         simulated = {name: averaged(values) for name, values in series.items()}
-        finite = solve_finite_width(points, targets, weights, n_neurons, *problem)
+        finite = solve_finite_width(points, targets, weights, n_neurons, *problem, should_stop=should_stop)
         law = PlanarLaw.from_field(points, weights * chain.mean_residual, *problem)
         mean_loss = float(weights @ chain.mean_residual**2)
         yield WidthRow(

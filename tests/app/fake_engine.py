@@ -268,7 +268,7 @@ class FakeEngine:
         yield TaskCard("ring", "Ring", "x1**2 + x2**2", {}, image)
         yield TaskCard("expression", "Own formula", "x1*x2", {"expression": "x1*x2"}, image)
 
-    def study_widths(self, recipe: Recipe) -> Iterator[Any]:
+    def study_widths(self, recipe: Recipe, should_stop: Any) -> Iterator[Any]:
         """Three widths; the corrected law is half a standard error off, the uncorrected one five."""
         for k, n_neurons in enumerate((8, 64, 512)):
             yield k / 3

@@ -179,6 +179,25 @@ def test_a_loop_that_has_not_converged_says_so_and_cancel_stops_one(window: Main
         qtbot.waitUntil(lambda: loop.sentence.text() == "Stopped at turn 0, gap 1.0.")
 
 
+@pytest.mark.parametrize("way", ["play", "banner"])
+def test_who_goes_back_to_the_run_during_the_loop_stays_there_while_its_curve_goes_on(
+    window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("app.jobs.TURN_SECONDS", 0.2)
+    window.actions_by_name["iterate"].trigger()
+    qtbot.waitUntil(lambda: window.cloud.banner.isVisible())
+    if way == "play":
+        window.actions_by_name["play"].trigger()
+    else:
+        qtbot.mouseClick(window.cloud.banner.back, Qt.MouseButton.LeftButton)
+    shown: list[bool] = []
+    window.session.iteration_ready.connect(lambda turn: shown.append(window.cloud.banner.isVisible()))
+    qtbot.waitUntil(lambda: "Converged" in window.loop.sentence.text())
+    assert len(shown) >= 2 and not any(shown)
+    assert len(window.cloud.layers["background"].x) == 64
+    window.session.pause()
+
+
 def test_where_no_loop_can_be_turned_the_action_is_disabled_with_the_reason(window: MainWindow, qtbot: QtBot) -> None:
     action = window.actions_by_name["iterate"]
     assert action.isEnabled()

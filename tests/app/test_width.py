@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_the_study_fills_its_tab_and_an_edit_makes_it_old(window: MainWindow, qt
 
 
 def test_a_stopped_study_keeps_what_it_has(window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(self: Any, recipe: Recipe) -> Any:
+    def slow(self: Any, recipe: Recipe, should_stop: Any) -> Any:
         yield row(8)
         while True:
             yield 0.5
@@ -124,6 +125,24 @@ def test_a_stopped_study_keeps_what_it_has(window: MainWindow, qtbot: QtBot, mon
     qtbot.waitUntil(lambda: window.width_view.has_rows)
     window.actions_by_name["cancel"].trigger()
     qtbot.waitUntil(lambda: window.width_view.sentence.text().startswith("Stopped. N = 8:"))
+
+
+def test_a_long_step_of_the_study_hears_of_cancel_from_within(
+    window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_long_step(self: Any, recipe: Recipe, should_stop: Any) -> Any:
+        yield row(8)
+        until = time.perf_counter() + 30
+        while not should_stop() and time.perf_counter() < until:
+            time.sleep(0.001)
+
+    monkeypatch.setattr("fake_engine.FakeEngine.study_widths", one_long_step)
+    window.actions_by_name["widths"].trigger()
+    qtbot.waitUntil(lambda: window.width_view.has_rows)
+    started = time.perf_counter()
+    window.actions_by_name["cancel"].trigger()
+    qtbot.waitUntil(lambda: window.width_view.sentence.text().startswith("Stopped. N = 8:"))
+    assert time.perf_counter() - started < 5
 
 
 def test_without_an_exact_law_the_study_is_disabled_with_the_reason(window: MainWindow) -> None:

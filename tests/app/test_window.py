@@ -126,6 +126,7 @@ def test_a_loop_that_ran_far_away_leaves_no_wide_axes_behind(window: MainWindow)
     stage = window.wiring.stage
     for leave in (lambda: stage.show_stored(near, 1.0), stage.go_live):
         stage.show_background(near, 16)
+        stage.begin_loop()
         stage.show_turn(SimpleNamespace(index=3, background=far, foreground=far))  # type: ignore[arg-type]
         window.cloud.reset_view()
         assert window.cloud.visible_range()[0][1] > 200
