@@ -465,7 +465,7 @@ class Experiment:
     def theory(
         self, should_stop: Callable[[], bool] | None = None
     ) -> Iterator[Progress | ReferencesReady | TheoryReady | TheoryAbsent]:
-        """Solve the infinite-width equation for the recipe in force, where a solver exists; then the lazy references."""
+        """Solve the infinite-width equation for the recipe in force, where there is one; then the lazy references."""
         yield Progress("theory", 0.0, "solving the infinite-width equation")
         try:
             if self.solution is None:
@@ -592,4 +592,4 @@ class Experiment:
 _RETUNABLE = ("regularisation.", "training.temperature", "training.step_size")
 
 
-__all__ = ["Diverged", "Experiment", "solve_theory", "why_no_theory"]
+__all__ = ["Diverged", "Experiment", "solve_theory"]

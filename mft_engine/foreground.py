@@ -96,8 +96,8 @@ def sample_exactly(
     """Neurons drawn from a law that is known exactly: no dynamics, no step size.
 
     Method "gibbs": the Gibbs law exp(-V/T)/Z of the frozen field. Method "finite-width": the law of one neuron of an
-    equilibrium network of n_background neurons with that mean residual, correct to O(1/N); other dimensions than two are
-    sampled by Metropolis-adjusted Langevin chains.
+    equilibrium network of n_background neurons with that mean residual, correct to O(1/N). In other dimensions than
+    two Metropolis-adjusted Langevin chains sample.
 
     Returns:
         (n_neurons, 3) float64.
