@@ -13,16 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mft_engine import dynamics, kernels
+from mft_engine.background import Background
 from mft_engine.certificate import Certificate, certify
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.data_kernel import kernel_change
 from mft_engine.device import describe_device, to_host
-from mft_engine.dynamics import Diverged, Hyper, Info, State, gibbs
-from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, is_complete, resolving_step
+from mft_engine.dynamics import Diverged, Hyper
+from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
 from mft_engine.events import (
     CertificateReady,
     ComparisonReady,
@@ -33,35 +33,25 @@ from mft_engine.events import (
     IterationReady,
     Progress,
     ReferencesReady,
-    Snapshot,
     TheoryAbsent,
     TheoryReady,
 )
 from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
-from mft_engine.history import N_STORED_NEURONS, History
 from mft_engine.infinite_width import solve_theory
-from mft_engine.measure import judging_measure, targets_on
-from mft_engine.network import initial_cloud
-from mft_engine.outcome import Cloud, FieldPoints, Outcome
-from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
+from mft_engine.outcome import Cloud, Outcome
+from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines, reference_lines
-from mft_engine.replay import InForce, in_force, replay
+from mft_engine.replay import replay
 from mft_engine.rng import Stream
 from mft_engine.self_consistency import iterate
-from mft_engine.setting import Setting, burn_in
-from mft_engine.statistics import averaged, function_alignment, order_parameters
+from mft_engine.statistics import function_alignment
 from mft_engine.summary import summarise
-from mft_engine.tasks import Task
 from mft_engine.theory import PlanarTheory
-from mft_engine.theory.gibbs import GibbsBackground
-
-# Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
-N_SHOWN = 2**17
 
 
-class Experiment:
-    """A background that is being trained, and what is asked of it.
+class Experiment(Background):
+    """A background that is being trained, and everything that is asked of it.
 
     Args:
         recipe: what to do.
@@ -72,19 +62,6 @@ class Experiment:
     """
 
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
-        self.recipe = recipe
-        self.setting = Setting.of(recipe, kernel)
-        self.problem = self.setting.problem(recipe)
-        stored = self.setting.stored
-        theta = (
-            self._initial_cloud(recipe.network.n_neurons[0], Stream.INITIAL)
-            if stored is None
-            else self.setting.tensor(stored.theta)
-        )
-        self.initial_theta = to_host(theta)
-        self.state: State = dynamics.init(theta, self.problem)
-        self._chain: GibbsBackground | None = None
-        self.training_seconds = 0.0
         self.comparison: Comparison | None = None
         self.foreground_cloud: Cloud | None = None
         self.solution: PlanarTheory | None = None
@@ -94,202 +71,15 @@ class Experiment:
         self._foreground_theta: Tensor | None = None
         self._foreground_seconds = 0.0
         self._n_draws = 0
-        self.history = History(RECORD_EVERY)
-        self._schedule = list(recipe.schedule)
-        self._path: list[InForce] = [(0, recipe)]
-        self._apply_schedule()
+        super().__init__(recipe, kernel=kernel)
 
-    # ---- the background -------------------------------------------------------------------------------------------
-
-    @property
-    def task(self) -> Task:
-        """What is learnt."""
-        return self.setting.task
-
-    @property
-    def kernel(self) -> kernels.Kernel:
-        """The inner loop in use."""
-        return self.setting.kernel
-
-    @property
-    def device(self) -> torch.device:
-        """Where the neurons live."""
-        return self.setting.device
-
-    @property
-    def kind(self) -> str:
-        """Of the background: trained, lazy, untrained or stored."""
-        return self.setting.kind
-
-    @property
-    def is_trained_here(self) -> bool:
-        """Whether this experiment trains its background: the untrained and the stored one stay as they are."""
-        return self.kind in ("trained", "lazy")
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the recipe's last step has been done (at once for the untrained background)."""
-        return not self.is_trained_here or is_complete(self.state, self.problem)
-
-    @property
-    def progress(self) -> float:
-        """Fraction of the recipe's training that is done, 0 to 1."""
-        if not self.is_trained_here:
-            return 1.0
-        if self.problem.end_step:
-            return min(1.0, self.state.step / self.problem.end_step)
-        return min(1.0, self.state.time / self.problem.end_time)
-
-    def advance(self, n_steps: int, *, beyond: bool = False) -> int:
-        """Train by up to n_steps; stops exactly at the recipe's last step unless `beyond`.
-
-        Returns:
-            the number of steps done.
-
-        Raises:
-            Diverged: a non-finite number; the last good state is kept.
-        """
-        if not self.is_trained_here:
-            return 0
-        start = time.perf_counter()
-        first = self.state.step
-        while self.state.step < first + n_steps and (beyond or not self.is_complete):
-            target = min(first + n_steps, self._next_stop())
-            before = self.state.step
-            self.state, info = self._steps(target - before, beyond)
-            self.history.add_rows(info.records)
-            if self.history.wants_cloud(self.state.step):
-                self.history.add_cloud(self.state.step, to_host(self.state.theta[:N_STORED_NEURONS]))
-            self._apply_schedule()
-            if self.state.step == before:
-                break
-        self.training_seconds += time.perf_counter() - start
-        return self.state.step - first
-
-    def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
-        hyper = Hyper.of(self.recipe)
-        if self.recipe.training.dynamics != "gibbs":
-            return dynamics.advance(self.state, self.problem, hyper, n_steps, beyond=beyond)
-        if self._chain is None:
-            self._chain = gibbs.start_chain(self.problem, hyper, self.state.theta.shape[0])
-            gibbs.replay(self._chain, self.state.step - self.state.change_step)
-        return gibbs.advance(self.state, self.problem, self._chain, n_steps, beyond=beyond)
-
-    def retune(self, recipe: Recipe) -> None:
-        """Follow a recipe that differs in hyperparameters or in what is asked of the foreground; the neurons stay.
-
-        The running averages start again; `schedule_of` writes the change down so that the run can be repeated.
-
-        Raises:
-            RecipeError: a change that needs a new experiment.
-        """
-        change = plan_change(self.recipe, recipe)
-        if change is Change.REBUILD:
-            raise RecipeError("This change needs a new run: build a new Experiment for it")
-        self.recipe = recipe
-        self.problem = replace(
-            self.problem,
-            end_time=recipe.training.time,
-            end_step=recipe.training.n_steps,
-            burn_in=burn_in(recipe),
-        )
+    def retune(self, recipe: Recipe) -> Change:
+        """Follow a recipe as the background does; answers that it makes stale are forgotten."""
+        change = super().retune(recipe)
         if change is Change.RETUNE:
-            self.state = dynamics.restart_averages(self.state, self.problem)
-            self._path.append((self.state.step, recipe))
-            self.solution = self.references = self._chain = None
+            self.solution = self.references = None
         self.foreground_cloud = self.comparison = self.certificate = None
-
-    def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
-        """`start` with the hyperparameters that differ between `old` and `new` scheduled at the present step.
-
-        Changes made at step 0 are part of the start itself. A second change of a value at the same step replaces the
-        first (a drag leaves one entry a step).
-        """
-        changed = {path: value for path, _, value in differences(old, new) if path.startswith(_RETUNABLE)}
-        if self.state.step == 0:
-            return start.replace(changed)
-        step = self.state.step
-        kept = [c for c in start.schedule if not (c.step == step and c.path in changed)]
-        added = [ScheduledChange(step=step, path=path, value=value) for path, value in changed.items()]
-        return start.model_copy(update={"schedule": (*kept, *added)})
-
-    def _next_stop(self) -> int:
-        step = self.state.step
-        stop = step + RECORD_EVERY - step % RECORD_EVERY
-        return min([stop, *(change.step for change in self._schedule if change.step > step)])
-
-    def _apply_schedule(self) -> None:
-        due = [change for change in self._schedule if change.step <= self.state.step]
-        if due:
-            self._schedule = [change for change in self._schedule if change.step > self.state.step]
-            self.retune(self.recipe.replace({change.path: change.value for change in due}))
-
-    def resume(self, state: State, initial_theta: np.ndarray) -> None:
-        """Continue from the state of a checkpoint of the same recipe."""
-        self.state, self._chain = state, None
-        self.initial_theta = initial_theta
-        self._path = in_force(self.recipe, state.step)
-        self._schedule = [change for change in self.recipe.schedule if change.step > state.step]
-        self.recipe = self.recipe.replace(
-            {change.path: change.value for change in self.recipe.schedule if change.step <= state.step}
-        )
-        self.problem = self.setting.problem(self.recipe)
-
-    def _initial_cloud(self, n_neurons: int, stream: Stream, draw: int = 0) -> Tensor:
-        setting = self.setting
-        cloud = initial_cloud(
-            self.recipe,
-            setting.task.n_inputs,
-            n_neurons,
-            stream=stream,
-            draw=draw,
-            device=setting.device,
-            dtype=setting.dtype,
-        )
-        return cloud.theta
-
-    # ---- what it shows --------------------------------------------------------------------------------------------
-
-    @property
-    def field_points(self) -> FieldPoints:
-        """The points on which the frozen field lives, on the host."""
-        return self.setting.field_points
-
-    def mean_prediction(self) -> Tensor:
-        """f on the field points: the running average, or the present one where there is none yet."""
-        if self.setting.stored is not None:
-            kept = self.setting.stored.prediction_on(self.field_points)
-            if kept is not None:
-                return torch.as_tensor(kept, dtype=torch.float64, device=self.device)
-        if self.recipe.foreground.field == "end" or not self.state.n_predictions:
-            return self.kernel.predict(
-                self.state.theta, self.problem.field_inputs, self.problem.readout_exponent
-            ).double()
-        return self.state.prediction_sum / self.state.n_predictions
-
-    def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
-        """The background as it stands, on the host."""
-        state = self.state
-        loss = self.history.rows[-1]["loss"] if self.history.rows else self._present_loss()
-        orders = order_parameters(state.theta, self.task.n_inputs, self.task.n_relevant)
-        return Snapshot(
-            step=state.step,
-            time=state.time,
-            theta=to_host(state.theta[:n_shown]).astype(np.float32),
-            n_neurons=state.theta.shape[0],
-            loss=loss,
-            step_size=state.step_size,
-            eta_theta=state.step_size * state.eigenvalue,
-            order_parameters={name: estimate.mean for name, estimate in orders.items()},
-            average_age=state.average_age,
-            is_complete=self.is_complete,
-            prediction=to_host(self.mean_prediction()),
-            kernel=self.kernel.name,
-        )
-
-    def metrics(self) -> dict[str, np.ndarray]:
-        """Columns recorded every 50 steps: step, time, loss, step_size, eta_theta, cos4, ..."""
-        return self.history.metrics()
+        return change
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
@@ -311,10 +101,6 @@ class Experiment:
         return FieldsReady(
             extent=extent, target=target, background=background, foreground=sampled, residual=target - background
         )
-
-    def _present_loss(self) -> float:
-        prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.problem.readout_exponent)
-        return float((self.problem.weights * (self.problem.targets - prediction) ** 2).sum())
 
     # ---- the foreground -------------------------------------------------------------------------------------------
 
@@ -455,13 +241,6 @@ class Experiment:
             "expected_loss_difference": spread - max(0.0, own),
         }
 
-    @property
-    def background_loss(self) -> float:
-        """Mean over the averaging window of each network's own loss (the present one where there is no window)."""
-        if self.recipe.foreground.field == "end" or not self.state.n_losses:
-            return self._present_loss()
-        return self.state.mean_loss
-
     def theory(
         self, should_stop: Callable[[], bool] | None = None
     ) -> Iterator[Progress | ReferencesReady | TheoryReady | TheoryAbsent]:
@@ -545,31 +324,10 @@ class Experiment:
             "foreground_seconds": self._foreground_seconds,
             "average_age": state.average_age,
             "is_complete": self.is_complete,
-            "order_parameters": self._window_orders(),
-            "test_loss": self._test_loss(),
+            "order_parameters": self.window_orders(),
+            "test_loss": self.measured_test_loss(),
             "references": self.references,
         }
-
-    def _window_orders(self) -> dict[str, tuple[float, float]]:
-        rows = [row for row in self.history.rows if row["is_averaged"]]
-        names = [name for name in (rows[0] if rows else {}) if name.startswith(("cos", "overlap"))]
-        if len(rows) < 8 or self.recipe.foreground.field == "end":
-            estimates = order_parameters(self.state.theta, self.task.n_inputs, self.task.n_relevant)
-            return {name: (e.mean, e.standard_error) for name, e in estimates.items()}
-        series = {name: averaged(np.array([row[name] for row in rows])) for name in names}
-        return {name: (estimate.mean, estimate.standard_error) for name, estimate in series.items()}
-
-    def _test_loss(self) -> float | None:
-        """E (y - f)^2 on infinite data or on data held back, where training saw finite data."""
-        own = self.task.points
-        if not (len(own.test_targets) if own else self.recipe.training.n_points):
-            return None
-        measure = judging_measure(self.recipe.training, self.task, self.recipe.seed)
-        prediction = self.kernel.predict(
-            self.state.theta, self.setting.tensor(measure.inputs), self.problem.readout_exponent
-        )
-        residual = targets_on(measure, self.task) - to_host(prediction)
-        return float(np.sum(measure.weights * residual**2))
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""
@@ -587,9 +345,6 @@ class Experiment:
         yield from self.certify()
         outcome = self.outcome()
         yield Finished(outcome=outcome, summary=outcome.summary)
-
-
-_RETUNABLE = ("regularisation.", "training.temperature", "training.step_size")
 
 
 __all__ = ["Diverged", "Experiment", "solve_theory"]
