@@ -24,6 +24,7 @@ import psutil
 
 IS_LINUX = sys.platform.startswith("linux")
 SIZES = (2048, 65_536, 1_000_000)
+LIMIT_SECONDS = 300
 BEAT_MILLISECONDS = 4
 EDIT_EVERY_MILLISECONDS = 173
 
@@ -240,10 +241,11 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         seconds = "2" if quick else "8"
         flags = ["--resampling"] if n_neurons == SIZES[0] and not quick else []
         command = [*prefix, sys.executable, __file__, "--live", str(n_neurons), "--seconds", seconds, *flags]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT_SECONDS)
         rows.append(json.loads(done.stdout))
     command = [*prefix, sys.executable, __file__, "--starts", "1" if quick else "5"]
-    starts = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT_SECONDS)
+    starts = json.loads(done.stdout)
     return {"display": kind, "rows": rows, "first_window_seconds": starts}
 
 
