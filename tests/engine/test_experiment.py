@@ -221,3 +221,12 @@ def test_snapshots_share_no_memory_with_the_engine() -> None:
     before = snapshot.theta.copy()
     experiment.state.theta.add_(1.0)
     assert np.array_equal(snapshot.theta, before)
+
+
+def test_a_snapshot_carries_every_neuron_of_a_large_cloud_and_the_first_of_a_huge_one() -> None:
+    recipe = load_recipe("clover").replace({"network.n_neurons": 40_000})
+    experiment = Experiment(recipe)
+    whole, first = experiment.snapshot(), experiment.snapshot(n_shown=1000)
+    assert whole.theta.shape == (40_000, 3) and whole.theta.dtype == np.float32
+    assert first.theta.shape == (1000, 3) and first.n_neurons == 40_000
+    assert np.array_equal(first.theta, whole.theta[:1000])
