@@ -35,7 +35,7 @@ _SERIES: tuple[tuple[str, Mark, str, str], ...] = (
     ("uncorrected", "diamond", "foreground_cloud",
      "An exact foreground: the Gibbs law of the network's own averaged residual, without the correction for finite N"),
 )  # fmt: skip
-_TICKS = (8, 64, 512, 4096)
+_TICKS = (8, 128, 4096)
 
 
 class WidthView(QWidget):
@@ -212,7 +212,7 @@ class WidthView(QWidget):
         low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
         margin = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
         box = self._items[key].getViewBox()
-        box.setRange(xRange=(np.log10(6), np.log10(11000)), yRange=(low - margin, high + margin), padding=0)
+        box.setRange(xRange=(np.log10(6), np.log10(16000)), yRange=(low - margin, high + margin), padding=0)
 
 
 def summary(rows: Sequence[WidthRow]) -> str:
