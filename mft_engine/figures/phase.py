@@ -92,7 +92,8 @@ def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
     order = order_parameter(sweep)
     panels = [measured(sweep, LOSS, r"loss $\mathrm{E}\,(y-f)^2$", theory=THEORY_LOSS)]
     if order is not None:
-        title = rf"$\langle\cos {order.removeprefix('cos')}\vartheta_w\rangle$"
+        wave = order.removeprefix("cos")
+        title = rf"$\langle\cos {wave}\vartheta_w\rangle$" if wave.isdigit() else order
         panels.insert(0, measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order))
     if not any(np.isfinite(panel.mean).any() for panel in panels):
         raise MissingError("There is no point to draw yet: none has finished")

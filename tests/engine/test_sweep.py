@@ -236,6 +236,16 @@ def test_the_phase_diagram_shows_means_errors_and_theory() -> None:
     assert (-0.1, -0.2, -0.3) in lines
 
 
+def test_clouds_without_angles_are_drawn_by_their_overlap() -> None:
+    sweep = a_sweep(Axis("task.k", (2, 3)))
+    rows = []
+    for row in sweep.rows:
+        kept = {name: value for name, value in row.items() if "order_parameters" not in name}
+        rows.append({**kept, "feature_learning.order_parameters.overlap": 0.9})
+    figure = draw_phase_diagram(Sweep(sweep.axes, tuple(rows), len(rows), Path(".")))
+    assert next(axes.get_ylabel() for axes in figure.axes) == "overlap"
+
+
 def test_two_parameters_make_a_heat_map_with_gaps_where_points_failed() -> None:
     sweep = a_sweep(Axis("regularisation.scale", (0.001, 0.01, 0.1)), Axis("network.activation", ("tanh", "erf")))
     rows = [{**row, "failure": "lost"} if row["network.activation"] == "erf" and row["regularisation.scale"] == 0.1
