@@ -76,7 +76,7 @@ def build_staircase(name: str, parameters: Mapping[str, Any]) -> Task:
 def build_cubic_teacher(name: str, parameters: Mapping[str, Any]) -> Task:
     """y = H1(z) + eps H3(z), z = w*.x, H1 = z, H3 = (z^3 - 3 z)/sqrt 6, x ~ N(0, I_d); w* is the first axis.
 
-    Gaussian inputs know no direction, so the axis costs no generality. A lazy network learns H1 and leaves eps^2.
+    Gaussian inputs know no direction, so the axis costs no generality. A kernel needs of order d^3 points for H3.
 
     Source: Rubin, Seroussi, Ringel, arXiv 2310.03789.
     """
