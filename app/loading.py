@@ -138,12 +138,14 @@ class TorchEngine:
 
         shown = {"expression": "x1*x2 + 0.3*sin(3*x1)"} if name == "expression" else parameters
         task = build_task(TaskSection.model_validate({"name": name, **shown}))
-        image = None
-        if task.n_inputs == 2:
-            axis = (np.arange(_CARD_PIXELS) + 0.5) / _CARD_PIXELS * 2 * _CARD_EXTENT - _CARD_EXTENT
-            x1, x2 = np.meshgrid(axis, axis)
-            values = task.target(np.stack([x1.ravel(), x2.ravel()], axis=1))
-            image = np.asarray(values, dtype=np.float32).reshape(_CARD_PIXELS, _CARD_PIXELS)
+        axis = (np.arange(_CARD_PIXELS) + 0.5) / _CARD_PIXELS * 2 * _CARD_EXTENT - _CARD_EXTENT
+        x1, x2 = np.meshgrid(axis, axis)
+        # Of more than two inputs the others stand at 1, so that a product of all of them shows.
+        points = np.ones((x1.size, task.n_inputs))
+        points[:, 0] = x1.ravel()
+        if task.n_inputs > 1:
+            points[:, 1] = x2.ravel()
+        image = np.asarray(task.target(points), dtype=np.float32).reshape(_CARD_PIXELS, _CARD_PIXELS)
         return TaskCard(name=name, title=task.title, formula=task.formula, parameters=shown, image=image)
 
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:

@@ -87,11 +87,10 @@ def certify(
         law = PlanarLaw.from_field(points.inputs, signal, *problem)
     except SuperlinearActivationError:
         return Certificate(stein=stein)
-    known = Certificate(kl_from_prior=law.kl, stein=stein)
-    if theory is None or recipe.training.n_points:
-        return known
     gap = residual_gap(law, points.inputs, points.weights, points.targets, residual)
-    known = replace(known, residual_gap=gap)
+    known = Certificate(kl_from_prior=law.kl, residual_gap=gap if factor == 1.0 else None, stein=stein)
+    if theory is None or recipe.training.n_points or factor != 1.0:
+        return known
     try:
         sandwich = certify_law(law, theory, points.inputs, points.weights, points.targets)
     except SuperlinearActivationError:  # the law that answers mu_r has no end, so there is no upper bound

@@ -78,6 +78,8 @@ def iterate(
     """
     if points.inputs.shape[1] != 2 or not recipe.network.train_readout or recipe.training.temperature == 0:
         raise RecipeError("The self-consistency loop needs two inputs, trained readouts and a temperature above 0")
+    if recipe.network.readout_exponent != 1.0:
+        raise RecipeError("The self-consistency loop is for network.readout_exponent = 1 (mean field)")
     if damping is not None and not 0 < damping <= 1:
         raise RecipeError(f"damping = {damping:g}: it lies above 0 and at most at 1")
     problem = (recipe.network.activation, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)

@@ -14,7 +14,17 @@ from mft_engine.recipe import TaskSection
 
 N_COLUMNS = 4
 THUMBNAIL = 48
-_SHORT_TITLES = {"Second Hermite polynomial": "Hermite 2", "Sine of one input": "Sine", "Own formula": "Formula"}
+# What fits under a thumbnail; the tooltip has the whole title.
+_SHORT_TITLES = {
+    "hermite2": "Hermite 2",
+    "sine": "Sine",
+    "expression": "Formula",
+    "three_leaf": "3 leaves",
+    "dataset": "Data file",
+    "parity": "Parity",
+    "staircase": "Staircase",
+    "cubic-teacher": "Cubic",
+}
 
 
 class TaskGallery(QWidget):
@@ -48,12 +58,13 @@ class TaskGallery(QWidget):
         button.setCheckable(True)
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
         button.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
-        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        # Ignored: the panel's width is shared out among the columns, whatever the titles would like.
+        button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         font = button.font()
         font.setPointSizeF(font.pointSizeF() * 0.82)
         button.setFont(font)
-        title = _SHORT_TITLES.get(card.title, card.title.partition(":")[0])
-        button.setText(button.fontMetrics().elidedText(title, Qt.TextElideMode.ElideRight, THUMBNAIL + 16))
+        title = _SHORT_TITLES.get(card.name, card.title.partition(":")[0])
+        button.setText(button.fontMetrics().elidedText(title, Qt.TextElideMode.ElideRight, THUMBNAIL + 12))
         button.setToolTip(f"{card.title}\ny = {card.formula}")
         button.setAccessibleName(f"Task {card.title}, y = {card.formula}")
         self._cards.append((card, button))

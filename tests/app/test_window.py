@@ -15,12 +15,13 @@ from PySide6.QtGui import QColor, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication, QDialogButtonBox, QSlider, QToolBar, QToolButton
 
 from app.logs import ExceptionHook, LogBuffer
-from app.messages import Export
+from app.messages import Export, TaskCard
 from app.panels.export_dialog import ExportDialog
 from app.session import Session
 from app.settings import Settings
 from app.theme import DARK, ThemeKeeper
 from app.widgets.controls import ChoiceControl, LogControl, NumberControl
+from app.widgets.task_gallery import TaskGallery
 from app.window import MainWindow
 from mft_engine.recipe import Recipe, load_recipe
 
@@ -408,3 +409,18 @@ def test_closing_while_it_trains_ends_the_engines_thread(window: MainWindow, qtb
     window.close()
     session: Session = window.session
     assert session._thread is not None and not session._thread.isRunning()
+
+
+@pytest.mark.parametrize("n_cards", [3, 20])
+def test_the_gallery_shares_out_its_width_whatever_the_titles(qtbot: Any, n_cards: int) -> None:
+    gallery = TaskGallery()
+    qtbot.addWidget(gallery)
+    gallery.resize(290, 600)
+    gallery.show()
+    for k in range(n_cards):
+        title = f"A task with a very long title, number {k}"
+        gallery.add_card(TaskCard(name=f"t{k}", title=title, formula="x1", parameters={}, image=np.zeros((8, 8))))
+    qtbot.wait(20)
+    assert gallery.minimumSizeHint().width() <= 290
+    for _, button in gallery._cards:
+        assert 0 <= button.x() and button.x() + button.width() <= 290
