@@ -164,7 +164,9 @@ def _foreground_rows() -> list[Row]:
             ChoiceControl(
                 [
                     ("Same dynamics", "dynamics", "Fresh neurons moved by the same steps in the frozen field"),
-                    ("Exact Gibbs law", "gibbs", "Drawn from exp(−V/T)/Z on a polar grid; needs two inputs, T > 0"),
+                    ("Exact Gibbs law", "gibbs", "Drawn from exp(−V/T)/Z itself; needs T > 0"),
+                    ("Finite-width law", "finite-width", "One neuron of a network of N at equilibrium; two inputs, T > 0"),
+                    ("Replay of training", "replay", "Moved by the residual of every training step, not the frozen one"),
                 ]
             ),
             "How foreground neurons are drawn in the frozen field of the background.",
