@@ -165,8 +165,8 @@ def _foreground_rows() -> list[Row]:
                 [
                     ("Same dynamics", "dynamics", "Fresh neurons moved by the same steps in the frozen field"),
                     ("Exact Gibbs law", "gibbs", "Drawn from exp(−V/T)/Z itself; needs T > 0"),
-                    ("Finite-width law", "finite-width", "One neuron of a network of N at equilibrium; two inputs, T > 0"),
-                    ("Replay of training", "replay", "Moved by the residual of every training step, not the frozen one"),
+                    ("Finite-width law", "finite-width", "One neuron of N at equilibrium; two inputs, T > 0"),
+                    ("Replay of training", "replay", "Moved by the residual of every step, not a frozen one"),
                 ]
             ),
             "How foreground neurons are drawn in the frozen field of the background.",
