@@ -9,6 +9,8 @@ from typing import Any
 
 # Before anything imports torch: spinning OpenMP threads beside a window make small steps many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Many-threaded BLAS beside busy threads makes the small products of the theory many times slower.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from loguru import logger
 from PySide6.QtCore import QObject, QTimer, Signal, Slot

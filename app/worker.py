@@ -247,6 +247,17 @@ class Worker(QObject):
             text = ", ".join(f"{path.rpartition('.')[2]} {_short(new)}" for path, _, new in changes)
             assert bench.replay is not None
             self._tell(Retuned(recipe=bench.replay, time=float(bench.experiment.state.time), text=text))
+            self._redraw(bench)
+
+    def _redraw(self, bench: Bench) -> None:
+        """An exactly drawn foreground follows the slider, in the field that it was drawn in."""
+        try:
+            drawn = bench.experiment.redraw()
+        except (ArithmeticError, ValueError) as error:
+            self._tell(Note(f"The foreground does not follow: {error}"))
+            return
+        if drawn is not None:
+            self._tell(drawn)
 
     # Jobs --------------------------------------------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ class Experiment(Background):
         self.references: ReferenceLines | None = None
         self._warm: PlanarTheory | None = None
         self._foreground_theta: Tensor | None = None
+        self._felt: tuple[FrozenField, int] | None = None
         self._foreground_seconds = 0.0
         self._n_draws = 0
         super().__init__(recipe, kernel=kernel)
@@ -120,11 +121,8 @@ class Experiment(Background):
         if section.method == "replay":
             theta = yield from self._replayed_foreground(draw)
         elif section.method != "dynamics":
-            n_background, activation = self.state.theta.shape[0], self.setting.activation
-            sample = sample_exactly(
-                self.recipe, activation, self.frozen_field(), self.field_points, n_background, draw
-            )
-            theta = self.setting.tensor(sample)
+            self._felt = (self.frozen_field(), draw)
+            theta = self._draw_exactly(*self._felt)
         else:
             theta = yield from self._dynamical_foreground(draw)
         self._n_draws += 1
@@ -142,6 +140,27 @@ class Experiment(Background):
             method=section.method,
             seconds=self._foreground_seconds,
         )
+
+    def redraw(self) -> ForegroundReady | None:
+        """The last exact foreground under the hyperparameters in force now: same frozen field, same random numbers.
+
+        Takes some milliseconds, so that neurons follow a slider; it is a picture, not compared with anything. None
+        where no foreground was drawn exactly yet.
+        """
+        if self._felt is None or self.recipe.foreground.method != "gibbs":
+            return None
+        start = time.perf_counter()
+        theta = self._draw_exactly(*self._felt)
+        exponent, points = self.setting.foreground_exponent(self.recipe), self.field_points
+        prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
+        loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
+        seconds = time.perf_counter() - start
+        return ForegroundReady(theta=to_host(theta).astype(np.float32), loss=loss, method="gibbs", seconds=seconds)
+
+    def _draw_exactly(self, field: FrozenField, draw: int) -> Tensor:
+        n_background, activation = self.state.theta.shape[0], self.setting.activation
+        sample = sample_exactly(self.recipe, activation, field, self.field_points, n_background, draw)
+        return self.setting.tensor(sample)
 
     def _dynamical_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
         section, hyper = self.recipe.foreground, Hyper.of(self.recipe)

@@ -29,6 +29,7 @@ from mft_engine.runs import run_stored
 from mft_engine.storage import RunError
 from mft_engine.tasks import build_task
 
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 TABLE = "table.csv"
 RUNS = "runs"
 FAILURE = "failure"
@@ -304,7 +305,7 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
                 host="127.0.0.1",
                 dashboard_address=None,
                 silence_logs="CRITICAL",
-                env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "NUMBA_NUM_THREADS": "1"},
+                env={**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
             )
         with cluster, Client(cluster) as client:
             yield client

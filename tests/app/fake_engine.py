@@ -161,6 +161,9 @@ class FakeExperiment:
         self.log.append(f"foreground at step {self.state.step}")
         yield ForegroundReady(theta=theta, loss=0.5, method="dynamics", seconds=0.1)
 
+    def redraw(self) -> ForegroundReady | None:
+        return None
+
     def compare(self) -> Iterator[Event]:
         yield Progress("compare", 0.5, "comparing")
         is_right = self.recipe.foreground.background == "trained"

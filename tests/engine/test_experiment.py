@@ -99,6 +99,20 @@ def test_a_second_foreground_is_a_fresh_draw() -> None:
     assert not np.allclose(first, experiment.foreground_cloud.theta, atol=0.1)
 
 
+def test_an_exact_foreground_is_redrawn_in_the_same_field_under_new_hyperparameters() -> None:
+    experiment = trained(small(foreground__method="gibbs"))
+    assert experiment.redraw() is None
+    list(experiment.foreground())
+    shown = experiment.foreground_cloud.theta
+    np.testing.assert_allclose(experiment.redraw().theta, shown, rtol=1e-6)
+    experiment.advance(50, beyond=True)
+    experiment.retune(experiment.recipe.replace({"regularisation.scale": 0.1}))
+    redrawn = experiment.redraw().theta
+    # A hundred times the regularisation pulls the readouts in; the same random numbers keep the order of the neurons.
+    assert np.abs(redrawn[:, 2]).mean() < 0.3 * np.abs(shown[:, 2]).mean()
+    assert experiment.comparison is None and experiment.foreground_cloud is None
+
+
 def test_a_new_regularisation_keeps_the_neurons_and_restarts_the_averages() -> None:
     experiment = trained(small())
     before = experiment.state.theta.clone()
