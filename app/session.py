@@ -26,6 +26,7 @@ from mft_engine.events import (
     ForegroundReady,
     IterationReady,
     Progress,
+    ReferencesReady,
     Snapshot,
     TheoryAbsent,
 )
@@ -71,6 +72,7 @@ class Session(QObject):
     foreground_ready = Signal(object)  # ForegroundReady
     comparison_ready = Signal(object)  # Comparison
     certificate_ready = Signal(object)  # Certificate
+    references_ready = Signal(object)  # ReferenceLines
     theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
     theory_absent = Signal(str)
     iteration_ready = Signal(object)  # Iteration
@@ -367,6 +369,10 @@ class Session(QObject):
         if not self._is_old(event):
             self.comparison_ready.emit(event.comparison)
 
+    def _on_references(self, event: ReferencesReady) -> None:
+        if not self._is_old(event):
+            self.references_ready.emit(event.lines)
+
     def _on_certificate(self, event: CertificateReady) -> None:
         if not self._is_old(event):
             self.certificate_ready.emit(event.certificate)
@@ -457,6 +463,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     ForegroundReady: Session._on_foreground,
     ComparisonReady: Session._on_comparison,
     CertificateReady: Session._on_certificate,
+    ReferencesReady: Session._on_references,
     m.TheoryPicture: Session._on_theory,
     TheoryAbsent: Session._on_no_theory,
     IterationReady: Session._on_iteration,

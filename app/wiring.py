@@ -19,6 +19,7 @@ from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from app.window import MainWindow
+    from mft_engine.references import ReferenceLines
 
 MARGINALS_SECONDS = 0.25
 SOON_MILLISECONDS = 100
@@ -77,6 +78,7 @@ class Wiring(QObject):
         session.foreground_ready.connect(self._show_foreground)
         session.comparison_ready.connect(window.self_consistency.show_comparison)
         session.certificate_ready.connect(window.self_consistency.show_certificate)
+        session.references_ready.connect(self._show_references)
         session.theory_ready.connect(self._show_theory)
         session.theory_absent.connect(self._no_theory)
         session.fields_ready.connect(self._show_fields)
@@ -219,6 +221,17 @@ class Wiring(QObject):
         self._soon("foreground loss", lambda: window.loss.show_foreground_loss(event.loss))
         window.self_consistency.show_foreground(event)
         self._soon("marginals", self.refresh_marginals)
+
+    @Slot(object)
+    def _show_references(self, lines: ReferenceLines) -> None:
+        loss = self._window.loss
+        if lines.tangent_times is not None and lines.tangent_losses is not None:
+            loss.show_lazy_loss(lines.tangent_times, lines.tangent_losses, "With the first tangent kernel kept")
+        elif lines.gaussian_process_network_loss is not None:
+            level = np.full(2, lines.gaussian_process_network_loss)
+            loss.show_lazy_loss(np.array([0.0, np.inf]), level, "One network at readout exponent 1/2")
+        else:
+            loss.show_lazy_loss(np.empty(0), np.empty(0))
 
     @Slot(object)
     def _show_theory(self, picture: TheoryPicture) -> None:

@@ -262,8 +262,8 @@ class Experiment(Background):
 
     def theory(
         self, should_stop: Callable[[], bool] | None = None
-    ) -> Iterator[Progress | ReferencesReady | TheoryReady | TheoryAbsent]:
-        """Solve the infinite-width equation for the recipe in force, where there is one; then the lazy references."""
+    ) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
+        """Solve the infinite-width equation for the recipe in force, where there is one."""
         yield Progress("theory", 0.0, "solving the infinite-width equation")
         try:
             if self.solution is None:
@@ -272,6 +272,9 @@ class Experiment(Background):
             yield TheoryReady(theory=self.solution)
         except RecipeError as error:
             yield TheoryAbsent(reason=str(error))
+
+    def refer(self) -> Iterator[ReferencesReady]:
+        """What a network that learns no features would do on the same task."""
         if self.references is None:
             self.references = reference_lines(self.recipe, self.task)
         yield ReferencesReady(lines=self.references)
@@ -361,6 +364,7 @@ class Experiment(Background):
         yield from self.foreground()
         yield from self.compare()
         yield from self.theory()
+        yield from self.refer()
         yield from self.certify()
         outcome = self.outcome()
         yield Finished(outcome=outcome, summary=outcome.summary)

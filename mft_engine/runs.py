@@ -150,7 +150,7 @@ def run_stored(
     tell = report or (lambda part, fraction, text: None)
     try:
         _train(experiment, stored, tell)
-        for job in (experiment.foreground, experiment.compare, experiment.theory, experiment.certify):
+        for job in (experiment.foreground, experiment.compare, experiment.theory, experiment.refer, experiment.certify):
             for event in job():
                 if isinstance(event, Progress):
                     tell(event.part, event.fraction, event.text)

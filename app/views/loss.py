@@ -49,7 +49,10 @@ class LossView(QWidget):
                 "foreground", "line", "foreground_cloud", "E (y − f)² of the network of the foreground neurons", self
             ),
             "theory": LegendChip("theory", "dashes", "theory", "Exact loss of the infinitely wide network", self),
+            "lazy": LegendChip("lazy", "dashes", "muted", "What a network that learns no features would do", self),
         }
+        # A reference far above the curve would flatten it, so it is drawn on demand.
+        self.chips["lazy"].setChecked(False)
         self.log_scale = QCheckBox("Logarithmic", self)
         self.log_scale.setToolTip("Draw the loss on a logarithmic axis")
         header = QHBoxLayout()
@@ -73,6 +76,10 @@ class LossView(QWidget):
         # After adding: a plot sets its own choices on every curve that it takes.
         self._curve.setDownsampling(auto=True, method="peak")
         self._curve.setClipToView(True)
+        self._lazy = np.empty((0, 2))
+        self._lazy_curve = pg.PlotDataItem()
+        self._lazy_curve.setZValue(4)
+        self.plot.addItem(self._lazy_curve, ignoreBounds=True)
         self._level_lines = {name: self._level_line(z) for name, z in (("foreground", 5), ("theory", 6))}
         self._complete_line = self._vertical_line("recipe complete")
         self._cursor_line = self._vertical_line("")
@@ -122,6 +129,15 @@ class LossView(QWidget):
     def show_theory_loss(self, loss: float | None) -> None:
         """The infinite-width loss, or None where none is known."""
         self._show_level("theory", loss)
+
+    def show_lazy_loss(self, times: np.ndarray, losses: np.ndarray, name: str = "lazy") -> None:
+        """The reference of a lazy network, (n,) each; two equal values make a level, none take it away."""
+        self._lazy = np.column_stack([times, losses])
+        chip = self.chips["lazy"]
+        chip.setEnabled(len(times) > 0)
+        chip.set_detail(_four_digits(float(losses[-1])) if len(times) else "")
+        chip.set_name("lazy", name)
+        self._redraw()
 
     def name_theory(self, name: str, tip: str = "") -> None:
         """What the theory's chip and line are called, and what the tooltip says besides."""
@@ -177,6 +193,7 @@ class LossView(QWidget):
             self._show_level(name, None)
         self.scrubber.set_times(np.empty(0))
         self._cursor_line.setVisible(False)
+        self.show_lazy_loss(np.empty(0), np.empty(0))
         self.show_metrics({})
 
     def reset_view(self) -> None:
@@ -200,6 +217,7 @@ class LossView(QWidget):
             line.setPen(line_pen(colour, 1.8, dashes[name]))
             line.label.setColor(colour)
             line.label.fill = pg.mkBrush(with_opacity(theme.panel, 0.85))
+        self._lazy_curve.setPen(line_pen(theme.muted, 1.4, Qt.PenStyle.DashLine))
         self._complete_line.setPen(line_pen(theme.good, 1.2))
         self._complete_line.label.setColor(theme.good)
         self._cursor_line.setPen(line_pen(theme.text, 1.2))
@@ -220,6 +238,12 @@ class LossView(QWidget):
         self._curve.setVisible(self.chips["background"].isChecked())
         self._curve.setData(self._time, self._loss)
         shown = [self._loss] if self.chips["background"].isChecked() else []
+        is_lazy_shown = self.chips["lazy"].isChecked() and len(self._lazy) > 0
+        self._lazy_curve.setVisible(is_lazy_shown)
+        if is_lazy_shown:
+            times = np.minimum(self._lazy[:, 0], 2 * self._time_end)
+            self._lazy_curve.setData(times, self._lazy[:, 1])
+            shown.append(self._lazy[:, 1])
         for name, line in self._level_lines.items():
             value = self._levels[name]
             is_shown = value is not None and self.chips[name].isChecked() and not (is_log and value <= 0)

@@ -20,11 +20,13 @@ from mft_engine.events import (
     ForegroundReady,
     IterationReady,
     Progress,
+    ReferencesReady,
     Snapshot,
     TheoryAbsent,
     TheoryReady,
 )
 from mft_engine.recipe import Recipe, RecipeError, ScheduledChange, differences
+from mft_engine.references import ReferenceLines
 
 
 class FakeDeviceError(RuntimeError):
@@ -160,6 +162,9 @@ class FakeExperiment:
         self.foreground_cloud = theta
         self.log.append(f"foreground at step {self.state.step}")
         yield ForegroundReady(theta=theta, loss=0.5, method="dynamics", seconds=0.1)
+
+    def refer(self) -> Iterator[Event]:
+        yield ReferencesReady(lines=ReferenceLines(gaussian_process_network_loss=0.6))
 
     def redraw(self) -> ForegroundReady | None:
         return None

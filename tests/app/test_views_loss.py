@@ -246,3 +246,18 @@ def test_the_completion_label_keeps_clear_of_the_level_labels(
     stamp = view._complete_line.label
     for line in view._level_lines.values():
         assert not stamp.sceneBoundingRect().intersects(line.label.sceneBoundingRect())
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+def test_the_lazy_reference_is_drawn_on_demand_and_inside_the_plot(view: LossView, qtbot: QtBot, is_log: bool) -> None:
+    view.show_metrics(run())
+    view.log_scale.setChecked(is_log)
+    view.show_lazy_loss(np.array([0.0, np.inf]), np.array([2.0, 2.0]), "Gaussian process")
+    chip = view.chips["lazy"]
+    assert chip.isEnabled() and chip.detail == "2.0000" and not view._lazy_curve.isVisible()
+    qtbot.mouseClick(chip, Qt.MouseButton.LeftButton)
+    assert view._lazy_curve.isVisible()
+    low, high = view.plot.getViewBox().viewRange()[1]
+    assert low < (np.log10(2.0) if is_log else 2.0) < high
+    view.clear()
+    assert not chip.isEnabled() and not view._lazy_curve.isVisible()
