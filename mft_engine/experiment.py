@@ -69,6 +69,7 @@ class Experiment(Background):
         self.references: ReferenceLines | None = None
         self._warm: PlanarTheory | None = None
         self._foreground_theta: Tensor | None = None
+        self._sampler_health: dict[str, float] = {}
         self._felt: tuple[FrozenField, int] | None = None
         self._foreground_seconds = 0.0
         self._n_draws = 0
@@ -117,7 +118,7 @@ class Experiment(Background):
         """Sample the foreground in slices of about 10 ms; a second call draws fresh neurons."""
         section = self.recipe.foreground
         start = time.perf_counter()
-        draw = self._n_draws
+        draw, self._sampler_health = self._n_draws, {}
         if section.method == "replay":
             theta = yield from self._replayed_foreground(draw)
         elif section.method != "dynamics":
@@ -159,7 +160,9 @@ class Experiment(Background):
 
     def _draw_exactly(self, field: FrozenField, draw: int) -> Tensor:
         n_background, activation = self.state.theta.shape[0], self.setting.activation
-        sample = sample_exactly(self.recipe, activation, field, self.field_points, n_background, draw)
+        sample, self._sampler_health = sample_exactly(
+            self.recipe, activation, field, self.field_points, n_background, draw
+        )
         return self.setting.tensor(sample)
 
     def _dynamical_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
@@ -344,6 +347,7 @@ class Experiment(Background):
             "eta_theta": state.step_size * state.eigenvalue,
             "seconds": self.training_seconds,
             "foreground_seconds": self._foreground_seconds,
+            "sampler": self._sampler_health,
             "average_age": state.average_age,
             "is_complete": self.is_complete,
             "order_parameters": self.window_orders(),

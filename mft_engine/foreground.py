@@ -92,7 +92,7 @@ def move(theta: Tensor, field: FrozenField, walk: Walk, kernel: Any) -> Iterator
 
 def sample_exactly(
     recipe: Recipe, activation: Activation, field: FrozenField, points: FieldPoints, n_background: int, draw: int
-) -> np.ndarray:
+) -> tuple[np.ndarray, dict[str, float]]:
     """Neurons drawn from a law that is known exactly: no dynamics, no step size.
 
     Method "gibbs": the Gibbs law exp(-V/T)/Z of the frozen field. Method "finite-width": the law of one neuron of an
@@ -100,7 +100,8 @@ def sample_exactly(
     two Metropolis-adjusted Langevin chains sample.
 
     Returns:
-        (n_neurons, 3) float64.
+        (n_neurons, n_inputs + 1) float64, and how the chains fared: acceptance, effective_sample_size, drift (none for
+        draws that are independent by construction).
 
     Raises:
         RecipeError: frozen readouts, or a case without a known law.
@@ -128,8 +129,13 @@ def sample_exactly(
                 "The exact foreground has not reached its law: its chains still drift. Choose "
                 'foreground.method = "dynamics", or a higher temperature'
             )
-        return sample.theta
-    return law.sample(recipe.foreground.n_neurons, host_generator(recipe.seed, Stream.FOREGROUND_GIBBS, draw))
+        health = {
+            "acceptance": sample.acceptance,
+            "effective_sample_size": sample.effective_sample_size,
+            "drift": sample.drift,
+        }
+        return sample.theta, health
+    return law.sample(recipe.foreground.n_neurons, host_generator(recipe.seed, Stream.FOREGROUND_GIBBS, draw)), {}
 
 
 def function_covariance_trace(theta: Tensor, inputs: Tensor, weights: Tensor, activation: Any) -> float:

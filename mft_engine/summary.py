@@ -57,6 +57,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "n_neurons": len(outcome.foreground.theta),
             "method": outcome.foreground.kind,
             "seconds": facts["foreground_seconds"],
+            **facts["sampler"],
         },
         "theory": None if theory is None else theory_summary(theory),
         "references": None
