@@ -166,6 +166,12 @@ class SelfConsistencyPanel(QScrollArea):
             "KL(μ | prior) = E log dμ/dprior over the law of (w, a), in nats; 0 means that nothing has been learnt. "
             "Background: the Gibbs law in its own averaged field (known after a comparison); theory: the exact optimum",
         )
+        self.features.add_row(
+            "kernel",
+            "kernel change",
+            "1 − ⟨K, K₀⟩/(|K||K₀|), K(x, x′) = mean over neurons of φφ′, K₀ that of the initial cloud: 0 to 1; lazy "
+            "networks leave it at 0 (known after a comparison)",
+        )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
         section.column.addWidget(self.features)
         section.column.addWidget(self.orders)
@@ -337,6 +343,8 @@ class SelfConsistencyPanel(QScrollArea):
         here = self._certificate.kl_from_prior if self._certificate is not None else None
         exact = self._theory.get("kl")
         self.features.set_row("kl", written(here), written(exact))
+        change = self._certificate.kernel_change if self._certificate is not None else None
+        self.features.set_row("kernel", written(change), "")
         self.features.setVisible(here is not None or exact is not None)
 
     def _show_latest(self) -> None:

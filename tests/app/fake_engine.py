@@ -242,6 +242,7 @@ def fake_comparison(is_right: bool) -> Any:
 def fake_certificate() -> Any:
     """A certificate with every part."""
     return SimpleNamespace(
+        kernel_change=0.014,
         kl_from_prior=3.98,
         residual_gap=0.002,
         free_energy=0.228,

@@ -226,6 +226,7 @@ class Certified:
     lower: float | None = 1.4e-5
     upper: float | None = 0.4465
     stein: Stein | None = field(default_factory=Stein)
+    kernel_change: float | None = 0.0141
 
 
 ONLY_STEIN = Certified(None, None, None, None, None)
@@ -465,3 +466,10 @@ def test_every_width_of_the_null_band_finds_its_ticks(span: float) -> None:
         ticks = _ticks(0.0, span * scale, False)
         assert 2 <= len(ticks) <= 6
         assert ticks[-1] <= span * scale * (1 + 1e-9)
+
+
+def test_the_change_of_the_data_kernel_stands_beside_the_kl_from_the_prior(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    assert panel.features.text("kernel", 0) == UNKNOWN
+    certify(panel, Certified())
+    assert panel.features.text("kernel", 0) == "0.0141"
