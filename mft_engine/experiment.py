@@ -110,9 +110,12 @@ class Experiment(Background):
         """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
         points = self.field_points
         residual = self.setting.tensor(points.targets) - self.mean_prediction().to(self.setting.dtype)
-        n_neurons = self.state.theta.shape[0]
-        factor = n_neurons ** (self.setting.foreground_exponent(self.recipe) - 1.0)
-        return FrozenField(self.problem.field_inputs, self.setting.tensor(points.weights) * residual * factor)
+        return FrozenField(self.problem.field_inputs, self.setting.tensor(points.weights) * residual * self._drive)
+
+    @property
+    def _drive(self) -> float:
+        """N^(kappa-1), by which a foreground neuron feels the residual."""
+        return float(self.state.theta.shape[0] ** (self.setting.foreground_exponent(self.recipe) - 1.0))
 
     def foreground(self) -> Iterator[Progress | ForegroundReady]:
         """Sample the foreground in slices of about 10 ms; a second call draws fresh neurons."""
@@ -129,10 +132,7 @@ class Experiment(Background):
         self._n_draws += 1
         self._foreground_theta = theta
         self._foreground_seconds = time.perf_counter() - start
-        exponent = self.setting.foreground_exponent(self.recipe)
-        prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
-        points = self.field_points
-        loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
+        prediction, loss = self._function_of(theta)
         self.foreground_cloud = Cloud(to_host(theta), prediction, loss, section.method)
         self.comparison = None
         yield ForegroundReady(
@@ -152,11 +152,15 @@ class Experiment(Background):
             return None
         start = time.perf_counter()
         theta = self._draw_exactly(*self._felt)
-        exponent, points = self.setting.foreground_exponent(self.recipe), self.field_points
-        prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
-        loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
+        _, loss = self._function_of(theta)
         seconds = time.perf_counter() - start
         return ForegroundReady(theta=to_host(theta).astype(np.float32), loss=loss, method="gibbs", seconds=seconds)
+
+    def _function_of(self, theta: Tensor) -> tuple[np.ndarray, float]:
+        """The recombined function of foreground neurons on the field points, (n_points,), and its loss."""
+        exponent, points = self.setting.foreground_exponent(self.recipe), self.field_points
+        prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
+        return prediction, float(np.sum(points.weights * (points.targets - prediction) ** 2))
 
     def _draw_exactly(self, field: FrozenField, draw: int) -> Tensor:
         n_background, activation = self.state.theta.shape[0], self.setting.activation
@@ -169,7 +173,8 @@ class Experiment(Background):
         section, hyper = self.recipe.foreground, Hyper.of(self.recipe)
         text = f"sampling {section.n_neurons:,} foreground neurons"
         theta = self._initial_cloud(section.n_neurons, Stream.FOREGROUND_INITIAL, draw)
-        for item in move(theta, self.frozen_field(), self._walk(hyper, draw), self.kernel):
+        field = self.frozen_field()
+        for item in move(theta, field, self._walk(field, hyper, draw), self.kernel):
             if isinstance(item, float):
                 yield Progress("foreground", item, text)
             else:
@@ -177,12 +182,10 @@ class Experiment(Background):
         return theta
 
     def _replayed_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
-        setting, n_neurons = self.setting, self.state.theta.shape[0]
         theta = self._initial_cloud(self.recipe.foreground.n_neurons, Stream.FOREGROUND_INITIAL, draw)
-        factor = n_neurons ** (setting.foreground_exponent(self.recipe) - 1.0)
-        start, n_steps = setting.tensor(self.initial_theta), self.state.step
+        start, n_steps = self.setting.tensor(self.initial_theta), self.state.step
         plan_of = functools.partial(self._foreground_plan, draw)
-        for item in replay(theta, start, self.problem, self._path, n_steps, plan_of, factor, self.kernel):
+        for item in replay(theta, start, self.problem, self._path, n_steps, plan_of, self._drive, self.kernel):
             if isinstance(item, float):
                 yield Progress("foreground", item, f"replaying {n_steps:,} steps of the training")
             else:
@@ -199,14 +202,13 @@ class Experiment(Background):
             readout_exponent=self.setting.foreground_exponent(self.recipe),
         )
 
-    def _walk(self, hyper: Hyper, draw: int) -> Walk:
+    def _walk(self, frozen: FrozenField, hyper: Hyper, draw: int) -> Walk:
         """The foreground moves with the background's step for as long a time; an automatic step may be smaller.
 
         Independent neurons have no common stability limit, but each must resolve its own potential, which a wrong
         background makes steeper.
         """
         training, is_auto = self.recipe.training, self.recipe.training.step_size == "auto"
-        frozen = self.frozen_field()
         field = MeanField(frozen.inputs, frozen.signal, self.setting.activation, hyper.lambda_w, hyper.lambda_a)
 
         def largest_step(theta: Tensor) -> float:
@@ -285,13 +287,12 @@ class Experiment(Background):
     def certify(self) -> Iterator[Progress | CertificateReady]:
         """How far the background's averaged residual is from the exact optimum (`theory` first, where there is one)."""
         yield Progress("certify", 0.0, "certifying the background")
-        factor = self.state.theta.shape[0] ** (self.setting.foreground_exponent(self.recipe) - 1.0)
         found = certify(
             self.recipe,
             self.field_points,
             to_host(self.mean_prediction()),
             to_host(self.state.theta),
-            factor,
+            self._drive,
             self.solution if self.task.is_gaussian else None,
         )
         initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor

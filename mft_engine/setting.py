@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -100,7 +101,7 @@ class Setting:
             raise RecipeError(f"The target {self.task.formula} is not a finite number at x = {place}")
         return values
 
-    @property
+    @cached_property
     def field_points(self) -> FieldPoints:
         """The points on which the frozen field lives, on the host."""
         measure = self.field_measure
