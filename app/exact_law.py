@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from PySide6.QtGui import QAction
+
 from mft_engine.recipe import Recipe
 
 MOST_POINTS = 1024
@@ -22,3 +24,13 @@ def why_no_law(recipe: Recipe, n_inputs: int) -> str:
     if recipe.training.n_points > MOST_POINTS:
         return f"The exact law of a neuron takes at most {MOST_POINTS:,} training points."
     return ""
+
+
+def judge_action(action: QAction, tip: str, recipe: Recipe, n_inputs: int, is_engine_ready: bool) -> None:
+    """Enable an action that needs the law, or disable it with the reason in its tooltip.
+
+    Before the engine is there the action is disabled for another reason, which the tooltip does not give.
+    """
+    reason = why_no_law(recipe, n_inputs)
+    action.setEnabled(not reason and is_engine_ready)
+    action.setToolTip(f"{tip}\n{reason}" if reason else tip)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
-from app.exact_law import why_no_law
+from app.exact_law import judge_action
 from app.messages import Built, LoopEnded
 from app.panels.number_table import written
 from app.session import Session
@@ -56,10 +56,7 @@ class LoopKeeper(QObject):
 
     @Slot(object)
     def _judge(self, recipe: Recipe) -> None:
-        """Before the engine is there, the action is disabled for another reason."""
-        reason = why_no_law(recipe, self._n_inputs)
-        self._action.setEnabled(not reason and self._session.is_engine_ready)
-        self._action.setToolTip(f"{self._tip}\n{reason}" if reason else self._tip)
+        judge_action(self._action, self._tip, recipe, self._n_inputs, self._session.is_engine_ready)
 
     @Slot(object)
     def _keep_snapshot(self, snapshot: Snapshot) -> None:

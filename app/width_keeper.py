@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
 
-from app.exact_law import why_no_law
+from app.exact_law import judge_action
 from app.messages import Built
 from app.session import Session
 from mft_engine.recipe import Recipe
@@ -41,9 +41,7 @@ class WidthKeeper(QObject):
 
     @Slot(object)
     def _judge(self, recipe: Recipe) -> None:
-        reason = why_no_law(recipe, self._n_inputs)
-        self._action.setEnabled(not reason and self._session.is_engine_ready)
-        self._action.setToolTip(f"{self._tip}\n{reason}" if reason else self._tip)
+        judge_action(self._action, self._tip, recipe, self._n_inputs, self._session.is_engine_ready)
 
     @Slot(str)
     def _mark_stale(self, reason: str) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from mft_engine.resources import installed_folder
+
 PARTS = ("kernels", "comparison", "theory", "program", "window")
 
 
@@ -27,11 +29,7 @@ def benchmarks_folder() -> Path:
     Raises:
         FileNotFoundError: the installation is incomplete.
     """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "_benchmarks", package.parent / "benchmarks"):
-        if (folder / "kernels.py").is_file():
-            return folder
-    raise FileNotFoundError("MFT Lab's benchmarks are missing from this installation; reinstall the package mft-lab.")
+    return installed_folder("benchmarks", "kernels.py")
 
 
 def _load(part: str) -> ModuleType:
