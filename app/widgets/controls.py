@@ -136,7 +136,7 @@ class StepSizeControl(Control):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.auto = QCheckBox("automatic", self)
+        self.auto = QCheckBox("auto", self)
         self.number = NumberControl(False, self)
         self.number.entry.setMaximumWidth(90)
         self._layout.addWidget(self.auto)

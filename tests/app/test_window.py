@@ -12,7 +12,7 @@ from fake_engine import FakeEngine, FakeExperiment
 from loguru import logger
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QColor, QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QApplication, QDialogButtonBox, QSlider, QToolBar, QToolButton
+from PySide6.QtWidgets import QApplication, QDialogButtonBox, QSlider, QStyle, QToolBar, QToolButton
 
 from app.logs import ExceptionHook, LogBuffer
 from app.messages import Export, TaskCard
@@ -20,7 +20,7 @@ from app.panels.export_dialog import ExportDialog
 from app.session import Session
 from app.settings import Settings
 from app.theme import DARK, ThemeKeeper
-from app.widgets.controls import ChoiceControl, LogControl, NumberControl
+from app.widgets.controls import ChoiceControl, LogControl, NumberControl, StepSizeControl
 from app.widgets.task_gallery import TaskGallery
 from app.window import MainWindow
 from mft_engine.recipe import Recipe, load_recipe
@@ -424,3 +424,17 @@ def test_the_gallery_shares_out_its_width_whatever_the_titles(qtbot: Any, n_card
     assert gallery.minimumSizeHint().width() <= 290
     for _, button in gallery._cards:
         assert 0 <= button.x() and button.x() + button.width() <= 290
+
+
+def test_an_automatic_step_size_is_not_cut_off_in_the_narrowest_panel(qtbot: Any) -> None:
+    control = StepSizeControl()
+    qtbot.addWidget(control)
+    # What the row leaves to its control at a panel of 300 px: title, reset button and margins take the rest.
+    control.resize(152, control.sizeHint().height())
+    control.show()
+    control.show_value("auto")
+    control.show_in_force(0.00123456)
+    entry = control.number.entry
+    qtbot.wait(20)
+    room = entry.width() - 2 * entry.style().pixelMetric(QStyle.PixelMetric.PM_DefaultFrameWidth) - 12
+    assert entry.fontMetrics().horizontalAdvance(entry.text()) <= room
