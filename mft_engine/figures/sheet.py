@@ -5,13 +5,16 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -69,8 +72,22 @@ _STYLE = {
 }
 
 
+def register_fonts() -> None:
+    """Make matplotlib's own DejaVu Sans known to it.
+
+    Its list of fonts is kept in the user's cache, and one that was written by another installation can lack them: italics
+    are then silently set upright.
+    """
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    known = {entry.fname for entry in fontManager.ttflist}
+    for file in sorted(folder.glob("DejaVuSans*.ttf")):
+        if str(file) not in known:
+            fontManager.addfont(file)
+
+
 def style(width_mm: float) -> dict[Any, Any]:
     """The settings of matplotlib that make a figure of that width."""
+    register_fonts()
     return {**_STYLE, **{name: points(size, width_mm) for name, size in _SIZES.items()}}
 
 

@@ -11,9 +11,11 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
+from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 from PIL import Image
 
@@ -152,6 +154,15 @@ def test_svg_carries_every_letter_that_it_shows(right, wrong, tmp_path, name):
             face = ("oblique" if "oblique" in css else "normal", "bold" if re.search("bold|700", css) else "normal")
             assert {ord(letter) for letter in node.text.strip()} - {0x20, 0xA0} <= faces[face]
     assert "stroke-linejoin" in root.find("{*}defs/{*}style").text
+
+
+def test_italics_stay_italic_with_a_font_cache_of_another_installation(right, tmp_path, monkeypatch):
+    own = matplotlib.get_data_path()
+    others = [entry for entry in fontManager.ttflist if not entry.fname.startswith(own)]
+    monkeypatch.setattr(fontManager, "ttflist", others)
+    fontManager._findfont_cached.cache_clear()
+    (file,) = save("loss", right, tmp_path, ("svg",), 170)
+    assert "font-style: oblique" in file.read_text("utf-8")
 
 
 def test_the_same_figure_is_the_same_file(right, wrong, tmp_path):
