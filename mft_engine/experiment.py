@@ -61,6 +61,14 @@ class Experiment(Background):
         RecipeError: a task, rule or device that cannot be built.
     """
 
+    def __new__(cls, recipe: Recipe, **_: Any) -> Experiment:
+        """The kind of experiment that the recipe needs: one class serves one hidden layer, another several."""
+        if cls is Experiment and recipe.network.n_layers > 1:
+            from mft_engine.layered.experiment import LayeredExperiment
+
+            return super().__new__(LayeredExperiment)
+        return super().__new__(cls)
+
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
         self.comparison: Comparison | None = None
         self.foreground_cloud: Cloud | None = None
@@ -320,7 +328,8 @@ class Experiment(Background):
 
     def outcome(self) -> Outcome:
         """Everything computed so far."""
-        background = Cloud(to_host(self.state.theta), to_host(self.mean_prediction()), self.background_loss, self.kind)
+        cloud = to_host(self._shown(self.state.theta))
+        background = Cloud(cloud, to_host(self.mean_prediction()), self.background_loss, self.kind)
         clouds, cloud_steps = self.history.clouds()
         outcome = Outcome(
             recipe=self.recipe,
@@ -335,6 +344,9 @@ class Experiment(Background):
             theory=self.solution,
             certificate=self.certificate,
         )
+        return self._with_summary(outcome)
+
+    def _with_summary(self, outcome: Outcome) -> Outcome:
         return replace(outcome, summary=summarise(outcome, self._run_facts()))
 
     def _run_facts(self) -> dict[str, Any]:
