@@ -39,7 +39,7 @@ from mft_engine.events import (
 from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.infinite_width import solve_theory
-from mft_engine.outcome import Cloud, Outcome
+from mft_engine.outcome import Cloud, LayerCloud, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines, reference_lines
 from mft_engine.replay import replay
@@ -90,6 +90,10 @@ class Experiment(Background):
             self.solution = self.references = None
         self.foreground_cloud = self.comparison = self.certificate = None
         return change
+
+    def initial_layers(self) -> tuple[LayerCloud, ...]:
+        """The neurons at step 0 of every hidden layer, where there are several."""
+        return ()
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
