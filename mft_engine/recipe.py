@@ -203,7 +203,7 @@ class Recipe(_Section):
             (training.dynamics not in ("langevin", "sgd"), f'training.dynamics = "{training.dynamics}"', '"langevin"'),
             (training.batch_size > 0 or training.rule_rotates, "points that change during the run", "a fixed rule"),
             (not self.network.train_readout, "network.train_readout = false", "true"),
-            (self.foreground.method != "dynamics", f'foreground.method = "{self.foreground.method}"', '"dynamics"'),
+            (self.foreground.method not in ("dynamics", "gibbs"), f'foreground.method = "{self.foreground.method}"', '"dynamics"'),
         ):
             if is_wrong:
                 raise ValueError(f"{what} is for networks of one hidden layer: {remedy} {instead}")

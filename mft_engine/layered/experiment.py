@@ -29,9 +29,11 @@ from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, move
 from mft_engine.kernels import StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
+from mft_engine.layered.annealed import sample_tilted
 from mft_engine.layered.fields import layer_field
 from mft_engine.layered.network import LayeredNetwork
 from mft_engine.layered.problem import LayeredProblem, layer_plan
+from mft_engine.layered.surroundings import law_of, observe
 from mft_engine.layered.tables import Tables, act_on_output
 from mft_engine.outcome import Cloud, LayerCloud, Outcome
 from mft_engine.recipe import RecipeError
@@ -39,12 +41,14 @@ from mft_engine.references import ReferenceLines
 from mft_engine.rng import Stream, normal
 from mft_engine.statistics import function_alignment
 
+# Part of the recipe's time for which the surroundings of a neuron are averaged before it is drawn.
+OBSERVED_PART = 0.25
+
 
 @dataclass(frozen=True)
 class SampledLayer:
-    """The foreground of one layer: neurons as rows (incoming, outgoing), and the network function with them in it."""
+    """The foreground of one layer: its table, and the network function with these neurons in the layer's place."""
 
-    theta: Tensor
     cloud: LayerCloud
     prediction: np.ndarray
     loss: float
@@ -115,28 +119,73 @@ class LayeredExperiment(Experiment):
 
     def foreground(self) -> Iterator[Progress | ForegroundReady]:
         """Sample every layer's foreground, the first layer first, in slices of about 10 ms."""
-        start, draw = time.perf_counter(), self._n_draws
+        start, draw, method = time.perf_counter(), self._n_draws, self.recipe.foreground.method
         self._sampled, self.comparison, self.layer_comparisons = {}, None, ()
-        n_layers = self.network.n_layers
+        if method == "gibbs":
+            yield from self._draw_layers(draw)
+        else:
+            yield from self._move_layers(draw)
+        self._n_draws += 1
+        self._foreground_seconds = time.perf_counter() - start
+        first, last = self._sampled[1], self._sampled[self.network.n_layers]
+        self._foreground_theta = self.setting.tensor(first.cloud.theta)
+        self.foreground_cloud = Cloud(first.cloud.theta, last.prediction, last.loss, method)
+        yield ForegroundReady(
+            theta=first.cloud.theta,
+            loss=last.loss,
+            method=method,
+            seconds=self._foreground_seconds,
+            layers=tuple(self._sampled[layer].cloud for layer in sorted(self._sampled)),
+        )
+
+    def _move_layers(self, draw: int) -> Iterator[Progress]:
+        """By their own dynamics in the field of the last moment, with the averaged residual."""
+        n_layers, parts = self.network.n_layers, self.network.split(self.state.theta)
+        exponent = self.setting.foreground_exponent(self.recipe)
         for layer in range(1, n_layers + 1):
             text = f"sampling {self.recipe.foreground.n_neurons:,} foreground neurons of layer {layer}"
             for item in self._sample_layer(layer, draw):
                 if isinstance(item, float):
                     yield Progress("foreground", (layer - 1 + item) / n_layers, text)
-                else:
-                    self._sampled[layer] = self._describe(layer, item)
-        self._n_draws += 1
-        self._foreground_seconds = time.perf_counter() - start
-        first, last = self._sampled[1], self._sampled[n_layers]
-        self._foreground_theta = first.theta
-        self.foreground_cloud = Cloud(first.cloud.theta, last.prediction, last.loss, self.recipe.foreground.method)
-        yield ForegroundReady(
-            theta=first.cloud.theta,
-            loss=last.loss,
-            method=self.recipe.foreground.method,
-            seconds=self._foreground_seconds,
-            layers=tuple(self._sampled[layer].cloud for layer in sorted(self._sampled)),
-        )
+                    continue
+                n_in = parts[layer - 1].shape[1]
+                incoming, outgoing = item[:, :n_in], item[:, n_in:]
+                own = self.network.run(parts, self.problem.inputs, exponent)
+                below = (self.problem.inputs, *own.features)[layer - 1] * self.network.input_scale(layer)
+                features = self.network.activations[layer - 1].phi(below @ incoming.T)
+                self._sampled[layer] = self._describe(layer, incoming, features, outgoing)
+
+    def _draw_layers(self, draw: int) -> Iterator[Progress]:
+        """From the law of a neuron in its surroundings, which are averaged first while a copy of the background moves."""
+        n_layers, hyper = self.network.n_layers, Hyper.of(self.recipe)
+        residual = self.problem.targets - self.mean_prediction().to(self.setting.dtype)
+        n_steps = int(OBSERVED_PART * self.recipe.training.time / max(self.state.step_size, 1e-12))
+        seen = None
+        watching = observe(self.problem, hyper, self.state, residual, n_steps)
+        while seen is None:
+            try:
+                yield Progress("foreground", 0.8 * next(watching), "averaging what a neuron feels in each layer")
+            except StopIteration as end:
+                seen = end.value
+        penalties = self.problem.penalties(hyper)
+        for layer in range(1, n_layers + 1):
+            law = law_of(self.problem, hyper, seen, layer)
+            seed = self.recipe.seed + layer * DRAWS
+            sample = sample_tilted(law, self.recipe.foreground.n_neurons, seed=seed, draw=draw)
+            features = law.activation.phi(law.inputs @ sample.w.T)
+            signal, penalty = seen.signals[layer - 1], penalties[layer]
+            drawn = normal(
+                seed,
+                Stream.FOREGROUND_INITIAL,
+                draw,
+                features.shape[1],
+                signal.shape[1],
+                device=self.setting.device,
+                dtype=self.setting.dtype,
+            )
+            outgoing = features.T @ signal / penalty + (hyper.temperature / penalty) ** 0.5 * drawn
+            self._sampled[layer] = self._describe(layer, sample.w, features, outgoing)
+            yield Progress("foreground", 0.8 + 0.2 * layer / n_layers, f"drawing the neurons of layer {layer}")
 
     def frozen_layer(self, layer: int) -> MeanField:
         """The field that the foreground of a layer reacts to."""
@@ -186,15 +235,15 @@ class LayeredExperiment(Experiment):
             scales = [initial.input_weight_std] * n_in + [outgoing] * (n_params - n_in)
         return draws * torch.tensor(scales, dtype=setting.dtype, device=setting.device)
 
-    def _describe(self, layer: int, theta: Tensor) -> SampledLayer:
-        """Table of the sampled neurons, and f with the whole layer replaced by them."""
+    def _describe(self, layer: int, incoming: Tensor, features: Tensor, outgoing: Tensor) -> SampledLayer:
+        """Table of sampled neurons, and f with the whole layer replaced by them.
+
+        Args:
+            incoming: (n, n_in) weights, shown for the first layer alone; features: (n_points, n); outgoing: (n, n_out).
+        """
         network, parts = self.network, self.network.split(self.state.theta)
-        n_in = parts[layer - 1].shape[1]
-        incoming, outgoing = theta[:, :n_in], theta[:, n_in:]
         exponent = self.setting.foreground_exponent(self.recipe)
         own = network.run(parts, self.problem.inputs, exponent)
-        below = (self.problem.inputs, *own.features)[layer - 1] * network.input_scale(layer)
-        features = network.activations[layer - 1].phi(below @ incoming.T)
         table = self.tables.of(
             layer,
             incoming,
@@ -205,7 +254,7 @@ class LayeredExperiment(Experiment):
         prediction = to_host(self._replaced(layer, features, outgoing, exponent)).astype(np.float64)
         points = self.field_points
         loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
-        return SampledLayer(theta, self._as_cloud(layer, table), prediction, loss)
+        return SampledLayer(self._as_cloud(layer, table), prediction, loss)
 
     def _replaced(self, layer: int, features: Tensor, outgoing: Tensor, exponent: float) -> Tensor:
         """f when a layer's neurons are others, (n_points,); sums over fewer or more neurons keep their mean."""

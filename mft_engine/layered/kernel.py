@@ -80,7 +80,8 @@ class LayeredKernel:
 def _spread(values: Any, network: LayeredNetwork, like: Tensor) -> Tensor:
     """One number for each layer's parameters, (n_parameters,)."""
     sizes = torch.tensor(network.sizes, device=like.device)
-    return torch.repeat_interleave(torch.tensor(tuple(values), dtype=like.dtype, device=like.device), sizes)
+    numbers = torch.tensor(tuple(values), dtype=like.dtype, device=like.device)
+    return torch.repeat_interleave(numbers, sizes, output_size=network.n_parameters)
 
 
 def _noise_source(n: int, device: torch.device, dtype: torch.dtype) -> Noise:

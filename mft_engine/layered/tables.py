@@ -34,6 +34,8 @@ class Tables:
 
     def orders(self, features: Tensor) -> dict[str, Estimate]:
         """E over neurons of the squared overlap with each named function, features (n_points, n_neurons)."""
+        if not self.names:
+            return {}
         squares = self._overlaps(features, self.functions) ** 2
         error = squares.std(dim=0) / len(squares) ** 0.5
         means, errors = squares.mean(dim=0).tolist(), error.tolist()
