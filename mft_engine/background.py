@@ -179,6 +179,13 @@ class Background:
             self._schedule = [change for change in self._schedule if change.step > self.state.step]
             self.retune(self.recipe.replace({change.path: change.value for change in due}))
 
+    def pack_more(self) -> dict[str, np.ndarray]:
+        """Arrays that a checkpoint needs besides the state."""
+        return {}
+
+    def unpack_more(self, arrays: dict[str, np.ndarray]) -> None:
+        """What `pack_more` gave."""
+
     def resume(self, state: State, initial_theta: np.ndarray) -> None:
         """Continue from the state of a checkpoint of the same recipe."""
         self.state, self._chain = state, None

@@ -1,17 +1,22 @@
-"""The law of a neuron below the last hidden layer, its outgoing weights integrated out and its surroundings averaged.
+"""The law of one neuron of a layered network, its outgoing weights integrated out and its surroundings averaged.
 
 A neuron (w, v) of layer l meets the layer above through z_j + c v_j phi(w.x). To second order in v, with everything else
 frozen,
 
     V(w, v) = lambda_w |w|^2/2 + lambda_v |v|^2/2 - v . (S' phi) - (1/2) sum_j v_j^2 (phi^2 . d_j)
 
-S (n_points, N_{l+1}) is the signal of the field; d_j = weight r c^2 d^2 F/dz_j^2 is the neuron's own echo through the layer
-above, the Onsager term: v_j is of order one and there are as many of them as make a sum of order one. Integrating v,
+S (n_points, N_{l+1}) is the signal that leaves the layer; d_j = c^2 weight r d^2F/dz_j^2 is the neuron's own echo through the
+layer above, the Onsager term: each v_j is of order one, and there are as many of them as make a sum of order one.
+Integrating v, to leading order in 1/N,
 
     log p(w) = -lambda_w |w|^2/(2 T) + phi' Q phi + const,   Q = <S S'>/(2 lambda_v T) + diag <sum_j d_j>/(2 lambda_v)
 
-to leading order in 1/N. Above, neurons move as fast as this one, so the brackets are averages over the background's
-motion: with the surroundings of one moment the tilt exp(phi' Q phi) amplifies their fluctuation and picks one leaf.
+Both terms are of order one and nearly cancel: with one of them alone the cloud is wrong. In the last layer v is the
+readout, a single number, and the finite-width law of a two-layer network holds,
+
+    log p(w) = -lambda_w |w|^2/(2 T) - log(l)/2 + G^2/(2 T l),   G = phi . s,   l = lambda_b + phi' O phi
+
+with the cavity's signal s and the others' response O (`theory/finite_width.py`).
 """
 
 from __future__ import annotations
@@ -26,32 +31,55 @@ from mft_engine.activations import Activation
 from mft_engine.rng import Stream, host_generator
 
 # Share of the neurons that a step of the tempering leaves worth something.
-KEPT_SHARE = 0.6
-MOVES_A_RUNG = 6
-MOVES_AT_END = 30
+KEPT_SHARE = 0.8
+MOVES_A_RUNG = 10
+MOVES_AT_END = 60
 TARGET_ACCEPTANCE = 0.574
 MOST_RUNGS = 400
 
 
 @dataclass(frozen=True)
-class QuadraticTilt:
-    """log p(w) = -|w|^2/(2 variance) + phi(w.x)' Q phi(w.x) + const.
+class Tilt:
+    """A law p(w) ~ N(0, variance) exp(tilt(w)); one of two tilts, see above.
 
     Attributes:
-        inputs: (n_points, n_inputs); form: (n_points, n_points) symmetric Q, float64.
-        variance: of one input weight under the prior.
+        inputs: (n_points, n_inputs).
+        variance: of one input weight under the prior; penalty: lambda of the outgoing weights.
+        form: (n_points, n_points) symmetric Q; None in the last layer.
+        signal: (n_points,) s; own_penalty: (n_points, n_points) symmetric O, of the last layer.
     """
 
     inputs: Tensor
-    form: Tensor
     activation: Activation
     variance: float
+    temperature: float
+    penalty: float
+    form: Tensor | None = None
+    signal: Tensor | None = None
+    own_penalty: Tensor | None = None
 
     def tilt(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        """phi' Q phi, (n,), and its gradient in w, (n, n_inputs)."""
+        """The tilt of each neuron, (n,), and its gradient in w, (n, n_inputs)."""
         phi, slope = self.activation.both(w @ self.inputs.T)
-        half = phi @ self.form
-        return (half * phi).sum(1), 2.0 * (half * slope) @ self.inputs
+        if self.form is not None:
+            half = phi @ self.form
+            return (half * phi).sum(1), 2.0 * (half * slope) @ self.inputs
+        drive, penalty, half = self._readout_law(phi)
+        value = drive**2 / (2 * self.temperature * penalty) - 0.5 * torch.log(penalty / self.penalty)
+        assert self.signal is not None
+        along = (drive / (self.temperature * penalty))[:, None] * self.signal
+        against = (drive**2 / (self.temperature * penalty**2) + 1.0 / penalty)[:, None] * half
+        return value, ((along - against) * slope) @ self.inputs
+
+    def readout_law(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the last layer's readout of neurons w, (n,) each."""
+        drive, penalty, _ = self._readout_law(self.activation.phi(w @ self.inputs.T))
+        return drive / penalty, torch.sqrt(self.temperature / penalty)
+
+    def _readout_law(self, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        assert self.signal is not None and self.own_penalty is not None
+        half = phi @ self.own_penalty
+        return phi @ self.signal, self.penalty + (half * phi).sum(1), half
 
 
 @dataclass(frozen=True)
@@ -67,7 +95,7 @@ class TemperedSample:
     acceptance: float
 
 
-def sample_tilted(law: QuadraticTilt, n: int, *, seed: int, draw: int = 0) -> TemperedSample:
+def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSample:
     """n neurons: from the prior up a ladder of tilts beta = 0 .. 1, resampled and moved at every rung.
 
     The tilt has several wells (leaves) that a chain started in one of them would not leave; here their weights are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,8 +14,8 @@ from torch import Tensor
 from mft_engine.certificate import Certificate
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.device import to_host
-from mft_engine.dynamics import Hyper
-from mft_engine.dynamics.langevin import LARGEST_STEP, resolving_step
+from mft_engine.dynamics import Hyper, Info, State
+from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
 from mft_engine.events import (
     CertificateReady,
     ComparisonReady,
@@ -33,16 +34,13 @@ from mft_engine.layered.annealed import sample_tilted
 from mft_engine.layered.fields import layer_field
 from mft_engine.layered.network import LayeredNetwork
 from mft_engine.layered.problem import LayeredProblem, layer_plan
-from mft_engine.layered.surroundings import law_of, observe
-from mft_engine.layered.tables import Tables, act_on_output
+from mft_engine.layered.surroundings import Watch, law_of, look, outgoing_law
+from mft_engine.layered.tables import Tables, push_on_output
 from mft_engine.outcome import Cloud, LayerCloud, Outcome
-from mft_engine.recipe import RecipeError
+from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines
 from mft_engine.rng import Stream, normal
 from mft_engine.statistics import function_alignment
-
-# Part of the recipe's time for which the surroundings of a neuron are averaged before it is drawn.
-OBSERVED_PART = 0.25
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class SampledLayer:
     """The foreground of one layer: its table, and the network function with these neurons in the layer's place."""
 
     cloud: LayerCloud
-    prediction: np.ndarray
+    prediction: np.ndarray | None
     loss: float
 
 
@@ -76,10 +74,36 @@ class LayeredExperiment(Experiment):
     def _initial_parameters(self) -> Tensor:
         self._sampled: dict[int, SampledLayer] = {}
         self.layer_comparisons: tuple[Comparison, ...] = ()
+        self._watch = Watch()
         setting = self.setting
         return self.network.initial(
             self.recipe, stream=Stream.INITIAL, device=setting.device, dtype=setting.dtype
         )
+
+    def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
+        """Training, and a look at the surroundings of a neuron whenever a row is recorded."""
+        state, info = super()._steps(n_steps, beyond)
+        if state.n_predictions < self.state.n_predictions + state.step - self.state.step:
+            self._watch.forget()  # the averages began anew
+        if state.is_settled and state.step % RECORD_EVERY == 0:
+            self._watch.add(look(self.problem, Hyper.of(self.recipe), state.theta))
+        return state, info
+
+    def retune(self, recipe: Recipe) -> Change:
+        """Follow a recipe as other experiments do; what was seen of the old surroundings is forgotten."""
+        change = super().retune(recipe)
+        if change is Change.RETUNE:
+            self._watch.forget()
+        self._sampled, self.layer_comparisons = {}, ()
+        return change
+
+    def pack_more(self) -> dict[str, np.ndarray]:
+        """The averaged surroundings, for a checkpoint."""
+        return self._watch.pack()
+
+    def unpack_more(self, arrays: dict[str, np.ndarray]) -> None:
+        """Go on with averages from a checkpoint."""
+        self._watch.unpack(arrays, self.device)
 
     def _shown(self, theta: Tensor) -> Tensor:
         return self._layer_table(theta, 1)
@@ -88,7 +112,7 @@ class LayeredExperiment(Experiment):
         network, parts = self.network, self.network.split(theta)
         found = network.run(parts, self.problem.inputs, self.problem.readout_exponent)
         features = found.features[layer - 1]
-        outgoing = act_on_output(network, parts, layer, parts[layer].T)
+        outgoing = parts[layer].T @ push_on_output(network, parts, layer)
         return self.tables.of(layer, parts[layer - 1], outgoing, features, self.tables.directions(features))
 
     def background_layers(self, theta: Tensor | None = None) -> tuple[LayerCloud, ...]:
@@ -129,6 +153,7 @@ class LayeredExperiment(Experiment):
         self._foreground_seconds = time.perf_counter() - start
         first, last = self._sampled[1], self._sampled[self.network.n_layers]
         self._foreground_theta = self.setting.tensor(first.cloud.theta)
+        assert last.prediction is not None
         self.foreground_cloud = Cloud(first.cloud.theta, last.prediction, last.loss, method)
         yield ForegroundReady(
             theta=first.cloud.theta,
@@ -153,39 +178,36 @@ class LayeredExperiment(Experiment):
                 own = self.network.run(parts, self.problem.inputs, exponent)
                 below = (self.problem.inputs, *own.features)[layer - 1] * self.network.input_scale(layer)
                 features = self.network.activations[layer - 1].phi(below @ incoming.T)
-                self._sampled[layer] = self._describe(layer, incoming, features, outgoing)
+                told = outgoing @ push_on_output(self.network, parts, layer)
+                function = self._replaced(layer, features, outgoing, exponent)
+                self._sampled[layer] = self._describe(layer, incoming, features, told, function)
 
     def _draw_layers(self, draw: int) -> Iterator[Progress]:
-        """From the law of a neuron in its surroundings, which are averaged first while a copy of the background moves."""
+        """From the law of a neuron in surroundings that are averaged along the run."""
         n_layers, hyper = self.network.n_layers, Hyper.of(self.recipe)
         residual = self.problem.targets - self.mean_prediction().to(self.setting.dtype)
-        n_steps = int(OBSERVED_PART * self.recipe.training.time / max(self.state.step_size, 1e-12))
-        seen = None
-        watching = observe(self.problem, hyper, self.state, residual, n_steps)
-        while seen is None:
-            try:
-                yield Progress("foreground", 0.8 * next(watching), "averaging what a neuron feels in each layer")
-            except StopIteration as end:
-                seen = end.value
-        penalties = self.problem.penalties(hyper)
+        seen = self._watch.mean if self._watch.n_looks else look(self.problem, hyper, self.state.theta)
         for layer in range(1, n_layers + 1):
-            law = law_of(self.problem, hyper, seen, layer)
+            yield Progress("foreground", (layer - 0.5) / n_layers, f"drawing the neurons of layer {layer}")
+            law = law_of(self.problem, hyper, seen, residual, layer)
             seed = self.recipe.seed + layer * DRAWS
-            sample = sample_tilted(law, self.recipe.foreground.n_neurons, seed=seed, draw=draw)
+            n = self.recipe.foreground.n_neurons
+            sample = sample_tilted(law, n, seed=seed, draw=draw)
             features = law.activation.phi(law.inputs @ sample.w.T)
-            signal, penalty = seen.signals[layer - 1], penalties[layer]
+            function = None
+            if layer == n_layers:
+                mean, deviation = law.readout_law(sample.w)
+            else:
+                mean = features.T @ outgoing_law(self.problem, law, seen, residual, layer) / law.penalty
+                deviation = torch.full_like(mean, (law.temperature / law.penalty) ** 0.5)
             drawn = normal(
-                seed,
-                Stream.FOREGROUND_INITIAL,
-                draw,
-                features.shape[1],
-                signal.shape[1],
-                device=self.setting.device,
-                dtype=self.setting.dtype,
+                seed, Stream.FOREGROUND_INITIAL, draw, n, 1, device=self.setting.device, dtype=self.setting.dtype
             )
-            outgoing = features.T @ signal / penalty + (hyper.temperature / penalty) ** 0.5 * drawn
-            self._sampled[layer] = self._describe(layer, sample.w, features, outgoing)
-            yield Progress("foreground", 0.8 + 0.2 * layer / n_layers, f"drawing the neurons of layer {layer}")
+            told = mean + deviation * drawn[:, 0]
+            if layer == n_layers:
+                exponent = self.setting.foreground_exponent(self.recipe)
+                function = self._replaced(layer, features, told[:, None], exponent)
+            self._sampled[layer] = self._describe(layer, sample.w, features, told, function)
 
     def frozen_layer(self, layer: int) -> MeanField:
         """The field that the foreground of a layer reacts to."""
@@ -235,24 +257,22 @@ class LayeredExperiment(Experiment):
             scales = [initial.input_weight_std] * n_in + [outgoing] * (n_params - n_in)
         return draws * torch.tensor(scales, dtype=setting.dtype, device=setting.device)
 
-    def _describe(self, layer: int, incoming: Tensor, features: Tensor, outgoing: Tensor) -> SampledLayer:
-        """Table of sampled neurons, and f with the whole layer replaced by them.
+    def _describe(
+        self, layer: int, incoming: Tensor, features: Tensor, told: Tensor, function: Tensor | None
+    ) -> SampledLayer:
+        """Table of sampled neurons, with the network function that they make.
 
         Args:
-            incoming: (n, n_in) weights, shown for the first layer alone; features: (n_points, n); outgoing: (n, n_out).
+            incoming: (n, n_in) weights, shown for the first layer alone; features: (n_points, n); told: (n,) outgoing.
+            function: (n_points,) f with the layer replaced by them; None where the draw has no full outgoing weights.
         """
         network, parts = self.network, self.network.split(self.state.theta)
-        exponent = self.setting.foreground_exponent(self.recipe)
-        own = network.run(parts, self.problem.inputs, exponent)
-        table = self.tables.of(
-            layer,
-            incoming,
-            act_on_output(network, parts, layer, outgoing),
-            features,
-            self.tables.directions(own.features[layer - 1]),
-        )
-        prediction = to_host(self._replaced(layer, features, outgoing, exponent)).astype(np.float64)
-        points = self.field_points
+        own = network.run(parts, self.problem.inputs, self.setting.foreground_exponent(self.recipe))
+        directions = self.tables.directions(own.features[layer - 1])
+        table = self.tables.of(layer, incoming, told, features, directions)
+        if function is None:
+            return SampledLayer(self._as_cloud(layer, table), None, math.nan)
+        prediction, points = to_host(function).astype(np.float64), self.field_points
         loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
         return SampledLayer(self._as_cloud(layer, table), prediction, loss)
 
@@ -300,7 +320,7 @@ class LayeredExperiment(Experiment):
             seed=self.recipe.seed + layer,
             eta_theta=self.state.step_size * self.state.eigenvalue,
         ):
-            if isinstance(answer, Comparison):
+            if isinstance(answer, Comparison) and sampled.prediction is not None:
                 answer = answer.with_functions(
                     function_alignment=function_alignment(mean, sampled.prediction, points.weights),
                     background_loss=self.background_loss,

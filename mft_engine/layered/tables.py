@@ -66,7 +66,7 @@ class Tables:
         """One row a neuron, (n_neurons, k + 1).
 
         Args:
-            incoming: (n_neurons, N_{l-1}); outgoing: (n_neurons,) from `act_on_output`.
+            incoming: (n_neurons, N_{l-1}); outgoing: (n_neurons,) along `push_on_output`.
             features: (n_points, n_neurons) activation functions; directions: from `directions`, for l > 1.
         """
         first = incoming if layer == 1 else self._overlaps(features, directions)
@@ -76,15 +76,15 @@ class Tables:
         return features.T @ (self.weights[:, None] * functions)
 
 
-def act_on_output(network: LayeredNetwork, parts: Sequence[Tensor], layer: int, outgoing: Tensor) -> Tensor:
-    """(n_neurons,): outgoing weights (n_neurons, N_{l+1}) along the unit direction in which they move the output.
+def push_on_output(network: LayeredNetwork, parts: Sequence[Tensor], layer: int) -> Tensor:
+    """(N_{l+1},): the unit direction in which a layer's outgoing weights move the output.
 
-    In the last layer that is the readout itself; below, the direction is b, carried down through the weights of the
+    In the last layer there is one readout, so 1; below, the direction is b, carried down through the weights of the
     layers between.
     """
     direction = parts[-1][0]
+    if layer == network.n_layers:
+        return torch.ones_like(direction[:1])
     for weight in reversed(parts[layer + 1 : -1]):
         direction = weight.T @ direction
-    if layer == network.n_layers:
-        return outgoing[:, 0]
-    return outgoing @ (direction / direction.norm().clamp_min(1e-30))
+    return direction / direction.norm().clamp_min(1e-30)

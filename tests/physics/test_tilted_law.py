@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from mft_engine.activations import get_activation
-from mft_engine.layered.annealed import QuadraticTilt, sample_tilted
+from mft_engine.layered.annealed import Tilt, sample_tilted
 
 VARIANCE = 2.0
 
 
-def one_point(strength: float) -> QuadraticTilt:
+def one_point(strength: float) -> Tilt:
     """p(w) ~ exp(-w^2/4 + strength tanh(w)^2) in one dimension: two wells for a large strength."""
     one = torch.ones(1, 1, dtype=torch.float64)
-    return QuadraticTilt(one, strength * one, get_activation("tanh"), VARIANCE)
+    return Tilt(one, get_activation("tanh"), VARIANCE, 1.0, 1.0, form=strength * one)
 
 
 def moment(strength: float, power: int) -> tuple[float, float]:
@@ -47,11 +47,17 @@ def test_two_deep_wells_get_half_of_the_neurons_each():
     assert float((sample.w.abs() < 0.3).double().mean()) < 0.02
 
 
-def test_the_gradient_of_the_tilt_is_its_derivative():
+@pytest.mark.parametrize("which", ["below", "last"])
+def test_the_gradient_of_the_tilt_is_its_derivative(which):
     generator = torch.Generator().manual_seed(1)
     points = torch.randn(6, 3, dtype=torch.float64, generator=generator)
     root = torch.randn(6, 6, dtype=torch.float64, generator=generator)
-    law = QuadraticTilt(points, root + root.T, get_activation("tanh"), 1.0)
+    square = torch.randn(6, dtype=torch.float64, generator=generator)
+    tanh, form = get_activation("tanh"), root + root.T
+    law = {
+        "below": Tilt(points, tanh, 1.0, 0.3, 0.7, form=form),
+        "last": Tilt(points, tanh, 1.0, 0.3, 0.7, signal=square, own_penalty=root @ root.T),
+    }[which]
     w = torch.randn(5, 3, dtype=torch.float64, generator=generator).requires_grad_()
     value, gradient = law.tilt(w)
     (expected,) = torch.autograd.grad(value.sum(), w)
@@ -66,6 +72,7 @@ def test_the_same_seed_and_draw_give_the_same_neurons():
 
 def test_a_tilt_without_an_end_is_refused_in_words():
     one = torch.ones(1, 1, dtype=torch.float64)
-    law = QuadraticTilt(one, torch.full((1, 1), 1e9, dtype=torch.float64), get_activation("quadratic"), VARIANCE)
+    form = torch.full((1, 1), 1e9, dtype=torch.float64)
+    law = Tilt(one, get_activation("quadratic"), VARIANCE, 1.0, 1.0, form=form)
     with pytest.raises(ArithmeticError, match="cannot be drawn"):
         sample_tilted(law, 50, seed=1)
