@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mft_engine import dynamics, kernels
 from mft_engine.device import to_host
-from mft_engine.dynamics import Hyper, Info, State, gibbs
+from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
+from mft_engine.dynamics.adam import Adam
 from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
 from mft_engine.events import Snapshot
 from mft_engine.history import N_STORED_NEURONS, History
@@ -128,6 +129,8 @@ class Background:
 
     def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
         hyper = Hyper.of(self.recipe)
+        if self.recipe.training.dynamics == "adam":
+            return adam.advance(self.state, self.problem, Adam.of(self.recipe), n_steps, beyond=beyond)
         if self.recipe.training.dynamics != "gibbs":
             return dynamics.advance(self.state, self.problem, hyper, n_steps, beyond=beyond)
         if self._chain is None:

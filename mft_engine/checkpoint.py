@@ -22,8 +22,12 @@ def pack(experiment: Experiment) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     state = experiment.state
     arrays = {name: to_host(getattr(state, name)) for name in _TENSORS}
     numbers = {
-        field.name: getattr(state, field.name) for field in dataclasses.fields(State) if field.name not in _TENSORS
+        field.name: getattr(state, field.name)
+        for field in dataclasses.fields(State)
+        if field.name not in (*_TENSORS, "moments")
     }
+    if state.moments is not None:
+        arrays["moments"] = to_host(state.moments)
     arrays["initial_theta"] = experiment.initial_theta
     history_arrays, history = experiment.history.pack()
     return {**arrays, **history_arrays}, {"state": numbers, "history": history, "recipe": experiment.recipe.to_toml()}
@@ -45,5 +49,7 @@ def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[
         name: torch.as_tensor(arrays[name], dtype=getattr(old, name).dtype, device=old.theta.device)
         for name in _TENSORS
     }
+    if "moments" in arrays:
+        tensors["moments"] = torch.as_tensor(arrays["moments"], dtype=old.theta.dtype, device=old.theta.device)
     experiment.resume(State(**tensors, **numbers["state"]), arrays["initial_theta"])
     experiment.history.unpack(arrays, numbers["history"])

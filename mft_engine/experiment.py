@@ -21,7 +21,8 @@ from mft_engine.certificate import Certificate, certify
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.data_kernel import kernel_change
 from mft_engine.device import describe_device, to_host
-from mft_engine.dynamics import Diverged, Hyper
+from mft_engine.dynamics import Diverged, Hyper, adam
+from mft_engine.dynamics.adam import Adam
 from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
 from mft_engine.events import (
     CertificateReady,
@@ -174,7 +175,12 @@ class Experiment(Background):
         text = f"sampling {section.n_neurons:,} foreground neurons"
         theta = self._initial_cloud(section.n_neurons, Stream.FOREGROUND_INITIAL, draw)
         field = self.frozen_field()
-        for item in move(theta, field, self._walk(field, hyper, draw), self.kernel):
+        if self.recipe.training.dynamics == "adam":
+            n_steps = section.n_steps or self.state.step
+            walk = adam.walk(theta, field, self.setting.activation, Adam.of(self.recipe), n_steps)
+        else:
+            walk = move(theta, field, self._walk(field, hyper, draw), self.kernel)
+        for item in walk:
             if isinstance(item, float):
                 yield Progress("foreground", item, text)
             else:
@@ -265,9 +271,7 @@ class Experiment(Background):
             "expected_loss_difference": spread - max(0.0, own),
         }
 
-    def theory(
-        self, should_stop: Callable[[], bool] | None = None
-    ) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
+    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
         """Solve the infinite-width equation for the recipe in force, where there is one."""
         yield Progress("theory", 0.0, "solving the infinite-width equation")
         try:
