@@ -30,7 +30,10 @@ def pack(experiment: Experiment) -> tuple[dict[str, np.ndarray], dict[str, Any]]
         arrays["moments"] = to_host(state.moments)
     arrays["initial_theta"] = experiment.initial_theta
     history_arrays, history = experiment.history.pack()
-    return {**arrays, **history_arrays}, {"state": numbers, "history": history, "recipe": experiment.recipe.to_toml()}
+    sample_arrays, samples = experiment.function_samples.pack()
+    recipe = experiment.recipe.to_toml()
+    values = {"state": numbers, "history": history, "function_samples": samples, "recipe": recipe}
+    return {**arrays, **history_arrays, **sample_arrays}, values
 
 
 def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[str, Any]) -> None:
@@ -53,3 +56,5 @@ def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[
         tensors["moments"] = torch.as_tensor(arrays["moments"], dtype=old.theta.dtype, device=old.theta.device)
     experiment.resume(State(**tensors, **numbers["state"]), arrays["initial_theta"])
     experiment.history.unpack(arrays, numbers["history"])
+    if "function_samples" in numbers:
+        experiment.function_samples.unpack(arrays, numbers["function_samples"])

@@ -41,6 +41,7 @@ from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.infinite_width import solve_theory
 from mft_engine.outcome import Cloud, Outcome
+from mft_engine.posterior import Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines, reference_lines
 from mft_engine.replay import replay
@@ -302,8 +303,14 @@ class Experiment(Background):
         initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
-        self.certificate = replace(found, kernel_change=change)
+        self.certificate = replace(found, kernel_change=change, posterior=self.posterior())
         yield CertificateReady(certificate=self.certificate)
+
+    def posterior(self, variance_theory: float | None = None) -> Posterior | None:
+        """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
+        if variance_theory is None and self.solution is not None and self.kind == "trained":
+            variance_theory = self.solution.trace_response / self.state.theta.shape[0]
+        return super().posterior(variance_theory)
 
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
         """Let the foreground become the background, again and again, from the present background (`theory` first)."""
@@ -358,6 +365,7 @@ class Experiment(Background):
             "order_parameters": self.window_orders(),
             "test_loss": self.measured_test_loss(),
             "references": self.references,
+            "posterior": self.posterior(),
         }
 
     def __iter__(self) -> Iterator[Event]:

@@ -64,6 +64,14 @@ def describe_run(summary: dict[str, Any]) -> str:
     if orders.get("cos4") is not None:
         reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
         lines.append(f"  cos4  {orders['cos4']:+.3f} +- {errors['cos4'] or 0:.3f}{reference}")
+    posterior = summary["posterior"]
+    if posterior:
+        n, theory_value = posterior["n_neurons"], posterior["variance_theory"]
+        lines.append(
+            f"  N Var f  {n * posterior['variance']:.4f} +- {n * (posterior['variance_error'] or 0):.4f}"
+            + (f"   infinite width {n * theory_value:.4f}" if theory_value is not None else "")
+            + f"   loss of the mean function {posterior['mean_loss']:.4f}"
+        )
     if background["warning"]:
         lines.append(f"  Warning: {background['warning']}")
     if summary["run_dir"]:
