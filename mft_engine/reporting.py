@@ -79,6 +79,26 @@ def describe_run(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def describe_tempering(found: Any) -> str:
+    """One line for each temperature with the rate of exchange to the next, and how well the ladder mixes."""
+    lines = []
+    for k, rung in enumerate(found.rungs):
+        (loss, loss_error), energy = rung.loss, rung.energy
+        theory = "" if rung.theory_loss is None else f" (width {found.n_neurons:,}: {rung.finite_width_loss:.4f})"
+        orders = "".join(
+            f", {name} {value.mean:+.3f} +- {value.standard_error:.3f}"
+            for name, value in rung.observables.items()
+            if name in ("cos4", "overlap")
+        )
+        rate = (
+            f"   exchange {found.rates[k]:.2f} (expected {found.expected_rates[k]:.2f})" if k < len(found.rates) else ""
+        )
+        lines.append(
+            f"T = {rung.temperature:.4g}: loss {loss:.4f} +- {loss_error:.4f}{theory}, U/N {energy.mean:.4f}{orders}{rate}"
+        )
+    return "\n".join([*lines, found.sentence])
+
+
 def describe_width(row: Any) -> str:
     """One line of a width study: simulation, finite-width law, infinite-width law."""
     (loss, loss_error), (order, order_error) = row.simulated["loss"], row.simulated["cos4"]
