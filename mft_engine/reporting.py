@@ -84,18 +84,22 @@ def describe_tempering(found: Any) -> str:
     lines = []
     for k, rung in enumerate(found.rungs):
         (loss, loss_error), energy = rung.loss, rung.energy
-        theory = "" if rung.theory_loss is None else f" (width {found.n_neurons:,}: {rung.finite_width_loss:.4f})"
+        known = (
+            ("infinite width", rung.theory_loss),
+            (f"width {found.n_neurons:,}", rung.finite_width_loss),
+        )
+        laws = ", ".join(f"{name} {value:.4f}" for name, value in known if value is not None)
+        theory = f" ({laws})" if laws else ""
         orders = "".join(
             f", {name} {value.mean:+.3f} +- {value.standard_error:.3f}"
             for name, value in rung.observables.items()
             if name in ("cos4", "overlap")
         )
-        rate = (
-            f"   exchange {found.rates[k]:.2f} (expected {found.expected_rates[k]:.2f})" if k < len(found.rates) else ""
-        )
-        lines.append(
-            f"T = {rung.temperature:.4g}: loss {loss:.4f} +- {loss_error:.4f}{theory}, U/N {energy.mean:.4f}{orders}{rate}"
-        )
+        rate = ""
+        if k < len(found.rates):
+            rate = f"   exchange {found.rates[k]:.2f} (expected {found.expected_rates[k]:.2f})"
+        measured = f"loss {loss:.4f} +- {loss_error:.4f}{theory}, U/N {energy.mean:.4f}{orders}"
+        lines.append(f"T = {rung.temperature:.4g}: {measured}{rate}")
     return "\n".join([*lines, found.sentence])
 
 

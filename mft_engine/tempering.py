@@ -43,6 +43,8 @@ TARGET_RATE = 0.3
 TARGET_LENGTH = 2.0 * float(erfcinv(TARGET_RATE))
 HOTTEST_FACTOR = 10.0
 MAX_RUNGS = 24
+# A finite-width law takes a second or two, so long ladders are checked at some of their rungs.
+FINITE_WIDTHS = 5
 PILOT_RUNGS = 5
 # Of the recipe's duration; mean energies are needed to some per cent only.
 PILOT_SHARE = 0.15
@@ -162,13 +164,10 @@ class Ladder:
         n = len(self.replicas)
         if n != len(self.temperatures) or n < 2 or not (np.diff(self.temperatures) > 0).all():
             raise ValueError("A ladder needs two rungs at least, at ascending temperatures")
-        self._energies: list[np.ndarray] = []
-        self._observations: list[list[dict[str, float]]] = []
         self.n_tried, self.n_accepted = np.zeros(n - 1, dtype=int), np.zeros(n - 1, dtype=int)
-        self.n_round_trips = 0
         self._network = list(range(n))
-        self._has_been_hot: list[bool | None] = [None] * n
         self._n_rounds = 0
+        self.forget()
 
     @property
     def energies(self) -> np.ndarray:
@@ -188,9 +187,12 @@ class Ladder:
 
     def forget(self) -> None:
         """What was seen and counted so far was burn-in."""
-        self._energies, self._observations = [], []
+        self._energies: list[np.ndarray] = []
+        self._observations: list[list[dict[str, float]]] = []
         self.n_tried[:], self.n_accepted[:], self.n_round_trips = 0, 0, 0
-        self._has_been_hot = [None] * len(self.replicas)
+        # None: has not been cold yet, so no trip of this network has begun.
+        self._has_been_hot: list[bool | None] = [None] * len(self.replicas)
+        self._has_been_hot[self._network[0]] = False
 
     def round(self, n_steps: int) -> None:
         """Every network moves n_steps, is looked at, and every second pair of neighbours tries to exchange."""
@@ -200,7 +202,7 @@ class Ladder:
         self._energies.append(energies)
         self._observations.append([replica.observe() for replica in self.replicas])
         uniform = host_generator(self.seed, Stream.TEMPERING, self._n_rounds).random(len(self.replicas))
-        for i in range(self._n_rounds % 2, len(self.replicas) - 1, 2):
+        for i in range(self._n_rounds % 2 if len(self.replicas) > 2 else 0, len(self.replicas) - 1, 2):
             log_ratio = (1 / self.temperatures[i] - 1 / self.temperatures[i + 1]) * (energies[i] - energies[i + 1])
             self.n_tried[i] += 1
             if log_ratio >= 0 or uniform[i] < math.exp(log_ratio):
@@ -253,7 +255,8 @@ class Rung:
 
     Attributes:
         energy: U / N.
-        loss: of each network; theory_loss at infinite width, finite_width_loss at this N, None where no law is known.
+        loss: of each network; theory_loss at infinite width, finite_width_loss at this N (at FINITE_WIDTHS rungs), None
+            where no law is known.
         observables: order parameters by name.
     """
 
@@ -424,13 +427,15 @@ def _result(recipe: Recipe, setting: Setting, ladder: Ladder, seconds: float, is
     energies = ladder.energies
     theory: PlanarTheory | None = None
     points = setting.field_points
+    solved = np.linspace(0, len(temperatures) - 1, min(len(temperatures), FINITE_WIDTHS)).round().astype(int)
     rungs = []
     for k, temperature in enumerate(temperatures):
         problem = (recipe.network.activation, float(temperature), recipe.lambda_w, recipe.lambda_a)
         finite = None
         try:
             theory = solve_theory(recipe.replace({"training.temperature": float(temperature)}), warm=theory)
-            finite = solve_finite_width(points.inputs, points.targets, points.weights, n, *problem).loss
+            if k in solved:
+                finite = solve_finite_width(points.inputs, points.targets, points.weights, n, *problem).loss
         except RecipeError:
             theory = None
         values = {name: averaged(series[k]) for name, series in seen.items()}

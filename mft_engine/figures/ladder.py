@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from mft_engine import palette
 from mft_engine.figures import write_figure
@@ -18,6 +19,7 @@ from mft_engine.figures.sheet import Sheet, bare, few_ticks, name_above, style
 from mft_engine.tempering import TARGET_RATE, Tempering
 
 NAME = "ladder"
+MAX_LABELS = 8
 
 
 def draw_ladder(found: Tempering, width_mm: float = 120.0) -> Figure:
@@ -29,20 +31,24 @@ def draw_ladder(found: Tempering, width_mm: float = 120.0) -> Figure:
         sheet = Sheet(width_mm, top + n_panels * (height + gap) - gap + bottom)
         panels = [sheet.axes(left, top + k * (height + gap), width_mm - left - right, height) for k in range(n_panels)]
         temperatures = np.array([rung.temperature for rung in found.rungs])
-        handles = [_bars(panels[0], temperatures, [rung.loss for rung in found.rungs], "background")]
+        handles = [_bars(panels[0], temperatures, [rung.loss for rung in found.rungs], "networks")]
         for label, values, dashes in (
             ("infinite width", [rung.theory_loss for rung in found.rungs], DASHES),
             ("this width", [rung.finite_width_loss for rung in found.rungs], DOTS),
         ):
-            known = [value for value in values if value is not None]
-            if len(known) == len(values):
-                handles += panels[0].plot(temperatures, known, color=palette.THEORY, linestyle=dashes, label=label)
+            known = np.array([value is not None for value in values])
+            if known.any():
+                line = np.array([value for value in values if value is not None])
+                handles += panels[0].plot(
+                    temperatures[known], line, color=palette.THEORY, linestyle=dashes, label=label
+                )
         panels[0].set_ylabel(r"loss $\mathrm{E}\,(y-f)^2$")
         name_above(panels[0], handles)
         if order is not None:
             _bars(panels[1], temperatures, [rung.observables[order] for rung in found.rungs], order)
             wave = order.removeprefix("cos")
             panels[1].set_ylabel(rf"$\langle\cos {wave}\vartheta_w\rangle$" if wave.isdigit() else order)
+        shown = temperatures[:: -(-len(temperatures) // MAX_LABELS)]
         middle = np.sqrt(temperatures[:-1] * temperatures[1:])
         panels[-1].plot(middle, found.rates, "o", color=palette.BACKGROUND, markersize=3, markeredgewidth=0)
         panels[-1].plot(middle, found.expected_rates, color=palette.THEORY, linestyle=DASHES)
@@ -53,9 +59,11 @@ def draw_ladder(found: Tempering, width_mm: float = 120.0) -> Figure:
         for axes in panels:
             axes.set_xscale("log")
             axes.set_xlim(temperatures[0] / 1.06, temperatures[-1] * 1.06)
+            axes.set_xticks(shown, [f"{value:.3g}" for value in shown])
+            axes.xaxis.set_minor_locator(NullLocator())
             few_ticks(axes.yaxis, n_ticks=5)
             bare(axes)
-            axes.tick_params(labelbottom=axes is panels[-1], which="both")
+            axes.tick_params(labelbottom=axes is panels[-1])
         return sheet.figure
 
 

@@ -32,7 +32,9 @@ from mft_engine.tempering import (
 )
 from mft_engine.theory.finite_width import solve_finite_width
 
-SMALL = load_recipe("clover").replace({"engine.n_threads": 1, "network.n_neurons": 32})
+SMALL = load_recipe("clover").replace({"engine.n_threads": 1, "network.n_neurons": 32, "training.rule_size": [6, 24]})
+# Few points make the finite-width law of a rung quick where it is not what is tested.
+FEW_POINTS = {"training.rule_size": [3, 12]}
 
 
 @dataclass
@@ -155,13 +157,10 @@ def test_round_trips_are_counted_from_cold_to_hot_and_back() -> None:
     for _ in range(6):
         two.round(1)
         trips.append(two.n_round_trips)
-    assert trips == [0, 0, 1, 2, 3, 4]
-    # Three rungs, pairs in turn: network 0 goes 0, 1, 2, 2, 1, 0: at the cold end again after the sixth round.
+    assert trips == [0, 1, 2, 3, 4, 5]
+    # Three rungs, pairs in turn: network 0 goes 1, 2, 2, 1, 0: at the cold end again after five rounds.
     three = Ladder([Still(), Still(), Still()], [1.0, 2.0, 3.0], seed=0)
-    assert [(three.round(1), three.n_round_trips)[1] for _ in range(3)][-1] == 0
-    for _ in range(30):
-        three.round(1)
-    assert three.n_round_trips > 3
+    assert [(three.round(1), three.n_round_trips)[1] for _ in range(6)] == [0, 0, 0, 0, 1, 1]
     with pytest.raises(ValueError, match="ascending"):
         Ladder([Still(), Still()], [2.0, 1.0], seed=0)
 
@@ -208,7 +207,7 @@ def test_langevin_networks_with_fixed_features_sample_the_ridge_posterior_at_eve
             for series, exact in ((a[:, k, i], mean[i]), ((a[:, k, i] - mean[i]) ** 2, spread[i])):
                 found, error = averaged(series)
                 assert abs(found - exact) < 4.5 * error  # 24 numbers are checked at once
-                assert error < 0.2 * math.sqrt(spread[i]) or exact == spread[i]
+                assert error < 0.2 * max(math.sqrt(spread[i]), exact)
         energy, error = averaged(ladder.energies[k, 100:])
         assert abs(energy - least - n * temperature / 2) < 4.5 * error
     assert ladder.n_accepted.min() > 100, "without exchanges nothing was tested"
@@ -216,8 +215,8 @@ def test_langevin_networks_with_fixed_features_sample_the_ridge_posterior_at_eve
 
 @pytest.mark.parametrize("dynamics", ["gibbs", "langevin"])
 def test_every_rung_of_a_clover_keeps_the_law_of_its_own_temperature(dynamics: str) -> None:
-    """Against the finite-width law, correct to 1/N^2 (at N = 32: loss to .0005, cos4 to .001, physics.md section 10)."""
-    changes = {"training.dynamics": dynamics, "training.time": 40.0, "training.n_steps": 1500 * (dynamics == "gibbs")}
+    """Against the finite-width law, right to 1/N^2 (at N = 32 loss to .0005, cos4 to .001; physics.md, section 10)."""
+    changes = {"training.dynamics": dynamics, "training.time": 30.0, "training.n_steps": 1200 * (dynamics == "gibbs")}
     *_, found = temper(SMALL.replace(changes), n_rungs=3, hottest=0.03)
     assert found.is_complete and len(found.rungs) == 3
     points = Experiment(SMALL).field_points
@@ -236,18 +235,20 @@ def test_every_rung_of_a_clover_keeps_the_law_of_its_own_temperature(dynamics: s
 
 
 def test_an_automatic_ladder_reaches_its_rate_and_says_what_a_wide_network_would_need() -> None:
-    recipe = SMALL.replace({"training.dynamics": "gibbs", "network.n_neurons": 16, "training.n_steps": 400})
-    *_, found = temper(recipe, hottest=0.06)
+    recipe = SMALL.replace(
+        {"training.dynamics": "gibbs", "network.n_neurons": 16, "training.n_steps": 400, **FEW_POINTS}
+    )
+    *_, found = temper(recipe, hottest=0.08)
     assert len(found.rungs) == pytest.approx(found.rungs_needed, abs=1)
     # 270 rounds, half of them tries of a pair; energies have a memory of a few sweeps: an error of about .06.
     assert min(found.rates) > 0.1 and np.mean(found.rates) == pytest.approx(TARGET_RATE, abs=0.12)
     wide = recipe.replace({"network.n_neurons": 512, "training.n_steps": 60})
-    *_, broken = temper(wide, n_rungs=2, hottest=0.06)
+    *_, broken = temper(wide, n_rungs=2, hottest=0.08)
     assert broken.rates == (0.0,) and "ladder is broken" in broken.sentence
     # Rungs grow like the root of N: 16 -> 512 is a factor of 5.7.
     assert 4.5 < (broken.rungs_needed - 1) / (found.rungs_needed - 1) < 7.5
-    if broken.rungs_needed > MAX_RUNGS:
-        assert f"at most {broken.widest} neurons" in broken.sentence and broken.widest < 512
+    assert broken.rungs_needed > MAX_RUNGS
+    assert f"at most {broken.widest} neurons" in broken.sentence and broken.widest < 512
 
 
 def test_an_exchange_takes_the_noise_along_and_leaves_steps_and_temperatures() -> None:
@@ -288,14 +289,17 @@ def test_a_stop_keeps_what_was_seen() -> None:
     def stop() -> bool:
         return len(rounds) >= 30
 
-    for item in temper(SMALL.replace({"training.dynamics": "gibbs"}), n_rungs=2, hottest=0.03, should_stop=stop):
+    for item in temper(
+        SMALL.replace({"training.dynamics": "gibbs", **FEW_POINTS}), n_rungs=2, hottest=0.03, should_stop=stop
+    ):
         rounds.append(item)
     assert not item.is_complete and item.n_rounds == 30 and len(item.rungs) == 2
 
 
 def test_the_command_prints_one_document_and_writes_the_figure(capsys, tmp_path) -> None:
-    arguments = ["temper", "clover", "--set", "network.n_neurons=16", "--set", "training.dynamics=gibbs", "--set",
-                 "training.n_steps=60", "--rungs", "3", "--hottest", "0.03", "--out", str(tmp_path), "--json"]  # fmt: skip
+    changes = ("network.n_neurons=16", "training.dynamics=gibbs", "training.n_steps=60", "training.rule_size=[3,12]")
+    arguments = ["temper", "clover", *(part for change in changes for part in ("--set", change))]
+    arguments += ["--rungs", "3", "--hottest", "0.03", "--out", str(tmp_path), "--json"]
     with pytest.raises(SystemExit) as end:
         cli.main(arguments)
     assert end.value.code == 0
