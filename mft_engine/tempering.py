@@ -298,7 +298,8 @@ class Tempering:
         """How well the ladder mixes, in words."""
         worst = min(self.rates)
         if worst >= TARGET_RATE / 2:
-            return f"All neighbours exchange (at worst {worst:.2f}); {self.n_round_trips} round trips."
+            trips = f"{self.n_round_trips} round trips" if self.n_round_trips else "no round trip yet: run longer"
+            return f"All neighbours exchange (at worst {worst:.2f}); {trips}."
         text = (
             f"The ladder is broken: neighbours exchange at worst with rate {worst:.2g}. Over these temperatures "
             f"{self.rungs_needed} rungs would reach {TARGET_RATE}"
