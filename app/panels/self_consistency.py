@@ -381,6 +381,8 @@ class SelfConsistencyPanel(QScrollArea):
         self.gauge.show_value(eta_theta if is_known else None)
         if is_known:
             self._note(self._stability_note, stability_sentence(eta_theta, self._snapshot.step_size))
+        elif self._snapshot.step > 0:
+            self._note(self._stability_note, "Adam and exact sweeps have no such limit.")
         self._show_orders()
 
     def _show_orders(self) -> None:
