@@ -11,13 +11,15 @@ from torch import Tensor
 
 from mft_engine import dynamics, kernels
 from mft_engine.device import to_host
-from mft_engine.dynamics import Hyper, Info, State, gibbs
+from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
+from mft_engine.dynamics.adam import Adam
 from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
 from mft_engine.events import Snapshot
 from mft_engine.history import N_STORED_NEURONS, History
 from mft_engine.measure import judging_measure, targets_on
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import FieldPoints
+from mft_engine.posterior import FunctionSamples, Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
 from mft_engine.replay import InForce, in_force
 from mft_engine.rng import Stream
@@ -28,6 +30,8 @@ from mft_engine.theory.gibbs import GibbsBackground
 
 # Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
 N_SHOWN = 2**17
+# Exact sweeps forget within a few; Langevin steps are sampled with each record.
+SWEEPS_A_SAMPLE = 5
 _RETUNABLE = ("regularisation.", "training.temperature", "training.step_size")
 
 
@@ -51,6 +55,8 @@ class Background:
         self.state: State = dynamics.init(theta, self.problem)
         self.training_seconds = 0.0
         self.history = History(RECORD_EVERY)
+        self._sample_every = SWEEPS_A_SAMPLE if recipe.training.dynamics == "gibbs" else RECORD_EVERY
+        self.function_samples = FunctionSamples(self._sample_every, self.problem.field_inputs.shape[0])
         self._chain: GibbsBackground | None = None
         self._schedule = list(recipe.schedule)
         self._path: list[InForce] = [(0, recipe)]
@@ -115,6 +121,8 @@ class Background:
             self.history.add_rows(info.records)
             if self.history.wants_cloud(self.state.step):
                 self.history.add_cloud(self.state.step, to_host(self._shown(self.state.theta)[:N_STORED_NEURONS]))
+            if self.state.is_settled and self.recipe.training.temperature > 0:
+                self.function_samples.offer(self.state.step, self.state.average_time, self._sampled_function)
             self._apply_schedule()
             if self.state.step == before:
                 break
@@ -123,12 +131,28 @@ class Background:
 
     def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
         hyper = Hyper.of(self.recipe)
+        if self.recipe.training.dynamics == "adam":
+            return adam.advance(self.state, self.problem, Adam.of(self.recipe), n_steps, beyond=beyond)
         if self.recipe.training.dynamics != "gibbs":
             return dynamics.advance(self.state, self.problem, hyper, n_steps, beyond=beyond)
         if self._chain is None:
             self._chain = gibbs.start_chain(self.problem, hyper, self.state.theta.shape[0])
             gibbs.replay(self._chain, self.state.step - self.state.change_step)
         return gibbs.advance(self.state, self.problem, self._chain, n_steps, beyond=beyond)
+
+    def _sampled_function(self) -> np.ndarray:
+        inputs = self.problem.field_inputs[:: self.function_samples.stride]
+        return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
+
+    def posterior(self, variance_theory: float | None = None) -> Posterior | None:
+        """Mean and variance of the function over the averaging window; None before there are samples enough."""
+        state, points = self.state, self.field_points
+        if not state.n_predictions:
+            return None
+        mean = to_host(state.prediction_sum / state.n_predictions)
+        return self.function_samples.estimate(
+            state.average_time, mean, points.targets, points.weights, state.theta.shape[0], variance_theory
+        )
 
     def retune(self, recipe: Recipe) -> Change:
         """Follow a recipe that differs in hyperparameters or in what is asked of the foreground; the neurons stay.
@@ -170,7 +194,7 @@ class Background:
 
     def _next_stop(self) -> int:
         step = self.state.step
-        stop = step + RECORD_EVERY - step % RECORD_EVERY
+        stop = step + self._sample_every - step % self._sample_every
         return min([stop, *(change.step for change in self._schedule if change.step > step)])
 
     def _apply_schedule(self) -> None:

@@ -21,7 +21,8 @@ from mft_engine.certificate import Certificate, certify
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.data_kernel import kernel_change
 from mft_engine.device import describe_device, to_host
-from mft_engine.dynamics import Diverged, Hyper
+from mft_engine.dynamics import Diverged, Hyper, adam
+from mft_engine.dynamics.adam import Adam
 from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
 from mft_engine.events import (
     CertificateReady,
@@ -40,6 +41,7 @@ from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.infinite_width import solve_theory
 from mft_engine.outcome import Cloud, LayerCloud, Outcome
+from mft_engine.posterior import Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines, reference_lines
 from mft_engine.replay import replay
@@ -186,7 +188,12 @@ class Experiment(Background):
         text = f"sampling {section.n_neurons:,} foreground neurons"
         theta = self._initial_cloud(section.n_neurons, Stream.FOREGROUND_INITIAL, draw)
         field = self.frozen_field()
-        for item in move(theta, field, self._walk(field, hyper, draw), self.kernel):
+        if self.recipe.training.dynamics == "adam":
+            n_steps = section.n_steps or self.state.step
+            walk = adam.walk(theta, field, self.setting.activation, Adam.of(self.recipe), n_steps)
+        else:
+            walk = move(theta, field, self._walk(field, hyper, draw), self.kernel)
+        for item in walk:
             if isinstance(item, float):
                 yield Progress("foreground", item, text)
             else:
@@ -277,9 +284,7 @@ class Experiment(Background):
             "expected_loss_difference": spread - max(0.0, own),
         }
 
-    def theory(
-        self, should_stop: Callable[[], bool] | None = None
-    ) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
+    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
         """Solve the infinite-width equation for the recipe in force, where there is one."""
         yield Progress("theory", 0.0, "solving the infinite-width equation")
         try:
@@ -310,8 +315,14 @@ class Experiment(Background):
         initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
-        self.certificate = replace(found, kernel_change=change)
+        self.certificate = replace(found, kernel_change=change, posterior=self.posterior())
         yield CertificateReady(certificate=self.certificate)
+
+    def posterior(self, variance_theory: float | None = None) -> Posterior | None:
+        """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
+        if variance_theory is None and self.solution is not None and self.kind == "trained":
+            variance_theory = self.solution.trace_response / self.state.theta.shape[0]
+        return super().posterior(variance_theory)
 
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
         """Let the foreground become the background, again and again, from the present background (`theory` first)."""
@@ -370,6 +381,7 @@ class Experiment(Background):
             "order_parameters": self.window_orders(),
             "test_loss": self.measured_test_loss(),
             "references": self.references,
+            "posterior": self.posterior(),
         }
 
     def __iter__(self) -> Iterator[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "gaussian_process_network_loss": references.gaussian_process_network_loss,
         },
         "certificate": certificate.to_dict() if certificate else None,
+        "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
         "comparison": comparison,
         "feature_learning": {
             "kl_from_prior": certificate.kl_from_prior if certificate else None,

@@ -75,9 +75,10 @@ def _training_rows() -> list[Row]:
                 [
                     ("Langevin (noisy)", "langevin", "Gradient plus noise of temperature T: samples the posterior"),
                     ("Gradient descent", "sgd", "Plain gradient steps, T = 0; keeps the memory of its start"),
+                    ("Adam", "adam", "AdamW, T = 0: every weight moves by about η a step; λ is the decoupled decay"),
                 ]
             ),
-            "How neurons move. Gradient descent sets T = 0 and starts from a Gaussian.",
+            "How neurons move. Gradient descent and Adam set T = 0 and start from a Gaussian.",
         ),
         Row(
             "training.time",
