@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def spectrum_of(features: Array, weights: Array, targets: Array, n_functions: in
     n_points, n_neurons = features.shape
     n_groups = min(N_GROUPS, n_neurons)
     bounds = np.linspace(0, n_neurons, n_groups + 1).astype(int)
-    parts = [features[:, first:last] for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = [features[:, first:last] for first, last in pairwise(bounds)]
     sums = [part @ part.T for part in parts]
     total = np.sum(sums, axis=0)
     eigenvalues, vectors = eigh(total / n_neurons)
@@ -111,12 +112,13 @@ def spectrum_of(features: Array, weights: Array, targets: Array, n_functions: in
     functions = functions * np.where(signs == 0, 1.0, signs)[:, None]
     squares = float(np.sum(eigenvalues**2))
     target = roots * targets
+    scale = power * squares**0.5
     return KernelSpectrum(
         eigenvalues=eigenvalues,
         errors=errors,
         functions=functions,
         target_shares=products**2 / power if power > 0 else np.zeros(kept),
-        alignment=float(target @ total @ target / n_neurons / (power * squares**0.5)) if power * squares > 0 else np.nan,
+        alignment=float(target @ total @ target / n_neurons / scale) if scale > 0 else np.nan,
         effective_rank=float(eigenvalues.sum() ** 2 / squares) if squares > 0 else 0.0,
     )
 

@@ -140,8 +140,8 @@ def study_kernels(
     stride = -(-len(points.inputs) // MAX_POINTS)
     inputs, targets = points.inputs[::stride], points.targets[::stride]
     weights = points.weights[::stride] / points.weights[::stride].sum()
-    clouds = {"initial": initial, "background": background, "foreground": foreground}
-    clouds = {name: cloud[:MAX_NEURONS] for name, cloud in clouds.items() if cloud is not None}
+    given = {"initial": initial, "background": background, "foreground": foreground}
+    clouds = {name: cloud[:MAX_NEURONS] for name, cloud in given.items() if cloud is not None}
     features: dict[str, Array] = {}
     spectra: dict[str, KernelSpectrum] = {}
     for number, (name, cloud) in enumerate(clouds.items()):
@@ -184,7 +184,9 @@ def study_kernels(
     )
 
 
-def kernel_agreement(first: Array, second: Array, n_permutations: int = N_PERMUTATIONS, seed: int = 0) -> KernelAgreement:
+def kernel_agreement(
+    first: Array, second: Array, n_permutations: int = N_PERMUTATIONS, seed: int = 0
+) -> KernelAgreement:
     """Whether two clouds have one kernel: the Hilbert-Schmidt distance against exchanges of neurons between them.
 
         |K_1 - K_2|^2 = |sum_i h_i c_i c_i'|^2,   h_i = 1/n_1 or -1/n_2,   c_i = U' b_i
