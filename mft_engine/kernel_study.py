@@ -23,6 +23,9 @@ EXTENT = 3.0
 N_PERMUTATIONS = 299
 # Leading eigenfunctions of the pooled kernel in which clouds are compared; the rest holds next to nothing of |K|.
 N_COMPARED = 24
+# A finite cloud splits a pair that is equal in law by c standard errors or more with probability exp(-c^2/2): the gap of
+# a random symmetric 2 x 2 matrix. Three leave one pair in ninety apart.
+CLUSTER = 3.0
 # Eigenvalues of the summary.
 N_WRITTEN = 10
 # The step of the permutation stream, whose first is the cloud comparison's.
@@ -222,7 +225,7 @@ def kernel_agreement(
 def turn_towards(reference: KernelSpectrum, other: KernelSpectrum, weights: Array) -> Array:
     """The (n_functions, n_functions) turn of the other's functions towards the reference's, orthogonal.
 
-    It mixes only functions whose eigenvalues in the reference lie within two standard errors of the first of them.
+    It mixes only functions whose eigenvalues in the reference lie within CLUSTER standard errors of the first of them.
     """
     n = len(reference.functions)
     turn = np.eye(n)
@@ -237,7 +240,7 @@ def _clusters(eigenvalues: Array, errors: Array) -> Iterator[tuple[int, int]]:
     first = 0
     for k in range(1, len(eigenvalues) + 1):
         is_end = k == len(eigenvalues)
-        if is_end or not eigenvalues[first] - eigenvalues[k] < 2 * np.hypot(errors[first], errors[k]):
+        if is_end or not eigenvalues[first] - eigenvalues[k] < CLUSTER * np.hypot(errors[first], errors[k]):
             yield first, k
             first = k
 
