@@ -10,6 +10,7 @@ import numpy as np
 
 from mft_engine import rng
 from mft_engine.activations import Activation
+from mft_engine.data_kernel import thinned
 from mft_engine.kernel_spectrum import KernelSpectrum, eigenfunctions_at, spectrum_of, weighted_features
 from mft_engine.outcome import FieldPoints
 from mft_engine.rng import Stream
@@ -23,8 +24,8 @@ EXTENT = 3.0
 N_PERMUTATIONS = 299
 # Leading eigenfunctions of the pooled kernel in which clouds are compared; the rest holds next to nothing of |K|.
 N_COMPARED = 24
-# A finite cloud splits a pair that is equal in law by c standard errors or more with probability exp(-c^2/2): the gap of
-# a random symmetric 2 x 2 matrix. Three leave one pair in ninety apart.
+# A finite cloud splits a pair that is equal in law by c standard errors or more with probability exp(-c^2/2), the gap
+# of a random symmetric 2 x 2 matrix: three leave one pair in ninety apart.
 CLUSTER = 3.0
 # Eigenvalues of the summary.
 N_WRITTEN = 10
@@ -140,9 +141,9 @@ def study_kernels(
     Yields:
         fractions in (0, 1), then the DataKernels.
     """
-    stride = -(-len(points.inputs) // MAX_POINTS)
-    inputs, targets = points.inputs[::stride], points.targets[::stride]
-    weights = points.weights[::stride] / points.weights[::stride].sum()
+    kept = thinned(len(points.inputs), MAX_POINTS, points.inputs.shape[1])
+    inputs, targets = points.inputs[kept], points.targets[kept]
+    weights = points.weights[kept] / points.weights[kept].sum()
     given = {"initial": initial, "background": background, "foreground": foreground}
     clouds = {name: cloud[:MAX_NEURONS] for name, cloud in given.items() if cloud is not None}
     features: dict[str, Array] = {}

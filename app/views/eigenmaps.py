@@ -162,4 +162,5 @@ def share_words(share: float) -> str:
 
 
 def _title(spectrum: KernelSpectrum, k: int) -> str:
-    return f"{spectrum.eigenvalues[k]:#.2g} · {share_words(spectrum.target_shares[k])}"
+    eigenvalue = f"{spectrum.eigenvalues[k]:#.2g}".replace("e-0", "e−")
+    return f"{eigenvalue} · {share_words(spectrum.target_shares[k])}"

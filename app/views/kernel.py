@@ -34,7 +34,7 @@ _N_INDICES = 30
 _PLOTS = ("spectrum", "captured", "shares")
 _LABELS = {
     "spectrum": "k-th eigenvalue",
-    "captured": "target in the first k",
+    "captured": "target captured",
     "shares": "target in the k-th alone",
 }
 # A p-value up to this rejects that the kernels are one, as in the verdict on the clouds.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mft_engine.activations import get_activation
-from mft_engine.data_kernel import kernel_change
+from mft_engine.data_kernel import kernel_change, thinned
 from mft_engine.kernel_spectrum import eigenfunctions_at, spectrum_of, weighted_features
 from mft_engine.kernel_study import (
     MAX_NEURONS,
@@ -229,3 +229,20 @@ def test_many_points_and_neurons_are_thinned_and_other_inputs_have_no_maps() -> 
     np.testing.assert_allclose(
         (found.foreground.functions**2).mean(axis=1), 1, rtol=1e-9
     )  # the thinned weights are equal, and sum to one again
+
+
+def test_thinned_corners_of_a_cube_keep_their_targets_and_thinned_rules_their_spectrum() -> None:
+    corners = np.array([[1.0 if c >> k & 1 else -1.0 for k in range(11)] for c in range(2048)])
+    kept = corners[thinned(2048, MAX_POINTS, 11)]
+    assert len(kept) == MAX_POINTS
+    # Independent signs: every mean of an input, or of a product of some, has the error 1/sqrt(512) = .044.
+    for columns in ([0], [1], [0, 1], [0, 1, 2], [0, 9, 10]):
+        assert abs(kept[:, columns].prod(axis=1).mean()) < 4 * 0.044
+    fine = polar_rule(16, 64)
+    points = FieldPoints(fine.inputs, fine.weights, fine.inputs[:, 0] * fine.inputs[:, 1], fine.rule)
+    theta = gaussian(1000, 804)
+    whole = spectrum(theta, RELU_TANH, points)
+    part = last_of(study_kernels(theta, theta, None, points, RELU_TANH, n_pixels=0)).background
+    assert part.functions.shape[1] == MAX_POINTS
+    np.testing.assert_allclose(part.eigenvalues[:8], whole.eigenvalues[:8], rtol=0.01)
+    assert len(thinned(256, MAX_POINTS, 2)) == 256 and np.all(np.diff(thinned(1300, MAX_POINTS, 2)) > 0)
