@@ -16,7 +16,7 @@ from mft_engine.outcome import FieldPoints
 from mft_engine.rng import Stream
 
 # Neurons are exchangeable and points may be thinned: so many give spectra to a per cent in tens of milliseconds.
-MAX_NEURONS = 2**13
+MAX_NEURONS = 2**12
 MAX_POINTS = 512
 N_MAPS = 6
 N_PIXELS = 40
