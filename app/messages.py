@@ -30,6 +30,7 @@ class Request:
         restart: grows when the experiment shall start again although its recipe is the same.
         steps_per_frame: 0 for as many as fit into a slice.
         watches_fields: the heat maps are visible and shall follow the training.
+        watches_kernel: the data kernel is visible and shall be computed when training pauses or clouds were compared.
     """
 
     recipe: Recipe
@@ -38,6 +39,7 @@ class Request:
     is_running: bool = False
     steps_per_frame: int = 0
     watches_fields: bool = False
+    watches_kernel: bool = False
 
 
 @dataclass(frozen=True)

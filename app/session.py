@@ -25,6 +25,7 @@ from mft_engine.events import (
     FieldsReady,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
@@ -79,6 +80,7 @@ class Session(QObject):
     loop_ended = Signal(object)  # LoopEnded
     width_ready = Signal(object)  # WidthRow
     fields_ready = Signal(object)  # FieldsReady
+    kernel_ready = Signal(object)  # KernelReady
     retuned = Signal(object)  # Retuned
     answers_stale = Signal(str)
     recipe_complete = Signal(object)  # RecipeComplete
@@ -300,6 +302,11 @@ class Session(QObject):
         if is_watching != self._request.watches_fields:
             self._ask(watches_fields=is_watching)
 
+    def watch_kernel(self, is_watching: bool) -> None:
+        """Whether the data kernel shall be computed when training pauses and after comparisons."""
+        if is_watching != self._request.watches_kernel:
+            self._ask(watches_kernel=is_watching)
+
     @Slot()
     def frame_drawn(self) -> None:
         """The window has drawn the last snapshot; the next one may come."""
@@ -399,6 +406,10 @@ class Session(QObject):
     def _on_fields(self, event: FieldsReady) -> None:
         self.fields_ready.emit(event)
 
+    def _on_kernel(self, event: KernelReady) -> None:
+        if not self._is_old(event):
+            self.kernel_ready.emit(event)
+
     def _on_retuned(self, event: m.Retuned) -> None:
         self._replay = event.recipe
         self.retuned.emit(event)
@@ -470,6 +481,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.LoopEnded: Session._on_loop_ended,
     m.WidthReady: Session._on_width,
     FieldsReady: Session._on_fields,
+    KernelReady: Session._on_kernel,
     m.Retuned: Session._on_retuned,
     m.Scheduled: Session._on_scheduled,
     m.RecipeComplete: Session._on_complete,

@@ -33,6 +33,7 @@ from app.settings import Settings
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
 from app.views.fields import FieldsView
+from app.views.kernel import KernelView
 from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
@@ -42,7 +43,7 @@ from app.wiring import Wiring
 from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
 
 USUAL_SIZE = QSize(1440, 900)
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 AUTOSAVE_MILLISECONDS = 800
 AFTER_FIRST_PICTURE_MILLISECONDS = 30
 
@@ -58,6 +59,7 @@ class MainWindow(QMainWindow):
         theme = themes.theme
         self.cloud = CloudView(theme, self)
         self.loss, self.fields, self.marginals = LossView(theme), FieldsView(theme), MarginalsView(theme)
+        self.kernel_view = KernelView(theme)
         self.loop, self.width_view = LoopView(LOOP_TOLERANCE, theme), WidthView(theme)
         self.self_consistency = SelfConsistencyPanel(theme)
         self.experiment = ExperimentPanel(_descriptions())
@@ -105,6 +107,7 @@ class MainWindow(QMainWindow):
             ("self_consistency", "Self-consistency", self.self_consistency, right),
             ("loss", "Loss", self.loss, bottom),
             ("fields", "Fields", self.fields, bottom),
+            ("kernel", "Kernel", self.kernel_view, bottom),
             ("marginals", "Marginals", self.marginals, bottom),
             ("loop", "Loop", self.loop, bottom),
             ("width", "Width", self.width_view, bottom),
@@ -123,7 +126,7 @@ class MainWindow(QMainWindow):
         self._arrange()
 
     def _arrange(self) -> None:
-        bottom = [self.docks[name] for name in ("loss", "fields", "marginals", "loop", "width", "log")]
+        bottom = [self.docks[name] for name in ("loss", "fields", "kernel", "marginals", "loop", "width", "log")]
         for first, second in pairwise(bottom):
             self.tabifyDockWidget(first, second)
         for dock in self.docks.values():
@@ -209,6 +212,7 @@ class MainWindow(QMainWindow):
             self.cloud,
             self.loss,
             self.fields,
+            self.kernel_view,
             self.marginals,
             self.loop,
             self.width_view,

@@ -15,7 +15,7 @@ from app.messages import Built, MetricsReady, RecipeComplete, Retuned, StoredClo
 from app.session import Session
 from app.stage import CloudStage
 from app.width_keeper import WidthKeeper
-from mft_engine.events import FieldsReady, ForegroundReady, Snapshot
+from mft_engine.events import FieldsReady, ForegroundReady, KernelReady, Snapshot
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Wiring(QObject):
         session.theory_ready.connect(self._show_theory)
         session.theory_absent.connect(self._no_theory)
         session.fields_ready.connect(self._show_fields)
+        session.kernel_ready.connect(self._show_kernel)
         session.iteration_ready.connect(lambda turn: self._soon("marginals", self.refresh_marginals))
         session.retuned.connect(self._mark_change)
         session.answers_stale.connect(self._mark_stale)
@@ -94,6 +95,7 @@ class Wiring(QObject):
         self.layers.picked.connect(self._layer_picked)
         window.cloud.painted.connect(self._drawn)
         window.docks["fields"].visibilityChanged.connect(session.watch_fields)
+        window.docks["kernel"].visibilityChanged.connect(session.watch_kernel)
 
     def _soon(self, name: str, call: Callable[[], None]) -> None:
         """Do something within a tenth of a second; a newer one of the same name takes its place."""
@@ -145,6 +147,7 @@ class Wiring(QObject):
         self.stage.clear()
         window.loss.clear()
         window.fields.clear()
+        window.kernel_view.clear()
         window.marginals.clear()
         window.self_consistency.clear()
         window.status_line.forget_run()
@@ -267,6 +270,10 @@ class Wiring(QObject):
     def _show_fields(self, fields: FieldsReady) -> None:
         self._window.fields.show_fields(fields)
 
+    @Slot(object)
+    def _show_kernel(self, event: KernelReady) -> None:
+        self._window.kernel_view.show_kernels(event.kernels, event.step)
+
     @Slot(str)
     def _mark_stale(self, reason: str) -> None:
         """Orange neurons of other parameters would mislead: they go, and the verdict says that it is old."""
@@ -278,6 +285,7 @@ class Wiring(QObject):
             self._soon("foreground loss", lambda: window.loss.show_foreground_loss(None))
             self._soon("marginals", self.refresh_marginals)
         window.self_consistency.mark_stale(reason)
+        window.kernel_view.mark_stale(reason)
 
     @Slot(object)
     def _mark_change(self, event: Retuned) -> None:
@@ -289,7 +297,7 @@ class Wiring(QObject):
 
     @Slot(str, float, str)
     def _show_progress(self, part: str, fraction: float, text: str) -> None:
-        if part in ("theory", "certify") or not self._session.jobs:
+        if part in ("theory", "certify", "kernel") or not self._session.jobs:
             return
         self._window.status_line.show_progress(part, fraction, text)
         if part not in ("iterate", "widths"):

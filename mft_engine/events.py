@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
+    from mft_engine.kernel_study import DataKernels
     from mft_engine.outcome import LayerCloud, Outcome
     from mft_engine.references import ReferenceLines
     from mft_engine.self_consistency import Iteration
@@ -131,6 +132,14 @@ class CertificateReady(Event):
     """How far the background is from the exact optimum, where that can be said."""
 
     certificate: Certificate
+
+
+@dataclass(frozen=True)
+class KernelReady(Event):
+    """The data kernels of the initial cloud, the background at `step` and, once sampled, the foreground."""
+
+    kernels: DataKernels
+    step: int
 
 
 @dataclass(frozen=True)

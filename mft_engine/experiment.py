@@ -32,6 +32,7 @@ from mft_engine.events import (
     Finished,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     ReferencesReady,
     TheoryAbsent,
@@ -40,6 +41,7 @@ from mft_engine.events import (
 from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.infinite_width import solve_theory
+from mft_engine.kernel_study import DataKernels, study_kernels
 from mft_engine.outcome import Cloud, LayerCloud, Outcome
 from mft_engine.posterior import Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError
@@ -76,6 +78,7 @@ class Experiment(Background):
         self.foreground_cloud: Cloud | None = None
         self.solution: PlanarTheory | None = None
         self.certificate: Certificate | None = None
+        self.kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
         self._warm: PlanarTheory | None = None
         self._foreground_theta: Tensor | None = None
@@ -90,7 +93,7 @@ class Experiment(Background):
         change = super().retune(recipe)
         if change is Change.RETUNE:
             self.solution = self.references = None
-        self.foreground_cloud = self.comparison = self.certificate = None
+        self.foreground_cloud = self.comparison = self.certificate = self.kernels = None
         return change
 
     def initial_layers(self) -> tuple[LayerCloud, ...]:
@@ -148,7 +151,7 @@ class Experiment(Background):
         self._foreground_seconds = time.perf_counter() - start
         prediction, loss = self._function_of(theta)
         self.foreground_cloud = Cloud(to_host(theta), prediction, loss, section.method)
-        self.comparison = None
+        self.comparison = self.kernels = None
         yield ForegroundReady(
             theta=self.foreground_cloud.theta.astype(np.float32),
             loss=loss,
@@ -324,6 +327,24 @@ class Experiment(Background):
             variance_theory = self.solution.trace_response / self.state.theta.shape[0]
         return super().posterior(variance_theory)
 
+    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+        """The data kernels of the initial cloud, the present background and the foreground where there is one."""
+        foreground = self.foreground_cloud.theta if self.foreground_cloud else None
+        answers = study_kernels(
+            self.initial_theta,
+            to_host(self.state.theta),
+            foreground,
+            self.field_points,
+            self.setting.activation,
+            seed=self.recipe.seed,
+        )
+        for answer in answers:
+            if isinstance(answer, DataKernels):
+                self.kernels = answer
+                yield KernelReady(kernels=answer, step=self.state.step)
+            else:
+                yield Progress("kernel", answer, "the spectrum of the data kernel")
+
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
         """Let the foreground become the background, again and again, from the present background (`theory` first)."""
         prediction, theta = to_host(self.mean_prediction()), to_host(self.state.theta)
@@ -358,6 +379,7 @@ class Experiment(Background):
             comparison=self.comparison,
             theory=self.solution,
             certificate=self.certificate,
+            kernels=self.kernels,
         )
         return self._with_summary(outcome)
 
@@ -399,6 +421,7 @@ class Experiment(Background):
         yield from self.theory()
         yield from self.refer()
         yield from self.certify()
+        yield from self.data_kernel()
         outcome = self.outcome()
         yield Finished(outcome=outcome, summary=outcome.summary)
 

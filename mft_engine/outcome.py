@@ -12,6 +12,7 @@ from mft_engine.recipe import Recipe
 if TYPE_CHECKING:
     from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
+    from mft_engine.kernel_study import DataKernels
     from mft_engine.theory import PlanarTheory
 
 Array = np.ndarray
@@ -87,4 +88,5 @@ class Outcome:
     layers: tuple[LayerCloud, ...] = ()
     foreground_layers: tuple[LayerCloud, ...] = ()
     layer_comparisons: tuple[Comparison, ...] = ()
+    kernels: DataKernels | None = None
     summary: dict[str, Any] = field(default_factory=dict)

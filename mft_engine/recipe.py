@@ -67,9 +67,9 @@ class NetworkSection(_Section):
     @classmethod
     def _one_to_three_layers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not 1 <= len(value) <= MAX_LAYERS:
-            raise ValueError(f"give one number for each of 1 to {MAX_LAYERS} hidden layers, for example [2048] or [256, 256]")
+            raise ValueError(f"give one number for each of 1 to {MAX_LAYERS} hidden layers: [2048] or [256, 256]")
         if len(value) > 1 and max(value) > MAX_LAYERED_NEURONS:
-            raise ValueError(f"a network with several hidden layers takes at most {MAX_LAYERED_NEURONS} neurons a layer")
+            raise ValueError(f"several hidden layers take at most {MAX_LAYERED_NEURONS} neurons each")
         return value
 
     @property
@@ -212,12 +212,12 @@ class Recipe(_Section):
         return self
 
     def _layers_are_supported(self) -> None:
-        training, remedy = self.training, "choose one hidden layer, or"
+        training, method, remedy = self.training, self.foreground.method, "choose one hidden layer, or"
         for is_wrong, what, instead in (
             (training.dynamics not in ("langevin", "sgd"), f'training.dynamics = "{training.dynamics}"', '"langevin"'),
             (training.batch_size > 0 or training.rule_rotates, "points that change during the run", "a fixed rule"),
             (not self.network.train_readout, "network.train_readout = false", "true"),
-            (self.foreground.method not in ("dynamics", "gibbs"), f'foreground.method = "{self.foreground.method}"', '"dynamics"'),
+            (method not in ("dynamics", "gibbs"), f'foreground.method = "{method}"', '"dynamics"'),
         ):
             if is_wrong:
                 raise ValueError(f"{what} is for networks of one hidden layer: {remedy} {instead}")

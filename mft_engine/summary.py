@@ -69,6 +69,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         },
         "certificate": certificate.to_dict() if certificate else None,
         "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
+        "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
         "comparison": comparison,
         "feature_learning": {
             "kl_from_prior": certificate.kl_from_prior if certificate else None,
