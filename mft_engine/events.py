@@ -53,6 +53,8 @@ class Snapshot(Event):
         is_complete: the recipe's last step has been done.
         prediction: (n_points,) f on the field points, running average where there is one.
         kernel: name of the inner loop in use.
+        test_loss: E (y - f)^2 at the last record on unseen data; None where training sees all that there is.
+        test_minus_train, test_minus_train_error: mean over the averaging window, and its standard error (nan early on).
     """
 
     step: int
@@ -67,6 +69,9 @@ class Snapshot(Event):
     is_complete: bool
     prediction: Array
     kernel: str
+    test_loss: float | None = None
+    test_minus_train: float | None = None
+    test_minus_train_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +108,10 @@ class ComparisonReady(Event):
 
 @dataclass(frozen=True)
 class TheoryReady(Event):
-    """The infinite-width solution for the recipe in force."""
+    """The infinite-width solution for the recipe in force; `test_loss` where it is of a finite training set."""
 
     theory: PlanarTheory
+    test_loss: float | None = None
 
 
 @dataclass(frozen=True)

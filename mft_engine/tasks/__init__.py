@@ -8,6 +8,7 @@ import numpy as np
 
 from mft_engine.recipe import TaskSection
 from mft_engine.tasks.dataset import build_dataset
+from mft_engine.tasks.digits import build_digits
 from mft_engine.tasks.directions import build_cubic_teacher, build_parity, build_staircase
 from mft_engine.tasks.expression import Expression, ExpressionError, compile_expression
 from mft_engine.tasks.planar import PLANAR_TARGETS, build_expression, build_named, build_petals
@@ -22,6 +23,7 @@ REGISTRY: dict[str, Builder] = {
     "parity": build_parity,
     "staircase": build_staircase,
     "cubic-teacher": build_cubic_teacher,
+    "digits": build_digits,
 }
 
 

@@ -44,6 +44,7 @@ class Task:
         inputs: "gaussian" x ~ N(0, I_d), or "signs": every coordinate +1 or -1 with equal chances.
         points: the task's own data, which then are its measure; `target` is only a picture of them elsewhere.
         n_relevant: the target depends on the first so many inputs alone (0: on all, or unknown).
+        is_classification: targets name classes, so that accuracies can be told (`accuracy.py` says how).
     """
 
     name: str
@@ -54,6 +55,7 @@ class Task:
     inputs: Literal["gaussian", "signs"] = "gaussian"
     points: OwnPoints | None = None
     n_relevant: int = 0
+    is_classification: bool = False
 
     @property
     def is_gaussian(self) -> bool:

@@ -1,0 +1,72 @@
+"""What a network makes of data that it has not seen: its test loss, and how far that is above its training loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from mft_engine.measure import judging_measure
+from mft_engine.recipe import TrainingSection
+from mft_engine.statistics import Estimate, averaged
+
+if TYPE_CHECKING:
+    from mft_engine.setting import Setting
+
+
+@dataclass(frozen=True)
+class TestPoints:
+    """Points apart from the training set.
+
+    Attributes:
+        inputs: (n_points, n_inputs) on the device; targets, weights: (n_points,) on the host.
+        is_sample: data held back, which stand for more of their kind; else a rule for infinite data.
+    """
+
+    __test__ = False  # to pytest it is no test
+
+    inputs: Tensor
+    targets: np.ndarray
+    weights: np.ndarray
+    is_sample: bool
+
+    @classmethod
+    def of(cls, training: TrainingSection, setting: Setting, seed: int) -> TestPoints | None:
+        """The points for a recipe; None where it trains on infinite data, or on all data that there are."""
+        own = setting.task.points
+        if not (len(own.test_targets) if own else training.n_points):
+            return None
+        measure = judging_measure(training, setting.task, seed)
+        return cls(setting.tensor(measure.inputs), setting.targets(measure), measure.weights, own is not None)
+
+    def loss(self, prediction: np.ndarray) -> float:
+        """E (y - f)^2 of (n_points,) predictions."""
+        return float(np.sum(self.weights * (self.targets - prediction) ** 2))
+
+    def sampling_error(self, prediction: np.ndarray) -> float:
+        """Standard error of the test loss over other draws of the data held back; 0 for infinite data."""
+        n = len(self.targets)
+        if not self.is_sample:
+            return 0.0
+        return float(np.std((self.targets - prediction) ** 2, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+
+
+def generalisation_gap(rows: Sequence[dict[str, float]], sampling_error: float) -> Estimate:
+    """Test loss minus training loss, for the training set at hand.
+
+        mean over the averaging window of (test - train);   error^2 = (error of that mean)^2 + (sampling error)^2
+
+    The error says nothing of other training sets, which differ by more: train with another seed to see that. The
+    window's error is of an autocorrelated series (`statistics.averaged`), nan while that is too short.
+
+    Args:
+        rows: records with loss, test_loss and is_averaged; the last one alone counts before the window begins.
+        sampling_error: of the test loss, over draws of the test data.
+    """
+    windowed = [row for row in rows if row["is_averaged"]] or rows[-1:]
+    mean, error = averaged(np.array([row["test_loss"] - row["loss"] for row in windowed]))
+    return Estimate(mean, math.hypot(error, sampling_error))
