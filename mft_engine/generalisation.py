@@ -44,15 +44,20 @@ class TestPoints:
         return cls(setting.tensor(measure.inputs), setting.targets(measure), measure.weights, own is not None)
 
     def loss(self, prediction: np.ndarray) -> float:
-        """E (y - f)^2 of (n_points,) predictions."""
-        return float(np.sum(self.weights * (self.targets - prediction) ** 2))
+        """E |y - f|^2 of (n_points,) or (n_points, n_out) predictions."""
+        return float(np.sum(self.weights * self._squares(prediction)))
 
     def sampling_error(self, prediction: np.ndarray) -> float:
         """Standard error of the test loss over other draws of the data held back; 0 for infinite data."""
         n = len(self.targets)
         if not self.is_sample:
             return 0.0
-        return float(np.std((self.targets - prediction) ** 2, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+        if n < 2:
+            return math.nan
+        return float(np.std(self._squares(prediction), ddof=1) / math.sqrt(n) * self.weights.sum())
+
+    def _squares(self, prediction: np.ndarray) -> np.ndarray:
+        return np.asarray(((self.targets - prediction) ** 2).reshape(len(self.targets), -1).sum(axis=1))
 
 
 def generalisation_gap(rows: Sequence[dict[str, float]], sampling_error: float) -> Estimate:

@@ -51,7 +51,7 @@ class LossView(QWidget):
                 "test",
                 "line",
                 "text",
-                "E (y − f)² on data that the network has not seen, every 50 steps; dashed: the infinitely wide network's",
+                "E (y − f)² on data that the network has not seen, every 50 steps; dashed: infinitely wide",
                 self,
             ),
             "foreground": LegendChip(
