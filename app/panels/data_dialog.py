@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -30,6 +31,7 @@ USUAL_TEST_PERCENT = 20.0
 # Of fewer rows none is held back unless it is asked for.
 FEW_ROWS = 50
 _COLUMNS_SHOWN = 60
+_COLUMNS_THAT_FIT = 6
 
 
 class DataDialog(QDialog):
@@ -59,6 +61,7 @@ class DataDialog(QDialog):
         self.test_percent.setRange(0.0, 90.0)
         self.test_percent.setDecimals(0)
         self.test_percent.setSingleStep(5.0)
+        self.test_percent.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.test_percent.setSuffix(" % of the rows")
         self.test_percent.setValue(USUAL_TEST_PERCENT if preview.n_rows >= FEW_ROWS else 0.0)
         self.test_percent.setToolTip("Drawn at random, never learnt from: the test loss is theirs")
@@ -169,7 +172,11 @@ def _preview_table(preview: DataPreview, parent: QWidget) -> QTableWidget:
             item = QTableWidgetItem(f"{value:.6g}".replace("-", "−"))
             item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             table.setItem(i, j, item)
-    table.horizontalHeader().setDefaultSectionSize(92)
+    header = table.horizontalHeader()
+    if n_columns <= _COLUMNS_THAT_FIT:
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+    header.setDefaultSectionSize(92)
     rows = sum(table.rowHeight(i) for i in range(len(preview.rows)))
-    table.setFixedHeight(rows + table.horizontalHeader().sizeHint().height() + 18)
+    # With more columns than fit there is a scroll bar below.
+    table.setFixedHeight(rows + header.sizeHint().height() + (4 if n_columns <= _COLUMNS_THAT_FIT else 18))
     return table

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
@@ -62,12 +63,6 @@ class LossView(QWidget):
         }
         # A reference far above the curve would flatten it, so it is drawn on demand.
         self.chips["lazy"].setChecked(False)
-        self.gap = QLabel(self)
-        self.gap.setProperty("role", "muted")
-        self.gap.setToolTip(
-            "Test loss minus training loss, averaged over the window of the run, ± its standard error: fluctuations "
-            "along the run and the choice of the data held back. Other training sets differ by more."
-        )
         self.log_scale = QCheckBox("Logarithmic", self)
         self.log_scale.setToolTip("Draw the loss on a logarithmic axis")
         header = QHBoxLayout()
@@ -78,10 +73,7 @@ class LossView(QWidget):
             chip.setEnabled(False)
             chip.toggled.connect(self._redraw)
         self.chips["test"].hide()
-        self.gap.hide()
         header.addStretch(1)
-        header.addWidget(self.gap)
-        header.addSpacing(6)
         header.addWidget(self.log_scale)
 
         self.plot = pg.PlotWidget(self, enableMenu=False, axisItems={"left": SparseLogAxis("left")})
@@ -115,6 +107,12 @@ class LossView(QWidget):
         self.plot.setLabel("left", "loss")
         self.plot.getAxis("left").setWidth(58)
         self.plot.getAxis("bottom").setHeight(34)
+        self.gap = QLabel(self.plot)
+        self.gap.setToolTip(
+            "Test loss minus training loss, averaged over the window of the run, ± its standard error: fluctuations "
+            "along the run and the choice of the data held back. Other training sets differ by more."
+        )
+        self.gap.hide()
         self.empty = EmptyState("No loss yet", "It appears with the first steps of training.", self.plot)
         self.scrubber = Scrubber(self)
         layout = QVBoxLayout(self)
@@ -158,6 +156,7 @@ class LossView(QWidget):
         if gap is not None:
             has_error = error is not None and np.isfinite(error)
             self.gap.setText(f"test − train {_signed(gap, error if has_error else None)}")
+            self._place_gap()
 
     def show_foreground_loss(self, loss: float | None) -> None:
         """The foreground network's loss, or None while there is no foreground."""
@@ -254,6 +253,7 @@ class LossView(QWidget):
         self.empty.apply_theme(theme)
         self._curve.setPen(line_pen(theme.background_cloud, 2))
         self._test_curve.setPen(line_pen(theme.text, 1.3))
+        self.gap.setStyleSheet(f"color: {theme.text}; background: {theme.panel}; padding: 1px 6px;")
         colours = {"foreground": theme.foreground_cloud, "theory": theme.theory, _UNSEEN: theme.theory}
         for name, colour in colours.items():
             line, is_solid = self._level_lines[name], name == "foreground"
@@ -278,6 +278,7 @@ class LossView(QWidget):
         self._redraw()
 
     def _redraw(self) -> None:
+        self._fit_header()
         is_log = self.log_scale.isChecked()
         self._curve.setVisible(self.chips["background"].isChecked())
         self._curve.setData(self._time, self._loss)
@@ -334,6 +335,10 @@ class LossView(QWidget):
             label = self._level_lines[name].label
             label.anchors = [(1, 1 if is_above else 0)] * 2
             label.updatePosition()
+        unseen, seen = self._levels[_UNSEEN], values[1]
+        label = self._level_lines[_UNSEEN].label
+        label.anchors = [(1, 0 if unseen is not None and seen is not None and unseen < seen else 1)] * 2
+        label.updatePosition()
 
     def _clear_height(self) -> float:
         """Height in the plot, 0 to 1, at which a mark's label keeps clear of the level lines' labels."""
@@ -404,6 +409,24 @@ class LossView(QWidget):
         self._cursor_line.setVisible(time is not None)
         if time is not None:
             self._cursor_line.setPos(time)
+
+    def _place_gap(self) -> None:
+        # Above the middle: curves begin high on the left, and labels of levels and marks stand on the right.
+        self.gap.adjustSize()
+        self.gap.move((self.plot.width() - self.gap.width()) // 2, 2)
+
+    def _fit_header(self) -> None:
+        """Numbers leave the legend where it is too narrow for them: the plot's own labels have most of them too."""
+        chips = [chip for chip in self.chips.values() if not chip.isHidden()]
+        wanted = sum(chip.full_width() + 4 for chip in chips) + self.log_scale.sizeHint().width() + 16
+        for chip in chips:
+            chip.set_brief(wanted > self.width())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Legend and gap find their place."""
+        super().resizeEvent(event)
+        self._fit_header()
+        self._place_gap()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.MouseButtonDblClick:
