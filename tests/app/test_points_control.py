@@ -59,7 +59,7 @@ def test_any_number_can_be_typed(control: PointsControl, qtbot: QtBot, typed: st
     control.edited.connect(said.append)
     control.show_value(77)
     control.entry.selectAll()
-    qtbot.keyClicks(control.entry, typed)
+    control.entry.insert(typed)  # the test library types Latin letters only
     qtbot.keyClick(control.entry, Qt.Key.Key_Return)
     assert said == [value]
 
