@@ -154,6 +154,11 @@ class TorchEngine:
 
         shown = {"expression": "x1*x2 + 0.3*sin(3*x1)"} if name == "expression" else parameters
         task = build_task(TaskSection.model_validate({"name": name, **shown}))
+        has_own = task.points is not None
+        if task.picture is not None:
+            side = max(1, _CARD_PIXELS // len(task.picture))
+            image = np.kron(task.picture, np.ones((side, side))).astype(np.float32)
+            return TaskCard(name, task.title, task.formula, shown, image, brings_points=has_own)
         axis = (np.arange(_CARD_PIXELS) + 0.5) / _CARD_PIXELS * 2 * _CARD_EXTENT - _CARD_EXTENT
         x1, x2 = np.meshgrid(axis, axis)
         # Of more than two inputs the others stand at 1, so that a product of all of them shows.
@@ -162,7 +167,7 @@ class TorchEngine:
         if task.n_inputs > 1:
             points[:, 1] = x2.ravel()
         image = np.asarray(task.target(points), dtype=np.float32).reshape(_CARD_PIXELS, _CARD_PIXELS)
-        return TaskCard(name, task.title, task.formula, shown, image, brings_points=task.points is not None)
+        return TaskCard(name, task.title, task.formula, shown, image, brings_points=has_own)
 
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:
         """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""

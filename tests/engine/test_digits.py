@@ -70,6 +70,13 @@ def test_principal_components_are_uncorrelated_and_come_in_order() -> None:
     assert (np.diff(spread) < 0).all()
 
 
+def test_the_picture_is_what_sets_the_digit_apart_upright() -> None:
+    # A zero is an empty middle (negative) in a ring of ink; a seven has its bar above and nothing below on the right.
+    zero, seven = digits(digit=0).picture, digits(digit=7).picture
+    assert zero.shape == (8, 8) and zero[3:5, 3:5].max() < -3 < 3 < zero[3:5, [2, 5]].max()
+    assert seven[7, 2:6].sum() > 5 and seven[0, 4:7].sum() < -5
+
+
 def test_another_split_holds_back_other_pictures() -> None:
     first, second = digits().points, digits(split=1).points
     assert (first.test_targets != second.test_targets).any()
