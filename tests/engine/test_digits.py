@@ -13,6 +13,7 @@ from mft_engine.experiment import Experiment
 from mft_engine.generalisation import TestPoints, generalisation_gap
 from mft_engine.measure import judging_measure, training_measure
 from mft_engine.recipe import RecipeError, TaskSection, TrainingSection, load_recipe
+from mft_engine.reporting import describe_run
 from mft_engine.rng import Stream, host_generator
 from mft_engine.setting import Setting
 from mft_engine.tasks import Task, build_task
@@ -138,6 +139,8 @@ def test_accuracies_are_in_the_summary_of_digits_and_of_no_other_task() -> None:
     for part in ("background", "foreground"):
         assert 0.5 < finished.summary[part]["train_accuracy"] <= 1
         assert 0.5 < finished.summary[part]["test_accuracy"] <= 1
+    words = describe_run(finished.summary)
+    assert "test − train" in words and "% (train)" in words and "foreground accuracy" in words
     clover = {"training.n_steps": 50, "network.n_neurons": 16, "foreground.n_neurons": 16, "training.n_points": 20}
     *_, finished = Experiment(load_recipe("clover").replace(clover | {"comparison.n_permutations": 99}))
     assert "test_accuracy" not in finished.summary["background"]
@@ -180,6 +183,16 @@ def test_the_gap_is_the_mean_difference_and_its_error_that_of_a_correlated_serie
     assert gap.standard_error == pytest.approx(expected, rel=0.3)
     wider = generalisation_gap(rows, sampling_error=0.3)
     assert wider.standard_error == pytest.approx(math.hypot(gap.standard_error, 0.3))
+
+
+def test_the_gap_forgets_what_was_before_a_change_of_parameters() -> None:
+    def row(gap: float, *, is_averaged: bool) -> dict[str, float]:
+        return {"loss": 1.0, "test_loss": 1.0 + gap, "is_averaged": float(is_averaged)}
+
+    old = [row(5.0, is_averaged=True)] * 9
+    assert generalisation_gap([*old, row(3.0, is_averaged=False)], 0.0).mean == 3.0
+    both = [*old, row(3.0, is_averaged=False), *[row(1.0, is_averaged=True)] * 9]
+    assert generalisation_gap(both, 0.0).mean == 1.0
 
 
 def test_only_data_held_back_have_a_sampling_error() -> None:
