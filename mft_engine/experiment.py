@@ -294,9 +294,16 @@ class Experiment(Background):
             if self.solution is None:
                 self.solution = solve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
                 self._warm = self.solution
-            yield TheoryReady(theory=self.solution)
+            yield TheoryReady(theory=self.solution, test_loss=self.theory_test_loss())
         except RecipeError as error:
             yield TheoryAbsent(reason=str(error))
+
+    def theory_test_loss(self) -> float | None:
+        """E (y - f)^2 of the infinitely wide network on what its training set leaves unseen; None for infinite data."""
+        points = self.test_points
+        if points is None or self.solution is None:
+            return None
+        return points.loss(self.solution.prediction(to_host(points.inputs).astype(np.float64)))
 
     def refer(self) -> Iterator[ReferencesReady]:
         """What a network that learns no features would do on the same task."""
@@ -402,9 +409,19 @@ class Experiment(Background):
             "is_complete": self.is_complete,
             "order_parameters": self.window_orders(),
             "test_loss": self.measured_test_loss(),
+            "theory_test_loss": self.theory_test_loss(),
+            "generalisation": self._generalisation(),
+            "background_accuracy": self.accuracies(),
+            "foreground_accuracy": {}
+            if self._foreground_theta is None
+            else self.accuracies_of(self._foreground_theta, self.setting.foreground_exponent(self.recipe)),
             "references": self.references,
             "posterior": self.posterior(),
         }
+
+    def _generalisation(self) -> dict[str, float]:
+        gap = self.gap_to_test()
+        return {} if gap is None else {"test_minus_train": gap.mean, "test_minus_train_error": gap.standard_error}
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""

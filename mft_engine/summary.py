@@ -37,6 +37,8 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "average_age": facts["average_age"],
         "is_complete": facts["is_complete"],
         "warning": step_size_warning(facts["eta_theta"], facts["step_size"]),
+        **facts["generalisation"],
+        **facts["background_accuracy"],
     }
     comparison = outcome.comparison.to_dict() if outcome.comparison else None
     orders = facts["order_parameters"]
@@ -59,8 +61,9 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "method": outcome.foreground.kind,
             "seconds": facts["foreground_seconds"],
             **facts["sampler"],
+            **facts["foreground_accuracy"],
         },
-        "theory": None if theory is None else theory_summary(theory),
+        "theory": None if theory is None else theory_summary(theory) | {"test_loss": facts["theory_test_loss"]},
         "references": None
         if references is None
         else {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.widgets.controls import ChoiceControl, LogControl, NumberControl, StepSizeControl, SwitchControl
+from app.widgets.points_control import PointsControl
 from app.widgets.row import Row
 
 ACTIVATIONS = [
@@ -102,10 +103,12 @@ def _training_rows() -> list[Row]:
         ),
         Row(
             "training.n_points",
-            "Data points n",
-            NumberControl(True),
-            "0: infinite data. Otherwise that many random training points; then σ² = n T/N is the Bayesian noise.",
-            unit="0 = ∞",
+            "Training points n",
+            PointsControl(),
+            "n: random training points; then σ² = n T/N is the Bayesian noise. At the right end, or 0, or ∞: infinite "
+            "data.\nLogarithmic, 8 … 16,384; any number can be typed. A new number is a new run.",
+            unit="∞: no test loss",
+            is_wide=True,
         ),
     ]
 

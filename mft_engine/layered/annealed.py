@@ -6,8 +6,8 @@ else frozen,
     V(w, v) = lambda_w |w|^2/2 + lambda_v |v|^2/2 - v . (S' phi) - (1/2) sum_j v_j^2 (phi^2 . d_j)
 
 S (n_points, N_{l+1}) is the signal that leaves the layer; d_j = c^2 weight r d^2F/dz_j^2 is the neuron's own echo
-through the layer above, the Onsager term: each v_j is of order one, and there are as many of them as make a sum of order one.
-Integrating v, to leading order in 1/N,
+through the layer above, the Onsager term: each v_j is of order one, and there are as many of them as make a sum of
+order one. Integrating v, to leading order in 1/N,
 
     log p(w) = -lambda_w |w|^2/(2 T) + phi' Q phi + const,   Q = <S S'>/(2 lambda_v T) + diag <sum_j d_j>/(2 lambda_v)
 

@@ -1,9 +1,9 @@
 """What the other neurons are for one neuron, averaged over the motion of the background.
 
 Errors and features of a layer fluctuate by 1/sqrt(N), its neurons move as fast as the one that feels them, and the
-law of a neuron depends on them exponentially: with the surroundings of one moment it picks one leaf (28 to 200 times the
-null's distance in continuous xor). So the products that enter the law are averaged along the run; the residual has its own
-average.
+law of a neuron depends on them exponentially: with the surroundings of one moment it picks one leaf (28 to 200 times
+the null's distance in continuous xor). So the products that enter the law are averaged along the run; the residual
+has its own average.
 """
 
 from __future__ import annotations
