@@ -12,10 +12,10 @@ from torch import Tensor
 from mft_engine import dynamics, kernels
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper, Info, State, gibbs
-from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
+from mft_engine.dynamics.langevin import RECORD_EVERY, accuracies, is_complete
 from mft_engine.events import Snapshot
 from mft_engine.history import N_STORED_NEURONS, History
-from mft_engine.measure import judging_measure, targets_on
+from mft_engine.measure import judging_measure, targets_on, weighted
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import FieldPoints
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
@@ -201,6 +201,7 @@ class Background:
             self.recipe,
             setting.task.n_inputs,
             n_neurons,
+            n_out=setting.task.n_out,
             stream=stream,
             draw=draw,
             device=setting.device,
@@ -252,7 +253,7 @@ class Background:
     def present_loss(self) -> float:
         """E (y - f)^2 of the network as it stands, on the training measure."""
         prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.problem.readout_exponent)
-        return float((self.problem.weights * (self.problem.targets - prediction) ** 2).sum())
+        return float(weighted(self.problem.weights, (self.problem.targets - prediction) ** 2).sum())
 
     @property
     def background_loss(self) -> float:
@@ -271,6 +272,18 @@ class Background:
         series = {name: averaged(np.array([row[name] for row in rows])) for name in names}
         return {name: (estimate.mean, estimate.standard_error) for name, estimate in series.items()}
 
+    def window_accuracies(self) -> dict[str, float | None]:
+        """Share of right answers of each network, averaged over the window; its standard error beside it."""
+        now = accuracies(self.state.theta, self.problem)
+        rows = [row for row in self.history.rows if row["is_averaged"]]
+        if len(rows) < 8 or self.recipe.foreground.field == "end":
+            return dict(now)
+        found: dict[str, float | None] = {}
+        for name in now:
+            mean, error = averaged(np.array([row[name] for row in rows]))
+            found |= {name: mean, f"{name}_error": error}
+        return found
+
     def measured_test_loss(self) -> float | None:
         """E (y - f)^2 on infinite data or on data held back, where training saw finite data."""
         own = self.task.points
@@ -281,4 +294,4 @@ class Background:
             self.state.theta, self.setting.tensor(measure.inputs), self.problem.readout_exponent
         )
         residual = targets_on(measure, self.task) - to_host(prediction)
-        return float(np.sum(measure.weights * residual**2))
+        return float(np.sum(weighted(measure.weights, residual**2)))

@@ -22,7 +22,7 @@ from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.data_kernel import kernel_change
 from mft_engine.device import describe_device, to_host
 from mft_engine.dynamics import Diverged, Hyper
-from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
+from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, accuracies, resolving_step
 from mft_engine.events import (
     CertificateReady,
     ComparisonReady,
@@ -39,6 +39,7 @@ from mft_engine.events import (
 from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.infinite_width import solve_theory
+from mft_engine.measure import weighted
 from mft_engine.outcome import Cloud, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines, reference_lines
@@ -110,7 +111,7 @@ class Experiment(Background):
         """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
         points = self.field_points
         residual = self.setting.tensor(points.targets) - self.mean_prediction().to(self.setting.dtype)
-        return FrozenField(self.problem.field_inputs, self.setting.tensor(points.weights) * residual * self._drive)
+        return FrozenField(self.problem.field_inputs, weighted(self.setting.tensor(points.weights) * self._drive, residual))
 
     @property
     def _drive(self) -> float:
@@ -160,7 +161,14 @@ class Experiment(Background):
         """The recombined function of foreground neurons on the field points, (n_points,), and its loss."""
         exponent, points = self.setting.foreground_exponent(self.recipe), self.field_points
         prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
-        return prediction, float(np.sum(points.weights * (points.targets - prediction) ** 2))
+        return prediction, float(np.sum(weighted(points.weights, (points.targets - prediction) ** 2)))
+
+    def foreground_accuracies(self) -> dict[str, float]:
+        """Share of right answers of the foreground's recombined function; empty where the output is no class."""
+        if self._foreground_theta is None:
+            return {}
+        exponent = self.setting.foreground_exponent(self.recipe)
+        return accuracies(self._foreground_theta, replace(self.problem, readout_exponent=exponent))
 
     def _draw_exactly(self, field: FrozenField, draw: int) -> Tensor:
         n_background, activation = self.state.theta.shape[0], self.setting.activation
@@ -200,6 +208,7 @@ class Experiment(Background):
             seed=self.recipe.seed + draw * DRAWS,
             stream=Stream.FOREGROUND,
             readout_exponent=self.setting.foreground_exponent(self.recipe),
+            n_out=self.task.n_out,
         )
 
     def _walk(self, frozen: FrozenField, hyper: Hyper, draw: int) -> Walk:
@@ -256,7 +265,7 @@ class Experiment(Background):
         n = self._foreground_theta.shape[0]
         spread = trace * n ** (1.0 - 2.0 * self.setting.foreground_exponent(self.recipe))
         # The background's own networks scatter about their mean too, far less: neurons of one network repel.
-        own = self.background_loss - float(np.sum(points.weights * (points.targets - mean) ** 2))
+        own = self.background_loss - float(np.sum(weighted(points.weights, (points.targets - mean) ** 2)))
         alignment = function_alignment(mean, self.foreground_cloud.prediction, points.weights)
         return {
             "function_alignment": alignment,
@@ -353,6 +362,8 @@ class Experiment(Background):
             "is_complete": self.is_complete,
             "order_parameters": self.window_orders(),
             "test_loss": self.measured_test_loss(),
+            "accuracies": self.window_accuracies(),
+            "foreground_accuracies": self.foreground_accuracies(),
             "references": self.references,
         }
 

@@ -125,6 +125,16 @@ def averaged(series: ArrayLike) -> Estimate:
     return Estimate(float(x.mean()), float(np.sqrt(tau * x.var() / (n - tau))))
 
 
+def accuracy(prediction: Values, targets: Values) -> float:
+    """Share of the points at which the largest output is the class of the target.
+
+    Args:
+        prediction, targets: (n_points, n_out), n_out at least 2.
+    """
+    found, wanted = (torch.as_tensor(values).argmax(dim=1) for values in (prediction, targets))
+    return float((found == wanted).to(torch.float32).mean())
+
+
 def function_alignment(f_bg: Values, f_fg: Values, weights: Values) -> float:
     """Cosine of the angle between two network functions under the measure of x.
 

@@ -24,6 +24,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     background = {
         "loss": outcome.background.loss,
         "test_loss": facts["test_loss"],
+        **facts["accuracies"],
         "n_neurons": len(outcome.background.theta),
         "n_steps": facts["n_steps"],
         "time": facts["time"],
@@ -54,6 +55,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         if outcome.foreground is None
         else {
             "loss": outcome.foreground.loss,
+            **facts["foreground_accuracies"],
             "n_neurons": len(outcome.foreground.theta),
             "method": outcome.foreground.kind,
             "seconds": facts["foreground_seconds"],
