@@ -38,6 +38,7 @@ from mft_engine.events import (
 )
 from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
+from mft_engine.fourier import fourier_summary
 from mft_engine.infinite_width import solve_theory
 from mft_engine.measure import weighted
 from mft_engine.outcome import Cloud, Outcome
@@ -365,7 +366,18 @@ class Experiment(Background):
             "accuracies": self.window_accuracies(),
             "foreground_accuracies": self.foreground_accuracies(),
             "references": self.references,
+            "fourier": self._fourier(),
         }
+
+    def _fourier(self) -> dict[str, Any] | None:
+        """The clouds as waves, for additions modulo P."""
+        if not self.task.modulus or self.task.points is None:
+            return None
+        clouds = {"initial": self.initial_theta, "background": to_host(self.state.theta)}
+        if self.foreground_cloud is not None:
+            clouds["foreground"] = self.foreground_cloud.theta
+        scale = float(self.task.points.inputs.max())
+        return fourier_summary(clouds, self.task.modulus, self.setting.activation.name, scale, self.recipe.seed)
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""
