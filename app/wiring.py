@@ -41,6 +41,8 @@ class Wiring(QObject):
         self._duration = 0.0
         # Curves and numbers may lag a tenth of a second behind the finger; the cloud and its overlay may not.
         self._pending: dict[str, Callable[[], None]] = {}
+        # Background and foreground with all their readouts.
+        self._fourier_clouds: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
         self._soon_timer = QTimer(self)
         self._soon_timer.setSingleShot(True)
         self._soon_timer.setInterval(SOON_MILLISECONDS)
@@ -149,7 +151,12 @@ class Wiring(QObject):
         self._name_theory(background_kind(event.recipe))
         self._set_duration(self._session.recipe.training.time)
         window.cloud.set_activation(_ACTIVATIONS.get(event.recipe.network.activation))
-        window.cloud.show_initial(event.initial_theta)
+        window.cloud.set_projections(event.projections, event.n_out)
+        window.marginals.set_readouts(event.n_out)
+        window.fourier.set_modulus(event.modulus)
+        self._fourier_clouds = (None, None)
+        self.stage.set_readouts(event.n_out)
+        window.cloud.show_initial(self.stage.joined(event.initial_theta))
 
     @Slot(object)
     def _show_snapshot(self, snapshot: Snapshot) -> None:
@@ -160,6 +167,7 @@ class Wiring(QObject):
         window.self_consistency.show_snapshot(snapshot)
         window.status_line.show_snapshot(snapshot)
         window.experiment.show_step_size(snapshot.step_size)
+        self._fourier_clouds = (snapshot.theta, self._fourier_clouds[1])
         now = time.perf_counter()
         if now - self._marginals_at > MARGINALS_SECONDS:
             self._marginals_at = now
@@ -180,6 +188,7 @@ class Wiring(QObject):
     @Slot(object)
     def _show_metrics(self, event: MetricsReady) -> None:
         self._window.loss.show_metrics(event.columns)
+        self._window.fourier.show_metrics(event.columns)
         self._window.loss.set_snapshots(event.stored_times)
 
     @Slot(int)
@@ -206,8 +215,10 @@ class Wiring(QObject):
             self._session.frame_drawn()
 
     def refresh_marginals(self) -> None:
-        """Both clouds and the theory, where the marginals are on the screen."""
+        """Both clouds and the theory, where the marginals are on the screen; likewise their waves."""
         marginals = self._window.marginals
+        if not self._window.fourier.visibleRegion().isEmpty():
+            self._window.fourier.show_clouds(*self._fourier_clouds)
         background, foreground = self.stage.shown
         if background is not None and not marginals.visibleRegion().isEmpty():
             marginals.show_theory(self._marginal_theory)
@@ -218,6 +229,7 @@ class Wiring(QObject):
         window = self._window
         self.go_live()
         self.stage.show_foreground(event.theta)
+        self._fourier_clouds = (self._fourier_clouds[0], event.theta)
         self._soon("foreground loss", lambda: window.loss.show_foreground_loss(event.loss))
         window.self_consistency.show_foreground(event)
         self._soon("marginals", self.refresh_marginals)
@@ -265,6 +277,7 @@ class Wiring(QObject):
         self.go_live()
         if self.stage.foreground is not None:
             self.stage.show_foreground(None)
+            self._fourier_clouds = (self._fourier_clouds[0], None)
             window.self_consistency.show_foreground(None)
             self._soon("foreground loss", lambda: window.loss.show_foreground_loss(None))
             self._soon("marginals", self.refresh_marginals)

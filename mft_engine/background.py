@@ -229,7 +229,8 @@ class Background:
     def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
         """The background as it stands, on the host."""
         state = self.state
-        loss = self.history.rows[-1]["loss"] if self.history.rows else self.present_loss()
+        latest = self.history.rows[-1] if self.history.rows else {}
+        loss = latest["loss"] if latest else self.present_loss()
         orders = order_parameters(state.theta, self.task.n_inputs, self.task.n_relevant)
         return Snapshot(
             step=state.step,
@@ -244,6 +245,7 @@ class Background:
             is_complete=self.is_complete,
             prediction=to_host(self.mean_prediction()),
             kernel=self.kernel.name,
+            accuracies={name: value for name, value in latest.items() if name.endswith("_accuracy")},
         )
 
     def metrics(self) -> dict[str, np.ndarray]:

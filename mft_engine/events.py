@@ -53,6 +53,7 @@ class Snapshot(Event):
         is_complete: the recipe's last step has been done.
         prediction: (n_points,) f on the field points, running average where there is one.
         kernel: name of the inner loop in use.
+        accuracies: {"train_accuracy": ..., "test_accuracy": ...} at the last record, where the output is a class.
     """
 
     step: int
@@ -67,6 +68,7 @@ class Snapshot(Event):
     is_complete: bool
     prediction: Array
     kernel: str
+    accuracies: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,13 @@ class FieldsReady(Event):
 
 @dataclass(frozen=True)
 class ForegroundReady(Event):
-    """The foreground cloud: theta (n_neurons, n_params), its loss and how it was sampled."""
+    """The foreground cloud: theta (n_neurons, n_params), its loss (and accuracies), and how it was sampled."""
 
     theta: Array
     loss: float
     method: str
     seconds: float
+    accuracies: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ class Experiment(Background):
             loss=loss,
             method=section.method,
             seconds=self._foreground_seconds,
+            accuracies=self.foreground_accuracies(),
         )
 
     def redraw(self) -> ForegroundReady | None:

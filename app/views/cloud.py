@@ -49,6 +49,7 @@ class CloudView(QWidget):
         self._theme = theme
         self._phi: Phi | None = None
         self._projections: Mapping[str, np.ndarray] = {}
+        self._n_out = 1
         self._components: Components | None = None
         self._axes: tuple[Axis, Axis] | None = None
         self._choices: dict[str, Axis] = {}
@@ -159,10 +160,20 @@ class CloudView(QWidget):
         """The activation on numpy arrays, for the hovered neuron's curve."""
         self._phi = phi
 
-    def set_projections(self, projections: Mapping[str, np.ndarray]) -> None:
-        """The task's own directions in input space, name -> (n_inputs,), offered as axes."""
-        self._projections = {name: np.asarray(v, np.float32) for name, v in projections.items()}
-        self._offer_axes(self._n_inputs)
+    def set_projections(self, projections: Mapping[str, np.ndarray], n_out: int = 1) -> None:
+        """The task's own directions in input space, name -> (n_inputs,), offered as axes; the first two are picked.
+
+        Args:
+            n_out: readouts of a neuron, of which theta has the length.
+        """
+        given = {name: np.asarray(v, np.float32) for name, v in projections.items()}
+        if list(given) == list(self._projections) and n_out == self._n_out:
+            return
+        self._projections, self._n_out = given, n_out
+        self._offer_axes(len(next(iter(given.values()))) if given else self._n_inputs)
+        if len(given) >= 2:
+            first, second, *_ = given
+            self.pick_axes(first, second)
 
     def pick_axes(self, x: str, y: str) -> None:
         """Puts two quantities on the axes, by key ("w1", "a", "norm", "angle", "PC1", ...)."""
@@ -320,7 +331,7 @@ class CloudView(QWidget):
     def _offer_axes(self, n_inputs: int) -> None:
         n_inputs = max(n_inputs, 1)
         self._n_inputs = n_inputs
-        axes = available_axes(n_inputs, self._projections)
+        axes = available_axes(n_inputs, self._projections, self._n_out)
         self._choices = {axis.key: axis for axis in axes}
         self._components = None
         self.header.set_axes(axes)

@@ -30,6 +30,7 @@ class MarginalsView(QWidget):
         self._clouds: dict[str, np.ndarray | None] = {"background": None, "foreground": None}
         self._theory: Mapping[str, tuple[np.ndarray, np.ndarray]] = {}
         self._axes: tuple[Axis, ...] = ()
+        self._n_out = 1
         self._ranges: dict[str, StableRange] = {}
         self._heights: dict[str, StableRange] = {}
         self._items: dict[str, pg.PlotItem] = {}
@@ -65,6 +66,10 @@ class MarginalsView(QWidget):
     def name_theory(self, name: str, tip: str = "") -> None:
         """What the theory's chip is called, and what its tooltip says besides."""
         self.chips["theory"].set_name(name, tip)
+
+    def set_readouts(self, n_out: int) -> None:
+        """Readouts of a neuron; of several theta has the length."""
+        self._n_out = n_out
 
     def show_clouds(self, background: np.ndarray | None, foreground: np.ndarray | None = None) -> None:
         """Both clouds, theta (n_neurons, n_params) with columns w1 .. wd, a."""
@@ -103,7 +108,7 @@ class MarginalsView(QWidget):
         self._style_curves()
 
     def _offer(self, n_inputs: int) -> None:
-        choices = {axis.key: axis for axis in available_axes(n_inputs)}
+        choices = {axis.key: axis for axis in available_axes(n_inputs, None, self._n_out)}
         keys = _KEYS if n_inputs >= 2 else ("w1", "a", "norm")
         axes = tuple(choices[key] for key in keys)
         if axes == self._axes:
@@ -122,7 +127,8 @@ class MarginalsView(QWidget):
             self._items[axis.key] = item
             self._ranges[axis.key] = self._ranges.get("w1") or StableRange(is_symmetric=axis.kind != "norm")
             if axis.kind != "weight":
-                self._ranges[axis.key] = StableRange(is_symmetric=axis.kind != "norm")
+                is_length = axis.kind == "norm" or (axis.kind == "readout" and self._n_out > 1)
+                self._ranges[axis.key] = StableRange(is_symmetric=not is_length)
             self._heights[axis.key] = StableRange(is_symmetric=False)
             for name in ("background", "foreground", "theory"):
                 curve = pg.PlotDataItem()

@@ -24,6 +24,7 @@ _SHORT_TITLES = {
     "parity": "Parity",
     "staircase": "Staircase",
     "cubic-teacher": "Cubic",
+    "modular-addition": "Addition",
 }
 
 
