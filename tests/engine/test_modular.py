@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from mft_engine.activations import get_activation
 from mft_engine.dynamics import Hyper
 from mft_engine.experiment import Experiment
 from mft_engine.export import columns
+from mft_engine.figures import MissingError, draw, save
 from mft_engine.field import MeanField, stiffness
 from mft_engine.foreground import function_covariance_trace
 from mft_engine.fourier import (
@@ -218,6 +221,17 @@ def test_accuracy_counts_largest_outputs() -> None:
 
 def test_columns_of_several_readouts_are_numbered() -> None:
     assert columns(7, 3) == ["w1", "w2", "w3", "w4", "a1", "a2", "a3"]
+
+
+def test_the_figure_of_waves_is_drawn_for_this_task_alone(tmp_path) -> None:
+    outcome = list(Experiment(load_recipe("modular-addition").replace(TINY)))[-1].outcome
+    for width in (85.0, 170.0):
+        (file,) = save("fourier", outcome, tmp_path / str(width), ("svg",), width, has_caption=True)
+        words = file.read_text()
+        assert f'width="{width / 25.4 * 72:.4f}'[:10] in words and "dominant frequency" in words
+    other = replace(outcome, recipe=load_recipe("parity"))
+    with pytest.raises(MissingError, match="modular-addition"):
+        draw("fourier", other)
 
 
 # ---- waves ----------------------------------------------------------------------------------------------------------
