@@ -1,6 +1,6 @@
 """Modular addition over seeds: which pairs a network answers that it was never shown, and which clouds agree.
 
-    python benchmarks/modular.py [--quick]
+python benchmarks/modular.py [--quick]
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def run_seeds(recipe: Recipe, n_seeds: int = N_SEEDS) -> dict[str, np.ndarray]:
 def markdown(measured: dict[str, dict[str, np.ndarray]]) -> str:
     """The measurement as a table: means with standard errors, medians of the test accuracy, passes of the tests."""
     lines = [
-        "| setting | train | test (median) | foreground test | phases agree | p > .01 on w, (w, a), k | ratio on w | s |",
+        "| setting | train | test (median) | foreground test | phases agree | p > .01: w, (w, a), k | ratio on w | s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, columns in measured.items():
@@ -67,9 +67,7 @@ def markdown(measured: dict[str, dict[str, np.ndarray]]) -> str:
         def cell(key: str, digits: int = 3, columns: dict[str, np.ndarray] = columns, n: int = n) -> str:
             return f"{columns[key].mean():.{digits}f} +- {columns[key].std(ddof=1) / n**0.5:.{digits}f}"
 
-        passes = [
-            f"{int((columns[key] > 0.01).sum())}/{n}" for key in ("p of w", "p of (w, a)", "p of frequencies")
-        ]
+        passes = [f"{int((columns[key] > 0.01).sum())}/{n}" for key in ("p of w", "p of (w, a)", "p of frequencies")]
         lines.append(
             f"| {name} | {cell('train')} | {cell('test')} ({np.median(columns['test']):.3f}) | "
             f"{cell('foreground test', 2)} | {cell('phases', 2)} | {', '.join(passes)} | {cell('ratio of w', 2)} | "

@@ -112,7 +112,8 @@ class Experiment(Background):
         """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
         points = self.field_points
         residual = self.setting.tensor(points.targets) - self.mean_prediction().to(self.setting.dtype)
-        return FrozenField(self.problem.field_inputs, weighted(self.setting.tensor(points.weights) * self._drive, residual))
+        signal = weighted(self.setting.tensor(points.weights), residual) * self._drive
+        return FrozenField(self.problem.field_inputs, signal)
 
     @property
     def _drive(self) -> float:

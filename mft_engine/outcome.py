@@ -23,7 +23,8 @@ class Cloud:
 
     Attributes:
         theta: (n_neurons, n_params) columns w1 .. wd, a.
-        prediction: (n_points,) or (n_points, n_out) the function it makes on the field points (background: its running average).
+        prediction: (n_points,) or (n_points, n_out) the function it makes on the field points (background: its running
+            average).
         loss: E (y - f)^2.
         kind: trained, lazy, untrained, dynamics, gibbs, ...
     """

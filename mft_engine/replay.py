@@ -79,7 +79,7 @@ def replay(
         hyper = Hyper.of(recipe)
         state, _ = dynamics.advance(state, problem, hyper, 1, beyond=True)
         plan = plan_of(hyper, state.step_size)
-        result = kernel.advance_frozen(theta, inputs, weighted(weights * factor, residual), plan, step, 1)
+        result = kernel.advance_frozen(theta, inputs, weighted(weights, residual) * factor, plan, step, 1)
         if not result.is_finite:
             raise ArithmeticError(
                 f"The replayed foreground diverged at step {step}; choose a smaller training.step_size"

@@ -1,7 +1,7 @@
 """Waves on the circle of numbers: the neurons of a network that adds modulo P as Fourier series.
 
-A neuron sees w_n + v_m and answers with a_c; its three vectors of length P are series in n, m and c. This module imports
-no torch, so that the window can use it.
+A neuron sees w_n + v_m and answers with a_c; its three vectors of length P are series in n, m and c. This module
+imports no torch, so that the window can use it.
 
 Source: Gromov (2301.02679) for the known solution.
 """

@@ -31,9 +31,7 @@ class FourierView(QWidget):
         self._is_laid_out = True
         self._waves: dict[str, Waves | None] = dict.fromkeys(_CLOUDS)
         self._metrics: Mapping[str, np.ndarray] = {}
-        self.chips = {
-            name: LegendChip(name, "dot", f"{name}_cloud", f"The {name}'s neurons", self) for name in _CLOUDS
-        }
+        self.chips = {name: LegendChip(name, "dot", f"{name}_cloud", f"The {name}'s neurons", self) for name in _CLOUDS}
         header = QHBoxLayout()
         header.setContentsMargins(8, 4, 8, 2)
         header.setSpacing(4)

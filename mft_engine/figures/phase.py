@@ -81,7 +81,7 @@ def order_parameter(sweep: Sweep) -> str | None:
 
 
 def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
-    """Test accuracy, order parameter (where there is one) and loss over the swept values, with the infinite-width values.
+    """Test accuracy and order parameter, where there are any, and loss over the swept values, with the infinite-width ones.
 
     One swept field: points with error bars over seeds and the theory's line. Two: heat maps.
 

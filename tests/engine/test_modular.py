@@ -13,8 +13,8 @@ from mft_engine.activations import get_activation
 from mft_engine.dynamics import Hyper
 from mft_engine.experiment import Experiment
 from mft_engine.export import columns
-from mft_engine.figures import MissingError, draw, save
 from mft_engine.field import MeanField, stiffness
+from mft_engine.figures import MissingError, draw, save
 from mft_engine.foreground import function_covariance_trace
 from mft_engine.fourier import (
     compare_frequencies,
@@ -152,7 +152,8 @@ def test_the_stability_limit_is_the_top_eigenvalue_of_the_whole_tangent_kernel(p
     assert len(rates) == theta.shape[1]
 
     def outputs(neurons: torch.Tensor) -> torch.Tensor:
-        f = torch.tanh(neurons[:, : part.inputs.shape[1]] @ part.inputs.T).square().T @ neurons[:, part.inputs.shape[1] :]
+        w, a = neurons[:, : part.inputs.shape[1]], neurons[:, part.inputs.shape[1] :]
+        f = torch.tanh(w @ part.inputs.T).square().T @ a
         return (part.weights.sqrt()[:, None] * f).reshape(-1) / len(neurons)
 
     jacobian = torch.autograd.functional.jacobian(outputs, theta).reshape(-1, theta.numel())
