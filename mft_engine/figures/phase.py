@@ -81,7 +81,7 @@ def order_parameter(sweep: Sweep) -> str | None:
 
 
 def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
-    """Test accuracy and order parameter, where there are any, and loss over the swept values, with the infinite-width ones.
+    """Test accuracy and order parameter, where there are any, and loss over the swept values, with the theory's.
 
     One swept field: points with error bars over seeds and the theory's line. Two: heat maps.
 
