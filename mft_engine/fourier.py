@@ -16,7 +16,7 @@ from mft_engine.waves import phase_agreement, waves
 
 Array = np.ndarray
 # A neuron with this share of its input weights' power in one frequency is called pure.
-PURE = 0.9
+PURE = 0.7
 # Triples (n, m, c) at which the network's derivative is taken; more are thinned to a fixed stride.
 MAX_TRIPLES = 4096
 N_PERMUTATIONS = 1999
