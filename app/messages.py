@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mft_engine.events import Event
 from mft_engine.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mft_engine.outcome import LayerCloud
 
 Array = np.ndarray
 LOOP_TOLERANCE = 1e-6  # gap at which the engine's loop ends, which a test checks
@@ -129,6 +132,7 @@ class Built(Event):
     device: str
     step: int
     is_restored: bool = False
+    initial_layers: tuple[LayerCloud, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
 
+from app.layers import LayerKeeper
 from app.loop import LoopKeeper, background_kind
 from app.messages import Built, MetricsReady, RecipeComplete, Retuned, StoredCloud, TheoryPicture
 from app.session import Session
@@ -33,6 +34,7 @@ class Wiring(QObject):
         super().__init__(window)
         self._session, self._window = session, window
         self.stage = CloudStage(window.cloud, self)
+        self.layers = LayerKeeper(window, self.stage)
         self.loop = LoopKeeper(session, window, self.stage)
         self.widths = WidthKeeper(session, window)
         self._has_undrawn = False
@@ -76,7 +78,7 @@ class Wiring(QObject):
         session.stored_cloud_ready.connect(self._show_stored)
         window.loss.scrubbed.connect(self._scrubbed)
         session.foreground_ready.connect(self._show_foreground)
-        session.comparison_ready.connect(window.self_consistency.show_comparison)
+        session.comparison_ready.connect(self.layers.show_comparison)
         session.certificate_ready.connect(window.self_consistency.show_certificate)
         session.references_ready.connect(self._show_references)
         session.theory_ready.connect(self._show_theory)
@@ -90,6 +92,7 @@ class Wiring(QObject):
         session.exported.connect(self._exported)
         session.running_changed.connect(self._running_changed)
         self.stage.left.connect(self.go_live)
+        self.layers.picked.connect(self._layer_picked)
         window.cloud.painted.connect(self._drawn)
         window.docks["fields"].visibilityChanged.connect(session.watch_fields)
         window.docks["kernel"].visibilityChanged.connect(session.watch_kernel)
@@ -144,7 +147,7 @@ class Wiring(QObject):
         self.stage.clear()
         window.loss.clear()
         window.fields.clear()
-        window.kernel_view.clear()
+        window.kernel_view.clear(has_layers=len(event.recipe.network.n_neurons) > 1)
         window.marginals.clear()
         window.self_consistency.clear()
         window.status_line.forget_run()
@@ -152,14 +155,14 @@ class Wiring(QObject):
         self._name_theory(background_kind(event.recipe))
         self._set_duration(self._session.recipe.training.time)
         window.cloud.set_activation(_ACTIVATIONS.get(event.recipe.network.activation))
-        window.cloud.show_initial(event.initial_theta)
+        self.layers.show_built(event)
 
     @Slot(object)
     def _show_snapshot(self, snapshot: Snapshot) -> None:
         window = self._window
         self._has_undrawn = True
         self._patience.start()
-        self.stage.show_background(snapshot.theta, snapshot.n_neurons)
+        self.layers.show_snapshot(snapshot)
         window.self_consistency.show_snapshot(snapshot)
         window.status_line.show_snapshot(snapshot)
         window.experiment.show_step_size(snapshot.step_size)
@@ -198,6 +201,7 @@ class Wiring(QObject):
     def _show_stored(self, event: StoredCloud) -> None:
         # An answer may come after the person went back to the run.
         if not self._window.loss.is_live:
+            self.layers.pick(0)  # stored clouds are of the first layer
             self.stage.show_stored(event.theta, event.time)
             self._soon("marginals", self.refresh_marginals)
 
@@ -207,6 +211,11 @@ class Wiring(QObject):
             self._has_undrawn = False
             self._patience.stop()
             self._session.frame_drawn()
+
+    @Slot()
+    def _layer_picked(self) -> None:
+        self._window.marginals.clear()
+        self._soon("marginals", self.refresh_marginals)
 
     def refresh_marginals(self) -> None:
         """Both clouds and the theory, where the marginals are on the screen."""
@@ -220,7 +229,7 @@ class Wiring(QObject):
     def _show_foreground(self, event: ForegroundReady) -> None:
         window = self._window
         self.go_live()
-        self.stage.show_foreground(event.theta)
+        self.layers.show_foreground(event)
         self._soon("foreground loss", lambda: window.loss.show_foreground_loss(event.loss))
         window.self_consistency.show_foreground(event)
         self._soon("marginals", self.refresh_marginals)
@@ -271,7 +280,7 @@ class Wiring(QObject):
         window = self._window
         self.go_live()
         if self.stage.foreground is not None:
-            self.stage.show_foreground(None)
+            self.layers.forget_foreground()
             window.self_consistency.show_foreground(None)
             self._soon("foreground loss", lambda: window.loss.show_foreground_loss(None))
             self._soon("marginals", self.refresh_marginals)

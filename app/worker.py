@@ -207,6 +207,7 @@ class Worker(QObject):
                 device=bench.device,
                 step=bench.step,
                 is_restored=bench is parked,
+                initial_layers=bench.experiment.initial_layers(),
             )
         )
         for answer in (bench.foreground, bench.comparison, bench.theory, bench.certificate, bench.kernel):

@@ -22,7 +22,7 @@ from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, diff
 from mft_engine.replay import InForce, in_force
 from mft_engine.rng import Stream
 from mft_engine.setting import Setting, burn_in
-from mft_engine.statistics import averaged, order_parameters
+from mft_engine.statistics import averaged
 from mft_engine.tasks import Task
 from mft_engine.theory.gibbs import GibbsBackground
 
@@ -46,13 +46,8 @@ class Background:
         self.recipe = recipe
         self.setting = Setting.of(recipe, kernel)
         self.problem = self.setting.problem(recipe)
-        stored = self.setting.stored
-        theta = (
-            self._initial_cloud(recipe.network.n_neurons[0], Stream.INITIAL)
-            if stored is None
-            else self.setting.tensor(stored.theta)
-        )
-        self.initial_theta = to_host(theta)
+        theta = self._initial_parameters()
+        self.initial_theta = to_host(self._shown(theta))
         self.state: State = dynamics.init(theta, self.problem)
         self.training_seconds = 0.0
         self.history = History(RECORD_EVERY)
@@ -119,7 +114,7 @@ class Background:
             self.state, info = self._steps(target - before, beyond)
             self.history.add_rows(info.records)
             if self.history.wants_cloud(self.state.step):
-                self.history.add_cloud(self.state.step, to_host(self.state.theta[:N_STORED_NEURONS]))
+                self.history.add_cloud(self.state.step, to_host(self._shown(self.state.theta)[:N_STORED_NEURONS]))
             self._apply_schedule()
             if self.state.step == before:
                 break
@@ -184,6 +179,13 @@ class Background:
             self._schedule = [change for change in self._schedule if change.step > self.state.step]
             self.retune(self.recipe.replace({change.path: change.value for change in due}))
 
+    def pack_more(self) -> dict[str, np.ndarray]:
+        """Arrays that a checkpoint needs besides the state."""
+        return {}
+
+    def unpack_more(self, arrays: dict[str, np.ndarray]) -> None:
+        """What `pack_more` gave."""
+
     def resume(self, state: State, initial_theta: np.ndarray) -> None:
         """Continue from the state of a checkpoint of the same recipe."""
         self.state, self._chain = state, None
@@ -194,6 +196,17 @@ class Background:
             {change.path: change.value for change in self.recipe.schedule if change.step <= state.step}
         )
         self.problem = self.setting.problem(self.recipe)
+
+    def _initial_parameters(self) -> Tensor:
+        """What the state begins with."""
+        stored = self.setting.stored
+        if stored is not None:
+            return self.setting.tensor(stored.theta)
+        return self._initial_cloud(self.recipe.network.n_neurons[0], Stream.INITIAL)
+
+    def _shown(self, theta: Tensor) -> Tensor:
+        """The state's parameters as a cloud: neurons as rows, columns w1 .. wd, then readouts."""
+        return theta
 
     def _initial_cloud(self, n_neurons: int, stream: Stream, draw: int = 0) -> Tensor:
         setting = self.setting
@@ -229,16 +242,16 @@ class Background:
         """The background as it stands, on the host."""
         state = self.state
         loss = self.history.rows[-1]["loss"] if self.history.rows else self.present_loss()
-        orders = order_parameters(state.theta, self.task.n_inputs, self.task.n_relevant)
+        cloud = self._shown(state.theta)
         return Snapshot(
             step=state.step,
             time=state.time,
-            theta=to_host(state.theta[:n_shown]).astype(np.float32),
-            n_neurons=state.theta.shape[0],
+            theta=to_host(cloud[:n_shown]).astype(np.float32),
+            n_neurons=cloud.shape[0],
             loss=loss,
             step_size=state.step_size,
             eta_theta=state.step_size * state.eigenvalue,
-            order_parameters={name: estimate.mean for name, estimate in orders.items()},
+            order_parameters={name: e.mean for name, e in self.problem.orders(state.theta).items()},
             average_age=state.average_age,
             is_complete=self.is_complete,
             prediction=to_host(self.mean_prediction()),
@@ -266,8 +279,7 @@ class Background:
         rows = [row for row in self.history.rows if row["is_averaged"]]
         names = [name for name in (rows[0] if rows else {}) if name.startswith(("cos", "overlap"))]
         if len(rows) < 8 or self.recipe.foreground.field == "end":
-            estimates = order_parameters(self.state.theta, self.task.n_inputs, self.task.n_relevant)
-            return {name: (e.mean, e.standard_error) for name, e in estimates.items()}
+            return {name: (e.mean, e.standard_error) for name, e in self.problem.orders(self.state.theta).items()}
         series = {name: averaged(np.array([row[name] for row in rows])) for name in names}
         return {name: (estimate.mean, estimate.standard_error) for name, estimate in series.items()}
 

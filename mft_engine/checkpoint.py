@@ -25,6 +25,7 @@ def pack(experiment: Experiment) -> tuple[dict[str, np.ndarray], dict[str, Any]]
         field.name: getattr(state, field.name) for field in dataclasses.fields(State) if field.name not in _TENSORS
     }
     arrays["initial_theta"] = experiment.initial_theta
+    arrays |= experiment.pack_more()
     history_arrays, history = experiment.history.pack()
     return {**arrays, **history_arrays}, {"state": numbers, "history": history, "recipe": experiment.recipe.to_toml()}
 
@@ -46,4 +47,5 @@ def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[
         for name in _TENSORS
     }
     experiment.resume(State(**tensors, **numbers["state"]), arrays["initial_theta"])
+    experiment.unpack_more(arrays)
     experiment.history.unpack(arrays, numbers["history"])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
     from mft_engine.kernel_study import DataKernels
-    from mft_engine.outcome import Outcome
+    from mft_engine.outcome import LayerCloud, Outcome
     from mft_engine.references import ReferenceLines
     from mft_engine.self_consistency import Iteration
     from mft_engine.theory import PlanarTheory
@@ -54,6 +54,7 @@ class Snapshot(Event):
         is_complete: the recipe's last step has been done.
         prediction: (n_points,) f on the field points, running average where there is one.
         kernel: name of the inner loop in use.
+        layers: the neurons of every hidden layer, for networks with several; theta is then the first one's.
     """
 
     step: int
@@ -68,6 +69,7 @@ class Snapshot(Event):
     is_complete: bool
     prediction: Array
     kernel: str
+    layers: tuple[LayerCloud, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,19 +89,21 @@ class FieldsReady(Event):
 
 @dataclass(frozen=True)
 class ForegroundReady(Event):
-    """The foreground cloud: theta (n_neurons, n_params), its loss and how it was sampled."""
+    """The foreground cloud: theta (n_neurons, n_params), its loss and how it was sampled; one cloud a hidden layer."""
 
     theta: Array
     loss: float
     method: str
     seconds: float
+    layers: tuple[LayerCloud, ...] = ()
 
 
 @dataclass(frozen=True)
 class ComparisonReady(Event):
-    """Verdict and numbers of background against foreground."""
+    """Verdict and numbers of background against foreground; `layers` has one for each hidden layer of several."""
 
     comparison: Comparison
+    layers: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True)

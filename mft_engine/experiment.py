@@ -41,7 +41,7 @@ from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.infinite_width import solve_theory
 from mft_engine.kernel_study import DataKernels, study_kernels
-from mft_engine.outcome import Cloud, Outcome
+from mft_engine.outcome import Cloud, LayerCloud, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines, reference_lines
 from mft_engine.replay import replay
@@ -62,6 +62,14 @@ class Experiment(Background):
     Raises:
         RecipeError: a task, rule or device that cannot be built.
     """
+
+    def __new__(cls, recipe: Recipe, **_: Any) -> Experiment:
+        """The kind of experiment that the recipe needs: one class serves one hidden layer, another several."""
+        if cls is Experiment and recipe.network.n_layers > 1:
+            from mft_engine.layered.experiment import LayeredExperiment
+
+            return super().__new__(LayeredExperiment)
+        return super().__new__(cls)
 
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
         self.comparison: Comparison | None = None
@@ -85,6 +93,10 @@ class Experiment(Background):
             self.solution = self.references = None
         self.foreground_cloud = self.comparison = self.certificate = self.kernels = None
         return change
+
+    def initial_layers(self) -> tuple[LayerCloud, ...]:
+        """The neurons at step 0 of every hidden layer, where there are several."""
+        return ()
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
@@ -341,7 +353,8 @@ class Experiment(Background):
 
     def outcome(self) -> Outcome:
         """Everything computed so far."""
-        background = Cloud(to_host(self.state.theta), to_host(self.mean_prediction()), self.background_loss, self.kind)
+        cloud = to_host(self._shown(self.state.theta))
+        background = Cloud(cloud, to_host(self.mean_prediction()), self.background_loss, self.kind)
         clouds, cloud_steps = self.history.clouds()
         outcome = Outcome(
             recipe=self.recipe,
@@ -357,6 +370,9 @@ class Experiment(Background):
             certificate=self.certificate,
             kernels=self.kernels,
         )
+        return self._with_summary(outcome)
+
+    def _with_summary(self, outcome: Outcome) -> Outcome:
         return replace(outcome, summary=summarise(outcome, self._run_facts()))
 
     def _run_facts(self) -> dict[str, Any]:

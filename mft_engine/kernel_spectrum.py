@@ -85,7 +85,8 @@ def spectrum_of(features: Array, weights: Array, targets: Array, n_functions: in
         error_k^2 = (G - 1)/G sum_g (eigenvalue_k without group g - their mean)^2
 
     Args:
-        features: (n_points, n_neurons) from `weighted_features`; weights, targets: (n_points,).
+        features: (n_points, n_neurons) from `weighted_features`; weights: (n_points,).
+        targets: (n_points,), or (n_points, n_out), whose powers add up.
         n_functions: how many eigenfunctions to keep.
     """
     n_points, n_neurons = features.shape
@@ -106,21 +107,32 @@ def spectrum_of(features: Array, weights: Array, targets: Array, n_functions: in
     # A point of no weight takes no part; its value comes from no equation.
     roots = np.sqrt(weights)
     functions = (vectors[:, :kept] / np.where(roots > 0, roots, np.inf)[:, None]).T
-    power = float(np.sum(weights * targets**2))
-    products = functions @ (weights * targets)
-    signs = np.where(products**2 > 1e-3 * power, np.sign(products), np.sign(functions**3 @ weights))
+    shares, largest = target_shares(functions, weights, targets)
+    signs = np.where(shares > 1e-3, np.sign(largest), np.sign(functions**3 @ weights))
     functions = functions * np.where(signs == 0, 1.0, signs)[:, None]
     squares = float(np.sum(eigenvalues**2))
-    target = roots * targets
-    scale = power * squares**0.5
+    target = roots[:, None] * targets.reshape(n_points, -1)
+    scale = float(np.sum(target**2)) * squares**0.5
     return KernelSpectrum(
         eigenvalues=eigenvalues,
         errors=errors,
         functions=functions,
-        target_shares=products**2 / power if power > 0 else np.zeros(kept),
-        alignment=float(target @ total @ target / n_neurons / scale) if scale > 0 else np.nan,
+        target_shares=shares,
+        alignment=float(np.sum(target * (total @ target)) / n_neurons / scale) if scale > 0 else np.nan,
         effective_rank=float(eigenvalues.sum() ** 2 / squares) if squares > 0 else 0.0,
     )
+
+
+def target_shares(functions: Array, weights: Array, targets: Array) -> tuple[Array, Array]:
+    """(n_functions,) E[psi_k y]^2 / E[y^2], summed over outputs, and the largest product of each function by size.
+
+    A vanishing target has no shares: zeros.
+    """
+    target = targets.reshape(len(weights), -1)
+    products = functions @ (weights[:, None] * target)
+    power = float(np.sum(weights[:, None] * target**2))
+    largest = np.take_along_axis(products, np.abs(products).argmax(axis=1)[:, None], axis=1)[:, 0]
+    return (np.sum(products**2, axis=1) / power if power > 0 else np.zeros(len(functions))), largest
 
 
 def eigenfunctions_at(

@@ -36,6 +36,19 @@ class Cloud:
 
 
 @dataclass(frozen=True)
+class LayerCloud:
+    """The neurons of one hidden layer of a network with several, by the few numbers that tell them apart.
+
+    Attributes:
+        theta: (n_neurons, k + 1) float32; the last column is the weight with which a neuron acts on the output.
+        names: of the columns.
+    """
+
+    theta: Array
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FieldPoints:
     """The points that stand for the measure of x, with the target on them.
 
@@ -58,7 +71,7 @@ class Outcome:
         initial_theta: (n_neurons, n_params), the cloud at step 0.
         metrics: columns recorded along the run, each (n_records,): step, time, loss, step_size, eta_theta, cos4 ...
         snapshots: stored clouds along the run, (n_stored, n_shown, n_params); snapshot_steps (n_stored,).
-        theory_density: infinite-width density of w as an image (n, n), and its half extent.
+        layers, foreground_layers, layer_comparisons: one entry a hidden layer, for networks with several.
     """
 
     recipe: Recipe
@@ -73,4 +86,7 @@ class Outcome:
     theory: PlanarTheory | None = None
     certificate: Certificate | None = None
     kernels: DataKernels | None = None
+    layers: tuple[LayerCloud, ...] = ()
+    foreground_layers: tuple[LayerCloud, ...] = ()
+    layer_comparisons: tuple[Comparison, ...] = ()
     summary: dict[str, Any] = field(default_factory=dict)

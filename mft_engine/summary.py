@@ -24,7 +24,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     background = {
         "loss": outcome.background.loss,
         "test_loss": facts["test_loss"],
-        "n_neurons": len(outcome.background.theta),
+        "n_neurons": sum(recipe.network.n_neurons) if outcome.layers else len(outcome.background.theta),
         "n_steps": facts["n_steps"],
         "time": facts["time"],
         "step_size": facts["step_size"],
@@ -75,7 +75,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "order_parameters": {name: mean for name, (mean, _) in orders.items()},
             "order_parameters_error": {name: error for name, (_, error) in orders.items()},
         },
-        "layers": [comparison] if comparison else [],
+        "layers": [c.to_dict() for c in outcome.layer_comparisons] or ([comparison] if comparison else []),
         "run_dir": None,
     }
     return without_nan(document)

@@ -115,9 +115,16 @@ def _network_rows() -> list[Row]:
             "network.n_neurons",
             "Neurons N",
             NumberControl(True),
-            "N: width of the hidden layer. Curves do not move when N doubles; the noise shrinks like 1/√N.",
+            "N: width of the hidden layer. Curves do not move when N doubles; the noise shrinks like 1/√N. "
+            "Several hidden layers (up to three): their widths with semicolons, 256; 256.",
         ),
         Row("network.activation", "Activation φ", ChoiceControl(ACTIVATIONS), "φ(w·x): what a neuron answers."),
+        Row(
+            "network.upper_activation",
+            "Activation above",
+            ChoiceControl(ACTIVATIONS),
+            "The activation of the hidden layers above the first.",
+        ),
         Row(
             "network.readout_exponent",
             "Readout exponent κ",
@@ -137,6 +144,12 @@ def _network_rows() -> list[Row]:
             "λ<sub>w</sub> / λ",
             NumberControl(False),
             "Factor of the regularisation scale for input weights: λ_w = λ × this.",
+        ),
+        Row(
+            "regularisation.hidden_weight",
+            "λ<sub>h</sub> / λ",
+            NumberControl(False),
+            "Factor of the regularisation scale for weights between hidden layers.",
         ),
         Row(
             "regularisation.readout",

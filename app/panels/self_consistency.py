@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class SelfConsistencyPanel(QScrollArea):
         self._theory: Mapping[str, Any] = {}
         self._order_names: tuple[str, ...] = ()
         self._comparison: Comparison | None = None
+        self._layers: tuple[Comparison, ...] = ()
+        self._layer = 0
         self._certificate: Certificate | None = None
         self._stale_reason = ""
         self.setWidgetResizable(True)
@@ -216,6 +218,23 @@ class SelfConsistencyPanel(QScrollArea):
         self._fade(False)
         self._fade_certificate(True)
 
+    def show_layer_comparison(self, comparisons: Sequence[Comparison], layer: int) -> None:
+        """The verdict of one hidden layer of several (0: the first), and the others' in words."""
+        self._layers, self._layer = tuple(comparisons), layer
+        self.show_comparison(comparisons[layer])
+        chosen = comparisons[layer]
+        others = "; ".join(
+            f"layer {k + 1} is {other.verdict} (ratio {written(other.ratio)})"
+            for k, other in enumerate(comparisons)
+            if k != layer
+        )
+        eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
+        self.card.show_state(
+            chosen.verdict,
+            f"Layer {layer + 1}: {HEADLINES[chosen.verdict]}",
+            f"{verdict_sentence(chosen, eta_theta)} Besides, {others}.",
+        )
+
     def show_certificate(self, certificate: Certificate) -> None:
         """What can be certified of the background that was compared."""
         self._certificate = certificate
@@ -239,7 +258,10 @@ class SelfConsistencyPanel(QScrollArea):
             self.card.show_state("none", "No verdict yet", _EMPTY)
             return
         reason, certificate = self._stale_reason, self._certificate
-        self.show_comparison(self._comparison)
+        if self._layers:
+            self.show_layer_comparison(self._layers, self._layer)
+        else:
+            self.show_comparison(self._comparison)
         if certificate is not None:
             self.show_certificate(certificate)
         if reason:
@@ -296,6 +318,7 @@ class SelfConsistencyPanel(QScrollArea):
     def clear(self) -> None:
         """Forgets everything: a new experiment."""
         self._snapshot = self._comparison = self._certificate = None
+        self._layers, self._layer = (), 0
         self._stale_reason = ""
         self._is_newer = False
         self._foreground_orders = {}
@@ -369,12 +392,7 @@ class SelfConsistencyPanel(QScrollArea):
             self._order_names = names
             self.orders.remove_rows()
             for name in names:
-                order = name.removeprefix("cos")
-                meaning = (
-                    f"Mean of cos({order} angle(w)) over the neurons, with its standard error; −1 to 1, no unit. "
-                    "0 for a cloud without that symmetry"
-                )
-                self.orders.add_row(name, f"⟨cos {order}θ⟩", meaning)
+                self.orders.add_row(name, *_order_words(name))
         self.orders.setVisible(bool(names))
         for name in names:
             here = UNKNOWN
@@ -389,6 +407,23 @@ class SelfConsistencyPanel(QScrollArea):
         if label.text() != text:
             label.setText(text)
         label.setVisible(bool(text))
+
+
+def _order_words(name: str) -> tuple[str, str]:
+    """Label and meaning of an order parameter."""
+    if name.startswith("overlap_"):
+        part = name.removeprefix("overlap_")
+        return f"⟨φ, {part}⟩²", (
+            f"Mean over the last hidden layer's neurons of E[φ {part}]², the squared overlap of a neuron's activation "
+            f"function with the part {part} of the target"
+        )
+    if name == "overlap":
+        return "overlap", "Share of the neurons' weight that lies in the directions which the target depends on; 0 to 1"
+    order = name.removeprefix("cos")
+    return f"⟨cos {order}θ⟩", (
+        f"Mean of cos({order} angle(w)) over the neurons, with its standard error; −1 to 1, no unit. "
+        "0 for a cloud without that symmetry"
+    )
 
 
 def _cosines(theta: np.ndarray, name: str) -> np.ndarray:

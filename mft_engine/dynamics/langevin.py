@@ -24,7 +24,7 @@ from mft_engine.kernels import Integrator, StepPlan
 from mft_engine.measure import rotation
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
-from mft_engine.statistics import order_parameters
+from mft_engine.statistics import Estimate, order_parameters
 
 RECORD_EVERY = 50
 STIFFNESS_EVERY = 100
@@ -59,6 +59,7 @@ class Hyper:
         step_size: None chooses min(1.4/Theta, 0.7/curvature, 0.02), looked at every 100 steps (20 in the
             quench after a change) and only lowered between changes.
         is_preconditioned: prior units (each coordinate divided by its lambda) or raw steps.
+        lambda_hidden: of weights between hidden layers.
     """
 
     lambda_w: float
@@ -68,6 +69,7 @@ class Hyper:
     integrator: Integrator
     is_preconditioned: bool
     trains_readout: bool
+    lambda_hidden: float = 0.0
 
     @classmethod
     def of(cls, recipe: Recipe) -> Hyper:
@@ -81,6 +83,7 @@ class Hyper:
             integrator=training.integrator,
             is_preconditioned=training.preconditioner == "prior",
             trains_readout=recipe.network.train_readout,
+            lambda_hidden=recipe.lambda_hidden,
         )
 
     def rate_per_step(self, n_inputs: int) -> tuple[float, ...]:
@@ -146,6 +149,34 @@ class Problem:
     def moves(self) -> bool:
         """Whether the points differ from step to step."""
         return self.rotates or self.batch_size > 0
+
+    def eigenvalue(self, theta: Tensor, hyper: Hyper) -> float:
+        """Theta, the top eigenvalue of the tangent kernel: a step is stable below 2/Theta."""
+        rates = hyper.rate_per_step(self.inputs.shape[1])
+        return float(stiffness(theta, self.inputs, self.weights, self.activation, rates))
+
+    def resolving_step(self, theta: Tensor, hyper: Hyper) -> float:
+        """The largest step that resolves the potential of single neurons in the field that they make now."""
+        prediction = self.kernel.predict(theta, self.inputs, self.readout_exponent)
+        factor = theta.shape[0] ** (self.readout_exponent - 1.0)
+        signal = factor * self.weights * (self.targets - prediction)
+        field = MeanField(self.inputs, signal, self.activation, hyper.lambda_w, hyper.lambda_a)
+        return resolving_step(theta, field, hyper)
+
+    def plan(self, hyper: Hyper, step_size: float) -> StepPlan:
+        """The numbers of one update of the background."""
+        return step_plan(
+            hyper,
+            step_size,
+            self.inputs.shape[1],
+            seed=self.seed,
+            stream=Stream.BACKGROUND,
+            readout_exponent=self.readout_exponent,
+        )
+
+    def orders(self, theta: Tensor) -> dict[str, Estimate]:
+        """Order parameters of the cloud."""
+        return order_parameters(theta, self.inputs.shape[1], self.n_relevant)
 
 
 @dataclass(frozen=True)
@@ -277,13 +308,12 @@ def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:
     since = state.step - state.change_step
     if state.checked_step == state.step or since % _looking_interval(since):
         return state
-    rates = hyper.rate_per_step(problem.inputs.shape[1])
-    value = float(stiffness(state.theta, problem.inputs, problem.weights, problem.activation, rates))
+    value = problem.eigenvalue(state.theta, hyper)
     step_size = hyper.step_size
     if step_size is None:
         factor = AUTO_STEP if hyper.is_preconditioned else RAW_AUTO_STEP
         largest = factor / value if value > 0 and math.isfinite(value) else LARGEST_STEP
-        largest = min(largest, resolving_step(state.theta, _present_field(state, problem, hyper), hyper))
+        largest = min(largest, problem.resolving_step(state.theta, hyper))
         step_size = min(largest, state.step_size) if since and state.step_size else largest
     return replace(
         state,
@@ -301,13 +331,6 @@ def resolving_step(theta: Tensor, field: MeanField, hyper: Hyper) -> float:
         return math.inf
     value = float(curvature(theta, field, hyper.temperature))
     return min(LARGEST_STEP, RESOLVING_STEP / value) if value > 0 and math.isfinite(value) else LARGEST_STEP
-
-
-def _present_field(state: State, problem: Problem, hyper: Hyper) -> MeanField:
-    prediction = problem.kernel.predict(state.theta, problem.inputs, problem.readout_exponent)
-    factor = state.theta.shape[0] ** (problem.readout_exponent - 1.0)
-    signal = factor * problem.weights * (problem.targets - prediction)
-    return MeanField(problem.inputs, signal, problem.activation, hyper.lambda_w, hyper.lambda_a)
 
 
 def _steps_to_boundary(state: State, problem: Problem, beyond: bool) -> int:
@@ -328,14 +351,7 @@ def _steps_until(state: State, time: float) -> int:
 
 
 def _steps(state: State, problem: Problem, hyper: Hyper, n_steps: int) -> State:
-    plan = step_plan(
-        hyper,
-        state.step_size,
-        problem.inputs.shape[1],
-        seed=problem.seed,
-        stream=Stream.BACKGROUND,
-        readout_exponent=problem.readout_exponent,
-    )
+    plan = problem.plan(hyper, state.step_size)
     if problem.moves:
         for _ in range(n_steps):
             state = _moving_step(state, problem, plan)
@@ -417,7 +433,6 @@ def points_at(step: int, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _record(state: State, problem: Problem) -> dict[str, float]:
-    orders = order_parameters(state.theta, problem.inputs.shape[1], problem.n_relevant)
     return {
         "step": float(state.step),
         "time": state.time,
@@ -426,5 +441,5 @@ def _record(state: State, problem: Problem) -> dict[str, float]:
         "eta_theta": state.step_size * state.eigenvalue,
         "is_averaged": float(state.is_settled),
         "is_complete": float(is_complete(state, problem)),
-        **{name: mean for name, (mean, _) in orders.items()},
+        **{name: mean for name, (mean, _) in problem.orders(state.theta).items()},
     }

@@ -7,6 +7,7 @@ import difflib
 import numpy as np
 
 from mft_engine.recipe import TaskSection
+from mft_engine.tasks.compositional import build_continuous_xor
 from mft_engine.tasks.dataset import build_dataset
 from mft_engine.tasks.directions import build_cubic_teacher, build_parity, build_staircase
 from mft_engine.tasks.expression import Expression, ExpressionError, compile_expression
@@ -22,6 +23,7 @@ REGISTRY: dict[str, Builder] = {
     "parity": build_parity,
     "staircase": build_staircase,
     "cubic-teacher": build_cubic_teacher,
+    "continuous-xor": build_continuous_xor,
 }
 
 
