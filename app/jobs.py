@@ -140,8 +140,11 @@ def solve_theory(bench: Bench, engine: Engine) -> Iterator[Event]:
     """The infinite-width solution for the parameters in force, as a picture with numbers."""
     for event in bench.experiment.theory():
         if isinstance(event, TheoryReady):
-            bench.theory = engine.theory_picture(event.theory)
-            yield bench.theory
+            picture = engine.theory_picture(event.theory)
+            if event.test_loss is not None:
+                picture = replace(picture, numbers=picture.numbers | {"test_loss": event.test_loss})
+            bench.theory = picture
+            yield picture
         else:
             if isinstance(event, TheoryAbsent):
                 bench.theory = None

@@ -75,6 +75,13 @@ class LookBack:
 
 
 @dataclass(frozen=True)
+class LookAtData:
+    """Read a file of numbers and tell what is in it."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Cancel:
     """Stop every long job; what is there stays."""
 
@@ -105,6 +112,7 @@ class TaskCard(Event):
     Attributes:
         parameters: the task's own parameters on this card, for example {"k": 3}.
         image: (n_pixels, n_pixels), row = x2 ascending; None where the input is not two-dimensional.
+        brings_points: its data are its own: no measure to draw training points from.
     """
 
     name: str
@@ -112,6 +120,18 @@ class TaskCard(Event):
     formula: str
     parameters: dict[str, Any] = field(default_factory=dict)
     image: Array | None = None
+    brings_points: bool = False
+
+
+@dataclass(frozen=True)
+class DataPreview(Event):
+    """What is in a file of numbers: column names, the number of rows, the first rows; or why it cannot be read."""
+
+    path: Path
+    names: tuple[str, ...] = ()
+    n_rows: int = 0
+    rows: tuple[tuple[float, ...], ...] = ()
+    fault: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
@@ -90,6 +91,7 @@ class Session(QObject):
     job_changed = Signal(str, bool)  # name, is it running
     job_cancelled = Signal(str)
     exported = Signal(object)  # paths
+    data_ready = Signal(object)  # DataPreview
     status = Signal(str)
     failed = Signal(str)
     refused = Signal(str, str)  # path and sentence
@@ -114,7 +116,9 @@ class Session(QObject):
         self._request = m.Request(recipe)
         self._drag = 0
         self._is_engine_ready = False
+        self._unread: Path | None = None
         self._jobs: set[str] = set()
+        self._brings_points: set[str] = {"dataset"}
         self.undo_stack = QUndoStack(self)
         self._worker = Worker(load)
         self._thread: QThread | None = None
@@ -214,6 +218,8 @@ class Session(QObject):
         """Another task, with its own parameters instead of the old task's."""
         tree = self._recipe.model_dump(mode="json")
         tree["task"] = {"name": name, **parameters}
+        if name in self._brings_points:
+            tree["training"] |= {"n_points": 0, "rule": "polar", "batch_size": 0, "rule_rotates": False}
         try:
             after = recipe_from_dict(tree)
         except RecipeError as error:
@@ -284,6 +290,14 @@ class Session(QObject):
         """Ask for the stored cloud nearest to a time of the run."""
         self._commanded.emit(m.LookBack(time))
 
+    def look_at_data(self, path: Path) -> None:
+        """Read a file of numbers; `data_ready` tells what is in it (at once the engine is loaded)."""
+        self.status.emit(f"Reading {path.name} …")
+        if self._is_engine_ready:
+            self._commanded.emit(m.LookAtData(path))
+        else:
+            self._unread = path
+
     def export(self, command: m.Export) -> None:
         """Write figures and data."""
         self._commanded.emit(command)
@@ -353,6 +367,9 @@ class Session(QObject):
         logger.info("Engine loaded in {:.1f} s; devices: {}", event.seconds, ", ".join(event.devices))
         self.engine_ready.emit(event)
         self.status.emit("Ready: press Play (Space)")
+        if self._unread is not None:
+            self.look_at_data(self._unread)
+            self._unread = None
 
     def _on_built(self, event: m.Built) -> None:
         self._replay = event.recipe
@@ -427,7 +444,16 @@ class Session(QObject):
             self.status.emit(f"Recipe complete at step {event.step:,}; sampling goes on until you pause")
 
     def _on_card(self, event: m.TaskCard) -> None:
+        if event.brings_points:
+            self._brings_points.add(event.name)
         self.task_card_ready.emit(event)
+
+    def _on_data(self, event: m.DataPreview) -> None:
+        if event.fault:
+            self.failed.emit(event.fault)
+        else:
+            self.status.emit("")
+            self.data_ready.emit(event)
 
     def _on_progress(self, event: Progress) -> None:
         self.progress.emit(event.part, float(event.fraction), event.text)
@@ -486,6 +512,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.Scheduled: Session._on_scheduled,
     m.RecipeComplete: Session._on_complete,
     m.TaskCard: Session._on_card,
+    m.DataPreview: Session._on_data,
     Progress: Session._on_progress,
     m.JobStarted: Session._on_started,
     m.JobEnded: Session._on_ended,

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QKeyEvent, QShowEvent
+from PySide6.QtGui import (
+    QAction,
+    QCloseEvent,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QGuiApplication,
+    QKeyEvent,
+    QShowEvent,
+)
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -23,6 +32,7 @@ from PySide6.QtWidgets import (
 
 from app.actions import ACTIONS, build_actions, fill_menus, fill_toolbar
 from app.commands import SPEEDS, Commands
+from app.dropping import DropFrame, dropped_path, let_drops_through
 from app.logs import LogBuffer
 from app.messages import LOOP_TOLERANCE
 from app.panels.experiment import ExperimentPanel
@@ -74,7 +84,9 @@ class MainWindow(QMainWindow):
         self._build_menus()
         self._build_toolbar()
         self.wiring = Wiring(session, self)
+        self.drop_frame = DropFrame(theme, self)
         self.setAcceptDrops(True)
+        let_drops_through(self)
         self._connect()
         self._autosave = QTimer(self)
         self._autosave.setSingleShot(True)
@@ -219,6 +231,7 @@ class MainWindow(QMainWindow):
             self.self_consistency,
             self.experiment,
             self.log_panel,
+            self.drop_frame,
         ):
             view.apply_theme(theme)
         if self._has_icons:
@@ -334,13 +347,20 @@ class MainWindow(QMainWindow):
     # Dropping files ------------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Recipes and run folders may be dropped."""
-        if _dropped(event) is not None:
+        """Whatever file hovers is told what would become of it."""
+        path = dropped_path(event.mimeData())
+        if path is not None:
+            self.drop_frame.offer(path)
             event.acceptProposedAction()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        """It went away again."""
+        self.drop_frame.hide()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Open what was dropped."""
-        path = _dropped(event)
+        self.drop_frame.hide()
+        path = dropped_path(event.mimeData())
         if path is not None:
             event.acceptProposedAction()
             self.commands.open_path(path)
@@ -361,14 +381,6 @@ class MainWindow(QMainWindow):
                 event.accept()
                 return True
         return super().eventFilter(watched, event)
-
-
-def _dropped(event: QDropEvent) -> Path | None:
-    urls = event.mimeData().urls()
-    path = Path(urls[0].toLocalFile()) if urls and urls[0].isLocalFile() else None
-    if path is not None and (path.suffix.lower() == ".toml" or (path / "recipe.toml").is_file()):
-        return path
-    return None
 
 
 def _descriptions() -> dict[str, str]:

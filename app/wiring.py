@@ -165,6 +165,7 @@ class Wiring(QObject):
         self.layers.show_snapshot(snapshot)
         window.self_consistency.show_snapshot(snapshot)
         window.status_line.show_snapshot(snapshot)
+        window.loss.show_gap(snapshot.test_minus_train, snapshot.test_minus_train_error)
         window.experiment.show_step_size(snapshot.step_size)
         now = time.perf_counter()
         if now - self._marginals_at > MARGINALS_SECONDS:
@@ -254,6 +255,7 @@ class Wiring(QObject):
 
     def _show_theory_numbers(self, picture: TheoryPicture) -> None:
         self._window.loss.show_theory_loss(picture.numbers["loss"])
+        self._window.loss.show_theory_test_loss(picture.numbers.get("test_loss"))
         self._window.self_consistency.show_theory(picture.numbers, is_current=picture.is_current)
 
     @Slot(str)
@@ -263,6 +265,7 @@ class Wiring(QObject):
         self._marginal_theory = None
         window.cloud.show_theory(None)
         window.loss.show_theory_loss(None)
+        window.loss.show_theory_test_loss(None)
         window.self_consistency.show_theory(None, reason)
         self._soon("marginals", self.refresh_marginals)
 

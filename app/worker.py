@@ -25,6 +25,7 @@ from app.messages import (
     Iterate,
     JobEnded,
     JobStarted,
+    LookAtData,
     LookBack,
     MetricsReady,
     Note,
@@ -111,6 +112,8 @@ class Worker(QObject):
             self._apply()
             if isinstance(command, Step):
                 self._steps_asked += command.n_steps
+            elif isinstance(command, LookAtData):
+                self._tell(self._engine.data_preview(command.path))
             elif self._bench is not None and isinstance(command, LookBack):
                 stored = self._bench.stored_cloud(command.time)
                 if stored is not None:

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mft_engine import dynamics, kernels
+from mft_engine.accuracy import accuracy
 from mft_engine.device import to_host
-from mft_engine.dynamics import Hyper, Info, State, gibbs
+from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
+from mft_engine.dynamics.adam import Adam
 from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
 from mft_engine.events import Snapshot
+from mft_engine.generalisation import TestPoints, generalisation_gap
 from mft_engine.history import N_STORED_NEURONS, History
-from mft_engine.measure import judging_measure, targets_on
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import FieldPoints
+from mft_engine.posterior import FunctionSamples, Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
 from mft_engine.replay import InForce, in_force
 from mft_engine.rng import Stream
 from mft_engine.setting import Setting, burn_in
-from mft_engine.statistics import averaged
+from mft_engine.statistics import Estimate, averaged
 from mft_engine.tasks import Task
 from mft_engine.theory.gibbs import GibbsBackground
 
 # Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
 N_SHOWN = 2**17
+# Exact sweeps forget within a few; Langevin steps are sampled with each record.
+SWEEPS_A_SAMPLE = 5
 _RETUNABLE = ("regularisation.", "training.temperature", "training.step_size")
 
 
@@ -51,7 +57,10 @@ class Background:
         self.state: State = dynamics.init(theta, self.problem)
         self.training_seconds = 0.0
         self.history = History(RECORD_EVERY)
+        self._sample_every = SWEEPS_A_SAMPLE if recipe.training.dynamics == "gibbs" else RECORD_EVERY
+        self.function_samples = FunctionSamples(self._sample_every, self.problem.field_inputs.shape[0])
         self._chain: GibbsBackground | None = None
+        self._gap: tuple[int, Estimate] | None = None
         self._schedule = list(recipe.schedule)
         self._path: list[InForce] = [(0, recipe)]
         self._apply_schedule()
@@ -112,9 +121,12 @@ class Background:
             target = min(first + n_steps, self._next_stop())
             before = self.state.step
             self.state, info = self._steps(target - before, beyond)
-            self.history.add_rows(info.records)
+            # A record is due at the end of a slice at most, so the network is the record's.
+            self.history.add_rows(self._tested(row) for row in info.records)
             if self.history.wants_cloud(self.state.step):
                 self.history.add_cloud(self.state.step, to_host(self._shown(self.state.theta)[:N_STORED_NEURONS]))
+            if self.state.is_settled and self.recipe.training.temperature > 0:
+                self.function_samples.offer(self.state.step, self.state.average_time, self._sampled_function)
             self._apply_schedule()
             if self.state.step == before:
                 break
@@ -123,12 +135,28 @@ class Background:
 
     def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
         hyper = Hyper.of(self.recipe)
+        if self.recipe.training.dynamics == "adam":
+            return adam.advance(self.state, self.problem, Adam.of(self.recipe), n_steps, beyond=beyond)
         if self.recipe.training.dynamics != "gibbs":
             return dynamics.advance(self.state, self.problem, hyper, n_steps, beyond=beyond)
         if self._chain is None:
             self._chain = gibbs.start_chain(self.problem, hyper, self.state.theta.shape[0])
             gibbs.replay(self._chain, self.state.step - self.state.change_step)
         return gibbs.advance(self.state, self.problem, self._chain, n_steps, beyond=beyond)
+
+    def _sampled_function(self) -> np.ndarray:
+        inputs = self.problem.field_inputs[:: self.function_samples.stride]
+        return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
+
+    def posterior(self, variance_theory: float | None = None) -> Posterior | None:
+        """Mean and variance of the function over the averaging window; None before there are samples enough."""
+        state, points = self.state, self.field_points
+        if not state.n_predictions:
+            return None
+        mean = to_host(state.prediction_sum / state.n_predictions)
+        return self.function_samples.estimate(
+            state.average_time, mean, points.targets, points.weights, state.theta.shape[0], variance_theory
+        )
 
     def retune(self, recipe: Recipe) -> Change:
         """Follow a recipe that differs in hyperparameters or in what is asked of the foreground; the neurons stay.
@@ -170,7 +198,7 @@ class Background:
 
     def _next_stop(self) -> int:
         step = self.state.step
-        stop = step + RECORD_EVERY - step % RECORD_EVERY
+        stop = step + self._sample_every - step % self._sample_every
         return min([stop, *(change.step for change in self._schedule if change.step > step)])
 
     def _apply_schedule(self) -> None:
@@ -243,6 +271,7 @@ class Background:
         state = self.state
         loss = self.history.rows[-1]["loss"] if self.history.rows else self.present_loss()
         cloud = self._shown(state.theta)
+        gap = self.gap_to_test()
         return Snapshot(
             step=state.step,
             time=state.time,
@@ -256,10 +285,13 @@ class Background:
             is_complete=self.is_complete,
             prediction=to_host(self.mean_prediction()),
             kernel=self.kernel.name,
+            test_loss=self.history.rows[-1].get("test_loss") if self.history.rows else self.measured_test_loss(),
+            test_minus_train=None if gap is None else gap.mean,
+            test_minus_train_error=None if gap is None else gap.standard_error,
         )
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Columns recorded every 50 steps: step, time, loss, step_size, eta_theta, cos4, ..."""
+        """Columns recorded every 50 steps: step, time, loss, step_size, ..., test_loss where some data are unseen."""
         return self.history.metrics()
 
     def present_loss(self) -> float:
@@ -283,14 +315,57 @@ class Background:
         series = {name: averaged(np.array([row[name] for row in rows])) for name in names}
         return {name: (estimate.mean, estimate.standard_error) for name, estimate in series.items()}
 
+    @cached_property
+    def test_points(self) -> TestPoints | None:
+        """What the network has not seen: infinite data or data held back; None where it is trained on all there is."""
+        return TestPoints.of(self.recipe.training, self.setting, self.recipe.seed)
+
     def measured_test_loss(self) -> float | None:
-        """E (y - f)^2 on infinite data or on data held back, where training saw finite data."""
-        own = self.task.points
-        if not (len(own.test_targets) if own else self.recipe.training.n_points):
+        """E (y - f)^2 of the network as it stands, on infinite data or data held back, where it saw finite data."""
+        points = self.test_points
+        return points.loss(self._predict(points.inputs)) if points else None
+
+    def _tested(self, row: dict[str, float]) -> dict[str, float]:
+        points = self.test_points
+        if points is None:
+            return row
+        prediction = self._predict(points.inputs)
+        self.history.add_test(prediction, is_averaged=bool(row["is_averaged"]))
+        return {**row, "test_loss": points.loss(prediction)}
+
+    def _predict(self, inputs: Tensor) -> np.ndarray:
+        return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
+
+    def gap_to_test(self) -> Estimate | None:
+        """Test loss minus training loss over the averaging window, with its error; None without test points."""
+        points, rows = self.test_points, self.history.rows
+        if points is None or not rows:
             return None
-        measure = judging_measure(self.recipe.training, self.task, self.recipe.seed)
-        prediction = self.kernel.predict(
-            self.state.theta, self.setting.tensor(measure.inputs), self.problem.readout_exponent
-        )
-        residual = targets_on(measure, self.task) - to_host(prediction)
-        return float(np.sum(measure.weights * residual**2))
+        if self._gap is None or self._gap[0] != len(rows):
+            self._gap = (len(rows), generalisation_gap(rows, points.sampling_error(self._predict(points.inputs))))
+        return self._gap[1]
+
+    def accuracies(self) -> dict[str, float]:
+        """train_accuracy and test_accuracy of the averaged function, where targets name classes; else nothing.
+
+        One network at temperature T scatters about its average, a lazy one so much that it hides what was learnt.
+        """
+        is_mean = self.recipe.foreground.field == "averaged"
+        unseen = self.history.mean_test_prediction() if is_mean else None
+        if unseen is None and self.test_points is not None:
+            unseen = self._predict(self.test_points.inputs)
+        return self._shares_right(to_host(self.mean_prediction()), unseen)
+
+    def accuracies_of(self, theta: Tensor, readout_exponent: float) -> dict[str, float]:
+        """The same for one network."""
+        predict, points = self.kernel.predict, self.test_points
+        unseen = to_host(predict(theta, points.inputs, readout_exponent)) if points else None
+        return self._shares_right(to_host(predict(theta, self.problem.field_inputs, readout_exponent)), unseen)
+
+    def _shares_right(self, seen: np.ndarray, unseen: np.ndarray | None) -> dict[str, float]:
+        if not self.task.is_classification:
+            return {}
+        shares = {"train_accuracy": accuracy(seen, self.field_points.targets)}
+        if unseen is not None and self.test_points is not None:
+            shares["test_accuracy"] = accuracy(unseen, self.test_points.targets)
+        return shares

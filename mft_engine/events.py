@@ -55,6 +55,8 @@ class Snapshot(Event):
         prediction: (n_points,) f on the field points, running average where there is one.
         kernel: name of the inner loop in use.
         layers: the neurons of every hidden layer, for networks with several; theta is then the first one's.
+        test_loss: E (y - f)^2 at the last record on unseen data; None where training sees all that there is.
+        test_minus_train, test_minus_train_error: mean over the averaging window, and its standard error (nan early on).
     """
 
     step: int
@@ -70,6 +72,9 @@ class Snapshot(Event):
     prediction: Array
     kernel: str
     layers: tuple[LayerCloud, ...] = ()
+    test_loss: float | None = None
+    test_minus_train: float | None = None
+    test_minus_train_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,10 @@ class ComparisonReady(Event):
 
 @dataclass(frozen=True)
 class TheoryReady(Event):
-    """The infinite-width solution for the recipe in force."""
+    """The infinite-width solution for the recipe in force; `test_loss` where it is of a finite training set."""
 
     theory: PlanarTheory
+    test_loss: float | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from mft_engine.certificate import Certificate, certify
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.data_kernel import kernel_change
 from mft_engine.device import describe_device, to_host
-from mft_engine.dynamics import Diverged, Hyper
+from mft_engine.dynamics import Diverged, Hyper, adam
+from mft_engine.dynamics.adam import Adam
 from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
 from mft_engine.events import (
     CertificateReady,
@@ -42,6 +43,7 @@ from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_
 from mft_engine.infinite_width import solve_theory
 from mft_engine.kernel_study import DataKernels, study_kernels
 from mft_engine.outcome import Cloud, LayerCloud, Outcome
+from mft_engine.posterior import Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines, reference_lines
 from mft_engine.replay import replay
@@ -189,7 +191,12 @@ class Experiment(Background):
         text = f"sampling {section.n_neurons:,} foreground neurons"
         theta = self._initial_cloud(section.n_neurons, Stream.FOREGROUND_INITIAL, draw)
         field = self.frozen_field()
-        for item in move(theta, field, self._walk(field, hyper, draw), self.kernel):
+        if self.recipe.training.dynamics == "adam":
+            n_steps = section.n_steps or self.state.step
+            walk = adam.walk(theta, field, self.setting.activation, Adam.of(self.recipe), n_steps)
+        else:
+            walk = move(theta, field, self._walk(field, hyper, draw), self.kernel)
+        for item in walk:
             if isinstance(item, float):
                 yield Progress("foreground", item, text)
             else:
@@ -280,18 +287,23 @@ class Experiment(Background):
             "expected_loss_difference": spread - max(0.0, own),
         }
 
-    def theory(
-        self, should_stop: Callable[[], bool] | None = None
-    ) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
+    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
         """Solve the infinite-width equation for the recipe in force, where there is one."""
         yield Progress("theory", 0.0, "solving the infinite-width equation")
         try:
             if self.solution is None:
                 self.solution = solve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
                 self._warm = self.solution
-            yield TheoryReady(theory=self.solution)
+            yield TheoryReady(theory=self.solution, test_loss=self.theory_test_loss())
         except RecipeError as error:
             yield TheoryAbsent(reason=str(error))
+
+    def theory_test_loss(self) -> float | None:
+        """E (y - f)^2 of the infinitely wide network on what its training set leaves unseen; None for infinite data."""
+        points = self.test_points
+        if points is None or self.solution is None:
+            return None
+        return points.loss(self.solution.prediction(to_host(points.inputs).astype(np.float64)))
 
     def refer(self) -> Iterator[ReferencesReady]:
         """What a network that learns no features would do on the same task."""
@@ -313,8 +325,14 @@ class Experiment(Background):
         initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
-        self.certificate = replace(found, kernel_change=change)
+        self.certificate = replace(found, kernel_change=change, posterior=self.posterior())
         yield CertificateReady(certificate=self.certificate)
+
+    def posterior(self, variance_theory: float | None = None) -> Posterior | None:
+        """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
+        if variance_theory is None and self.solution is not None and self.kind == "trained":
+            variance_theory = self.solution.trace_response / self.state.theta.shape[0]
+        return super().posterior(variance_theory)
 
     def data_kernel(self) -> Iterator[Progress | KernelReady]:
         """The data kernels of the initial cloud, the present background and the foreground where there is one."""
@@ -391,8 +409,19 @@ class Experiment(Background):
             "is_complete": self.is_complete,
             "order_parameters": self.window_orders(),
             "test_loss": self.measured_test_loss(),
+            "theory_test_loss": self.theory_test_loss(),
+            "generalisation": self._generalisation(),
+            "background_accuracy": self.accuracies(),
+            "foreground_accuracy": {}
+            if self._foreground_theta is None
+            else self.accuracies_of(self._foreground_theta, self.setting.foreground_exponent(self.recipe)),
             "references": self.references,
+            "posterior": self.posterior(),
         }
+
+    def _generalisation(self) -> dict[str, float]:
+        gap = self.gap_to_test()
+        return {} if gap is None else {"test_minus_train": gap.mean, "test_minus_train_error": gap.standard_error}
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""

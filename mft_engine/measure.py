@@ -209,7 +209,8 @@ def torus_rule(grid: TorusGrid) -> Measure:
     angle = 2 * np.pi * np.arange(grid.n_angles) / grid.n_angles
     first, second = (values.ravel() for values in np.meshgrid(angle, angle, indexing="ij"))
     n = grid.n_angles**2
-    return Measure(_on_torus(first, second), np.full(n, 1.0 / n), f"torus grid, {grid.n_angles} x {grid.n_angles} angles")
+    words = f"torus grid, {grid.n_angles} x {grid.n_angles} angles"
+    return Measure(_on_torus(first, second), np.full(n, 1.0 / n), words)
 
 
 def _torus_sample(n_points: int, seed: int) -> Measure:

@@ -85,8 +85,8 @@ class Outcome:
     comparison: Comparison | None = None
     theory: PlanarTheory | None = None
     certificate: Certificate | None = None
-    kernels: DataKernels | None = None
     layers: tuple[LayerCloud, ...] = ()
     foreground_layers: tuple[LayerCloud, ...] = ()
     layer_comparisons: tuple[Comparison, ...] = ()
+    kernels: DataKernels | None = None
     summary: dict[str, Any] = field(default_factory=dict)

@@ -67,9 +67,9 @@ class NetworkSection(_Section):
     @classmethod
     def _one_to_three_layers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not 1 <= len(value) <= MAX_LAYERS:
-            raise ValueError(f"give one number for each of 1 to {MAX_LAYERS} hidden layers, for example [2048] or [256, 256]")
+            raise ValueError(f"give one number for each of 1 to {MAX_LAYERS} hidden layers: [2048] or [256, 256]")
         if len(value) > 1 and max(value) > MAX_LAYERED_NEURONS:
-            raise ValueError(f"a network with several hidden layers takes at most {MAX_LAYERED_NEURONS} neurons a layer")
+            raise ValueError(f"several hidden layers take at most {MAX_LAYERED_NEURONS} neurons each")
         return value
 
     @property
@@ -92,11 +92,13 @@ class RegularisationSection(_Section):
 
 
 class TrainingSection(_Section):
-    dynamics: Literal["langevin", "gibbs", "sgd"] = "langevin"
+    dynamics: Literal["langevin", "gibbs", "sgd", "adam"] = "langevin"
     integrator: Literal["leimkuhler-matthews", "euler"] = "leimkuhler-matthews"
     preconditioner: Literal["prior", "none"] = "prior"
     temperature: Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)] = 0.02
     step_size: Literal["auto"] | Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = "auto"
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     time: Positive = 24.0
     n_steps: Count = 0
     n_points: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -166,6 +168,18 @@ class Recipe(_Section):
             )
         if training.dynamics == "sgd" and self.initial.law == "prior":
             raise ValueError('initial.law = "prior" needs a temperature; with sgd choose "gaussian"')
+        if training.dynamics == "adam" and training.temperature != 0:
+            raise ValueError(
+                f"training.temperature = {training.temperature:g}: Adam has no temperature; set it to 0, or choose "
+                'training.dynamics = "langevin"'
+            )
+        if training.dynamics == "adam" and training.step_size == "auto":
+            raise ValueError(
+                'training.step_size = "auto" is a rule for plain gradient steps; Adam moves every weight by about the '
+                "step size whatever its gradient: give a number, for example 0.01"
+            )
+        if training.dynamics == "adam" and self.initial.law == "prior":
+            raise ValueError('initial.law = "prior" needs a temperature; with adam choose "gaussian"')
         if self.foreground.method in ("gibbs", "finite-width") and training.temperature == 0:
             raise ValueError(
                 f'foreground.method = "{self.foreground.method}" needs a temperature above 0; '
@@ -198,12 +212,12 @@ class Recipe(_Section):
         return self
 
     def _layers_are_supported(self) -> None:
-        training, remedy = self.training, "choose one hidden layer, or"
+        training, method, remedy = self.training, self.foreground.method, "choose one hidden layer, or"
         for is_wrong, what, instead in (
             (training.dynamics not in ("langevin", "sgd"), f'training.dynamics = "{training.dynamics}"', '"langevin"'),
             (training.batch_size > 0 or training.rule_rotates, "points that change during the run", "a fixed rule"),
             (not self.network.train_readout, "network.train_readout = false", "true"),
-            (self.foreground.method not in ("dynamics", "gibbs"), f'foreground.method = "{self.foreground.method}"', '"dynamics"'),
+            (method not in ("dynamics", "gibbs"), f'foreground.method = "{method}"', '"dynamics"'),
         ):
             if is_wrong:
                 raise ValueError(f"{what} is for networks of one hidden layer: {remedy} {instead}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "average_age": facts["average_age"],
         "is_complete": facts["is_complete"],
         "warning": step_size_warning(facts["eta_theta"], facts["step_size"]),
+        **facts["generalisation"],
+        **facts["background_accuracy"],
     }
     comparison = outcome.comparison.to_dict() if outcome.comparison else None
     orders = facts["order_parameters"]
@@ -58,8 +61,9 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "method": outcome.foreground.kind,
             "seconds": facts["foreground_seconds"],
             **facts["sampler"],
+            **facts["foreground_accuracy"],
         },
-        "theory": None if theory is None else theory_summary(theory),
+        "theory": None if theory is None else theory_summary(theory) | {"test_loss": facts["theory_test_loss"]},
         "references": None
         if references is None
         else {
@@ -67,6 +71,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "gaussian_process_network_loss": references.gaussian_process_network_loss,
         },
         "certificate": certificate.to_dict() if certificate else None,
+        "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
         "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
         "comparison": comparison,
         "feature_learning": {

@@ -128,6 +128,15 @@ class SelfConsistencyPanel(QScrollArea):
             ),
         ):
             self.functions.add_row(key, name, meaning)
+        self.functions.add_row(
+            "variance",
+            "function variance N·Var f",
+            "N times the variance over time of the trained network's function, averaged over x, with its standard "
+            "error: the spread of the posterior. Far below Tr C, as the neurons of one network repel",
+        )
+        self.functions.add_row(
+            "variance_theory", "    by theory", "Tr C (I + C/T)⁻¹ of the infinitely wide network, C as above"
+        )
         section.column.addWidget(self.functions)
         self._loss_note = section.add_note()
         return section
@@ -185,6 +194,7 @@ class SelfConsistencyPanel(QScrollArea):
     def show_comparison(self, comparison: Comparison) -> None:
         """The verdict and its numbers."""
         self._comparison, self._certificate = comparison, None
+        self._show_variance()
         self._stale_reason = ""
         self._show_comparison_parts(True)
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
@@ -242,6 +252,7 @@ class SelfConsistencyPanel(QScrollArea):
         if self._comparison is not None and self.card.state != "pending":
             self.card.show_certificate(certificate_sentence(certificate))
         self._show_kl()
+        self._show_variance()
         self._fade_certificate(False)
 
     def show_pending(self, text: str) -> None:
@@ -328,6 +339,7 @@ class SelfConsistencyPanel(QScrollArea):
             table.reset()
         self.certificates.show_certificate(None)
         self.functions.show_row("expected", False)
+        self._show_variance()
         self.gauge.show_value(None)
         for note in (self._method, self._loss_note):
             self._note(note, "")
@@ -362,6 +374,16 @@ class SelfConsistencyPanel(QScrollArea):
         self.certificates.set_faded(is_faded)
         self.features.set_faded(is_faded, 0)
 
+    def _show_variance(self) -> None:
+        known = self._certificate.posterior if self._certificate is not None else None
+        exact = known.variance_theory if known is not None else None
+        if known is not None:
+            n = known.n_neurons
+            self.functions.set_row("variance", written_error(n * known.variance, n * known.variance_error))
+            self.functions.set_row("variance_theory", written(None if exact is None else n * exact))
+        self.functions.show_row("variance", known is not None)
+        self.functions.show_row("variance_theory", exact is not None)
+
     def _show_kl(self) -> None:
         here = self._certificate.kl_from_prior if self._certificate is not None else None
         exact = self._theory.get("kl")
@@ -382,6 +404,8 @@ class SelfConsistencyPanel(QScrollArea):
         self.gauge.show_value(eta_theta if is_known else None)
         if is_known:
             self._note(self._stability_note, stability_sentence(eta_theta, self._snapshot.step_size))
+        elif self._snapshot.step > 0:
+            self._note(self._stability_note, "Adam and exact sweeps have no such limit.")
         self._show_orders()
 
     def _show_orders(self) -> None:

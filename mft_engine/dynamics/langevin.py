@@ -41,13 +41,14 @@ FIELD_EVERY = 4
 class Diverged(ArithmeticError):
     """A step that produced a number that is not finite; `step` is that step, the last finite state is kept."""
 
-    def __init__(self, step: int, step_size: float, eigenvalue: float) -> None:
+    def __init__(self, step: int, step_size: float, eigenvalue: float, *, has_automatic: bool = True) -> None:
         self.step = step
         stable = AUTO_STEP / eigenvalue if eigenvalue > 0 and math.isfinite(eigenvalue) else math.inf
         self.suggestion = min(stable, step_size / 10)
+        automatic = ' or "auto"' if has_automatic else ""
         super().__init__(
             f"Training diverged at step {step}: a weight is no longer a finite number. The last good state is kept. "
-            f'Set training.step_size to {self.suggestion:.2g} or "auto" (it was {step_size:.3g}).'
+            f"Set training.step_size to {self.suggestion:.2g}{automatic} (it was {step_size:.3g})."
         )
 
 
@@ -191,6 +192,7 @@ class State:
         prediction_sum (n_field,) float64, n_predictions: running average of f since average_step.
         loss_sum, n_losses: the same for each network's own loss; record_sum, n_record since the last record.
         is_settled: the burn-in after the last change is over.
+        moments: (2, n_neurons, n_params) of Adam; None for the dynamics that have no memory.
     """
 
     theta: Tensor
@@ -210,6 +212,7 @@ class State:
     record_sum: float = 0.0
     n_record: int = 0
     is_settled: bool = False
+    moments: Tensor | None = None
 
     @property
     def time(self) -> float:

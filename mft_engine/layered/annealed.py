@@ -1,13 +1,13 @@
 """The law of one neuron of a layered network, its outgoing weights integrated out and its surroundings averaged.
 
-A neuron (w, v) of layer l meets the layer above through z_j + c v_j phi(w.x). To second order in v, with everything else
-frozen,
+A neuron (w, v) of layer l meets the layer above through z_j + c v_j phi(w.x). To second order in v, with everything
+else frozen,
 
     V(w, v) = lambda_w |w|^2/2 + lambda_v |v|^2/2 - v . (S' phi) - (1/2) sum_j v_j^2 (phi^2 . d_j)
 
-S (n_points, N_{l+1}) is the signal that leaves the layer; d_j = c^2 weight r d^2F/dz_j^2 is the neuron's own echo through the
-layer above, the Onsager term: each v_j is of order one, and there are as many of them as make a sum of order one.
-Integrating v, to leading order in 1/N,
+S (n_points, N_{l+1}) is the signal that leaves the layer; d_j = c^2 weight r d^2F/dz_j^2 is the neuron's own echo
+through the layer above, the Onsager term: each v_j is of order one, and there are as many of them as make a sum of
+order one. Integrating v, to leading order in 1/N,
 
     log p(w) = -lambda_w |w|^2/(2 T) + phi' Q phi + const,   Q = <S S'>/(2 lambda_v T) + diag <sum_j d_j>/(2 lambda_v)
 
@@ -124,8 +124,8 @@ def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSam
         n_rungs += 1
         if not np.isfinite(step) or n_rungs > MOST_RUNGS:
             raise ArithmeticError(
-                "The law of a neuron in this field cannot be drawn: its wells are too deep. Choose a higher temperature "
-                'or foreground.method = "dynamics"'
+                "The law of a neuron in this field cannot be drawn: its wells are too deep. Choose a higher "
+                'temperature or foreground.method = "dynamics"'
             )
         beta += step
         chosen = _resample(torch.exp(step * (tilt - tilt.max())), generator)

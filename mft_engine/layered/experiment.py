@@ -56,8 +56,8 @@ class SampledLayer:
 class LayeredExperiment(Experiment):
     """`Experiment` for several hidden layers.
 
-    The foreground of a layer is made of fresh neurons (incoming and outgoing weights) in the frozen field of that layer;
-    the other layers stay as they are. Clouds are tables of few numbers a neuron (`Tables`).
+    The foreground of a layer is made of fresh neurons (incoming and outgoing weights) in the frozen field of that
+    layer; the other layers stay as they are. Clouds are tables of few numbers a neuron (`Tables`).
     """
 
     problem: LayeredProblem
@@ -77,9 +77,7 @@ class LayeredExperiment(Experiment):
         self.layer_comparisons: tuple[Comparison, ...] = ()
         self._watch = Watch()
         setting = self.setting
-        return self.network.initial(
-            self.recipe, stream=Stream.INITIAL, device=setting.device, dtype=setting.dtype
-        )
+        return self.network.initial(self.recipe, stream=Stream.INITIAL, device=setting.device, dtype=setting.dtype)
 
     def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
         """Training, and a look at the surroundings of a neuron whenever a row is recorded."""
@@ -248,9 +246,7 @@ class LayeredExperiment(Experiment):
     def _fresh_neurons(self, seed: int, penalties: tuple[float, ...], n_in: int, layer: int) -> Tensor:
         setting, initial = self.setting, self.recipe.initial
         n, n_params = self.recipe.foreground.n_neurons, len(penalties)
-        draws = normal(
-            seed, Stream.FOREGROUND_INITIAL, 0, n, n_params, device=setting.device, dtype=setting.dtype
-        )
+        draws = normal(seed, Stream.FOREGROUND_INITIAL, 0, n, n_params, device=setting.device, dtype=setting.dtype)
         if initial.law == "prior":
             scales = [(self.recipe.training.temperature / penalty) ** 0.5 for penalty in penalties]
         else:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 
 def layer_field(
-    problem: LayeredProblem, hyper: Hyper, parts: Sequence[Tensor], residual: Tensor, layer: int, *, exponent: float = 1.0
+    problem: LayeredProblem,
+    hyper: Hyper,
+    parts: Sequence[Tensor],
+    residual: Tensor,
+    layer: int,
+    *,
+    exponent: float = 1.0,
 ) -> MeanField:
     """The field of hidden layer 1 .. L.
 

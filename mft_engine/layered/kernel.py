@@ -52,8 +52,7 @@ class LayeredKernel:
         network, exponent = self.network, plan.readout_exponent
         factor = weights * float(network.n_neurons[-1]) ** (exponent - 1.0)
         shrink, noise_scale, rate = (
-            _spread(values, network, theta)
-            for values in ([1.0 - decay for decay in plan.decay], plan.noise, plan.rate)
+            _spread(values, network, theta) for values in ([1.0 - decay for decay in plan.decay], plan.noise, plan.rate)
         )
         total = prediction_sum.clone()
         losses: list[Tensor] = []

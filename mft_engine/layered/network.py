@@ -162,8 +162,6 @@ def penalties(recipe: Recipe, n_layers: int) -> tuple[float, ...]:
     return (recipe.lambda_w, *(recipe.lambda_hidden,) * (n_layers - 1), recipe.lambda_a)
 
 
-def flat_normal(
-    seed: int, stream: int, step: int, n: int, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """(n,) standard normal numbers, four to a row of the counter: element k depends on (seed, stream, step, k) alone."""
+def flat_normal(seed: int, stream: int, step: int, n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(n,) standard normal numbers, four to a row of the counter: element k is of (seed, stream, step, k) alone."""
     return rng.normal(seed, stream, step, -(-n // 4), 4, device=device, dtype=dtype).flatten()[:n]

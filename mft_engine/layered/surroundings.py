@@ -1,8 +1,9 @@
 """What the other neurons are for one neuron, averaged over the motion of the background.
 
-Errors and features of a layer fluctuate by 1/sqrt(N), its neurons move as fast as the one that feels them, and the law of a
-neuron depends on them exponentially: with the surroundings of one moment it picks one leaf (28 to 200 times the null's
-distance in continuous xor). So the products that enter the law are averaged along the run; the residual has its own average.
+Errors and features of a layer fluctuate by 1/sqrt(N), its neurons move as fast as the one that feels them, and the
+law of a neuron depends on them exponentially: with the surroundings of one moment it picks one leaf (28 to 200 times
+the null's distance in continuous xor). So the products that enter the law are averaged along the run; the residual
+has its own average.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Moment:
 
     Attributes:
         kernels: (L, n_points, n_points) c_l^2 h_{l-1} h_{l-1}' of the features that reach layer l = 1 .. L.
-        errors: (L, n_points, n_points) c_{l+1}^2 sum_j (dF/dz_j)(dF/dz_j)' over the neurons j of layer l + 1; the last is 1.
+        errors: (L, n_points, n_points) c_{l+1}^2 sum_j (dF/dz_j)(dF/dz_j)', neurons j of layer l + 1; the last is 1.
         echo: (n_points,) c_L^2 sum_j b_j phi''(z_j), the Onsager term of layer L - 1.
         push: (L, n_points) c_{l+1} sum_j dF/dz_j e_j, e the direction in which outgoing weights are told (`tables`).
         covariance: (n_points, n_points) mean over the last layer of b^2 phi phi'.
@@ -71,7 +72,7 @@ def look(problem: LayeredProblem, hyper: Hyper, theta: Tensor) -> Moment:
 
 
 def _bend(network: LayeredNetwork, z: Tensor, width: float) -> Tensor:
-    """phi'' of the last hidden layer over the width by which one neuron below moves z: so a kink counts as it is felt."""
+    """phi'' of the last hidden layer over the width by which one neuron below moves z: a kink counts as it is felt."""
     slope = network.activations[-1].dphi
     width = max(width, 1e-3)
     return (slope(z + width) - slope(z - width)) / (2 * width)
@@ -113,8 +114,9 @@ class Watch:
 def law_of(problem: LayeredProblem, hyper: Hyper, seen: Moment, residual: Tensor, layer: int) -> Tilt:
     """The law of a neuron of a layer with its outgoing weights integrated out.
 
-    Above the first layer only z(x) matters, Gaussian under the prior with the averaged kernel: w are then its coordinates
-    on the kernel's eigenfunctions, of unit variance. The last layer has the finite-width law of a two-layer network.
+    Above the first layer only z(x) matters, Gaussian under the prior with the averaged kernel: w are then its
+    coordinates on the kernel's eigenfunctions, of unit variance. The last layer has the finite-width law of a two-layer
+    network.
 
     Args:
         residual: (n_points,) the averaged y - f.
@@ -143,9 +145,7 @@ def law_of(problem: LayeredProblem, hyper: Hyper, seen: Moment, residual: Tensor
     signal = weights * (residual.double() + response @ prediction / n)
     own = (weights[:, None] * response) / n
     own = 0.5 * (own + own.T)
-    return Tilt(
-        inputs, activation, variance, temperature, penalty, signal=signal.to(dtype), own_penalty=own.to(dtype)
-    )
+    return Tilt(inputs, activation, variance, temperature, penalty, signal=signal.to(dtype), own_penalty=own.to(dtype))
 
 
 def outgoing_law(problem: LayeredProblem, tilt: Tilt, seen: Moment, residual: Tensor, layer: int) -> Tensor:

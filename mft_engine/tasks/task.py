@@ -60,6 +60,8 @@ class Task:
         points: the task's own data, which then are its measure; `target` is only a picture of them elsewhere.
         n_relevant: the target depends on the first so many inputs alone (0: on all, or unknown).
         functions: what the target is composed of; neurons of upper layers are shown by their overlaps with them.
+        is_classification: targets name classes, so that accuracies can be told (`accuracy.py` says how).
+        picture: (n, n), signed, row 0 at the bottom: stands for the task where a map of the target would say little.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Task:
     points: OwnPoints | None = None
     n_relevant: int = 0
     functions: tuple[NamedFunction, ...] = ()
+    is_classification: bool = False
+    picture: np.ndarray | None = None
 
     @property
     def is_gaussian(self) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from app.messages import EngineReady, Export, Exported, TaskCard, TheoryPicture
+from app.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
 from mft_engine.compare import Comparison
 from mft_engine.events import (
     CertificateReady,
@@ -166,6 +167,9 @@ class FakeExperiment:
         self.log.append(f"foreground at step {self.state.step}")
         yield ForegroundReady(theta=theta, loss=0.5, method="dynamics", seconds=0.1)
 
+    def initial_layers(self) -> tuple[Any, ...]:
+        return ()
+
     def refer(self) -> Iterator[Event]:
         yield ReferencesReady(lines=ReferenceLines(gaussian_process_network_loss=0.6))
 
@@ -311,6 +315,12 @@ class FakeEngine:
         yield TaskCard("product", "Clover", "x1*x2", {}, image)
         yield TaskCard("ring", "Ring", "x1**2 + x2**2", {}, image)
         yield TaskCard("expression", "Own formula", "x1*x2", {"expression": "x1*x2"}, image)
+
+    def data_preview(self, path: Path) -> DataPreview:
+        """Three columns where the file says anything at all."""
+        if not path.read_bytes():
+            return DataPreview(path, fault=f"{path.name} is empty")
+        return DataPreview(path, ("x1", "x2", "y"), 120, ((1.0, 2.0, 3.0), (4.0, 5.0, -6.0)))
 
     def study_widths(self, recipe: Recipe, should_stop: Any) -> Iterator[Any]:
         """Three widths; the corrected law is half a standard error off, the uncorrected one five."""
