@@ -46,7 +46,8 @@ class LayerKeeper(QObject):
         self._window.cloud.header.offer_layers(len(self._initial))
         for view in (self._window.cloud, self._window.marginals):
             view.set_columns(self._initial[0].names if self._initial else None, has_weights=True)
-        self._window.cloud.show_initial(self._initial[0].theta if self._initial else event.initial_theta)
+        first = self._initial[0].theta if self._initial else self._stage.joined(event.initial_theta)
+        self._window.cloud.show_initial(first)
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """The background's neurons of the layer on screen."""

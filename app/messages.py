@@ -145,7 +145,13 @@ class EngineReady(Event):
 
 @dataclass(frozen=True)
 class Built(Event):
-    """An experiment is on the bench: a new one, or a parked one that came back with its neurons."""
+    """An experiment is on the bench: a new one, or a parked one that came back with its neurons.
+
+    Attributes:
+        n_out: readouts of a neuron, the last columns of every theta.
+        projections: name -> (n_inputs,) directions of input space that the task names.
+        modulus: P of an addition modulo P, else 0.
+    """
 
     recipe: Recipe
     initial_theta: Array
@@ -153,6 +159,9 @@ class Built(Event):
     step: int
     is_restored: bool = False
     initial_layers: tuple[LayerCloud, ...] = ()
+    n_out: int = 1
+    projections: dict[str, Array] = field(default_factory=dict)
+    modulus: int = 0
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,20 @@ from mft_engine.events import (
     Snapshot,
     TheoryAbsent,
 )
-from mft_engine.recipe import Change, EngineSection, Recipe, RecipeError, plan_change, recipe_from_dict
+from mft_engine.recipe import (
+    Change,
+    EngineSection,
+    Recipe,
+    RecipeError,
+    load_recipe,
+    plan_change,
+    recipe_from_dict,
+)
 
 CLOSE_MILLISECONDS = 2000
+
+# Tasks that need the network and the training of their own shipped recipe to be learnt at all.
+_SHIPPED_SETTINGS = ("modular-addition",)
 
 
 class _Edit(QUndoCommand):
@@ -216,7 +227,11 @@ class Session(QObject):
 
     def choose_task(self, name: str, parameters: Mapping[str, Any]) -> bool:
         """Another task, with its own parameters instead of the old task's."""
-        tree = self._recipe.model_dump(mode="json")
+        start = self._recipe
+        if name in _SHIPPED_SETTINGS and name != start.task.name:
+            kept = {"seed": start.seed, **{f"engine.{k}": v for k, v in start.engine.model_dump(mode="json").items()}}
+            start = load_recipe(name).replace(kept)
+        tree = start.model_dump(mode="json")
         tree["task"] = {"name": name, **parameters}
         if name in self._brings_points:
             tree["training"] |= {"n_points": 0, "rule": "polar", "batch_size": 0, "rule_rotates": False}

@@ -43,6 +43,7 @@ from app.settings import Settings
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
 from app.views.fields import FieldsView
+from app.views.fourier import FourierView
 from app.views.kernel import KernelView
 from app.views.loop import LoopView
 from app.views.loss import LossView
@@ -70,6 +71,7 @@ class MainWindow(QMainWindow):
         self.cloud = CloudView(theme, self)
         self.loss, self.fields, self.marginals = LossView(theme), FieldsView(theme), MarginalsView(theme)
         self.kernel_view = KernelView(theme)
+        self.fourier = FourierView(theme)
         self.loop, self.width_view = LoopView(LOOP_TOLERANCE, theme), WidthView(theme)
         self.self_consistency = SelfConsistencyPanel(theme)
         self.experiment = ExperimentPanel(_descriptions())
@@ -121,6 +123,7 @@ class MainWindow(QMainWindow):
             ("fields", "Fields", self.fields, bottom),
             ("kernel", "Kernel", self.kernel_view, bottom),
             ("marginals", "Marginals", self.marginals, bottom),
+            ("fourier", "Fourier", self.fourier, bottom),
             ("loop", "Loop", self.loop, bottom),
             ("width", "Width", self.width_view, bottom),
             ("log", "Log", self.log_panel, bottom),
@@ -138,7 +141,8 @@ class MainWindow(QMainWindow):
         self._arrange()
 
     def _arrange(self) -> None:
-        bottom = [self.docks[name] for name in ("loss", "fields", "kernel", "marginals", "loop", "width", "log")]
+        names = ("loss", "fields", "kernel", "marginals", "fourier", "loop", "width", "log")
+        bottom = [self.docks[name] for name in names]
         for first, second in pairwise(bottom):
             self.tabifyDockWidget(first, second)
         for dock in self.docks.values():
@@ -205,7 +209,8 @@ class MainWindow(QMainWindow):
         self.actions_by_name["undo"].setEnabled(False)
         self.actions_by_name["redo"].setEnabled(False)
         self._themes.theme_changed.connect(self.apply_theme)
-        self.docks["marginals"].visibilityChanged.connect(self._marginals_shown)
+        for name in ("marginals", "fourier"):
+            self.docks[name].visibilityChanged.connect(self._marginals_shown)
 
     # What is shown -------------------------------------------------------------------------------------------
 
@@ -226,6 +231,7 @@ class MainWindow(QMainWindow):
             self.fields,
             self.kernel_view,
             self.marginals,
+            self.fourier,
             self.loop,
             self.width_view,
             self.self_consistency,

@@ -43,6 +43,8 @@ class Wiring(QObject):
         self._duration = 0.0
         # Curves and numbers may lag a tenth of a second behind the finger; the cloud and its overlay may not.
         self._pending: dict[str, Callable[[], None]] = {}
+        # Background and foreground with all their readouts.
+        self._fourier_clouds: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
         self._soon_timer = QTimer(self)
         self._soon_timer.setSingleShot(True)
         self._soon_timer.setInterval(SOON_MILLISECONDS)
@@ -155,6 +157,11 @@ class Wiring(QObject):
         self._name_theory(background_kind(event.recipe))
         self._set_duration(self._session.recipe.training.time)
         window.cloud.set_activation(_ACTIVATIONS.get(event.recipe.network.activation))
+        window.cloud.set_projections(event.projections, event.n_out)
+        window.marginals.set_readouts(event.n_out)
+        window.fourier.set_modulus(event.modulus)
+        self._fourier_clouds = (None, None)
+        self.stage.set_readouts(event.n_out)
         self.layers.show_built(event)
 
     @Slot(object)
@@ -167,6 +174,7 @@ class Wiring(QObject):
         window.status_line.show_snapshot(snapshot)
         window.loss.show_gap(snapshot.test_minus_train, snapshot.test_minus_train_error)
         window.experiment.show_step_size(snapshot.step_size)
+        self._fourier_clouds = (snapshot.theta, self._fourier_clouds[1])
         now = time.perf_counter()
         if now - self._marginals_at > MARGINALS_SECONDS:
             self._marginals_at = now
@@ -187,6 +195,7 @@ class Wiring(QObject):
     @Slot(object)
     def _show_metrics(self, event: MetricsReady) -> None:
         self._window.loss.show_metrics(event.columns)
+        self._window.fourier.show_metrics(event.columns)
         self._window.loss.set_snapshots(event.stored_times)
 
     @Slot(int)
@@ -219,8 +228,10 @@ class Wiring(QObject):
         self._soon("marginals", self.refresh_marginals)
 
     def refresh_marginals(self) -> None:
-        """Both clouds and the theory, where the marginals are on the screen."""
+        """Both clouds and the theory, where the marginals are on the screen; likewise their waves."""
         marginals = self._window.marginals
+        if not self._window.fourier.visibleRegion().isEmpty():
+            self._window.fourier.show_clouds(*self._fourier_clouds)
         background, foreground = self.stage.shown
         if background is not None and not marginals.visibleRegion().isEmpty():
             marginals.show_theory(self._marginal_theory)
@@ -231,6 +242,7 @@ class Wiring(QObject):
         window = self._window
         self.go_live()
         self.layers.show_foreground(event)
+        self._fourier_clouds = (self._fourier_clouds[0], event.theta)
         self._soon("foreground loss", lambda: window.loss.show_foreground_loss(event.loss))
         window.self_consistency.show_foreground(event)
         self._soon("marginals", self.refresh_marginals)
@@ -284,6 +296,7 @@ class Wiring(QObject):
         self.go_live()
         if self.stage.foreground is not None:
             self.layers.forget_foreground()
+            self._fourier_clouds = (self._fourier_clouds[0], None)
             window.self_consistency.show_foreground(None)
             self._soon("foreground loss", lambda: window.loss.show_foreground_loss(None))
             self._soon("marginals", self.refresh_marginals)

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
@@ -211,6 +212,7 @@ class Worker(QObject):
                 step=bench.step,
                 is_restored=bench is parked,
                 initial_layers=bench.experiment.initial_layers(),
+                **_facts_of(bench.experiment),
             )
         )
         for answer in (bench.foreground, bench.comparison, bench.theory, bench.certificate, bench.kernel):
@@ -449,6 +451,12 @@ class Worker(QObject):
 
     def _tell(self, event: Event) -> None:
         self.event_ready.emit(replace(event, generation=self._generation))
+
+
+def _facts_of(experiment: Any) -> dict[str, Any]:
+    """What views must know of a task beyond its recipe."""
+    task = experiment.task
+    return {"n_out": task.n_out, "projections": dict(task.projections), "modulus": task.modulus}
 
 
 def _traceback(error: BaseException) -> str:

@@ -15,10 +15,11 @@ from mft_engine.accuracy import accuracy
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
 from mft_engine.dynamics.adam import Adam
-from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
+from mft_engine.dynamics.langevin import RECORD_EVERY, accuracies, is_complete
 from mft_engine.events import Snapshot
 from mft_engine.generalisation import TestPoints, generalisation_gap
 from mft_engine.history import N_STORED_NEURONS, History
+from mft_engine.measure import weighted
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import FieldPoints
 from mft_engine.posterior import FunctionSamples, Posterior
@@ -242,6 +243,7 @@ class Background:
             self.recipe,
             setting.task.n_inputs,
             n_neurons,
+            n_out=setting.task.n_out,
             stream=stream,
             draw=draw,
             device=setting.device,
@@ -269,9 +271,10 @@ class Background:
     def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
         """The background as it stands, on the host."""
         state = self.state
-        loss = self.history.rows[-1]["loss"] if self.history.rows else self.present_loss()
         cloud = self._shown(state.theta)
         gap = self.gap_to_test()
+        latest = self.history.rows[-1] if self.history.rows else {}
+        loss = latest["loss"] if latest else self.present_loss()
         return Snapshot(
             step=state.step,
             time=state.time,
@@ -288,6 +291,7 @@ class Background:
             test_loss=self.history.rows[-1].get("test_loss") if self.history.rows else self.measured_test_loss(),
             test_minus_train=None if gap is None else gap.mean,
             test_minus_train_error=None if gap is None else gap.standard_error,
+            accuracies={name: value for name, value in latest.items() if name.endswith("_accuracy")},
         )
 
     def metrics(self) -> dict[str, np.ndarray]:
@@ -297,7 +301,7 @@ class Background:
     def present_loss(self) -> float:
         """E (y - f)^2 of the network as it stands, on the training measure."""
         prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.problem.readout_exponent)
-        return float((self.problem.weights * (self.problem.targets - prediction) ** 2).sum())
+        return float(weighted(self.problem.weights, (self.problem.targets - prediction) ** 2).sum())
 
     @property
     def background_loss(self) -> float:
@@ -319,6 +323,18 @@ class Background:
     def test_points(self) -> TestPoints | None:
         """What the network has not seen: infinite data or data held back; None where it is trained on all there is."""
         return TestPoints.of(self.recipe.training, self.setting, self.recipe.seed)
+
+    def window_accuracies(self) -> dict[str, float | None]:
+        """Share of right answers of each network, averaged over the window; its standard error beside it."""
+        now = accuracies(self.state.theta, self.problem)
+        rows = [row for row in self.history.rows if row["is_averaged"]]
+        if len(rows) < 8 or self.recipe.foreground.field == "end":
+            return dict(now)
+        found: dict[str, float | None] = {}
+        for name in now:
+            mean, error = averaged(np.array([row[name] for row in rows]))
+            found |= {name: mean, f"{name}_error": error}
+        return found
 
     def measured_test_loss(self) -> float | None:
         """E (y - f)^2 of the network as it stands, on infinite data or data held back, where it saw finite data."""

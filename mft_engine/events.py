@@ -57,6 +57,7 @@ class Snapshot(Event):
         layers: the neurons of every hidden layer, for networks with several; theta is then the first one's.
         test_loss: E (y - f)^2 at the last record on unseen data; None where training sees all that there is.
         test_minus_train, test_minus_train_error: mean over the averaging window, and its standard error (nan early on).
+        accuracies: {"train_accuracy": ..., "test_accuracy": ...} at the last record, where the output is a class.
     """
 
     step: int
@@ -75,6 +76,7 @@ class Snapshot(Event):
     test_loss: float | None = None
     test_minus_train: float | None = None
     test_minus_train_error: float | None = None
+    accuracies: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,17 @@ class FieldsReady(Event):
 
 @dataclass(frozen=True)
 class ForegroundReady(Event):
-    """The foreground cloud: theta (n_neurons, n_params), its loss and how it was sampled; one cloud a hidden layer."""
+    """The foreground cloud: theta (n_neurons, n_params), its loss (and accuracies), and how it was sampled.
+
+    `layers` has one cloud for each hidden layer of several.
+    """
 
     theta: Array
     loss: float
     method: str
     seconds: float
     layers: tuple[LayerCloud, ...] = ()
+    accuracies: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,10 @@ from mft_engine.events import (
 )
 from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
+from mft_engine.fourier import fourier_summary
 from mft_engine.infinite_width import solve_theory
 from mft_engine.kernel_study import DataKernels, study_kernels
+from mft_engine.measure import weighted
 from mft_engine.outcome import Cloud, LayerCloud, Outcome
 from mft_engine.posterior import Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError
@@ -127,7 +129,8 @@ class Experiment(Background):
         """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
         points = self.field_points
         residual = self.setting.tensor(points.targets) - self.mean_prediction().to(self.setting.dtype)
-        return FrozenField(self.problem.field_inputs, self.setting.tensor(points.weights) * residual * self._drive)
+        signal = weighted(self.setting.tensor(points.weights), residual) * self._drive
+        return FrozenField(self.problem.field_inputs, signal)
 
     @property
     def _drive(self) -> float:
@@ -157,6 +160,7 @@ class Experiment(Background):
             loss=loss,
             method=section.method,
             seconds=self._foreground_seconds,
+            accuracies=self.foreground_accuracies(),
         )
 
     def redraw(self) -> ForegroundReady | None:
@@ -177,7 +181,14 @@ class Experiment(Background):
         """The recombined function of foreground neurons on the field points, (n_points,), and its loss."""
         exponent, points = self.setting.foreground_exponent(self.recipe), self.field_points
         prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
-        return prediction, float(np.sum(points.weights * (points.targets - prediction) ** 2))
+        return prediction, float(np.sum(weighted(points.weights, (points.targets - prediction) ** 2)))
+
+    def foreground_accuracies(self) -> dict[str, float]:
+        """Share of right answers of the foreground's recombined function; empty where the output is no class."""
+        if self._foreground_theta is None:
+            return {}
+        exponent = self.setting.foreground_exponent(self.recipe)
+        return self.accuracies_of(self._foreground_theta, exponent)
 
     def _draw_exactly(self, field: FrozenField, draw: int) -> Tensor:
         n_background, activation = self.state.theta.shape[0], self.setting.activation
@@ -222,6 +233,7 @@ class Experiment(Background):
             seed=self.recipe.seed + draw * DRAWS,
             stream=Stream.FOREGROUND,
             readout_exponent=self.setting.foreground_exponent(self.recipe),
+            n_out=self.task.n_out,
         )
 
     def _walk(self, frozen: FrozenField, hyper: Hyper, draw: int) -> Walk:
@@ -278,7 +290,7 @@ class Experiment(Background):
         n = self._foreground_theta.shape[0]
         spread = trace * n ** (1.0 - 2.0 * self.setting.foreground_exponent(self.recipe))
         # The background's own networks scatter about their mean too, far less: neurons of one network repel.
-        own = self.background_loss - float(np.sum(points.weights * (points.targets - mean) ** 2))
+        own = self.background_loss - float(np.sum(weighted(points.weights, (points.targets - mean) ** 2)))
         alignment = function_alignment(mean, self.foreground_cloud.prediction, points.weights)
         return {
             "function_alignment": alignment,
@@ -411,17 +423,26 @@ class Experiment(Background):
             "test_loss": self.measured_test_loss(),
             "theory_test_loss": self.theory_test_loss(),
             "generalisation": self._generalisation(),
-            "background_accuracy": self.accuracies(),
-            "foreground_accuracy": {}
-            if self._foreground_theta is None
-            else self.accuracies_of(self._foreground_theta, self.setting.foreground_exponent(self.recipe)),
+            "background_accuracy": self.window_accuracies() if self.task.n_out > 1 else self.accuracies(),
+            "foreground_accuracy": self.foreground_accuracies(),
             "references": self.references,
             "posterior": self.posterior(),
+            "fourier": self._fourier(),
         }
 
     def _generalisation(self) -> dict[str, float]:
         gap = self.gap_to_test()
         return {} if gap is None else {"test_minus_train": gap.mean, "test_minus_train_error": gap.standard_error}
+
+    def _fourier(self) -> dict[str, Any] | None:
+        """The clouds as waves, for additions modulo P."""
+        if not self.task.modulus or self.task.points is None:
+            return None
+        clouds = {"initial": self.initial_theta, "background": to_host(self.state.theta)}
+        if self.foreground_cloud is not None:
+            clouds["foreground"] = self.foreground_cloud.theta
+        scale = float(self.task.points.inputs.max())
+        return fourier_summary(clouds, self.task.modulus, self.setting.activation.name, scale, self.recipe.seed)
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""

@@ -103,8 +103,12 @@ def stiffness(
     """
     theta = theta[:: max(1, theta.shape[0] // STIFFNESS_NEURONS)]
     stride = max(1, inputs.shape[0] // STIFFNESS_POINTS)
+    total = weights.sum()
     inputs, weights = inputs[::stride], weights[::stride]
-    root = torch.sqrt(weights / weights.sum())
+    # The points that are left carry the weight of all.
+    root = torch.sqrt(weights * (total / weights.sum()))
+    if theta.shape[1] > inputs.shape[1] + 1:
+        return _stiffness_of_many_readouts(theta, inputs, root, activation, rate_per_step)
     kernel = tangent_kernel(theta, inputs, activation, rate_per_step) * root[:, None] * root[None, :]
     # A deterministic start that no symmetry of the points makes orthogonal to the top eigenvector.
     vector = 1.0 + 0.5 * torch.cos(torch.arange(root.shape[0], device=root.device, dtype=root.dtype))
@@ -112,6 +116,31 @@ def stiffness(
         vector = kernel @ vector
         vector = vector / torch.linalg.vector_norm(vector)
     return vector @ (kernel @ vector)
+
+
+def _stiffness_of_many_readouts(
+    theta: Tensor, inputs: Tensor, root: Tensor, activation: Activation, rate_per_step: tuple[float, ...]
+) -> Tensor:
+    """The same eigenvalue of K_cc'(x, x') without holding the (n_points n_out)^2 matrix.
+
+    K v is what f moves by when every parameter takes one step against v: two products with the Jacobian.
+    """
+    n, d = theta.shape[0], inputs.shape[1]
+    a = theta[:, d:]
+    phi, slope = activation.both(inputs @ theta[:, :d].T)
+    scaled = torch.stack([rate * x for rate, x in zip(rate_per_step, inputs.unbind(1), strict=False)], dim=1)
+
+    def moved(vector: Tensor) -> Tensor:
+        pull = root[:, None] * vector
+        push = slope * (scaled @ (inputs.T @ (slope * (pull @ a.T))))
+        return root[:, None] * (rate_per_step[-1] * (phi @ (phi.T @ pull)) + push @ a) / n
+
+    place = torch.arange(root.shape[0] * a.shape[1], device=root.device, dtype=root.dtype)
+    vector = (1.0 + 0.5 * torch.cos(place)).reshape(root.shape[0], -1)
+    for _ in range(POWER_ITERATIONS):
+        vector = moved(vector)
+        vector = vector / torch.linalg.vector_norm(vector)
+    return (vector * moved(vector)).sum()
 
 
 def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
@@ -125,7 +154,7 @@ def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
     moves f can still sit in a tight well.
 
     Args:
-        theta: (n_neurons, n_inputs + 1); large clouds are thinned to a fixed stride.
+        theta: (n_neurons, n_inputs + n_out); large clouds are thinned to a fixed stride.
         temperature: T > 0, for the prior's width.
 
     Returns:

@@ -46,7 +46,7 @@ def solve_theory(
     Raises:
         RecipeError: a recipe for which no solver exists; the message says why.
     """
-    task = task or build_task(recipe.task)
+    task = task or build_task(recipe.task, recipe.seed)
     reason = why_no_theory(recipe, task.n_inputs)
     if reason:
         raise RecipeError(reason)

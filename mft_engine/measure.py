@@ -1,4 +1,4 @@
-"""The measure of the inputs: points with weights that sum to one.
+"""The measure of the inputs: points with weights that sum to one (data may bring another total).
 
 Infinite data x ~ N(0, I_d) is represented by a quadrature rule (or by fresh batches), finite data by its points. A
 kinked activation makes product Gauss-Hermite rules poor, so the plane's default is a staggered polar rule.
@@ -35,9 +35,9 @@ class Measure:
     """Points that stand for a measure.
 
     Attributes:
-        inputs: (n_points, n_inputs) float64; weights: (n_points,) that sum to 1.
+        inputs: (n_points, n_inputs) float64; weights: (n_points,) that sum to 1, or to the data's own total.
         rule: in words, with its size.
-        targets: (n_points,) where the points are data with targets of their own.
+        targets: (n_points,) or (n_points, n_out) where the points are data with targets of their own.
     """
 
     inputs: np.ndarray
@@ -183,7 +183,7 @@ def judging_measure(training: TrainingSection, task: Task, seed: int) -> Measure
 
 
 def targets_on(measure: Measure, task: Task) -> np.ndarray:
-    """(n_points,) float64: the data's own targets, or the target function at the points."""
+    """(n_points,) or (n_points, n_out) float64: the data's own targets, or the target function at the points."""
     values = measure.targets if measure.targets is not None else task.target(measure.inputs)
     return np.asarray(values, dtype=np.float64)
 
@@ -195,8 +195,13 @@ def _own_points(own: OwnPoints, n_points: int, seed: int) -> Measure:
     if 0 < n_points < n:
         chosen = rng.host_generator(seed, Stream.TRAINING_POINTS).permutation(n)[:n_points]
         words = f"{n_points} of {n} points of {own.source}"
-        return Measure(own.inputs[chosen], np.full(n_points, 1.0 / n_points), words, own.targets[chosen])
-    return Measure(own.inputs, np.full(n, 1.0 / n), f"{n} points of {own.source}", own.targets)
+        return Measure(own.inputs[chosen], np.full(n_points, own.total_weight / n_points), words, own.targets[chosen])
+    return Measure(own.inputs, np.full(n, own.total_weight / n), f"{n} points of {own.source}", own.targets)
+
+
+def weighted(weights: Any, values: Any) -> Any:
+    """weights (n_points,) times values (n_points,) or (n_points, n_out); numpy or torch."""
+    return weights.reshape(-1, *(1,) * (values.ndim - 1)) * values
 
 
 def signs(values: Any) -> Any:

@@ -24,7 +24,8 @@ class Cloud:
 
     Attributes:
         theta: (n_neurons, n_params) columns w1 .. wd, a.
-        prediction: (n_points,) the function it makes on the field points (background: its running average).
+        prediction: (n_points,) or (n_points, n_out) the function it makes on the field points (background: its running
+            average).
         loss: E (y - f)^2.
         kind: trained, lazy, untrained, dynamics, gibbs, ...
     """
@@ -53,7 +54,8 @@ class FieldPoints:
     """The points that stand for the measure of x, with the target on them.
 
     Attributes:
-        inputs: (n_points, n_inputs); weights: (n_points,) that sum to 1; targets: (n_points,).
+        inputs: (n_points, n_inputs); weights: (n_points,) that sum to 1 or to the data's own total; targets:
+            (n_points,) or (n_points, n_out).
         rule: in words, with its size.
     """
 

@@ -56,11 +56,11 @@ class Setting:
         Raises:
             RecipeError: a task, rule, background or device that cannot be built.
         """
-        task = build_task(recipe.task)
+        task = build_task(recipe.task, recipe.seed)
         kind = recipe.foreground.background
         stored = None
         if kind not in ("trained", "lazy", "untrained"):
-            stored, kind = load_stored_background(kind, task.n_inputs), "stored"
+            stored, kind = load_stored_background(kind, task.n_inputs, task.n_out), "stored"
         if recipe.training.rule_rotates and not (task.n_inputs == 2 and task.is_gaussian):
             raise RecipeError("training.rule_rotates = true turns the Gaussian plane; this task has other inputs")
         if recipe.training.dynamics == "gibbs" and task.n_inputs != 2:
@@ -85,7 +85,7 @@ class Setting:
             device=device,
             dtype=dtype,
             n_inputs=task.n_inputs,
-            n_out=1,
+            n_out=task.n_out,
             kind=cast(kernels.KernelKind, kernel),
         )
         return cls(task, kind, device, dtype, activation, measure, field_measure, chosen, stored)
@@ -105,14 +105,15 @@ class Setting:
         return torch.as_tensor(values, dtype=self.dtype, device=self.device)
 
     def targets(self, measure: Measure) -> np.ndarray:
-        """The target at the points of a measure, (n,) float64.
+        """The target at the points of a measure, (n,) or (n, n_out) float64.
 
         Raises:
             RecipeError: a target that is not a finite number there.
         """
         values = targets_on(measure, self.task)
         if not np.isfinite(values).all():
-            place = measure.inputs[~np.isfinite(values)][0].round(3).tolist()
+            is_bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            place = measure.inputs[is_bad][0].round(3).tolist()
             raise RecipeError(f"The target {self.task.formula} is not a finite number at x = {place}")
         return values
 
@@ -145,6 +146,7 @@ class Setting:
             end_time=training.time,
             end_step=training.n_steps,
             kernel=self.kernel,
+            **self._held_back(),
         )
         if self.network is None:
             return Problem(**numbers)
@@ -156,6 +158,13 @@ class Setting:
         named, inputs = self.task.functions, self.measure.inputs
         values = np.stack([function.of(inputs) for function in named], axis=1) if named else np.zeros((len(inputs), 0))
         return Tables(self.tensor(self.measure.weights), self.tensor(values), tuple(f.name for f in named))
+
+    def _held_back(self) -> dict[str, Tensor]:
+        """The points at which a classifier is tested."""
+        own = self.task.points
+        if own is None or self.task.n_out == 1 or not len(own.test_targets):
+            return {}
+        return {"test_inputs": self.tensor(own.test_inputs), "test_targets": self.tensor(own.test_targets)}
 
 
 def burn_in(recipe: Recipe) -> float:

@@ -79,6 +79,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "kernel_change": certificate.kernel_change if certificate else None,
             "order_parameters": {name: mean for name, (mean, _) in orders.items()},
             "order_parameters_error": {name: error for name, (_, error) in orders.items()},
+            **({"fourier": facts["fourier"]} if facts["fourier"] else {}),
         },
         "layers": [c.to_dict() for c in outcome.layer_comparisons] or ([comparison] if comparison else []),
         "run_dir": None,

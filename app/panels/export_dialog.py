@@ -32,6 +32,7 @@ FIGURES = (
     ("marginals", "Marginals of both clouds", False),
     ("null", "Distance and its null band", False),
     ("theory", "Infinite-width density", False),
+    ("fourier", "Frequencies and phases (modular addition)", False),
 )
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DATA_FORMATS = (("npz", "both clouds, NumPy"), ("csv", "both clouds, text"), ("safetensors", "both clouds, tensors"))

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
+_ANSWERS = {
+    "train_accuracy": ("train accuracy", "Share of the training points at which the largest output is the class"),
+    "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
+}
 _DIFFERENT = (
     "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
     "self-consistent too, without having learnt any features."
@@ -41,6 +45,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._theme = theme
         self._snapshot: Snapshot | None = None
         self._foreground_orders: dict[str, tuple[float, float]] = {}
+        self._foreground_accuracies: dict[str, float] = {}
         self._theory: Mapping[str, Any] = {}
         self._order_names: tuple[str, ...] = ()
         self._comparison: Comparison | None = None
@@ -184,6 +189,10 @@ class SelfConsistencyPanel(QScrollArea):
             "networks leave it at 0 (known after a comparison)",
         )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
+        self.answers = NumberTable(("background", "foreground"), section, spacing=8)
+        for key, (name, meaning) in _ANSWERS.items():
+            self.answers.add_row(key, name, meaning)
+        section.column.addWidget(self.answers)
         section.column.addWidget(self.features)
         section.column.addWidget(self.orders)
         self._different = section.add_note(_DIFFERENT)
@@ -304,6 +313,7 @@ class SelfConsistencyPanel(QScrollArea):
         if foreground is not None and foreground.theta.shape[1] == 3:
             names = self._snapshot.order_parameters if self._snapshot is not None else ("cos4",)
             self._foreground_orders = {name: _order_parameter(foreground.theta, name) for name in names}
+        self._foreground_accuracies = foreground.accuracies if foreground is not None else {}
         self._show_orders()
 
     def show_theory(self, numbers: Mapping[str, Any] | None, reason: str = "", *, is_current: bool = True) -> None:
@@ -332,7 +342,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._layers, self._layer = (), 0
         self._stale_reason = ""
         self._is_newer = False
-        self._foreground_orders = {}
+        self._foreground_orders, self._foreground_accuracies = {}, {}
         self.card.show_state("none", "No verdict yet", _EMPTY)
         self.band.clear()
         for table in (self.distances, self.functions, self.stability, self.exact, self.features):
@@ -358,7 +368,7 @@ class SelfConsistencyPanel(QScrollArea):
     # Details
 
     def _tables(self) -> tuple[NumberTable, ...]:
-        return (self.distances, self.functions, self.stability, self.exact, self.features, self.orders)
+        return (self.distances, self.functions, self.stability, self.exact, self.features, self.orders, self.answers)
 
     def _show_comparison_parts(self, is_shown: bool) -> None:
         for section in self._of_comparison:
@@ -409,6 +419,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._show_orders()
 
     def _show_orders(self) -> None:
+        self._show_accuracies()
         background = {} if self._snapshot is None else self._snapshot.order_parameters
         theory = self._theory.get("order_parameters") or {}
         names = tuple(background) or tuple(theory)
@@ -425,6 +436,12 @@ class SelfConsistencyPanel(QScrollArea):
             fresh = written_error(*self._foreground_orders[name]) if name in self._foreground_orders else UNKNOWN
             exact = written_error(theory[name], None) if name in theory else UNKNOWN
             self.orders.set_row(name, here, fresh, exact)
+
+    def _show_accuracies(self) -> None:
+        here = {} if self._snapshot is None else self._snapshot.accuracies
+        for name in _ANSWERS:
+            self.answers.set_row(name, _percent(here.get(name)), _percent(self._foreground_accuracies.get(name)))
+        self.answers.setVisible(bool(here))
 
     @staticmethod
     def _note(label: QLabel, text: str) -> None:
@@ -448,6 +465,10 @@ def _order_words(name: str) -> tuple[str, str]:
         f"Mean of cos({order} angle(w)) over the neurons, with its standard error; −1 to 1, no unit. "
         "0 for a cloud without that symmetry"
     )
+
+
+def _percent(share: float | None) -> str:
+    return UNKNOWN if share is None else f"{100 * share:.1f} %"
 
 
 def _cosines(theta: np.ndarray, name: str) -> np.ndarray:

@@ -49,6 +49,7 @@ class CloudView(QWidget):
         self._theme = theme
         self._phi: Phi | None = None
         self._projections: Mapping[str, np.ndarray] = {}
+        self._n_out = 1
         self._components: Components | None = None
         self._axes: tuple[Axis, Axis] | None = None
         self._choices: dict[str, Axis] = {}
@@ -160,10 +161,20 @@ class CloudView(QWidget):
         """The activation on numpy arrays, for the hovered neuron's curve."""
         self._phi = phi
 
-    def set_projections(self, projections: Mapping[str, np.ndarray]) -> None:
-        """The task's own directions in input space, name -> (n_inputs,), offered as axes."""
-        self._projections = {name: np.asarray(v, np.float32) for name, v in projections.items()}
-        self._offer_axes(self._n_inputs)
+    def set_projections(self, projections: Mapping[str, np.ndarray], n_out: int = 1) -> None:
+        """The task's own directions in input space, name -> (n_inputs,), offered as axes; the first two are picked.
+
+        Args:
+            n_out: readouts of a neuron, of which theta has the length.
+        """
+        given = {name: np.asarray(v, np.float32) for name, v in projections.items()}
+        if list(given) == list(self._projections) and n_out == self._n_out:
+            return
+        self._projections, self._n_out = given, n_out
+        self._offer_axes(len(next(iter(given.values()))) if given else self._n_inputs)
+        if len(given) >= 2:
+            first, second, *_ = given
+            self.pick_axes(first, second)
 
     def set_columns(self, names: Sequence[str] | None, *, has_weights: bool) -> None:
         """Names of a table's columns, for a layer of a network with several; None: columns are w1 .. wd, a.
@@ -333,7 +344,7 @@ class CloudView(QWidget):
         if self._columns is not None and len(self._columns[0]) == n_inputs + 1:
             axes = table_axes(self._columns[0], has_weights=self._columns[1])
         else:
-            axes = available_axes(n_inputs, self._projections)
+            axes = available_axes(n_inputs, self._projections, self._n_out)
         self._choices = {axis.key: axis for axis in axes}
         self._components = None
         self.header.set_axes(axes)

@@ -31,6 +31,7 @@ class MarginalsView(QWidget):
         self._theory: Mapping[str, tuple[np.ndarray, np.ndarray]] = {}
         self._axes: tuple[Axis, ...] = ()
         self._columns: tuple[tuple[str, ...], bool] | None = None
+        self._n_out = 1
         self._ranges: dict[str, StableRange] = {}
         self._heights: dict[str, StableRange] = {}
         self._items: dict[str, pg.PlotItem] = {}
@@ -71,6 +72,10 @@ class MarginalsView(QWidget):
         """Names of a table's columns, for a layer of a network with several; None: columns are w1 .. wd, a."""
         self._columns = (tuple(names), has_weights) if names else None
         self._offer(len(names) - 1 if names else 2)
+
+    def set_readouts(self, n_out: int) -> None:
+        """Readouts of a neuron; of several theta has the length."""
+        self._n_out = n_out
 
     def show_clouds(self, background: np.ndarray | None, foreground: np.ndarray | None = None) -> None:
         """Both clouds, theta (n_neurons, n_params) with columns w1 .. wd, a."""
@@ -113,7 +118,7 @@ class MarginalsView(QWidget):
             choices = {axis.key: axis for axis in table_axes(self._columns[0], has_weights=self._columns[1])}
             keys: tuple[str, ...] = (*list(choices)[: min(n_inputs, 3)], "a")
         else:
-            choices = {axis.key: axis for axis in available_axes(n_inputs)}
+            choices = {axis.key: axis for axis in available_axes(n_inputs, None, self._n_out)}
             keys = _KEYS if n_inputs >= 2 else ("w1", "a", "norm")
         axes = tuple(choices[key] for key in keys)
         if axes == self._axes:
@@ -132,7 +137,8 @@ class MarginalsView(QWidget):
             self._items[axis.key] = item
             self._ranges[axis.key] = self._ranges.get("w1") or StableRange(is_symmetric=axis.kind != "norm")
             if axis.kind != "weight":
-                self._ranges[axis.key] = StableRange(is_symmetric=axis.kind != "norm")
+                is_length = axis.kind == "norm" or (axis.kind == "readout" and self._n_out > 1)
+                self._ranges[axis.key] = StableRange(is_symmetric=not is_length)
             self._heights[axis.key] = StableRange(is_symmetric=False)
             for name in ("background", "foreground", "theory"):
                 curve = pg.PlotDataItem()

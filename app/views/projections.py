@@ -55,15 +55,31 @@ def table_axes(names: Sequence[str], *, has_weights: bool) -> tuple[Axis, ...]:
     return (*axes, *_components())
 
 
-def available_axes(n_inputs: int, projections: Mapping[str, np.ndarray] | None = None) -> tuple[Axis, ...]:
-    """The axes that clouds with `n_inputs` input weights have, plus the task's own projections of w."""
+def joined_readouts(theta: np.ndarray, n_out: int) -> np.ndarray:
+    """(n_neurons, n_inputs + 1): the readouts of each neuron, where they are several, as their length |a|."""
+    if n_out == 1:
+        return theta
+    length = np.sqrt(np.einsum("ij,ij->i", theta[:, -n_out:], theta[:, -n_out:]))
+    return np.column_stack([theta[:, :-n_out], length])
+
+
+def available_axes(
+    n_inputs: int, projections: Mapping[str, np.ndarray] | None = None, n_out: int = 1
+) -> tuple[Axis, ...]:
+    """The axes that clouds with `n_inputs` input weights have, plus the task's own projections of w.
+
+    Args:
+        n_out: readouts of a neuron; several are shown as their length |a|.
+    """
     axes = [
         Axis(f"w{j + 1}", f"w{_subscript(j + 1)}", "weight", f"input weight {j + 1} of each neuron")
         for j in range(n_inputs)
     ]
     axes += [Axis(name, name, "weight", f"w along the task's direction {name}") for name in projections or {}]
     axes += [
-        Axis("a", "a", "readout", "readout weight of each neuron"),
+        Axis("a", "a", "readout", "readout weight of each neuron")
+        if n_out == 1
+        else Axis("a", "|a|", "readout", f"length of the {n_out} readout weights of each neuron"),
         Axis("norm", "|w|", "norm", "length of the input weight vector"),
     ]
     if n_inputs >= 2:

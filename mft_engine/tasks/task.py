@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +20,10 @@ class OwnPoints:
     """Data that a task brings along instead of a measure.
 
     Attributes:
-        inputs (n_train, d), targets (n_train,): to learn from.
-        test_inputs (n_test, d), test_targets (n_test,): held back; n_test may be 0.
+        inputs (n_train, d), targets (n_train,) or (n_train, n_out): to learn from.
+        test_inputs (n_test, d), test_targets (n_test,) or (n_test, n_out): held back; n_test may be 0.
         source: where they come from, for people.
+        total_weight: of all n_train points together; 1 makes the loss a mean over them.
     """
 
     inputs: np.ndarray
@@ -30,6 +31,7 @@ class OwnPoints:
     test_inputs: np.ndarray
     test_targets: np.ndarray
     source: str
+    total_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Task:
         functions: what the target is composed of; neurons of upper layers are shown by their overlaps with them.
         is_classification: targets name classes, so that accuracies can be told (`accuracy.py` says how).
         picture: (n, n), signed, row 0 at the bottom: stands for the task where a map of the target would say little.
+        n_out: readouts of a neuron; above 1 the target is (n_points, n_out), one column a class.
+        split: seed -> the task's own data, where each seed shows another part of it.
+        projections: name -> (n_inputs,) direction, in which a cloud of this task is worth looking at.
+        modulus: P of an addition modulo P, else 0.
     """
 
     name: str
@@ -75,6 +81,10 @@ class Task:
     functions: tuple[NamedFunction, ...] = ()
     is_classification: bool = False
     picture: np.ndarray | None = None
+    n_out: int = 1
+    split: Callable[[int], OwnPoints] | None = None
+    projections: Mapping[str, np.ndarray] = field(default_factory=dict)
+    modulus: int = 0
 
     @property
     def is_gaussian(self) -> bool:

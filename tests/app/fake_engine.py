@@ -81,6 +81,7 @@ class FakeExperiment:
         self.recipe, self.log = recipe, log
         self.state = FakeState()
         self.device = "cpu"
+        self.task = SimpleNamespace(n_out=1, projections={}, modulus=0)
         self.initial_theta = np.full((recipe.network.n_neurons[0], 3), float(recipe.seed), np.float32)
         self.theta = self.initial_theta.copy()
         self.diverges_at = -1
