@@ -289,6 +289,7 @@ def fake_certificate() -> Any:
         free_energy_excess=0.0019,
         lower=1.4e-5,
         upper=0.45,
+        posterior=None,
         stein=SimpleNamespace(value=0.007, null_mean=0.008, null_95=0.0119, p_value=0.8),
     )
 
