@@ -348,6 +348,10 @@ class LayeredExperiment(Experiment):
         self.certificate = Certificate()
         yield CertificateReady(certificate=self.certificate)
 
+    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+        """None: the study is of the first layer's law alone, which with more layers is not the network's kernel."""
+        yield from ()
+
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
         """Refused: the loop needs the law of a neuron."""
         raise RecipeError("The self-consistency loop is for networks of one hidden layer")
