@@ -16,6 +16,7 @@ from mft_engine.events import (
     Event,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     TheoryAbsent,
     TheoryReady,
@@ -156,6 +157,15 @@ def certify(bench: Bench) -> Iterator[Event]:
     for event in bench.experiment.certify():
         if isinstance(event, CertificateReady):
             bench.certificate = event
+        yield event
+
+
+def data_kernel(bench: Bench) -> Iterator[Event]:
+    """The data kernels of the clouds in hand."""
+    bench.kernel_asked = (bench.step, bench.comparison)
+    for event in bench.experiment.data_kernel():
+        if isinstance(event, KernelReady):
+            bench.kernel = event
         yield event
 
 

@@ -97,6 +97,13 @@ def load_engine(section: EngineSection) -> Engine:
     return TorchEngine(section, started)
 
 
+def _table_of_sums(modulus: int) -> np.ndarray:
+    """The table of additions modulo P as a wave of its right answers, (_CARD_PIXELS, _CARD_PIXELS)."""
+    n = np.arange(_CARD_PIXELS) * modulus // _CARD_PIXELS
+    answer = (n[:, None] + n[None, :]) % modulus
+    return np.asarray(np.cos(2 * np.pi * answer / modulus), dtype=np.float32)
+
+
 class TorchEngine:
     """The real engine."""
 
@@ -159,6 +166,8 @@ class TorchEngine:
             side = max(1, _CARD_PIXELS // len(task.picture))
             image = np.kron(task.picture, np.ones((side, side))).astype(np.float32)
             return TaskCard(name, task.title, task.formula, shown, image, brings_points=has_own)
+        if task.n_out > 1:
+            return TaskCard(task.name, task.title, task.formula, shown, _table_of_sums(task.modulus))
         axis = (np.arange(_CARD_PIXELS) + 0.5) / _CARD_PIXELS * 2 * _CARD_EXTENT - _CARD_EXTENT
         x1, x2 = np.meshgrid(axis, axis)
         # Of more than two inputs the others stand at 1, so that a product of all of them shows.

@@ -26,14 +26,26 @@ from mft_engine.events import (
     FieldsReady,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
     TheoryAbsent,
 )
-from mft_engine.recipe import Change, EngineSection, Recipe, RecipeError, plan_change, recipe_from_dict
+from mft_engine.recipe import (
+    Change,
+    EngineSection,
+    Recipe,
+    RecipeError,
+    load_recipe,
+    plan_change,
+    recipe_from_dict,
+)
 
 CLOSE_MILLISECONDS = 2000
+
+# Tasks that need the network and the training of their own shipped recipe to be learnt at all.
+_SHIPPED_SETTINGS = ("modular-addition",)
 
 
 class _Edit(QUndoCommand):
@@ -71,7 +83,7 @@ class Session(QObject):
     metrics_ready = Signal(object)  # MetricsReady
     stored_cloud_ready = Signal(object)  # StoredCloud
     foreground_ready = Signal(object)  # ForegroundReady
-    comparison_ready = Signal(object)  # Comparison
+    comparison_ready = Signal(object, object)  # Comparison, tuple of one Comparison a hidden layer of several
     certificate_ready = Signal(object)  # Certificate
     references_ready = Signal(object)  # ReferenceLines
     theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
@@ -80,6 +92,7 @@ class Session(QObject):
     loop_ended = Signal(object)  # LoopEnded
     width_ready = Signal(object)  # WidthRow
     fields_ready = Signal(object)  # FieldsReady
+    kernel_ready = Signal(object)  # KernelReady
     retuned = Signal(object)  # Retuned
     answers_stale = Signal(str)
     recipe_complete = Signal(object)  # RecipeComplete
@@ -214,7 +227,11 @@ class Session(QObject):
 
     def choose_task(self, name: str, parameters: Mapping[str, Any]) -> bool:
         """Another task, with its own parameters instead of the old task's."""
-        tree = self._recipe.model_dump(mode="json")
+        start = self._recipe
+        if name in _SHIPPED_SETTINGS and name != start.task.name:
+            kept = {"seed": start.seed, **{f"engine.{k}": v for k, v in start.engine.model_dump(mode="json").items()}}
+            start = load_recipe(name).replace(kept)
+        tree = start.model_dump(mode="json")
         tree["task"] = {"name": name, **parameters}
         if name in self._brings_points:
             tree["training"] |= {"n_points": 0, "rule": "polar", "batch_size": 0, "rule_rotates": False}
@@ -314,6 +331,11 @@ class Session(QObject):
         if is_watching != self._request.watches_fields:
             self._ask(watches_fields=is_watching)
 
+    def watch_kernel(self, is_watching: bool) -> None:
+        """Whether the data kernel shall be computed when training pauses and after comparisons."""
+        if is_watching != self._request.watches_kernel:
+            self._ask(watches_kernel=is_watching)
+
     @Slot()
     def frame_drawn(self) -> None:
         """The window has drawn the last snapshot; the next one may come."""
@@ -384,7 +406,7 @@ class Session(QObject):
 
     def _on_comparison(self, event: ComparisonReady) -> None:
         if not self._is_old(event):
-            self.comparison_ready.emit(event.comparison)
+            self.comparison_ready.emit(event.comparison, event.layers)
 
     def _on_references(self, event: ReferencesReady) -> None:
         if not self._is_old(event):
@@ -415,6 +437,10 @@ class Session(QObject):
 
     def _on_fields(self, event: FieldsReady) -> None:
         self.fields_ready.emit(event)
+
+    def _on_kernel(self, event: KernelReady) -> None:
+        if not self._is_old(event):
+            self.kernel_ready.emit(event)
 
     def _on_retuned(self, event: m.Retuned) -> None:
         self._replay = event.recipe
@@ -496,6 +522,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.LoopEnded: Session._on_loop_ended,
     m.WidthReady: Session._on_width,
     FieldsReady: Session._on_fields,
+    KernelReady: Session._on_kernel,
     m.Retuned: Session._on_retuned,
     m.Scheduled: Session._on_scheduled,
     m.RecipeComplete: Session._on_complete,

@@ -43,6 +43,8 @@ from app.settings import Settings
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
 from app.views.fields import FieldsView
+from app.views.fourier import FourierView
+from app.views.kernel import KernelView
 from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
@@ -52,7 +54,7 @@ from app.wiring import Wiring
 from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
 
 USUAL_SIZE = QSize(1440, 900)
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 AUTOSAVE_MILLISECONDS = 800
 AFTER_FIRST_PICTURE_MILLISECONDS = 30
 
@@ -68,6 +70,8 @@ class MainWindow(QMainWindow):
         theme = themes.theme
         self.cloud = CloudView(theme, self)
         self.loss, self.fields, self.marginals = LossView(theme), FieldsView(theme), MarginalsView(theme)
+        self.kernel_view = KernelView(theme)
+        self.fourier = FourierView(theme)
         self.loop, self.width_view = LoopView(LOOP_TOLERANCE, theme), WidthView(theme)
         self.self_consistency = SelfConsistencyPanel(theme)
         self.experiment = ExperimentPanel(_descriptions())
@@ -117,7 +121,9 @@ class MainWindow(QMainWindow):
             ("self_consistency", "Self-consistency", self.self_consistency, right),
             ("loss", "Loss", self.loss, bottom),
             ("fields", "Fields", self.fields, bottom),
+            ("kernel", "Kernel", self.kernel_view, bottom),
             ("marginals", "Marginals", self.marginals, bottom),
+            ("fourier", "Fourier", self.fourier, bottom),
             ("loop", "Loop", self.loop, bottom),
             ("width", "Width", self.width_view, bottom),
             ("log", "Log", self.log_panel, bottom),
@@ -135,7 +141,8 @@ class MainWindow(QMainWindow):
         self._arrange()
 
     def _arrange(self) -> None:
-        bottom = [self.docks[name] for name in ("loss", "fields", "marginals", "loop", "width", "log")]
+        names = ("loss", "fields", "kernel", "marginals", "fourier", "loop", "width", "log")
+        bottom = [self.docks[name] for name in names]
         for first, second in pairwise(bottom):
             self.tabifyDockWidget(first, second)
         for dock in self.docks.values():
@@ -202,7 +209,8 @@ class MainWindow(QMainWindow):
         self.actions_by_name["undo"].setEnabled(False)
         self.actions_by_name["redo"].setEnabled(False)
         self._themes.theme_changed.connect(self.apply_theme)
-        self.docks["marginals"].visibilityChanged.connect(self._marginals_shown)
+        for name in ("marginals", "fourier"):
+            self.docks[name].visibilityChanged.connect(self._marginals_shown)
 
     # What is shown -------------------------------------------------------------------------------------------
 
@@ -221,7 +229,9 @@ class MainWindow(QMainWindow):
             self.cloud,
             self.loss,
             self.fields,
+            self.kernel_view,
             self.marginals,
+            self.fourier,
             self.loop,
             self.width_view,
             self.self_consistency,

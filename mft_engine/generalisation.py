@@ -69,8 +69,8 @@ def generalisation_gap(rows: Sequence[dict[str, float]], sampling_error: float) 
     window's error is of an autocorrelated series (`statistics.averaged`), nan while that is too short.
 
     Args:
-        rows: records with loss, test_loss and is_averaged. Those since the last one outside of the window count: a change
-            of parameters begins it anew. Before it begins, the last one alone counts.
+        rows: records with loss, test_loss and is_averaged. Those since the last one outside of the window count: a
+            change of parameters begins it anew. Before it begins, the last one alone counts.
         sampling_error: of the test loss, over draws of the test data.
     """
     first = next((k + 1 for k in reversed(range(len(rows))) if not rows[k]["is_averaged"]), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     background = {
         "loss": outcome.background.loss,
         "test_loss": facts["test_loss"],
-        "n_neurons": len(outcome.background.theta),
+        "n_neurons": sum(recipe.network.n_neurons) if outcome.layers else len(outcome.background.theta),
         "n_steps": facts["n_steps"],
         "time": facts["time"],
         "step_size": facts["step_size"],
@@ -70,14 +71,17 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "gaussian_process_network_loss": references.gaussian_process_network_loss,
         },
         "certificate": certificate.to_dict() if certificate else None,
+        "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
+        "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
         "comparison": comparison,
         "feature_learning": {
             "kl_from_prior": certificate.kl_from_prior if certificate else None,
             "kernel_change": certificate.kernel_change if certificate else None,
             "order_parameters": {name: mean for name, (mean, _) in orders.items()},
             "order_parameters_error": {name: error for name, (_, error) in orders.items()},
+            **({"fourier": facts["fourier"]} if facts["fourier"] else {}),
         },
-        "layers": [comparison] if comparison else [],
+        "layers": [c.to_dict() for c in outcome.layer_comparisons] or ([comparison] if comparison else []),
         "run_dir": None,
     }
     return without_nan(document)

@@ -144,6 +144,8 @@ class ExperimentPanel(QWidget):
         has_temperature = recipe.training.dynamics == "langevin"
         self.rows["training.temperature"].setVisible(has_temperature)
         self.rows["training.batch_size"].setVisible(recipe.training.rule == "batch")
+        for path in ("network.upper_activation", "regularisation.hidden_weight"):
+            self.rows[path].setVisible(recipe.network.n_layers > 1)
         self._show_data_rows()
         self._show_formulas()
 

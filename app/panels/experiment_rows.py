@@ -76,9 +76,10 @@ def _training_rows() -> list[Row]:
                 [
                     ("Langevin (noisy)", "langevin", "Gradient plus noise of temperature T: samples the posterior"),
                     ("Gradient descent", "sgd", "Plain gradient steps, T = 0; keeps the memory of its start"),
+                    ("Adam", "adam", "AdamW, T = 0: every weight moves by about η a step; λ is the decoupled decay"),
                 ]
             ),
-            "How neurons move. Gradient descent sets T = 0 and starts from a Gaussian.",
+            "How neurons move. Gradient descent and Adam set T = 0 and start from a Gaussian.",
         ),
         Row(
             "training.time",
@@ -118,9 +119,16 @@ def _network_rows() -> list[Row]:
             "network.n_neurons",
             "Neurons N",
             NumberControl(True),
-            "N: width of the hidden layer. Curves do not move when N doubles; the noise shrinks like 1/√N.",
+            "N: width of the hidden layer. Curves do not move when N doubles; the noise shrinks like 1/√N. "
+            "Several hidden layers (up to three): their widths with semicolons, 256; 256.",
         ),
         Row("network.activation", "Activation φ", ChoiceControl(ACTIVATIONS), "φ(w·x): what a neuron answers."),
+        Row(
+            "network.upper_activation",
+            "Activation above",
+            ChoiceControl(ACTIVATIONS),
+            "The activation of the hidden layers above the first.",
+        ),
         Row(
             "network.readout_exponent",
             "Readout exponent κ",
@@ -140,6 +148,12 @@ def _network_rows() -> list[Row]:
             "λ<sub>w</sub> / λ",
             NumberControl(False),
             "Factor of the regularisation scale for input weights: λ_w = λ × this.",
+        ),
+        Row(
+            "regularisation.hidden_weight",
+            "λ<sub>h</sub> / λ",
+            NumberControl(False),
+            "Factor of the regularisation scale for weights between hidden layers.",
         ),
         Row(
             "regularisation.readout",

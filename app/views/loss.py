@@ -143,7 +143,8 @@ class LossView(QWidget):
         self.empty.setVisible(not has_any)
         chip = self.chips["background"]
         chip.setEnabled(has_any)
-        chip.set_detail(_four_digits(float(loss[-1])) if has_any else "")
+        right = f" · test accuracy {100 * metrics['test_accuracy'][-1]:.0f} %" if "test_accuracy" in metrics else ""
+        chip.set_detail(_four_digits(float(loss[-1])) + right if has_any else "")
         chip, is_tested = self.chips["test"], len(self._test) > 0
         chip.setVisible(is_tested)
         chip.setEnabled(is_tested)

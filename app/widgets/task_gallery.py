@@ -25,6 +25,7 @@ _SHORT_TITLES = {
     "staircase": "Staircase",
     "cubic-teacher": "Cubic",
     "digits": "Digits",
+    "modular-addition": "Addition",
 }
 
 
