@@ -127,7 +127,9 @@ def test_mean_field_and_lazy_networks_learn_the_digits_equally_well() -> None:
     # 1,078 pictures is .005, so that two of them differ by .007; the bound on the difference leaves five of those.
     shares = {}
     for background in ("trained", "lazy"):
-        shares[background] = trained(small(**{"foreground.background": background, "training.time": 10.0})).accuracies()
+        run = trained(small(**{"foreground.background": background, "training.time": 10.0}))
+        shares[background] = run.accuracies()
+        assert run.snapshot().accuracies == shares[background]
     right, lazy = shares["trained"]["test_accuracy"], shares["lazy"]["test_accuracy"]
     assert right > 0.96 and lazy > 0.94
     assert abs(right - lazy) < 0.04
