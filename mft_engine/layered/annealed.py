@@ -36,6 +36,8 @@ MOVES_A_RUNG = 10
 MOVES_AT_END = 60
 TARGET_ACCEPTANCE = 0.574
 MOST_RUNGS = 400
+# Walkers on the ladder where fewer neurons are wanted: few walkers share few ancestors.
+FEWEST_WALKERS = 1024
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSam
 
     The tilt has several wells (leaves) that a chain started in one of them would not leave; here their weights are
     settled while the wells are still shallow. Moves are Metropolis-adjusted Langevin, so that the step size leaves no
-    bias. Neurons share ancestors: beyond the moves at the end they are independent only as far as those mix.
+    bias. Neurons share ancestors: beyond the moves at the end they are independent only as far as those mix. At least
+    FEWEST_WALKERS climb, of which n are taken.
 
     Args:
         seed, draw: of the randomness.
@@ -116,7 +119,8 @@ def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSam
     def noise(*shape: int) -> Tensor:
         return torch.as_tensor(generator.standard_normal(shape), dtype=dtype, device=device)
 
-    w = noise(n, law.inputs.shape[1]) * law.variance**0.5
+    n_walkers = max(n, FEWEST_WALKERS)
+    w = noise(n_walkers, law.inputs.shape[1]) * law.variance**0.5
     tilt, slope = law.tilt(w)
     beta, log_step, rate, n_rungs = 0.0, float(np.log(0.1)), 0.0, 0
     while beta < 1.0:
@@ -140,14 +144,15 @@ def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSam
             back = w - trial - size * (beta * trial_slope - trial / law.variance)
             gain = beta * (trial_tilt - tilt) - ((trial**2).sum(1) - (w**2).sum(1)) / (2 * law.variance)
             log_ratio = gain + 0.5 * (xi**2).sum(1) - (back**2).sum(1) / (4 * size)
-            uniform = torch.as_tensor(generator.random(n), dtype=dtype, device=device)
+            uniform = torch.as_tensor(generator.random(n_walkers), dtype=dtype, device=device)
             is_accepted = torch.log1p(-uniform) < log_ratio
             w = torch.where(is_accepted[:, None], trial, w)
             slope = torch.where(is_accepted[:, None], trial_slope, slope)
             tilt = torch.where(is_accepted, trial_tilt, tilt)
             rate = float(is_accepted.double().mean())
             log_step += 0.5 * (rate - TARGET_ACCEPTANCE)
-    return TemperedSample(w, n_rungs, rate)
+    taken = torch.as_tensor(generator.permutation(n_walkers)[:n], device=device)
+    return TemperedSample(w[taken], n_rungs, rate)
 
 
 def _next_rung(tilt: Tensor, beta: float) -> float:

@@ -185,10 +185,11 @@ class LayeredExperiment(Experiment):
         """From the law of a neuron in surroundings that are averaged along the run."""
         n_layers, hyper = self.network.n_layers, Hyper.of(self.recipe)
         residual = self.problem.targets - self.mean_prediction().to(self.setting.dtype)
-        seen = self._watch.mean if self._watch.n_looks else look(self.problem, hyper, self.state.theta)
+        present = look(self.problem, hyper, self.state.theta)
+        seen = self._watch.mean if self._watch.n_looks else present
         for layer in range(1, n_layers + 1):
             yield Progress("foreground", (layer - 0.5) / n_layers, f"drawing the neurons of layer {layer}")
-            law = law_of(self.problem, hyper, seen, residual, layer)
+            law = law_of(self.problem, hyper, seen, present.kernels, residual, layer)
             seed = self.recipe.seed + layer * DRAWS
             n = self.recipe.foreground.n_neurons
             sample = sample_tilted(law, n, seed=seed, draw=draw)

@@ -32,7 +32,7 @@ class Moment:
         errors: (L, n_points, n_points) c_{l+1}^2 sum_j (dF/dz_j)(dF/dz_j)', neurons j of layer l + 1; the last is 1.
         echo: (n_points,) c_L^2 sum_j b_j phi''(z_j), the Onsager term of layer L - 1.
         push: (L, n_points) c_{l+1} sum_j dF/dz_j e_j, e the direction in which outgoing weights are told (`tables`).
-        covariance: (n_points, n_points) mean over the last layer of b^2 phi phi'.
+        covariance: (n_points, n_points) mean over the last layer of b^2 phi phi' (no mean taken off).
     """
 
     kernels: Tensor
@@ -111,21 +111,24 @@ class Watch:
         self._sums = {n: torch.as_tensor(arrays[f"watch_{n}"], device=device) for n in _NAMES if f"watch_{n}" in arrays}
 
 
-def law_of(problem: LayeredProblem, hyper: Hyper, seen: Moment, residual: Tensor, layer: int) -> Tilt:
+def law_of(
+    problem: LayeredProblem, hyper: Hyper, seen: Moment, kernels: Tensor, residual: Tensor, layer: int
+) -> Tilt:
     """The law of a neuron of a layer with its outgoing weights integrated out.
 
-    Above the first layer only z(x) matters, Gaussian under the prior with the averaged kernel: w are then its
-    coordinates on the kernel's eigenfunctions, of unit variance. The last layer has the finite-width law of a two-layer
-    network.
+    Above the first layer only z(x) matters, Gaussian under the prior with the kernel of the features below: w are then
+    its coordinates on the kernel's eigenfunctions, of unit variance. The last layer has the finite-width law of a
+    two-layer network on those features.
 
     Args:
+        seen: the averages; kernels: of the moment whose cloud is compared, since its neurons sit on those features.
         residual: (n_points,) the averaged y - f.
     """
     network, penalties, dtype = problem.layered, problem.penalties(hyper), problem.inputs.dtype
     temperature, penalty = hyper.temperature, penalties[layer]
     variance, inputs = temperature / penalties[layer - 1], problem.inputs
     if layer > 1:
-        values, vectors = torch.linalg.eigh(seen.kernels[layer - 1] * variance)
+        values, vectors = torch.linalg.eigh(kernels[layer - 1] * variance)
         kept = values > values[-1] * 1e-7
         inputs, variance = (vectors[:, kept] * values[kept].sqrt()).to(dtype), 1.0
     weights = problem.weights.double()
@@ -136,13 +139,13 @@ def law_of(problem: LayeredProblem, hyper: Hyper, seen: Moment, residual: Tensor
         if layer == network.n_layers - 1:
             form = form + torch.diag(signal * seen.echo) / (2 * penalty)
         return Tilt(inputs, activation, variance, temperature, penalty, form=form.to(dtype))
-    n = network.n_neurons[-1]
+    n, mean = network.n_neurons[-1], problem.targets.double() - residual.double()
+    covariance = seen.covariance - torch.outer(mean, mean)
     response = torch.linalg.inv(
         torch.eye(len(weights), dtype=torch.float64, device=weights.device)
-        + (1 - 1 / n) * seen.covariance * weights / temperature
+        + (1 - 1 / n) * covariance * weights / temperature
     )
-    prediction = problem.targets.double() - residual.double()
-    signal = weights * (residual.double() + response @ prediction / n)
+    signal = weights * (residual.double() + response @ mean / n)
     own = (weights[:, None] * response) / n
     own = 0.5 * (own + own.T)
     return Tilt(inputs, activation, variance, temperature, penalty, signal=signal.to(dtype), own_penalty=own.to(dtype))
