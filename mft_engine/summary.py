@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from mft_engine.closure import closure_summary
+
 if TYPE_CHECKING:
     from mft_engine.outcome import Outcome
     from mft_engine.theory import PlanarTheory
@@ -60,6 +62,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             **facts["sampler"],
         },
         "theory": None if theory is None else theory_summary(theory),
+        "closure": closure_summary(recipe),
         "references": None
         if references is None
         else {

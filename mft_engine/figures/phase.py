@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ ORDERS = "feature_learning.order_parameters."
 ERRORS = "feature_learning.order_parameters_error."
 THEORY_ORDERS = "theory.order_parameters."
 LOSS, THEORY_LOSS = "background.loss", "theory.loss"
+CLOSURES = {"overlap": "closure.overlap", LOSS: "closure.loss"}
 # Positive values whose steps grow by at least this factor are shown on a logarithmic axis.
 LOG_SPAN = 8.0
 MAX_LABELS = 8
@@ -37,12 +38,14 @@ class Measured:
         title: on its axis.
         mean, error: over seeds (error: of the single run where there is one seed); theory: infinite width. All of the
             shape of the grid, nan where nothing is known.
+        source: what the theory's line is called: a closure is not the exact infinite-width law.
     """
 
     title: str
     mean: np.ndarray
     error: np.ndarray
     theory: np.ndarray
+    source: str = "infinite width"
 
 
 def measured(sweep: Sweep, column: str, title: str, error: str = "", theory: str = "") -> Measured:
@@ -66,6 +69,18 @@ def measured(sweep: Sweep, column: str, title: str, error: str = "", theory: str
     return Measured(title, mean, spread, line)
 
 
+def _with_closure(sweep: Sweep, panel: Measured, name: str) -> Measured:
+    """The panel with the order-parameter closure as its line, where there is one and no exact theory.
+
+    The closure's loss is the population's: beside the training loss of finite data it would mislead.
+    """
+    on_data = any(row.get("background.test_loss") is not None for row in sweep.rows)
+    if np.isfinite(panel.theory).any() or name not in CLOSURES or (name == LOSS and on_data):
+        return panel
+    column = CLOSURES[name]
+    return replace(panel, theory=measured(sweep, column, "").mean, source="closure")
+
+
 def _index(axis: Axis, value: Any) -> int:
     shown = [str(list(v)) if isinstance(v, tuple) else v for v in axis.values]
     return shown.index(value) if value in shown else [str(v) for v in shown].index(str(value))
@@ -82,7 +97,8 @@ def order_parameter(sweep: Sweep) -> str | None:
 def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
     """Order parameter (where the clouds have one) and loss over the swept values, with the infinite-width values.
 
-    One swept field: points with error bars over seeds and the theory's line. Two: heat maps.
+    One swept field: points with error bars over seeds and the theory's line (for a cubic teacher its closure, called
+    so). Two: heat maps.
 
     Raises:
         MissingError: more than two swept fields, or nothing finished.
@@ -90,11 +106,13 @@ def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
     if len(sweep.axes) > 2:
         raise MissingError(f"A phase diagram has one or two swept fields; this sweep has {len(sweep.axes)}")
     order = order_parameter(sweep)
-    panels = [measured(sweep, LOSS, r"loss $\mathrm{E}\,(y-f)^2$", theory=THEORY_LOSS)]
+    loss = measured(sweep, LOSS, r"loss $\mathrm{E}\,(y-f)^2$", theory=THEORY_LOSS)
+    panels = [_with_closure(sweep, loss, LOSS)]
     if order is not None:
         wave = order.removeprefix("cos")
         title = rf"$\langle\cos {wave}\vartheta_w\rangle$" if wave.isdigit() else order
-        panels.insert(0, measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order))
+        found = measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order)
+        panels.insert(0, _with_closure(sweep, found, order))
     if not any(np.isfinite(panel.mean).any() for panel in panels):
         raise MissingError("There is no point to draw yet: none has finished")
     with matplotlib.rc_context(style(width_mm)):
@@ -122,7 +140,7 @@ def _curves(axis: Axis, panels: Sequence[Measured], width_mm: float) -> Figure:
                 panel.theory[solved],
                 color=palette.THEORY,
                 linestyle=DASHES,
-                label="infinite width",
+                label=panel.source,
                 **marker,
             )
         axes.set_ylabel(panel.title)
