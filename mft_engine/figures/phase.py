@@ -24,7 +24,7 @@ ORDERS = "feature_learning.order_parameters."
 ERRORS = "feature_learning.order_parameters_error."
 THEORY_ORDERS = "theory.order_parameters."
 LOSS, THEORY_LOSS = "background.loss", "theory.loss"
-CLOSURES = {"overlap": "closure.overlap", LOSS: "closure.loss"}
+CLOSURES = {"overlap": "closure.overlap"}
 # Positive values whose steps grow by at least this factor are shown on a logarithmic axis.
 LOG_SPAN = 8.0
 MAX_LABELS = 8
@@ -69,16 +69,14 @@ def measured(sweep: Sweep, column: str, title: str, error: str = "", theory: str
     return Measured(title, mean, spread, line)
 
 
-def _with_closure(sweep: Sweep, panel: Measured, name: str) -> Measured:
+def _with_closure(sweep: Sweep, panel: Measured, order: str) -> Measured:
     """The panel with the order-parameter closure as its line, where there is one and no exact theory.
 
-    The closure's loss is the population's: beside the training loss of finite data it would mislead.
+    Not for the loss: a closure's is that of the mean function on the population, a network's own has more in it.
     """
-    on_data = any(row.get("background.test_loss") is not None for row in sweep.rows)
-    if np.isfinite(panel.theory).any() or name not in CLOSURES or (name == LOSS and on_data):
+    if np.isfinite(panel.theory).any() or order not in CLOSURES:
         return panel
-    column = CLOSURES[name]
-    return replace(panel, theory=measured(sweep, column, "").mean, source="closure")
+    return replace(panel, theory=measured(sweep, CLOSURES[order], "").mean, source="closure")
 
 
 def _index(axis: Axis, value: Any) -> int:
@@ -106,8 +104,7 @@ def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
     if len(sweep.axes) > 2:
         raise MissingError(f"A phase diagram has one or two swept fields; this sweep has {len(sweep.axes)}")
     order = order_parameter(sweep)
-    loss = measured(sweep, LOSS, r"loss $\mathrm{E}\,(y-f)^2$", theory=THEORY_LOSS)
-    panels = [_with_closure(sweep, loss, LOSS)]
+    panels = [measured(sweep, LOSS, r"loss $\mathrm{E}\,(y-f)^2$", theory=THEORY_LOSS)]
     if order is not None:
         wave = order.removeprefix("cos")
         title = rf"$\langle\cos {wave}\vartheta_w\rangle$" if wave.isdigit() else order

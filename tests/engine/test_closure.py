@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mft_engine.activations import phi_numpy
+from mft_engine.cli import main
 from mft_engine.closure import closure_summary, cubic_teacher_of, solve_closure, why_no_closure
+from mft_engine.figures.phase import draw_phase_diagram
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
+from mft_engine.sweep import Axis, Sweep
 from mft_engine.theory.cubic_closure import paper_teacher
 
 PREVIEW = load_recipe("cubic-teacher-preview")
@@ -88,3 +92,60 @@ def test_the_lazy_background_is_compared_with_the_closure_of_its_own_exponent() 
     assert lazy["overlap"] < closure_summary(PREVIEW)["overlap"]
     assert closure_summary(PREVIEW.replace({"foreground.background": "untrained"})) is None
     json.dumps(lazy, allow_nan=False)
+
+
+def call(capsys, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(arguments))
+    out, err = capsys.readouterr()
+    return int(exit_.value.code or 0), out, err
+
+
+def test_theory_answers_for_a_cubic_teacher_with_its_closure(capsys) -> None:
+    code, out, _ = call(capsys, "theory", "cubic-teacher-preview", "--json")
+    document = json.loads(out)
+    assert code == 0 and document["schema"] == "mft-lab/closure/1"
+    assert document["overlap"] == solve_closure(PREVIEW).overlap
+    code, _, err = call(capsys, "theory", "parity")
+    assert code == 2 and "two inputs" in err
+
+
+def test_the_command_lists_every_branch_in_the_papers_units(capsys) -> None:
+    code, out, _ = call(capsys, "closure", "cubic", "--noise", "0.185,0.175", "--set", "beta=512", "--json")
+    rows = json.loads(out)["rows"]
+    assert code == 0
+    assert [(row["noise"], row["branch"]) for row in rows] == [
+        (0.185, "equilibrium"), (0.185, "unaligned"), (0.175, "equilibrium"), (0.175, "unaligned")
+    ]  # fmt: skip
+    assert rows[2]["learned_cubic"] == pytest.approx(0.0096, abs=6e-5)
+    code, out, _ = call(capsys, "closure", "modular", "--noise", "0.2", "--set", "form=printed")
+    assert code == 0 and "as printed" in out and "0.8474" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("quartic",), "modular"),
+        (("cubic", "--set", "bata=2"), "beta"),
+        (("cubic", "--set", "beta=0"), "above 0"),
+        (("cubic", "--noise", "-1"), "above 0"),
+        (("modular", "--set", "form=guess"), "printed"),
+    ],
+)
+def test_what_the_command_cannot_use_is_named(capsys, arguments, word) -> None:
+    code, out, err = call(capsys, "closure", *arguments)
+    assert code == 2 and out == "" and word in err
+
+
+def test_the_phase_diagram_of_a_cubic_teacher_has_its_closure_as_a_line() -> None:
+    axis = Axis("training.temperature", (0.01, 0.1))
+    rows = tuple(
+        {
+            "seed": 0, axis.path: value, "background.loss": 0.5, "failure": None, "theory": None,
+            "feature_learning.order_parameters.overlap": 0.3, "closure.overlap": 10 * value,
+        }
+        for value in axis.values
+    )  # fmt: skip
+    upper = draw_phase_diagram(Sweep((axis,), rows, 2, Path("."))).axes[0]
+    (line,) = [line for line in upper.lines if line.get_label() == "closure"]
+    assert line.get_ydata() == pytest.approx([0.1, 1.0])
