@@ -63,7 +63,13 @@ def simulate(recipe: Recipe, burn_in: float = 0.5) -> dict[str, Any]:
     values = np.array(rows)
     far, linear, cubic, loss = values.mean(axis=0)
     parts = [float(part.mean()) for part in np.array_split(values[:, 0], 4)]
-    return {"far": far, "linear": linear, "cubic": cubic, "training_loss": loss, "parts": parts}
+    return {
+        "far": float(far),
+        "linear": float(linear),
+        "cubic": float(cubic),
+        "training_loss": float(loss),
+        "parts": parts,
+    }
 
 
 def measure(n_seeds: int, time: float) -> dict[str, Any]:
