@@ -110,23 +110,31 @@ def analyse(table: np.ndarray) -> dict[str, Any]:
 
 
 def measure(n_seeds: int) -> dict[str, Any]:
-    """All curves, with the analysis and its jackknife errors over seeds."""
+    """All curves and what they say."""
     table = np.zeros((len(DIMENSIONS), len(POINTS_PER_INPUT), n_seeds))
     for seed in range(n_seeds):
         for k, d in enumerate(DIMENSIONS):
             for j, ratio in enumerate(POINTS_PER_INPUT):
                 table[k, j, seed] = simulate(d, ratio * d, seed)
             print(f"seed {seed}, d = {d}: {table[k, :, seed].round(3).tolist()}", file=sys.stderr, flush=True)
+    return judged(table)
+
+
+def judged(table: np.ndarray) -> dict[str, Any]:
+    """The analysis of all seeds, with jackknife errors over them."""
+    n_seeds = table.shape[2]
     found = analyse(table)
     without = [analyse(np.delete(table, seed, axis=2)) for seed in range(n_seeds)]
-    for name in ("best_exponent", "level_exponent"):
+    for name in ("best_exponent", "level_exponent", "level_points"):
         values = np.array([one[name] for one in without])
-        found[f"{name}_error"] = float(np.sqrt((n_seeds - 1) / n_seeds * ((values - values.mean()) ** 2).sum()))
+        scatter = np.sqrt((n_seeds - 1) / n_seeds * ((values - values.mean(axis=0)) ** 2).sum(axis=0))
+        found[f"{name}_error"] = scatter.tolist()
     # Two curves that are one still differ by the errors of both.
     error = table.std(axis=2, ddof=1) / n_seeds**0.5
     found["expected_distance"] = float(np.sqrt(np.mean(error**2) * len(DIMENSIONS) / (len(DIMENSIONS) - 1)))
     return {
         "n_seeds": n_seeds,
+        "alignments": table.tolist(),
         "mean": table.mean(axis=2).tolist(),
         "error": error.tolist(),
         **found,
@@ -141,24 +149,33 @@ def draw(document: dict[str, Any], width_mm: float = 140.0) -> Any:
         shades = (palette.BACKGROUND, palette.FOREGROUND, palette.THEORY)
         for d, mean, error, colour in zip(DIMENSIONS, document["mean"], document["error"], shades, strict=True):
             left.errorbar(POINTS_PER_INPUT, mean, error, color=colour, marker="o", markersize=3, label=f"d = {d}")
-        left.set_xscale("log")
+        _plain_log(left.xaxis, POINTS_PER_INPUT)
         left.set_xlabel("$n/n^*$, $n^* = d$ (heuristic)")
         left.set_ylabel("alignment $\\mathrm{E}\\,[y f]$")
         left.legend(frameon=False)
         halves = np.array(document["level_points"])
-        right.plot(DIMENSIONS, halves, "o", color=palette.TEXT, markersize=3, label=f"alignment {LEVEL:g}, measured")
-        wide = np.geomspace(DIMENSIONS[0], DIMENSIONS[-1], 20)
-        for curve, dash in zip(two_layer_samples(wide, NEURONS_PER_INPUT), ("-", "--", ":"), strict=True):
-            anchor = np.interp(DIMENSIONS[1], wide, curve.y)
-            right.plot(wide, curve.y / anchor * halves[1], dash, color=palette.MUTED, linewidth=0.7, label=curve.label)
-        right.set_xscale("log")
+        right.errorbar(
+            DIMENSIONS, halves, document["level_points_error"], color=palette.TEXT, fmt="o", markersize=3,
+            label=f"alignment {LEVEL:g}, measured",
+        )  # fmt: skip
+        for curve, dash in zip(two_layer_samples(DIMENSIONS, NEURONS_PER_INPUT), ("-", "--", ":"), strict=True):
+            factor = np.exp(np.mean(np.log(halves / curve.y)))
+            right.plot(DIMENSIONS, factor * curve.y, dash, color=palette.MUTED, linewidth=0.7, label=curve.label)
         right.set_yscale("log")
+        right.set_ylim(halves.min() / 4, halves.max() * 12)
+        _plain_log(right.xaxis, DIMENSIONS)
         right.set_xlabel("d")
         right.set_ylabel("n")
-        right.legend(frameon=False)
+        right.legend(frameon=False, loc="upper left")
         for axes in (left, right):
             bare(axes)
         return sheet.figure
+
+
+def _plain_log(axis: Any, ticks: tuple[int, ...]) -> None:
+    axis.axes.set_xscale("log")
+    axis.set_ticks(ticks, [str(tick) for tick in ticks])
+    axis.set_ticks([], minor=True)
 
 
 def verdict(document: dict[str, Any]) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from mft_engine.closure import closure_summary
-
 if TYPE_CHECKING:
     from mft_engine.outcome import Outcome
     from mft_engine.theory import PlanarTheory
@@ -21,6 +19,9 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         outcome: what was computed.
         facts: what only the experiment knows: device, kernel, times, step size, order parameters with errors.
     """
+    # Here and not above: whoever reads summaries alone needs neither tasks nor theory, which bring torch.
+    from mft_engine.closure import closure_summary
+
     recipe = outcome.recipe
     seconds = facts["seconds"]
     background = {

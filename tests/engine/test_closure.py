@@ -12,6 +12,7 @@ import pytest
 from mft_engine.activations import phi_numpy
 from mft_engine.cli import main
 from mft_engine.closure import closure_summary, cubic_teacher_of, solve_closure, why_no_closure
+from mft_engine.experiment import Experiment
 from mft_engine.figures.phase import draw_phase_diagram
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
@@ -149,3 +150,11 @@ def test_the_phase_diagram_of_a_cubic_teacher_has_its_closure_as_a_line() -> Non
     upper = draw_phase_diagram(Sweep((axis,), rows, 2, Path("."))).axes[0]
     (line,) = [line for line in upper.lines if line.get_label() == "closure"]
     assert line.get_ydata() == pytest.approx([0.1, 1.0])
+
+
+def test_a_run_of_the_preview_carries_its_closure() -> None:
+    changes = {"training.time": 0.4, "foreground.n_neurons": 64, "comparison.n_permutations": 99}
+    *_, finished = Experiment(PREVIEW.replace(changes))
+    summary = finished.summary
+    assert summary["theory"] is None and summary["closure"] == closure_summary(PREVIEW)
+    assert summary["background"]["test_loss"] is not None
