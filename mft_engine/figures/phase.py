@@ -25,6 +25,7 @@ ERRORS = "feature_learning.order_parameters_error."
 THEORY_ORDERS = "theory.order_parameters."
 LOSS, THEORY_LOSS = "background.loss", "theory.loss"
 CLOSURES = {"overlap": "closure.overlap"}
+ACCURACY = "background.test_accuracy"
 # Positive values whose steps grow by at least this factor are shown on a logarithmic axis.
 LOG_SPAN = 8.0
 MAX_LABELS = 8
@@ -93,7 +94,7 @@ def order_parameter(sweep: Sweep) -> str | None:
 
 
 def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
-    """Order parameter (where the clouds have one) and loss over the swept values, with the infinite-width values.
+    """Test accuracy and order parameter, where there are any, and loss over the swept values, with the theory's.
 
     One swept field: points with error bars over seeds and the theory's line (for a cubic teacher its closure, called
     so). Two: heat maps.
@@ -110,6 +111,8 @@ def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
         title = rf"$\langle\cos {wave}\vartheta_w\rangle$" if wave.isdigit() else order
         found = measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order)
         panels.insert(0, _with_closure(sweep, found, order))
+    if any(row.get(ACCURACY) is not None for row in sweep.rows):
+        panels.insert(0, measured(sweep, ACCURACY, "test accuracy", f"{ACCURACY}_error"))
     if not any(np.isfinite(panel.mean).any() for panel in panels):
         raise MissingError("There is no point to draw yet: none has finished")
     with matplotlib.rc_context(style(width_mm)):
