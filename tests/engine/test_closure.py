@@ -15,6 +15,7 @@ from mft_engine.closure import closure_summary, cubic_teacher_of, solve_closure,
 from mft_engine.experiment import Experiment
 from mft_engine.figures.phase import draw_phase_diagram
 from mft_engine.recipe import RecipeError, load_recipe
+from mft_engine.reporting import describe_run
 from mft_engine.rng import Stream, host_generator
 from mft_engine.sweep import Axis, Sweep
 from mft_engine.theory.cubic_closure import paper_teacher
@@ -158,3 +159,4 @@ def test_a_run_of_the_preview_carries_its_closure() -> None:
     summary = finished.summary
     assert summary["theory"] is None and summary["closure"] == closure_summary(PREVIEW)
     assert summary["background"]["test_loss"] is not None
+    assert f"closure {summary['closure']['overlap']:.3f}" in describe_run(summary)
