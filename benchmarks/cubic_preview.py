@@ -101,8 +101,8 @@ def markdown(document: dict[str, Any]) -> str:
         for name, title in titles.items():
             cell = document[str(noise)][name]
             lines.append(f"| {noise} | {title} | {cell['mean']:.4f} +- {cell['error']:.4f} | {cell['closure']:.4f} |")
-    ending = f"{document['n_seeds']} seeds, t = {document['time']:g}, n = {document['n_points']}. A crossover, not a transition."
-    return "\n".join([*lines, "", ending])
+    size = f"{document['n_seeds']} seeds, t = {document['time']:g}, n = {document['n_points']}"
+    return "\n".join([*lines, "", f"{size}. A crossover, not a transition."])
 
 
 if __name__ == "__main__":
