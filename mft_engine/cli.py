@@ -148,12 +148,20 @@ def run(
 
 @app.command()
 def theory(recipe: RecipeArgument, changes: SetOption = None, as_json: JsonOption = False) -> None:
-    """The infinite-width solution alone. Example: mft-lab theory clover --set training.temperature=0.05"""
+    """The infinite-width solution alone. Example: mft-lab theory clover --set training.temperature=0.05
+
+    A cubic teacher seen by erf neurons has an order-parameter closure instead, and is answered with that.
+    """
+    from mft_engine.closure import closure_summary
     from mft_engine.experiment import solve_theory
     from mft_engine.summary import theory_summary, without_nan
 
-    solution = solve_theory(recipe_of(recipe, changes))
-    document = without_nan({"schema": "mft-lab/theory/1", "recipe": recipe, **theory_summary(solution)})
+    chosen = recipe_of(recipe, changes)
+    closure = closure_summary(chosen)
+    answer = {"schema": "mft-lab/closure/1", "recipe": recipe, **closure} if closure else {}
+    if not closure:
+        answer = {"schema": "mft-lab/theory/1", "recipe": recipe, **theory_summary(solve_theory(chosen))}
+    document = without_nan(answer)
     if as_json:
         _print_json(document)
         return
@@ -192,6 +200,33 @@ def widths(
         return
     for row in rows:
         typer.echo(describe_width(row))
+
+
+@app.command()
+def closure(
+    teacher: Annotated[str, typer.Argument(help="cubic or modular.")],
+    noise: Annotated[str, typer.Option(help="sigma^2: a,b,c, START:STOP:linN or START:STOP:logN.")] = "0.3,0.2,0.1",
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="beta=512, form=printed, ...; repeatable.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Teacher theory in its paper's own units, every branch. Example: mft-lab closure cubic --set beta=512"""
+    from mft_engine.closure_table import closure_table, describe
+
+    document = closure_table(teacher, noise, dict(_assignment(change) for change in changes or []))
+    if as_json:
+        _print_json(document)
+        return
+    for line in describe(document):
+        typer.echo(line)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise RecipeError(f"--set {text!r}: write it as name=value, for example beta=512")
+    return name.strip(), toml_value(value.strip())
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

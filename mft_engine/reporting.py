@@ -73,6 +73,10 @@ def describe_run(summary: dict[str, Any]) -> str:
     if orders.get("cos4") is not None:
         reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
         lines.append(f"  cos4  {orders['cos4']:+.3f} +- {errors['cos4'] or 0:.3f}{reference}")
+    if orders.get("overlap") is not None:
+        closure = summary.get("closure")
+        reference = f"   closure {closure['overlap']:.3f} ({closure['phase']})" if closure else ""
+        lines.append(f"  overlap  {orders['overlap']:.3f} +- {errors['overlap'] or 0:.3f}{reference}")
     posterior = summary["posterior"]
     if posterior:
         n, theory_value = posterior["n_neurons"], posterior["variance_theory"]

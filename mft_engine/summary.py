@@ -20,6 +20,9 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         outcome: what was computed.
         facts: what only the experiment knows: device, kernel, times, step size, order parameters with errors.
     """
+    # Here and not above: whoever reads summaries alone needs neither tasks nor theory, which bring torch.
+    from mft_engine.closure import closure_summary
+
     recipe = outcome.recipe
     seconds = facts["seconds"]
     background = {
@@ -64,6 +67,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             **facts["foreground_accuracy"],
         },
         "theory": None if theory is None else theory_summary(theory) | {"test_loss": facts["theory_test_loss"]},
+        "closure": closure_summary(recipe),
         "references": None
         if references is None
         else {

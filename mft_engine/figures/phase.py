@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ ORDERS = "feature_learning.order_parameters."
 ERRORS = "feature_learning.order_parameters_error."
 THEORY_ORDERS = "theory.order_parameters."
 LOSS, THEORY_LOSS = "background.loss", "theory.loss"
+CLOSURES = {"overlap": "closure.overlap"}
 ACCURACY = "background.test_accuracy"
 # Positive values whose steps grow by at least this factor are shown on a logarithmic axis.
 LOG_SPAN = 8.0
@@ -38,12 +39,14 @@ class Measured:
         title: on its axis.
         mean, error: over seeds (error: of the single run where there is one seed); theory: infinite width. All of the
             shape of the grid, nan where nothing is known.
+        source: what the theory's line is called: a closure is not the exact infinite-width law.
     """
 
     title: str
     mean: np.ndarray
     error: np.ndarray
     theory: np.ndarray
+    source: str = "infinite width"
 
 
 def measured(sweep: Sweep, column: str, title: str, error: str = "", theory: str = "") -> Measured:
@@ -67,6 +70,16 @@ def measured(sweep: Sweep, column: str, title: str, error: str = "", theory: str
     return Measured(title, mean, spread, line)
 
 
+def _with_closure(sweep: Sweep, panel: Measured, order: str) -> Measured:
+    """The panel with the order-parameter closure as its line, where there is one and no exact theory.
+
+    Not for the loss: a closure's is that of the mean function on the population, a network's own has more in it.
+    """
+    if np.isfinite(panel.theory).any() or order not in CLOSURES:
+        return panel
+    return replace(panel, theory=measured(sweep, CLOSURES[order], "").mean, source="closure")
+
+
 def _index(axis: Axis, value: Any) -> int:
     shown = [str(list(v)) if isinstance(v, tuple) else v for v in axis.values]
     return shown.index(value) if value in shown else [str(v) for v in shown].index(str(value))
@@ -83,7 +96,8 @@ def order_parameter(sweep: Sweep) -> str | None:
 def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
     """Test accuracy and order parameter, where there are any, and loss over the swept values, with the theory's.
 
-    One swept field: points with error bars over seeds and the theory's line. Two: heat maps.
+    One swept field: points with error bars over seeds and the theory's line (for a cubic teacher its closure, called
+    so). Two: heat maps.
 
     Raises:
         MissingError: more than two swept fields, or nothing finished.
@@ -95,7 +109,8 @@ def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
     if order is not None:
         wave = order.removeprefix("cos")
         title = rf"$\langle\cos {wave}\vartheta_w\rangle$" if wave.isdigit() else order
-        panels.insert(0, measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order))
+        found = measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order)
+        panels.insert(0, _with_closure(sweep, found, order))
     if any(row.get(ACCURACY) is not None for row in sweep.rows):
         panels.insert(0, measured(sweep, ACCURACY, "test accuracy", f"{ACCURACY}_error"))
     if not any(np.isfinite(panel.mean).any() for panel in panels):
@@ -125,7 +140,7 @@ def _curves(axis: Axis, panels: Sequence[Measured], width_mm: float) -> Figure:
                 panel.theory[solved],
                 color=palette.THEORY,
                 linestyle=DASHES,
-                label="infinite width",
+                label=panel.source,
                 **marker,
             )
         axes.set_ylabel(panel.title)

@@ -73,6 +73,19 @@ def build_staircase(name: str, parameters: Mapping[str, Any]) -> Task:
     return Task(name, title, formula, n_inputs, target, law, n_relevant=steps * leap)
 
 
+def cubic_weight(parameters: Mapping[str, Any]) -> tuple[int, float]:
+    """(d, epsilon) of a cubic teacher.
+
+    Raises:
+        TaskError: a value that is not allowed.
+    """
+    n_inputs = whole(parameters, "n_inputs", 10, 1, MAX_INPUTS, "the number of inputs")
+    epsilon = parameters.get("epsilon", -0.3)
+    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not abs(epsilon) <= 100:
+        raise TaskError(f"task.epsilon = {epsilon!r}: the weight of the cubic part is a number from -100 to 100")
+    return n_inputs, float(epsilon)
+
+
 def build_cubic_teacher(name: str, parameters: Mapping[str, Any]) -> Task:
     """y = H1(z) + eps H3(z), z = w*.x, H1 = z, H3 = (z^3 - 3 z)/sqrt 6, x ~ N(0, I_d); w* is the first axis.
 
@@ -81,10 +94,7 @@ def build_cubic_teacher(name: str, parameters: Mapping[str, Any]) -> Task:
     Source: Rubin, Seroussi, Ringel, arXiv 2310.03789.
     """
     no_more(name, parameters, ("n_inputs", "epsilon"))
-    n_inputs = whole(parameters, "n_inputs", 10, 1, MAX_INPUTS, "the number of inputs")
-    epsilon = parameters.get("epsilon", -0.3)
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not abs(epsilon) <= 100:
-        raise TaskError(f"task.epsilon = {epsilon!r}: the weight of the cubic part is a number from -100 to 100")
+    n_inputs, epsilon = cubic_weight(parameters)
 
     def target(x: Any) -> Any:
         z = x[:, 0]
