@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PySide6.QtCore import QObject, Signal
 
+from app.views.projections import joined_readouts
+
 if TYPE_CHECKING:
     from app.views.cloud import CloudView
     from mft_engine.self_consistency import Iteration
@@ -26,6 +28,7 @@ class CloudStage(QObject):
         self._background: np.ndarray | None = None
         self._foreground: np.ndarray | None = None
         self._n_neurons = 0
+        self._n_out = 1
         self._guest: tuple[np.ndarray, np.ndarray | None] | None = None
         self._is_loop = self._follows_loop = False
         cloud.banner.left.connect(self.left)
@@ -45,21 +48,31 @@ class CloudStage(QObject):
         """Blue and orange neurons on the screen."""
         return self._guest or (self._background, self._foreground)
 
+    def set_readouts(self, n_out: int) -> None:
+        """How many readouts the neurons of this run have: views see the length of several."""
+        self._n_out = n_out
+
+    def joined(self, theta: np.ndarray) -> np.ndarray:
+        """(n_neurons, n_inputs + 1) of neurons with any number of readouts."""
+        return joined_readouts(theta, self._n_out)
+
     def show_background(self, theta: np.ndarray, n_neurons: int) -> None:
         """The run's neurons, (n_shown, n_params), of `n_neurons`."""
+        theta = self.joined(theta)
         self._background, self._n_neurons = theta, n_neurons
         if self.is_live:
             self._cloud.show_background(theta, n_neurons)
 
     def show_foreground(self, theta: np.ndarray | None) -> None:
         """The run's foreground; None while there is none."""
+        theta = None if theta is None else self.joined(theta)
         self._foreground = theta
         if self.is_live:
             self._cloud.show_foreground(theta)
 
     def show_stored(self, theta: np.ndarray, time: float) -> None:
         """The background as it was at an earlier time; today's foreground did not belong to it."""
-        self._show_guest(theta, None, self._n_neurons, f"t = {time:.2f}, stored")
+        self._show_guest(self.joined(theta), None, self._n_neurons, f"t = {time:.2f}, stored")
         self._leave_loop()
 
     def begin_loop(self) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mft_engine import dynamics, kernels
+from mft_engine.accuracy import accuracy
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
 from mft_engine.dynamics.adam import Adam
-from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
+from mft_engine.dynamics.langevin import RECORD_EVERY, accuracies, is_complete
 from mft_engine.events import Snapshot
+from mft_engine.generalisation import TestPoints, generalisation_gap
 from mft_engine.history import N_STORED_NEURONS, History
-from mft_engine.measure import judging_measure, targets_on
+from mft_engine.measure import weighted
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import FieldPoints
 from mft_engine.posterior import FunctionSamples, Posterior
@@ -24,7 +27,7 @@ from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, diff
 from mft_engine.replay import InForce, in_force
 from mft_engine.rng import Stream
 from mft_engine.setting import Setting, burn_in
-from mft_engine.statistics import averaged, order_parameters
+from mft_engine.statistics import Estimate, averaged
 from mft_engine.tasks import Task
 from mft_engine.theory.gibbs import GibbsBackground
 
@@ -50,19 +53,15 @@ class Background:
         self.recipe = recipe
         self.setting = Setting.of(recipe, kernel)
         self.problem = self.setting.problem(recipe)
-        stored = self.setting.stored
-        theta = (
-            self._initial_cloud(recipe.network.n_neurons[0], Stream.INITIAL)
-            if stored is None
-            else self.setting.tensor(stored.theta)
-        )
-        self.initial_theta = to_host(theta)
+        theta = self._initial_parameters()
+        self.initial_theta = to_host(self._shown(theta))
         self.state: State = dynamics.init(theta, self.problem)
         self.training_seconds = 0.0
         self.history = History(RECORD_EVERY)
         self._sample_every = SWEEPS_A_SAMPLE if recipe.training.dynamics == "gibbs" else RECORD_EVERY
         self.function_samples = FunctionSamples(self._sample_every, self.problem.field_inputs.shape[0])
         self._chain: GibbsBackground | None = None
+        self._gap: tuple[int, Estimate] | None = None
         self._schedule = list(recipe.schedule)
         self._path: list[InForce] = [(0, recipe)]
         self._apply_schedule()
@@ -123,9 +122,10 @@ class Background:
             target = min(first + n_steps, self._next_stop())
             before = self.state.step
             self.state, info = self._steps(target - before, beyond)
-            self.history.add_rows(info.records)
+            # A record is due at the end of a slice at most, so the network is the record's.
+            self.history.add_rows(self._tested(row) for row in info.records)
             if self.history.wants_cloud(self.state.step):
-                self.history.add_cloud(self.state.step, to_host(self.state.theta[:N_STORED_NEURONS]))
+                self.history.add_cloud(self.state.step, to_host(self._shown(self.state.theta)[:N_STORED_NEURONS]))
             if self.state.is_settled and self.recipe.training.temperature > 0:
                 self.function_samples.offer(self.state.step, self.state.average_time, self._sampled_function)
             self._apply_schedule()
@@ -208,6 +208,13 @@ class Background:
             self._schedule = [change for change in self._schedule if change.step > self.state.step]
             self.retune(self.recipe.replace({change.path: change.value for change in due}))
 
+    def pack_more(self) -> dict[str, np.ndarray]:
+        """Arrays that a checkpoint needs besides the state."""
+        return {}
+
+    def unpack_more(self, arrays: dict[str, np.ndarray]) -> None:
+        """What `pack_more` gave."""
+
     def resume(self, state: State, initial_theta: np.ndarray) -> None:
         """Continue from the state of a checkpoint of the same recipe."""
         self.state, self._chain = state, None
@@ -219,12 +226,24 @@ class Background:
         )
         self.problem = self.setting.problem(self.recipe)
 
+    def _initial_parameters(self) -> Tensor:
+        """What the state begins with."""
+        stored = self.setting.stored
+        if stored is not None:
+            return self.setting.tensor(stored.theta)
+        return self._initial_cloud(self.recipe.network.n_neurons[0], Stream.INITIAL)
+
+    def _shown(self, theta: Tensor) -> Tensor:
+        """The state's parameters as a cloud: neurons as rows, columns w1 .. wd, then readouts."""
+        return theta
+
     def _initial_cloud(self, n_neurons: int, stream: Stream, draw: int = 0) -> Tensor:
         setting = self.setting
         cloud = initial_cloud(
             self.recipe,
             setting.task.n_inputs,
             n_neurons,
+            n_out=setting.task.n_out,
             stream=stream,
             draw=draw,
             device=setting.device,
@@ -252,31 +271,37 @@ class Background:
     def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
         """The background as it stands, on the host."""
         state = self.state
-        loss = self.history.rows[-1]["loss"] if self.history.rows else self.present_loss()
-        orders = order_parameters(state.theta, self.task.n_inputs, self.task.n_relevant)
+        cloud = self._shown(state.theta)
+        gap = self.gap_to_test()
+        latest = self.history.rows[-1] if self.history.rows else {}
+        loss = latest["loss"] if latest else self.present_loss()
         return Snapshot(
             step=state.step,
             time=state.time,
-            theta=to_host(state.theta[:n_shown]).astype(np.float32),
-            n_neurons=state.theta.shape[0],
+            theta=to_host(cloud[:n_shown]).astype(np.float32),
+            n_neurons=cloud.shape[0],
             loss=loss,
             step_size=state.step_size,
             eta_theta=state.step_size * state.eigenvalue,
-            order_parameters={name: estimate.mean for name, estimate in orders.items()},
+            order_parameters={name: e.mean for name, e in self.problem.orders(state.theta).items()},
             average_age=state.average_age,
             is_complete=self.is_complete,
             prediction=to_host(self.mean_prediction()),
             kernel=self.kernel.name,
+            test_loss=self.history.rows[-1].get("test_loss") if self.history.rows else self.measured_test_loss(),
+            test_minus_train=None if gap is None else gap.mean,
+            test_minus_train_error=None if gap is None else gap.standard_error,
+            accuracies={name: value for name, value in latest.items() if name.endswith("_accuracy")},
         )
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Columns recorded every 50 steps: step, time, loss, step_size, eta_theta, cos4, ..."""
+        """Columns recorded every 50 steps: step, time, loss, step_size, ..., test_loss where some data are unseen."""
         return self.history.metrics()
 
     def present_loss(self) -> float:
         """E (y - f)^2 of the network as it stands, on the training measure."""
         prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.problem.readout_exponent)
-        return float((self.problem.weights * (self.problem.targets - prediction) ** 2).sum())
+        return float(weighted(self.problem.weights, (self.problem.targets - prediction) ** 2).sum())
 
     @property
     def background_loss(self) -> float:
@@ -290,19 +315,73 @@ class Background:
         rows = [row for row in self.history.rows if row["is_averaged"]]
         names = [name for name in (rows[0] if rows else {}) if name.startswith(("cos", "overlap"))]
         if len(rows) < 8 or self.recipe.foreground.field == "end":
-            estimates = order_parameters(self.state.theta, self.task.n_inputs, self.task.n_relevant)
-            return {name: (e.mean, e.standard_error) for name, e in estimates.items()}
+            return {name: (e.mean, e.standard_error) for name, e in self.problem.orders(self.state.theta).items()}
         series = {name: averaged(np.array([row[name] for row in rows])) for name in names}
         return {name: (estimate.mean, estimate.standard_error) for name, estimate in series.items()}
 
+    @cached_property
+    def test_points(self) -> TestPoints | None:
+        """What the network has not seen: infinite data or data held back; None where it is trained on all there is."""
+        return TestPoints.of(self.recipe.training, self.setting, self.recipe.seed)
+
+    def window_accuracies(self) -> dict[str, float | None]:
+        """Share of right answers of each network, averaged over the window; its standard error beside it."""
+        now = accuracies(self.state.theta, self.problem)
+        rows = [row for row in self.history.rows if row["is_averaged"]]
+        if len(rows) < 8 or self.recipe.foreground.field == "end":
+            return dict(now)
+        found: dict[str, float | None] = {}
+        for name in now:
+            mean, error = averaged(np.array([row[name] for row in rows]))
+            found |= {name: mean, f"{name}_error": error}
+        return found
+
     def measured_test_loss(self) -> float | None:
-        """E (y - f)^2 on infinite data or on data held back, where training saw finite data."""
-        own = self.task.points
-        if not (len(own.test_targets) if own else self.recipe.training.n_points):
+        """E (y - f)^2 of the network as it stands, on infinite data or data held back, where it saw finite data."""
+        points = self.test_points
+        return points.loss(self._predict(points.inputs)) if points else None
+
+    def _tested(self, row: dict[str, float]) -> dict[str, float]:
+        points = self.test_points
+        if points is None:
+            return row
+        prediction = self._predict(points.inputs)
+        self.history.add_test(prediction, is_averaged=bool(row["is_averaged"]))
+        return {**row, "test_loss": points.loss(prediction)}
+
+    def _predict(self, inputs: Tensor) -> np.ndarray:
+        return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
+
+    def gap_to_test(self) -> Estimate | None:
+        """Test loss minus training loss over the averaging window, with its error; None without test points."""
+        points, rows = self.test_points, self.history.rows
+        if points is None or not rows:
             return None
-        measure = judging_measure(self.recipe.training, self.task, self.recipe.seed)
-        prediction = self.kernel.predict(
-            self.state.theta, self.setting.tensor(measure.inputs), self.problem.readout_exponent
-        )
-        residual = targets_on(measure, self.task) - to_host(prediction)
-        return float(np.sum(measure.weights * residual**2))
+        if self._gap is None or self._gap[0] != len(rows):
+            self._gap = (len(rows), generalisation_gap(rows, points.sampling_error(self._predict(points.inputs))))
+        return self._gap[1]
+
+    def accuracies(self) -> dict[str, float]:
+        """train_accuracy and test_accuracy of the averaged function, where targets name classes; else nothing.
+
+        One network at temperature T scatters about its average, a lazy one so much that it hides what was learnt.
+        """
+        is_mean = self.recipe.foreground.field == "averaged"
+        unseen = self.history.mean_test_prediction() if is_mean else None
+        if unseen is None and self.test_points is not None:
+            unseen = self._predict(self.test_points.inputs)
+        return self._shares_right(to_host(self.mean_prediction()), unseen)
+
+    def accuracies_of(self, theta: Tensor, readout_exponent: float) -> dict[str, float]:
+        """The same for one network."""
+        predict, points = self.kernel.predict, self.test_points
+        unseen = to_host(predict(theta, points.inputs, readout_exponent)) if points else None
+        return self._shares_right(to_host(predict(theta, self.problem.field_inputs, readout_exponent)), unseen)
+
+    def _shares_right(self, seen: np.ndarray, unseen: np.ndarray | None) -> dict[str, float]:
+        if not self.task.is_classification:
+            return {}
+        shares = {"train_accuracy": accuracy(seen, self.field_points.targets)}
+        if unseen is not None and self.test_points is not None:
+            shares["test_accuracy"] = accuracy(unseen, self.test_points.targets)
+        return shares

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mft_engine.measure import weighted
 from mft_engine.outcome import FieldPoints
 from mft_engine.posterior import Posterior
 from mft_engine.recipe import Recipe
@@ -76,7 +77,7 @@ def certify(
     if temperature == 0 or not recipe.network.train_readout:
         return Certificate()
     residual = points.targets - mean_prediction
-    signal = factor * points.weights * residual
+    signal = weighted(factor * points.weights, residual)
     problem = (recipe.network.activation, temperature, recipe.lambda_w, recipe.lambda_a)
     neurons = theta[:: math.ceil(len(theta) / STEIN_NEURONS)].astype(np.float64)
     stein = stein_discrepancy(

@@ -29,6 +29,7 @@ def pack(experiment: Experiment) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     if state.moments is not None:
         arrays["moments"] = to_host(state.moments)
     arrays["initial_theta"] = experiment.initial_theta
+    arrays |= experiment.pack_more()
     history_arrays, history = experiment.history.pack()
     sample_arrays, samples = experiment.function_samples.pack()
     recipe = experiment.recipe.to_toml()
@@ -55,6 +56,7 @@ def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[
     if "moments" in arrays:
         tensors["moments"] = torch.as_tensor(arrays["moments"], dtype=old.theta.dtype, device=old.theta.device)
     experiment.resume(State(**tensors, **numbers["state"]), arrays["initial_theta"])
+    experiment.unpack_more(arrays)
     experiment.history.unpack(arrays, numbers["history"])
     if "function_samples" in numbers:
         experiment.function_samples.unpack(arrays, numbers["function_samples"])

@@ -379,7 +379,7 @@ def tasks(as_json: JsonOption = False) -> None:
         _print_json([{"name": t.name, "title": t.title, "formula": t.formula, "n_inputs": t.n_inputs} for t in built])
         return
     for task in built:
-        typer.echo(f"{task.name:<14}{task.title:<36}y = {task.formula}")
+        typer.echo(f"{task.name:<18}{task.title:<36}y = {task.formula}")
 
 
 @app.command()
@@ -390,7 +390,7 @@ def recipes(as_json: JsonOption = False) -> None:
         _print_json([{"name": r.name, "description": r.description, "digest": r.digest} for r in loaded])
         return
     for recipe in loaded:
-        typer.echo(f"{recipe.name:<18}{recipe.description}")
+        typer.echo(f"{recipe.name:<22}{recipe.description}")
 
 
 @app.command()

@@ -32,6 +32,7 @@ from mft_engine.events import (
     Finished,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     ReferencesReady,
     TheoryAbsent,
@@ -39,8 +40,11 @@ from mft_engine.events import (
 )
 from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
+from mft_engine.fourier import fourier_summary
 from mft_engine.infinite_width import solve_theory
-from mft_engine.outcome import Cloud, Outcome
+from mft_engine.kernel_study import DataKernels, study_kernels
+from mft_engine.measure import weighted
+from mft_engine.outcome import Cloud, LayerCloud, Outcome
 from mft_engine.posterior import Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines, reference_lines
@@ -63,11 +67,20 @@ class Experiment(Background):
         RecipeError: a task, rule or device that cannot be built.
     """
 
+    def __new__(cls, recipe: Recipe, **_: Any) -> Experiment:
+        """The kind of experiment that the recipe needs: one class serves one hidden layer, another several."""
+        if cls is Experiment and recipe.network.n_layers > 1:
+            from mft_engine.layered.experiment import LayeredExperiment
+
+            return super().__new__(LayeredExperiment)
+        return super().__new__(cls)
+
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
         self.comparison: Comparison | None = None
         self.foreground_cloud: Cloud | None = None
         self.solution: PlanarTheory | None = None
         self.certificate: Certificate | None = None
+        self.kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
         self._warm: PlanarTheory | None = None
         self._foreground_theta: Tensor | None = None
@@ -82,8 +95,12 @@ class Experiment(Background):
         change = super().retune(recipe)
         if change is Change.RETUNE:
             self.solution = self.references = None
-        self.foreground_cloud = self.comparison = self.certificate = None
+        self.foreground_cloud = self.comparison = self.certificate = self.kernels = None
         return change
+
+    def initial_layers(self) -> tuple[LayerCloud, ...]:
+        """The neurons at step 0 of every hidden layer, where there are several."""
+        return ()
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
@@ -112,7 +129,8 @@ class Experiment(Background):
         """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
         points = self.field_points
         residual = self.setting.tensor(points.targets) - self.mean_prediction().to(self.setting.dtype)
-        return FrozenField(self.problem.field_inputs, self.setting.tensor(points.weights) * residual * self._drive)
+        signal = weighted(self.setting.tensor(points.weights), residual) * self._drive
+        return FrozenField(self.problem.field_inputs, signal)
 
     @property
     def _drive(self) -> float:
@@ -136,12 +154,13 @@ class Experiment(Background):
         self._foreground_seconds = time.perf_counter() - start
         prediction, loss = self._function_of(theta)
         self.foreground_cloud = Cloud(to_host(theta), prediction, loss, section.method)
-        self.comparison = None
+        self.comparison = self.kernels = None
         yield ForegroundReady(
             theta=self.foreground_cloud.theta.astype(np.float32),
             loss=loss,
             method=section.method,
             seconds=self._foreground_seconds,
+            accuracies=self.foreground_accuracies(),
         )
 
     def redraw(self) -> ForegroundReady | None:
@@ -162,7 +181,14 @@ class Experiment(Background):
         """The recombined function of foreground neurons on the field points, (n_points,), and its loss."""
         exponent, points = self.setting.foreground_exponent(self.recipe), self.field_points
         prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
-        return prediction, float(np.sum(points.weights * (points.targets - prediction) ** 2))
+        return prediction, float(np.sum(weighted(points.weights, (points.targets - prediction) ** 2)))
+
+    def foreground_accuracies(self) -> dict[str, float]:
+        """Share of right answers of the foreground's recombined function; empty where the output is no class."""
+        if self._foreground_theta is None:
+            return {}
+        exponent = self.setting.foreground_exponent(self.recipe)
+        return self.accuracies_of(self._foreground_theta, exponent)
 
     def _draw_exactly(self, field: FrozenField, draw: int) -> Tensor:
         n_background, activation = self.state.theta.shape[0], self.setting.activation
@@ -207,6 +233,7 @@ class Experiment(Background):
             seed=self.recipe.seed + draw * DRAWS,
             stream=Stream.FOREGROUND,
             readout_exponent=self.setting.foreground_exponent(self.recipe),
+            n_out=self.task.n_out,
         )
 
     def _walk(self, frozen: FrozenField, hyper: Hyper, draw: int) -> Walk:
@@ -263,7 +290,7 @@ class Experiment(Background):
         n = self._foreground_theta.shape[0]
         spread = trace * n ** (1.0 - 2.0 * self.setting.foreground_exponent(self.recipe))
         # The background's own networks scatter about their mean too, far less: neurons of one network repel.
-        own = self.background_loss - float(np.sum(points.weights * (points.targets - mean) ** 2))
+        own = self.background_loss - float(np.sum(weighted(points.weights, (points.targets - mean) ** 2)))
         alignment = function_alignment(mean, self.foreground_cloud.prediction, points.weights)
         return {
             "function_alignment": alignment,
@@ -279,9 +306,16 @@ class Experiment(Background):
             if self.solution is None:
                 self.solution = solve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
                 self._warm = self.solution
-            yield TheoryReady(theory=self.solution)
+            yield TheoryReady(theory=self.solution, test_loss=self.theory_test_loss())
         except RecipeError as error:
             yield TheoryAbsent(reason=str(error))
+
+    def theory_test_loss(self) -> float | None:
+        """E (y - f)^2 of the infinitely wide network on what its training set leaves unseen; None for infinite data."""
+        points = self.test_points
+        if points is None or self.solution is None:
+            return None
+        return points.loss(self.solution.prediction(to_host(points.inputs).astype(np.float64)))
 
     def refer(self) -> Iterator[ReferencesReady]:
         """What a network that learns no features would do on the same task."""
@@ -312,6 +346,24 @@ class Experiment(Background):
             variance_theory = self.solution.trace_response / self.state.theta.shape[0]
         return super().posterior(variance_theory)
 
+    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+        """The data kernels of the initial cloud, the present background and the foreground where there is one."""
+        foreground = self.foreground_cloud.theta if self.foreground_cloud else None
+        answers = study_kernels(
+            self.initial_theta,
+            to_host(self.state.theta),
+            foreground,
+            self.field_points,
+            self.setting.activation,
+            seed=self.recipe.seed,
+        )
+        for answer in answers:
+            if isinstance(answer, DataKernels):
+                self.kernels = answer
+                yield KernelReady(kernels=answer, step=self.state.step)
+            else:
+                yield Progress("kernel", answer, "the spectrum of the data kernel")
+
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
         """Let the foreground become the background, again and again, from the present background (`theory` first)."""
         prediction, theta = to_host(self.mean_prediction()), to_host(self.state.theta)
@@ -331,7 +383,8 @@ class Experiment(Background):
 
     def outcome(self) -> Outcome:
         """Everything computed so far."""
-        background = Cloud(to_host(self.state.theta), to_host(self.mean_prediction()), self.background_loss, self.kind)
+        cloud = to_host(self._shown(self.state.theta))
+        background = Cloud(cloud, to_host(self.mean_prediction()), self.background_loss, self.kind)
         clouds, cloud_steps = self.history.clouds()
         outcome = Outcome(
             recipe=self.recipe,
@@ -345,7 +398,11 @@ class Experiment(Background):
             comparison=self.comparison,
             theory=self.solution,
             certificate=self.certificate,
+            kernels=self.kernels,
         )
+        return self._with_summary(outcome)
+
+    def _with_summary(self, outcome: Outcome) -> Outcome:
         return replace(outcome, summary=summarise(outcome, self._run_facts()))
 
     def _run_facts(self) -> dict[str, Any]:
@@ -364,9 +421,28 @@ class Experiment(Background):
             "is_complete": self.is_complete,
             "order_parameters": self.window_orders(),
             "test_loss": self.measured_test_loss(),
+            "theory_test_loss": self.theory_test_loss(),
+            "generalisation": self._generalisation(),
+            "background_accuracy": self.window_accuracies() if self.task.n_out > 1 else self.accuracies(),
+            "foreground_accuracy": self.foreground_accuracies(),
             "references": self.references,
             "posterior": self.posterior(),
+            "fourier": self._fourier(),
         }
+
+    def _generalisation(self) -> dict[str, float]:
+        gap = self.gap_to_test()
+        return {} if gap is None else {"test_minus_train": gap.mean, "test_minus_train_error": gap.standard_error}
+
+    def _fourier(self) -> dict[str, Any] | None:
+        """The clouds as waves, for additions modulo P."""
+        if not self.task.modulus or self.task.points is None:
+            return None
+        clouds = {"initial": self.initial_theta, "background": to_host(self.state.theta)}
+        if self.foreground_cloud is not None:
+            clouds["foreground"] = self.foreground_cloud.theta
+        scale = float(self.task.points.inputs.max())
+        return fourier_summary(clouds, self.task.modulus, self.setting.activation.name, scale, self.recipe.seed)
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""
@@ -383,6 +459,7 @@ class Experiment(Background):
         yield from self.theory()
         yield from self.refer()
         yield from self.certify()
+        yield from self.data_kernel()
         outcome = self.outcome()
         yield Finished(outcome=outcome, summary=outcome.summary)
 

@@ -36,9 +36,15 @@ class ExportError(ValueError):
     """An export that is not possible; the message says what is missing or allowed."""
 
 
-def columns(n_params: int) -> list[str]:
-    """Names of a cloud's columns: w1 .. wd, a."""
-    return [f"w{j + 1}" for j in range(n_params - 1)] + ["a"]
+def columns(n_params: int, n_out: int = 1) -> list[str]:
+    """Names of a cloud's columns: w1 .. wd, a (a1 .. for several readouts)."""
+    readouts = ["a"] if n_out == 1 else [f"a{c + 1}" for c in range(n_out)]
+    return [f"w{j + 1}" for j in range(n_params - n_out)] + readouts
+
+
+def _columns_of(outcome: Outcome) -> list[str]:
+    n_params = outcome.background.theta.shape[1]
+    return columns(n_params, n_params - outcome.points.inputs.shape[1])
 
 
 def _clouds(outcome: Outcome) -> dict[str, np.ndarray]:
@@ -80,14 +86,14 @@ def save_data(
 def _npz(outcome: Outcome) -> bytes:
     memory = io.BytesIO()
     clouds = _clouds(outcome)
-    np.savez_compressed(memory, columns=np.array(columns(outcome.background.theta.shape[1])), **clouds)  # type: ignore[arg-type]
+    np.savez_compressed(memory, columns=np.array(_columns_of(outcome)), **clouds)  # type: ignore[arg-type]
     return memory.getvalue()
 
 
 def _csv(outcome: Outcome) -> bytes:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["cloud", *columns(outcome.background.theta.shape[1])])
+    rows.writerow(["cloud", *_columns_of(outcome)])
     for name, theta in _clouds(outcome).items():
         rows.writerows(
             [name, *(np.format_float_positional(v, unique=True, trim="0") for v in neuron)] for neuron in theta
@@ -97,7 +103,7 @@ def _csv(outcome: Outcome) -> bytes:
 
 def _safetensors(outcome: Outcome) -> bytes:
     clouds = {name: np.ascontiguousarray(theta) for name, theta in _clouds(outcome).items()}
-    metadata = {"columns": ",".join(columns(outcome.background.theta.shape[1])), "recipe": outcome.recipe.to_toml()}
+    metadata = {"columns": ",".join(_columns_of(outcome)), "recipe": outcome.recipe.to_toml()}
     return safetensors.numpy.save(clouds, metadata=metadata)
 
 

@@ -26,9 +26,11 @@ class MeanField:
 
     V(theta) = - sum_mu signal_mu a phi(w . x_mu) + (lambda_w |w|^2 + lambda_a a^2)/2
 
+    With several readouts a and signal are vectors: the drive is a . signal_mu.
+
     Attributes:
         inputs: (n_points, n_inputs).
-        signal: (n_points,), point weight x residual (x N^(kappa-1) for readout exponent kappa).
+        signal: (n_points,) or (n_points, n_out), point weight x residual (x N^(kappa-1) for readout exponent kappa).
         lambda_w, lambda_a: regularisation of the input weights and of the readout.
     """
 
@@ -39,16 +41,21 @@ class MeanField:
     lambda_a: float
 
     def potential(self, theta: Tensor) -> Tensor:
-        """V of each neuron, (n_neurons,), for theta (n_neurons, n_inputs + 1)."""
-        w, a = theta[:, :-1], theta[:, -1]
-        drive = a * (self.activation.phi(w @ self.inputs.T) @ self.signal)
-        return 0.5 * (self.lambda_w * (w * w).sum(1) + self.lambda_a * a * a) - drive
+        """V of each neuron, (n_neurons,), for theta (n_neurons, n_inputs + n_out)."""
+        w, a = self._split(theta)
+        signal = self.signal.reshape(len(self.inputs), -1)
+        drive = (a * (self.activation.phi(w @ self.inputs.T) @ signal)).sum(1)
+        return 0.5 * (self.lambda_w * (w * w).sum(1) + self.lambda_a * (a * a).sum(1)) - drive
 
     def gradient(self, theta: Tensor) -> Tensor:
-        """grad V of each neuron, (n_neurons, n_inputs + 1)."""
+        """grad V of each neuron, (n_neurons, n_inputs + n_out)."""
         data = reference.gradient(theta, self.inputs, self.signal, self.activation)
-        penalty = torch.cat([self.lambda_w * theta[:, :-1], self.lambda_a * theta[:, -1:]], dim=1)
-        return penalty - data
+        w, a = self._split(theta)
+        return torch.cat([self.lambda_w * w, self.lambda_a * a], dim=1) - data
+
+    def _split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        n_inputs = self.inputs.shape[1]
+        return theta[:, :n_inputs], theta[:, n_inputs:]
 
 
 def tangent_kernel(
@@ -96,8 +103,12 @@ def stiffness(
     """
     theta = theta[:: max(1, theta.shape[0] // STIFFNESS_NEURONS)]
     stride = max(1, inputs.shape[0] // STIFFNESS_POINTS)
+    total = weights.sum()
     inputs, weights = inputs[::stride], weights[::stride]
-    root = torch.sqrt(weights / weights.sum())
+    # The points that are left carry the weight of all.
+    root = torch.sqrt(weights * (total / weights.sum()))
+    if theta.shape[1] > inputs.shape[1] + 1:
+        return _stiffness_of_many_readouts(theta, inputs, root, activation, rate_per_step)
     kernel = tangent_kernel(theta, inputs, activation, rate_per_step) * root[:, None] * root[None, :]
     # A deterministic start that no symmetry of the points makes orthogonal to the top eigenvector.
     vector = 1.0 + 0.5 * torch.cos(torch.arange(root.shape[0], device=root.device, dtype=root.dtype))
@@ -105,6 +116,31 @@ def stiffness(
         vector = kernel @ vector
         vector = vector / torch.linalg.vector_norm(vector)
     return vector @ (kernel @ vector)
+
+
+def _stiffness_of_many_readouts(
+    theta: Tensor, inputs: Tensor, root: Tensor, activation: Activation, rate_per_step: tuple[float, ...]
+) -> Tensor:
+    """The same eigenvalue of K_cc'(x, x') without holding the (n_points n_out)^2 matrix.
+
+    K v is what f moves by when every parameter takes one step against v: two products with the Jacobian.
+    """
+    n, d = theta.shape[0], inputs.shape[1]
+    a = theta[:, d:]
+    phi, slope = activation.both(inputs @ theta[:, :d].T)
+    scaled = torch.stack([rate * x for rate, x in zip(rate_per_step, inputs.unbind(1), strict=False)], dim=1)
+
+    def moved(vector: Tensor) -> Tensor:
+        pull = root[:, None] * vector
+        push = slope * (scaled @ (inputs.T @ (slope * (pull @ a.T))))
+        return root[:, None] * (rate_per_step[-1] * (phi @ (phi.T @ pull)) + push @ a) / n
+
+    place = torch.arange(root.shape[0] * a.shape[1], device=root.device, dtype=root.dtype)
+    vector = (1.0 + 0.5 * torch.cos(place)).reshape(root.shape[0], -1)
+    for _ in range(POWER_ITERATIONS):
+        vector = moved(vector)
+        vector = vector / torch.linalg.vector_norm(vector)
+    return (vector * moved(vector)).sum()
 
 
 def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
@@ -118,7 +154,7 @@ def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
     moves f can still sit in a tight well.
 
     Args:
-        theta: (n_neurons, n_inputs + 1); large clouds are thinned to a fixed stride.
+        theta: (n_neurons, n_inputs + n_out); large clouds are thinned to a fixed stride.
         temperature: T > 0, for the prior's width.
 
     Returns:
@@ -128,7 +164,8 @@ def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
     n, n_params = theta.shape
     unit = rng.normal(0, Stream.POWER_ITERATION, 0, n, n_params, device=theta.device, dtype=theta.dtype)
     unit = CURVATURE_DISPLACEMENT * unit
-    penalties = (field.lambda_w,) * (n_params - 1) + (field.lambda_a,)
+    n_inputs = field.inputs.shape[1]
+    penalties = (field.lambda_w,) * n_inputs + (field.lambda_a,) * (n_params - n_inputs)
     widths = [(temperature / penalty) ** 0.5 for penalty in penalties]
     displacement = torch.stack([d * s for d, s in zip(unit.unbind(1), widths, strict=True)], dim=1)
     change = field.gradient(theta + displacement) - field.gradient(theta)

@@ -34,7 +34,7 @@ class FrozenField:
 
     Attributes:
         inputs: (n_points, n_inputs).
-        signal: (n_points,), point weight x frozen residual x N^(kappa-1).
+        signal: (n_points,) or (n_points, n_out), point weight x frozen residual x N^(kappa-1).
     """
 
     inputs: Tensor
@@ -139,21 +139,21 @@ def sample_exactly(
 
 
 def function_covariance_trace(theta: Tensor, inputs: Tensor, weights: Tensor, activation: Any) -> float:
-    """Tr C of h = a phi(w.x) over the cloud: E_x Var_i(a_i phi(w_i.x)).
+    """Tr C of h = a phi(w.x) over the cloud: E_x Var_i(a_i phi(w_i.x)), summed over the readouts.
 
     The recombined function of N iid neurons misses its mean by Tr C / N in mean square.
 
     Args:
         theta: (n_neurons, n_params); inputs: (n_points, n_inputs); weights: (n_points,).
     """
-    mean = torch.zeros_like(weights, dtype=torch.float64)
-    square = torch.zeros_like(mean)
     n_inputs = inputs.shape[1]
+    mean = torch.zeros(inputs.shape[0], theta.shape[1] - n_inputs, dtype=torch.float64, device=inputs.device)
+    square = torch.zeros_like(mean)
     for start in range(0, theta.shape[0], 4096):
         block = theta[start : start + 4096]
-        h = activation.phi(inputs @ block[:, :n_inputs].T) * block[:, n_inputs]
-        mean += h.sum(1, dtype=torch.float64)
-        square += (h * h).sum(1, dtype=torch.float64)
+        phi, readout = activation.phi(inputs @ block[:, :n_inputs].T).double(), block[:, n_inputs:].double()
+        mean += phi @ readout
+        square += (phi * phi) @ (readout * readout)
     n = theta.shape[0]
     variance = (square / n - (mean / n) ** 2) * n / max(1, n - 1)
-    return float((weights.double() * variance).sum())
+    return float((weights.double() @ variance).sum())

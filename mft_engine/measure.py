@@ -1,4 +1,4 @@
-"""The measure of the inputs: points with weights that sum to one.
+"""The measure of the inputs: points with weights that sum to one (data may bring another total).
 
 Infinite data x ~ N(0, I_d) is represented by a quadrature rule (or by fresh batches), finite data by its points. A
 kinked activation makes product Gauss-Hermite rules poor, so the plane's default is a staggered polar rule.
@@ -19,7 +19,7 @@ from torch import Tensor
 from mft_engine import rng
 from mft_engine.recipe import RecipeError, TrainingSection
 from mft_engine.rng import Stream
-from mft_engine.tasks.task import OwnPoints, Task
+from mft_engine.tasks.task import OwnPoints, Task, TorusGrid
 
 GOLDEN_RATIO = 0.6180339887
 # Up to this many, the corners of the cube are all taken: infinite data without an error.
@@ -35,9 +35,9 @@ class Measure:
     """Points that stand for a measure.
 
     Attributes:
-        inputs: (n_points, n_inputs) float64; weights: (n_points,) that sum to 1.
+        inputs: (n_points, n_inputs) float64; weights: (n_points,) that sum to 1, or to the data's own total.
         rule: in words, with its size.
-        targets: (n_points,) where the points are data with targets of their own.
+        targets: (n_points,) or (n_points, n_out) where the points are data with targets of their own.
     """
 
     inputs: np.ndarray
@@ -160,6 +160,8 @@ def training_measure(training: TrainingSection, task: Task, seed: int) -> Measur
     if task.points is not None:
         return _own_points(task.points, training.n_points, seed)
     if training.n_points:
+        if isinstance(task.inputs, TorusGrid):
+            return _torus_sample(training.n_points, seed)
         drawn = sample_points(training.n_points, task.n_inputs, seed, Stream.TRAINING_POINTS)
         return replace(drawn, inputs=signs(drawn.inputs)) if task.inputs == "signs" else drawn
     return judging_measure(training, task, seed)
@@ -173,13 +175,15 @@ def judging_measure(training: TrainingSection, task: Task, seed: int) -> Measure
             return _own_points(own, 0, seed)
         n = len(own.test_targets)
         return Measure(own.test_inputs, np.full(n, 1.0 / n), f"{n} points held back of {own.source}", own.test_targets)
+    if isinstance(task.inputs, TorusGrid):
+        return torus_rule(task.inputs)
     if task.inputs == "signs":
         return cube_rule(task.n_inputs, training.rule_size, seed)
     return population_measure(training, task.n_inputs, seed)
 
 
 def targets_on(measure: Measure, task: Task) -> np.ndarray:
-    """(n_points,) float64: the data's own targets, or the target function at the points."""
+    """(n_points,) or (n_points, n_out) float64: the data's own targets, or the target function at the points."""
     values = measure.targets if measure.targets is not None else task.target(measure.inputs)
     return np.asarray(values, dtype=np.float64)
 
@@ -191,13 +195,37 @@ def _own_points(own: OwnPoints, n_points: int, seed: int) -> Measure:
     if 0 < n_points < n:
         chosen = rng.host_generator(seed, Stream.TRAINING_POINTS).permutation(n)[:n_points]
         words = f"{n_points} of {n} points of {own.source}"
-        return Measure(own.inputs[chosen], np.full(n_points, 1.0 / n_points), words, own.targets[chosen])
-    return Measure(own.inputs, np.full(n, 1.0 / n), f"{n} points of {own.source}", own.targets)
+        return Measure(own.inputs[chosen], np.full(n_points, own.total_weight / n_points), words, own.targets[chosen])
+    return Measure(own.inputs, np.full(n, own.total_weight / n), f"{n} points of {own.source}", own.targets)
+
+
+def weighted(weights: Any, values: Any) -> Any:
+    """weights (n_points,) times values (n_points,) or (n_points, n_out); numpy or torch."""
+    return weights.reshape(-1, *(1,) * (values.ndim - 1)) * values
 
 
 def signs(values: Any) -> Any:
     """+1 where a number is at least 0, else -1; numpy or torch."""
     return 2.0 * (values >= 0) - 1.0 + 0 * values
+
+
+def torus_rule(grid: TorusGrid) -> Measure:
+    """The grid of equal angles on both circles; exact for trigonometric polynomials below n_angles."""
+    angle = 2 * np.pi * np.arange(grid.n_angles) / grid.n_angles
+    first, second = (values.ravel() for values in np.meshgrid(angle, angle, indexing="ij"))
+    n = grid.n_angles**2
+    words = f"torus grid, {grid.n_angles} x {grid.n_angles} angles"
+    return Measure(_on_torus(first, second), np.full(n, 1.0 / n), words)
+
+
+def _torus_sample(n_points: int, seed: int) -> Measure:
+    angles = rng.host_generator(seed, Stream.TRAINING_POINTS).uniform(0.0, 2 * np.pi, (2, n_points))
+    words = f"{n_points} random points of the torus"
+    return Measure(_on_torus(*angles), np.full(n_points, 1.0 / n_points), words)
+
+
+def _on_torus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return 2**0.5 * np.stack([np.cos(a), np.sin(a), np.cos(b), np.sin(b)], axis=1)
 
 
 def cube_rule(n_inputs: int, rule_size: tuple[int, int], seed: int) -> Measure:

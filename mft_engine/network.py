@@ -35,6 +35,7 @@ def initial_cloud(
     n_inputs: int,
     n_neurons: int,
     *,
+    n_out: int = 1,
     stream: Stream,
     draw: int = 0,
     device: torch.device,
@@ -46,12 +47,13 @@ def initial_cloud(
     deviations of the recipe's `initial` section.
 
     Args:
+        n_out: readouts of a neuron.
         stream, draw: which random numbers; equal ones give equal neurons.
     """
-    normal = rng.normal(recipe.seed, stream, draw, n_neurons, n_inputs + 1, device=device, dtype=dtype)
+    normal = rng.normal(recipe.seed, stream, draw, n_neurons, n_inputs + n_out, device=device, dtype=dtype)
     if recipe.initial.law == "prior":
         temperature = recipe.training.temperature
-        scales = [(temperature / recipe.lambda_w) ** 0.5] * n_inputs + [(temperature / recipe.lambda_a) ** 0.5]
+        scales = [(temperature / recipe.lambda_w) ** 0.5] * n_inputs + [(temperature / recipe.lambda_a) ** 0.5] * n_out
     else:
-        scales = [recipe.initial.input_weight_std] * n_inputs + [recipe.initial.readout_std]
+        scales = [recipe.initial.input_weight_std] * n_inputs + [recipe.initial.readout_std] * n_out
     return NeuronCloud(normal * torch.tensor(scales, dtype=dtype, device=device), n_inputs)

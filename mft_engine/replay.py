@@ -21,6 +21,7 @@ from mft_engine.dynamics.adam import Adam, FreshNeurons
 from mft_engine.dynamics.langevin import points_at
 from mft_engine.foreground import SLICE_SECONDS
 from mft_engine.kernels import StepPlan
+from mft_engine.measure import weighted
 from mft_engine.recipe import Recipe
 
 # The recipe in force from a step on.
@@ -79,13 +80,13 @@ def replay(
         residual = targets - kernel.predict(state.theta, inputs, problem.readout_exponent)
         if fresh is not None:
             state, _ = adam.advance(state, problem, Adam.of(recipe), 1, beyond=True)
-            fresh.move(inputs, weights * residual * factor, Adam.of(recipe))
+            fresh.move(inputs, weighted(weights, residual) * factor, Adam.of(recipe))
             theta = fresh.theta
         else:
             hyper = Hyper.of(recipe)
             state, _ = dynamics.advance(state, problem, hyper, 1, beyond=True)
             plan = plan_of(hyper, state.step_size)
-            result = kernel.advance_frozen(theta, inputs, weights * residual * factor, plan, step, 1)
+            result = kernel.advance_frozen(theta, inputs, weighted(weights, residual) * factor, plan, step, 1)
             if not result.is_finite:
                 raise ArithmeticError(
                     f"The replayed foreground diverged at step {step}; choose a smaller training.step_size"

@@ -53,6 +53,15 @@ def describe_run(summary: dict[str, Any]) -> str:
         + (f"   infinite width {theory['loss']:.4f}" if theory else "")
         + f"   {background['n_steps']:,} steps in {background['seconds']:.1f} s",
     ]
+    if background["test_loss"] is not None:
+        gap, error = background.get("test_minus_train"), background.get("test_minus_train_error")
+        above = "" if gap is None else f"   test − train {gap:.4f}" + ("" if error is None else f" ± {error:.4f}")
+        lines.append(f"  test loss        {background['test_loss']:.4f}{above}")
+    for part in ("background", "foreground"):
+        shares = {key: value for key, value in (summary[part] or {}).items() if key.endswith("_accuracy")}
+        if shares:
+            words = ", ".join(f"{100 * share:.1f} % ({key.partition('_')[0]})" for key, share in shares.items())
+            lines.append(f"  {part} accuracy  {words}")
     if summary["foreground"]:
         lines.append(f"  foreground loss  {summary['foreground']['loss']:.4f}")
     if comparison:

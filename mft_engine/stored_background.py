@@ -18,9 +18,9 @@ class StoredBackground:
     """Neurons of a finished network.
 
     Attributes:
-        theta: (n_neurons, n_inputs + 1) columns w1 .. wd, a.
+        theta: (n_neurons, n_inputs + n_out) columns w1 .. wd, then the readouts.
         readout_exponent: kappa of its function.
-        points, prediction: where its averaged f is stored, (n_points,), None for a bare cloud.
+        points, prediction: where its averaged f is stored, (n_points,) or (n_points, n_out), None for a bare cloud.
     """
 
     theta: np.ndarray
@@ -35,7 +35,7 @@ class StoredBackground:
         return self.prediction if np.allclose(self.points.inputs, points.inputs, atol=1e-12) else None
 
 
-def load_stored_background(source: str, n_inputs: int) -> StoredBackground:
+def load_stored_background(source: str, n_inputs: int, n_out: int = 1) -> StoredBackground:
     """The background of a run folder, or the array `background` of an NPZ file as `mft-lab export` makes it.
 
     Raises:
@@ -52,10 +52,11 @@ def load_stored_background(source: str, n_inputs: int) -> StoredBackground:
             "the folder of a finished run, or an .npz file with an array background"
         )
     theta = stored.theta
-    if theta.ndim != 2 or theta.shape[1] != n_inputs + 1 or not len(theta) or not np.isfinite(theta).all():
+    if theta.ndim != 2 or theta.shape[1] != n_inputs + n_out or not len(theta) or not np.isfinite(theta).all():
         raise RecipeError(
             f"foreground.background = {source!r} holds an array of shape {theta.shape}; this task needs finite numbers "
-            f"in {n_inputs + 1} columns (w1 .. w{n_inputs}, a), one row a neuron"
+            f"in {n_inputs + n_out} columns (w1 .. w{n_inputs}, {'a' if n_out == 1 else f'a1 .. a{n_out}'}), "
+            "one row a neuron"
         )
     return stored
 

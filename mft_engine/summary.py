@@ -25,7 +25,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     background = {
         "loss": outcome.background.loss,
         "test_loss": facts["test_loss"],
-        "n_neurons": len(outcome.background.theta),
+        "n_neurons": sum(recipe.network.n_neurons) if outcome.layers else len(outcome.background.theta),
         "n_steps": facts["n_steps"],
         "time": facts["time"],
         "step_size": facts["step_size"],
@@ -37,6 +37,8 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "average_age": facts["average_age"],
         "is_complete": facts["is_complete"],
         "warning": step_size_warning(facts["eta_theta"], facts["step_size"]),
+        **facts["generalisation"],
+        **facts["background_accuracy"],
     }
     comparison = outcome.comparison.to_dict() if outcome.comparison else None
     orders = facts["order_parameters"]
@@ -59,8 +61,9 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "method": outcome.foreground.kind,
             "seconds": facts["foreground_seconds"],
             **facts["sampler"],
+            **facts["foreground_accuracy"],
         },
-        "theory": None if theory is None else theory_summary(theory),
+        "theory": None if theory is None else theory_summary(theory) | {"test_loss": facts["theory_test_loss"]},
         "references": None
         if references is None
         else {
@@ -69,14 +72,16 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         },
         "certificate": certificate.to_dict() if certificate else None,
         "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
+        "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
         "comparison": comparison,
         "feature_learning": {
             "kl_from_prior": certificate.kl_from_prior if certificate else None,
             "kernel_change": certificate.kernel_change if certificate else None,
             "order_parameters": {name: mean for name, (mean, _) in orders.items()},
             "order_parameters_error": {name: error for name, (_, error) in orders.items()},
+            **({"fourier": facts["fourier"]} if facts["fourier"] else {}),
         },
-        "layers": [comparison] if comparison else [],
+        "layers": [c.to_dict() for c in outcome.layer_comparisons] or ([comparison] if comparison else []),
         "run_dir": None,
     }
     return without_nan(document)

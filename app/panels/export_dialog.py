@@ -28,9 +28,11 @@ FIGURES = (
     ("foreground", "Foreground over background", False),
     ("loss", "Loss along the run", False),
     ("fields", "Target, networks and residual as heat maps", False),
+    ("kernel", "Data kernel: spectrum, target captured, eigenfunctions", False),
     ("marginals", "Marginals of both clouds", False),
     ("null", "Distance and its null band", False),
     ("theory", "Infinite-width density", False),
+    ("fourier", "Frequencies and phases (modular addition)", False),
 )
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DATA_FORMATS = (("npz", "both clouds, NumPy"), ("csv", "both clouds, text"), ("safetensors", "both clouds, tensors"))

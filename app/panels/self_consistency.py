@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
+_ANSWERS = {
+    "train_accuracy": ("train accuracy", "Share of the training points at which the largest output is the class"),
+    "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
+}
 _DIFFERENT = (
     "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
     "self-consistent too, without having learnt any features."
@@ -41,9 +45,12 @@ class SelfConsistencyPanel(QScrollArea):
         self._theme = theme
         self._snapshot: Snapshot | None = None
         self._foreground_orders: dict[str, tuple[float, float]] = {}
+        self._foreground_accuracies: dict[str, float] = {}
         self._theory: Mapping[str, Any] = {}
         self._order_names: tuple[str, ...] = ()
         self._comparison: Comparison | None = None
+        self._layers: tuple[Comparison, ...] = ()
+        self._layer = 0
         self._certificate: Certificate | None = None
         self._stale_reason = ""
         self.setWidgetResizable(True)
@@ -182,6 +189,10 @@ class SelfConsistencyPanel(QScrollArea):
             "networks leave it at 0 (known after a comparison)",
         )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
+        self.answers = NumberTable(("background", "foreground"), section, spacing=8)
+        for key, (name, meaning) in _ANSWERS.items():
+            self.answers.add_row(key, name, meaning)
+        section.column.addWidget(self.answers)
         section.column.addWidget(self.features)
         section.column.addWidget(self.orders)
         self._different = section.add_note(_DIFFERENT)
@@ -226,6 +237,23 @@ class SelfConsistencyPanel(QScrollArea):
         self._fade(False)
         self._fade_certificate(True)
 
+    def show_layer_comparison(self, comparisons: Sequence[Comparison], layer: int) -> None:
+        """The verdict of one hidden layer of several (0: the first), and the others' in words."""
+        self._layers, self._layer = tuple(comparisons), layer
+        self.show_comparison(comparisons[layer])
+        chosen = comparisons[layer]
+        others = "; ".join(
+            f"layer {k + 1} is {other.verdict} (ratio {written(other.ratio)})"
+            for k, other in enumerate(comparisons)
+            if k != layer
+        )
+        eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
+        self.card.show_state(
+            chosen.verdict,
+            f"Layer {layer + 1}: {HEADLINES[chosen.verdict]}",
+            f"{verdict_sentence(chosen, eta_theta)} Besides, {others}.",
+        )
+
     def show_certificate(self, certificate: Certificate) -> None:
         """What can be certified of the background that was compared."""
         self._certificate = certificate
@@ -250,7 +278,10 @@ class SelfConsistencyPanel(QScrollArea):
             self.card.show_state("none", "No verdict yet", _EMPTY)
             return
         reason, certificate = self._stale_reason, self._certificate
-        self.show_comparison(self._comparison)
+        if self._layers:
+            self.show_layer_comparison(self._layers, self._layer)
+        else:
+            self.show_comparison(self._comparison)
         if certificate is not None:
             self.show_certificate(certificate)
         if reason:
@@ -282,6 +313,7 @@ class SelfConsistencyPanel(QScrollArea):
         if foreground is not None and foreground.theta.shape[1] == 3:
             names = self._snapshot.order_parameters if self._snapshot is not None else ("cos4",)
             self._foreground_orders = {name: _order_parameter(foreground.theta, name) for name in names}
+        self._foreground_accuracies = foreground.accuracies if foreground is not None else {}
         self._show_orders()
 
     def show_theory(self, numbers: Mapping[str, Any] | None, reason: str = "", *, is_current: bool = True) -> None:
@@ -307,9 +339,10 @@ class SelfConsistencyPanel(QScrollArea):
     def clear(self) -> None:
         """Forgets everything: a new experiment."""
         self._snapshot = self._comparison = self._certificate = None
+        self._layers, self._layer = (), 0
         self._stale_reason = ""
         self._is_newer = False
-        self._foreground_orders = {}
+        self._foreground_orders, self._foreground_accuracies = {}, {}
         self.card.show_state("none", "No verdict yet", _EMPTY)
         self.band.clear()
         for table in (self.distances, self.functions, self.stability, self.exact, self.features):
@@ -335,7 +368,7 @@ class SelfConsistencyPanel(QScrollArea):
     # Details
 
     def _tables(self) -> tuple[NumberTable, ...]:
-        return (self.distances, self.functions, self.stability, self.exact, self.features, self.orders)
+        return (self.distances, self.functions, self.stability, self.exact, self.features, self.orders, self.answers)
 
     def _show_comparison_parts(self, is_shown: bool) -> None:
         for section in self._of_comparison:
@@ -386,6 +419,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._show_orders()
 
     def _show_orders(self) -> None:
+        self._show_accuracies()
         background = {} if self._snapshot is None else self._snapshot.order_parameters
         theory = self._theory.get("order_parameters") or {}
         names = tuple(background) or tuple(theory)
@@ -393,12 +427,7 @@ class SelfConsistencyPanel(QScrollArea):
             self._order_names = names
             self.orders.remove_rows()
             for name in names:
-                order = name.removeprefix("cos")
-                meaning = (
-                    f"Mean of cos({order} angle(w)) over the neurons, with its standard error; −1 to 1, no unit. "
-                    "0 for a cloud without that symmetry"
-                )
-                self.orders.add_row(name, f"⟨cos {order}θ⟩", meaning)
+                self.orders.add_row(name, *_order_words(name))
         self.orders.setVisible(bool(names))
         for name in names:
             here = UNKNOWN
@@ -408,11 +437,38 @@ class SelfConsistencyPanel(QScrollArea):
             exact = written_error(theory[name], None) if name in theory else UNKNOWN
             self.orders.set_row(name, here, fresh, exact)
 
+    def _show_accuracies(self) -> None:
+        here = {} if self._snapshot is None else self._snapshot.accuracies
+        for name in _ANSWERS:
+            self.answers.set_row(name, _percent(here.get(name)), _percent(self._foreground_accuracies.get(name)))
+        self.answers.setVisible(bool(here))
+
     @staticmethod
     def _note(label: QLabel, text: str) -> None:
         if label.text() != text:
             label.setText(text)
         label.setVisible(bool(text))
+
+
+def _order_words(name: str) -> tuple[str, str]:
+    """Label and meaning of an order parameter."""
+    if name.startswith("overlap_"):
+        part = name.removeprefix("overlap_")
+        return f"⟨φ, {part}⟩²", (
+            f"Mean over the last hidden layer's neurons of E[φ {part}]², the squared overlap of a neuron's activation "
+            f"function with the part {part} of the target"
+        )
+    if name == "overlap":
+        return "overlap", "Share of the neurons' weight that lies in the directions which the target depends on; 0 to 1"
+    order = name.removeprefix("cos")
+    return f"⟨cos {order}θ⟩", (
+        f"Mean of cos({order} angle(w)) over the neurons, with its standard error; −1 to 1, no unit. "
+        "0 for a cloud without that symmetry"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return UNKNOWN if share is None else f"{100 * share:.1f} %"
 
 
 def _cosines(theta: np.ndarray, name: str) -> np.ndarray:

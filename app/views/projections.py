@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-Kind = Literal["weight", "readout", "norm", "angle", "component"]
+Kind = Literal["weight", "overlap", "readout", "norm", "angle", "component"]
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,59 @@ class Components:
     directions: np.ndarray
 
 
-def available_axes(n_inputs: int, projections: Mapping[str, np.ndarray] | None = None) -> tuple[Axis, ...]:
-    """The axes that clouds with `n_inputs` input weights have, plus the task's own projections of w."""
+def table_axes(names: Sequence[str], *, has_weights: bool) -> tuple[Axis, ...]:
+    """The axes of a layer's table: its columns by name, the last one the weight with which a neuron acts.
+
+    Args:
+        has_weights: the columns are input weights, so that they have a length.
+    """
+    kind: Kind = "weight" if has_weights else "overlap"
+    what = "input weight of each neuron" if has_weights else "E[φ g], activation function against a function g"
+    axes = [
+        Axis(f"w{j + 1}", f"w{_subscript(j + 1)}" if has_weights else name, kind, f"{name}: {what}")
+        for j, name in enumerate(names[:-1])
+    ]
+    axes.append(Axis("a", names[-1], "readout", f"{names[-1]}: weight with which each neuron acts on the output"))
+    if has_weights:
+        axes.append(Axis("norm", "|w|", "norm", "length of the input weight vector"))
+    return (*axes, *_components())
+
+
+def joined_readouts(theta: np.ndarray, n_out: int) -> np.ndarray:
+    """(n_neurons, n_inputs + 1): the readouts of each neuron, where they are several, as their length |a|."""
+    if n_out == 1:
+        return theta
+    length = np.sqrt(np.einsum("ij,ij->i", theta[:, -n_out:], theta[:, -n_out:]))
+    return np.column_stack([theta[:, :-n_out], length])
+
+
+def available_axes(
+    n_inputs: int, projections: Mapping[str, np.ndarray] | None = None, n_out: int = 1
+) -> tuple[Axis, ...]:
+    """The axes that clouds with `n_inputs` input weights have, plus the task's own projections of w.
+
+    Args:
+        n_out: readouts of a neuron; several are shown as their length |a|.
+    """
     axes = [
         Axis(f"w{j + 1}", f"w{_subscript(j + 1)}", "weight", f"input weight {j + 1} of each neuron")
         for j in range(n_inputs)
     ]
     axes += [Axis(name, name, "weight", f"w along the task's direction {name}") for name in projections or {}]
     axes += [
-        Axis("a", "a", "readout", "readout weight of each neuron"),
+        Axis("a", "a", "readout", "readout weight of each neuron")
+        if n_out == 1
+        else Axis("a", "|a|", "readout", f"length of the {n_out} readout weights of each neuron"),
         Axis("norm", "|w|", "norm", "length of the input weight vector"),
     ]
     if n_inputs >= 2:
         axes.append(Axis("angle", "angle(w)", "angle", "direction of (w₁, w₂), in degrees from the w₁ axis"))
-    meaning = "principal component {} of (w, a), each coordinate divided by its spread; fixed until the view is reset"
-    axes += [Axis(f"PC{k}", f"PC {k}", "component", meaning.format(k)) for k in (1, 2)]
-    return tuple(axes)
+    return (*axes, *_components())
+
+
+def _components() -> list[Axis]:
+    meaning = "principal component {} of the coordinates, each divided by its spread; fixed until the view is reset"
+    return [Axis(f"PC{k}", f"PC {k}", "component", meaning.format(k)) for k in (1, 2)]
 
 
 def _subscript(number: int) -> str:

@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
+from mft_engine.accuracy import accuracy
 from mft_engine.activations import Activation
+from mft_engine.device import to_host
 from mft_engine.field import MeanField, curvature, stiffness
 from mft_engine.kernels import Integrator, StepPlan
-from mft_engine.measure import rotation
+from mft_engine.measure import rotation, weighted
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
-from mft_engine.statistics import order_parameters
+from mft_engine.statistics import Estimate, order_parameters
 
 RECORD_EVERY = 50
 STIFFNESS_EVERY = 100
@@ -60,6 +62,7 @@ class Hyper:
         step_size: None chooses min(1.4/Theta, 0.7/curvature, 0.02), looked at every 100 steps (20 in the
             quench after a change) and only lowered between changes.
         is_preconditioned: prior units (each coordinate divided by its lambda) or raw steps.
+        lambda_hidden: of weights between hidden layers.
     """
 
     lambda_w: float
@@ -69,6 +72,7 @@ class Hyper:
     integrator: Integrator
     is_preconditioned: bool
     trains_readout: bool
+    lambda_hidden: float = 0.0
 
     @classmethod
     def of(cls, recipe: Recipe) -> Hyper:
@@ -82,21 +86,29 @@ class Hyper:
             integrator=training.integrator,
             is_preconditioned=training.preconditioner == "prior",
             trains_readout=recipe.network.train_readout,
+            lambda_hidden=recipe.lambda_hidden,
         )
 
-    def rate_per_step(self, n_inputs: int) -> tuple[float, ...]:
-        """rate_j / step_size for each of the n_inputs + 1 parameters."""
+    def rate_per_step(self, n_inputs: int, n_out: int = 1) -> tuple[float, ...]:
+        """rate_j / step_size for each of the n_inputs + n_out parameters."""
         weight = 1.0 / self.lambda_w if self.is_preconditioned else 1.0
         readout = 1.0 / self.lambda_a if self.is_preconditioned else 1.0
-        return (weight,) * n_inputs + (readout if self.trains_readout else 0.0,)
+        return (weight,) * n_inputs + (readout if self.trains_readout else 0.0,) * n_out
 
 
 def step_plan(
-    hyper: Hyper, step_size: float, n_inputs: int, *, seed: int, stream: Stream, readout_exponent: float
+    hyper: Hyper,
+    step_size: float,
+    n_inputs: int,
+    *,
+    seed: int,
+    stream: Stream,
+    readout_exponent: float,
+    n_out: int = 1,
 ) -> StepPlan:
     """The per-parameter numbers of one update, for the kernels."""
-    rate = tuple(step_size * r for r in hyper.rate_per_step(n_inputs))
-    penalty = (hyper.lambda_w,) * n_inputs + (hyper.lambda_a,)
+    rate = tuple(step_size * r for r in hyper.rate_per_step(n_inputs, n_out))
+    penalty = (hyper.lambda_w,) * n_inputs + (hyper.lambda_a,) * n_out
     return StepPlan(
         rate=rate,
         decay=tuple(r * p for r, p in zip(rate, penalty, strict=True)),
@@ -113,7 +125,8 @@ class Problem:
     """What does not change while a background is trained.
 
     Attributes:
-        inputs (n_points, n_inputs), targets (n_points,), weights (n_points,): the training measure.
+        inputs (n_points, n_inputs), targets (n_points,) or (n_points, n_out), weights (n_points,): the
+            training measure.
         field_inputs (n_field, n_inputs): where the running average of f lives; the training inputs unless they move.
         target: the task's function, for points that move.
         batch_size: 0 for the whole measure; fresh draws of N(0, I), or of the training points where `is_finite_data`.
@@ -123,6 +136,7 @@ class Problem:
         kernel: the inner loop.
         input_map: what makes inputs of N(0, I) draws, for batches; None where they are the inputs.
         n_relevant: the target depends on the first so many inputs alone (0: on all, or unknown).
+        test_inputs (n_test, n_inputs), test_targets (n_test, n_out): held back, where classes are to be counted.
     """
 
     activation: Activation
@@ -142,11 +156,47 @@ class Problem:
     kernel: Any
     input_map: Any = None
     n_relevant: int = 0
+    test_inputs: Tensor | None = None
+    test_targets: Tensor | None = None
+
+    @property
+    def n_out(self) -> int:
+        """Readouts of a neuron."""
+        return self.targets.shape[1] if self.targets.dim() == 2 else 1
 
     @property
     def moves(self) -> bool:
         """Whether the points differ from step to step."""
         return self.rotates or self.batch_size > 0
+
+    def eigenvalue(self, theta: Tensor, hyper: Hyper) -> float:
+        """Theta, the top eigenvalue of the tangent kernel: a step is stable below 2/Theta."""
+        rates = hyper.rate_per_step(self.inputs.shape[1], self.n_out)
+        return float(stiffness(theta, self.inputs, self.weights, self.activation, rates))
+
+    def resolving_step(self, theta: Tensor, hyper: Hyper) -> float:
+        """The largest step that resolves the potential of single neurons in the field that they make now."""
+        prediction = self.kernel.predict(theta, self.inputs, self.readout_exponent)
+        factor = theta.shape[0] ** (self.readout_exponent - 1.0)
+        signal = weighted(factor * self.weights, self.targets - prediction)
+        field = MeanField(self.inputs, signal, self.activation, hyper.lambda_w, hyper.lambda_a)
+        return resolving_step(theta, field, hyper)
+
+    def plan(self, hyper: Hyper, step_size: float) -> StepPlan:
+        """The numbers of one update of the background."""
+        return step_plan(
+            hyper,
+            step_size,
+            self.inputs.shape[1],
+            seed=self.seed,
+            stream=Stream.BACKGROUND,
+            readout_exponent=self.readout_exponent,
+            n_out=self.n_out,
+        )
+
+    def orders(self, theta: Tensor) -> dict[str, Estimate]:
+        """Order parameters of the cloud."""
+        return order_parameters(theta, self.inputs.shape[1], self.n_relevant)
 
 
 @dataclass(frozen=True)
@@ -154,11 +204,11 @@ class State:
     """What the next step needs, and the running averages.
 
     Attributes:
-        theta: (n_neurons, n_inputs + 1).
+        theta: (n_neurons, n_inputs + n_out).
         step: steps done; time is `anchor_time + (step - anchor_step) step_size`, so no split of a run changes it.
         eigenvalue: Theta at the last look; checked_step says when.
         change_step, change_time: of the last change of hyperparameters (0 at the start).
-        prediction_sum (n_field,) float64, n_predictions: running average of f since average_step.
+        prediction_sum (n_field,) or (n_field, n_out) float64, n_predictions: running average of f since average_step.
         loss_sum, n_losses: the same for each network's own loss; record_sum, n_record since the last record.
         is_settled: the burn-in after the last change is over.
         moments: (2, n_neurons, n_params) of Adam; None for the dynamics that have no memory.
@@ -208,7 +258,8 @@ class Info:
 
 def init(theta: Tensor, problem: Problem) -> State:
     """The state before the first step."""
-    zeros = torch.zeros(problem.field_inputs.shape[0], dtype=torch.float64, device=theta.device)
+    shape = (problem.field_inputs.shape[0], *problem.targets.shape[1:])
+    zeros = torch.zeros(shape, dtype=torch.float64, device=theta.device)
     return State(theta=theta, prediction_sum=zeros, average_time=0.0, is_settled=problem.burn_in <= 0)
 
 
@@ -280,13 +331,12 @@ def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:
     since = state.step - state.change_step
     if state.checked_step == state.step or since % _looking_interval(since):
         return state
-    rates = hyper.rate_per_step(problem.inputs.shape[1])
-    value = float(stiffness(state.theta, problem.inputs, problem.weights, problem.activation, rates))
+    value = problem.eigenvalue(state.theta, hyper)
     step_size = hyper.step_size
     if step_size is None:
         factor = AUTO_STEP if hyper.is_preconditioned else RAW_AUTO_STEP
         largest = factor / value if value > 0 and math.isfinite(value) else LARGEST_STEP
-        largest = min(largest, resolving_step(state.theta, _present_field(state, problem, hyper), hyper))
+        largest = min(largest, problem.resolving_step(state.theta, hyper))
         step_size = min(largest, state.step_size) if since and state.step_size else largest
     return replace(
         state,
@@ -304,13 +354,6 @@ def resolving_step(theta: Tensor, field: MeanField, hyper: Hyper) -> float:
         return math.inf
     value = float(curvature(theta, field, hyper.temperature))
     return min(LARGEST_STEP, RESOLVING_STEP / value) if value > 0 and math.isfinite(value) else LARGEST_STEP
-
-
-def _present_field(state: State, problem: Problem, hyper: Hyper) -> MeanField:
-    prediction = problem.kernel.predict(state.theta, problem.inputs, problem.readout_exponent)
-    factor = state.theta.shape[0] ** (problem.readout_exponent - 1.0)
-    signal = factor * problem.weights * (problem.targets - prediction)
-    return MeanField(problem.inputs, signal, problem.activation, hyper.lambda_w, hyper.lambda_a)
 
 
 def _steps_to_boundary(state: State, problem: Problem, beyond: bool) -> int:
@@ -331,14 +374,7 @@ def _steps_until(state: State, time: float) -> int:
 
 
 def _steps(state: State, problem: Problem, hyper: Hyper, n_steps: int) -> State:
-    plan = step_plan(
-        hyper,
-        state.step_size,
-        problem.inputs.shape[1],
-        seed=problem.seed,
-        stream=Stream.BACKGROUND,
-        readout_exponent=problem.readout_exponent,
-    )
+    plan = problem.plan(hyper, state.step_size)
     if problem.moves:
         for _ in range(n_steps):
             state = _moving_step(state, problem, plan)
@@ -381,7 +417,7 @@ def _add_losses(state: State, losses: list[float]) -> dict[str, Any]:
 
 def _moving_step(state: State, problem: Problem, plan: StepPlan) -> State:
     inputs, targets, weights = points_at(state.step, problem)
-    scratch = torch.zeros(inputs.shape[0], dtype=torch.float64, device=inputs.device)
+    scratch = torch.zeros(targets.shape, dtype=torch.float64, device=inputs.device)
     result = problem.kernel.advance_background(state.theta, inputs, targets, weights, plan, state.step, 1, scratch)
     if not result.is_finite:
         raise Diverged(state.step, state.step_size, state.eigenvalue)
@@ -407,7 +443,7 @@ def points_at(step: int, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     if problem.batch_size and problem.is_finite_data:
         uniform = rng.uniform(problem.seed, Stream.BATCH, step, problem.batch_size, 1, device=device, dtype=dtype)
         chosen = (uniform[:, 0] * problem.inputs.shape[0]).long().clamp(max=problem.inputs.shape[0] - 1)
-        weights = torch.full_like(uniform[:, 0], 1.0 / problem.batch_size)
+        weights = problem.weights[chosen] * (problem.inputs.shape[0] / problem.batch_size)
         return problem.inputs[chosen], problem.targets[chosen], weights
     if problem.batch_size:
         size = (problem.batch_size, problem.inputs.shape[1])
@@ -420,7 +456,6 @@ def points_at(step: int, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _record(state: State, problem: Problem) -> dict[str, float]:
-    orders = order_parameters(state.theta, problem.inputs.shape[1], problem.n_relevant)
     return {
         "step": float(state.step),
         "time": state.time,
@@ -429,5 +464,18 @@ def _record(state: State, problem: Problem) -> dict[str, float]:
         "eta_theta": state.step_size * state.eigenvalue,
         "is_averaged": float(state.is_settled),
         "is_complete": float(is_complete(state, problem)),
-        **{name: mean for name, (mean, _) in orders.items()},
+        **{name: mean for name, (mean, _) in problem.orders(state.theta).items()},
+        **accuracies(state.theta, problem),
+    }
+
+
+def accuracies(theta: Tensor, problem: Problem) -> dict[str, float]:
+    """Share of right answers of a network on training and held-back points; nothing where the output is no class."""
+    parts = {"train": (problem.inputs, problem.targets), "test": (problem.test_inputs, problem.test_targets)}
+    return {
+        f"{name}_accuracy": accuracy(
+            to_host(problem.kernel.predict(theta, inputs, problem.readout_exponent)), to_host(targets)
+        )
+        for name, (inputs, targets) in parts.items()
+        if problem.n_out > 1 and inputs is not None and targets is not None and len(inputs)
     }

@@ -35,6 +35,10 @@ def draw_loss(page: Page) -> Figure:
     marker: Any = {"marker": "o", "markersize": 2.0} if len(time) < FEW_RECORDS else {}
     handles = axes.plot(time, loss, color=palette.BACKGROUND, linewidth=0.8, label=background_name(outcome), **marker)
     levels = [float(loss.min())]
+    if "test_loss" in metrics:
+        test = metrics["test_loss"]
+        handles += axes.plot(time, test, color=palette.TEXT, linewidth=0.6, label="test", **marker)
+        levels += [float(test.min()), float(test.max())]
     if outcome.foreground is not None:
         levels.append(outcome.foreground.loss)
         handles.append(axes.axhline(levels[-1], color=palette.FOREGROUND, linestyle=DOTS, label="foreground"))
@@ -59,6 +63,7 @@ def draw_marginals(page: Page) -> Figure:
     """Densities of w1, w2 and a in both clouds, and in the infinitely wide network."""
     outcome = page.outcome
     n_inputs = outcome.points.inputs.shape[1]
+    n_out = outcome.background.theta.shape[1] - n_inputs
     columns = [*range(min(n_inputs, 2)), n_inputs]
     left, right, top, bottom, gap = 5.0, 3.0, 5.5, 9.0, 6.0
     width = page.width_mm - left - right
@@ -89,7 +94,7 @@ def draw_marginals(page: Page) -> Figure:
             handles = [*handles[: len(layers)], curve]
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(bottom=0)
-        axes.set_xlabel(f"$w_{{{column + 1}}}$" if column < n_inputs else "$a$")
+        axes.set_xlabel(f"$w_{{{column + 1}}}$" if column < n_inputs else "$a$" if n_out == 1 else "$a_1$")
         axes.set_ylabel("density" if number == 0 or not page.is_wide else "")
         few_ticks(axes.xaxis, n_ticks=7)
         bare(axes, has_left=False)

@@ -24,6 +24,7 @@ ORDERS = "feature_learning.order_parameters."
 ERRORS = "feature_learning.order_parameters_error."
 THEORY_ORDERS = "theory.order_parameters."
 LOSS, THEORY_LOSS = "background.loss", "theory.loss"
+ACCURACY = "background.test_accuracy"
 # Positive values whose steps grow by at least this factor are shown on a logarithmic axis.
 LOG_SPAN = 8.0
 MAX_LABELS = 8
@@ -80,7 +81,7 @@ def order_parameter(sweep: Sweep) -> str | None:
 
 
 def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
-    """Order parameter (where the clouds have one) and loss over the swept values, with the infinite-width values.
+    """Test accuracy and order parameter, where there are any, and loss over the swept values, with the theory's.
 
     One swept field: points with error bars over seeds and the theory's line. Two: heat maps.
 
@@ -95,6 +96,8 @@ def draw_phase_diagram(sweep: Sweep, width_mm: float = 120.0) -> Figure:
         wave = order.removeprefix("cos")
         title = rf"$\langle\cos {wave}\vartheta_w\rangle$" if wave.isdigit() else order
         panels.insert(0, measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order))
+    if any(row.get(ACCURACY) is not None for row in sweep.rows):
+        panels.insert(0, measured(sweep, ACCURACY, "test accuracy", f"{ACCURACY}_error"))
     if not any(np.isfinite(panel.mean).any() for panel in panels):
         raise MissingError("There is no point to draw yet: none has finished")
     with matplotlib.rc_context(style(width_mm)):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 
 import numpy as np
 
 from mft_engine.recipe import TaskSection
+from mft_engine.tasks.compositional import build_continuous_xor
 from mft_engine.tasks.dataset import build_dataset
+from mft_engine.tasks.digits import build_digits
 from mft_engine.tasks.directions import build_cubic_teacher, build_parity, build_staircase
 from mft_engine.tasks.expression import Expression, ExpressionError, compile_expression
+from mft_engine.tasks.modular import build_modular_addition
 from mft_engine.tasks.planar import PLANAR_TARGETS, build_expression, build_named, build_petals
 from mft_engine.tasks.plugins import Builder, load_plugins
 from mft_engine.tasks.task import OwnPoints, Task, TaskError
@@ -22,11 +26,17 @@ REGISTRY: dict[str, Builder] = {
     "parity": build_parity,
     "staircase": build_staircase,
     "cubic-teacher": build_cubic_teacher,
+    "continuous-xor": build_continuous_xor,
+    "digits": build_digits,
+    "modular-addition": build_modular_addition,
 }
 
 
-def build_task(section: TaskSection) -> Task:
+def build_task(section: TaskSection, seed: int = 0) -> Task:
     """The task that a recipe names.
+
+    Args:
+        seed: the recipe's, for tasks that show another part of their data to each seed.
 
     Raises:
         TaskError: an unknown name (the nearest is given), a bad parameter, or a target that is not finite.
@@ -38,7 +48,7 @@ def build_task(section: TaskSection) -> Task:
         raise TaskError(f"task.name = {section.name!r} is no known task{hint}")
     task = builder(section.name, section.parameters)
     _check_finite(task)
-    return task
+    return replace(task, points=task.split(seed)) if task.split is not None else task
 
 
 def _check_finite(task: Task) -> None:

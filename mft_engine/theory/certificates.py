@@ -213,21 +213,22 @@ def cloud_score(
         score = (sum_mu signal_mu grad[a phi(w.x_mu)] - lambda theta) / T
 
     Args:
-        theta: (n, d + 1) columns w, a.
+        theta: (n, d + n_out) columns w, a.
         points: (n_points, d).
-        signal: (n_points,) weight times residual.
+        signal: (n_points,) or (n_points, n_out) weight times residual.
         activation, temperature, lambda_w, lambda_a: of the problem.
 
     Returns:
-        (n, d + 1).
+        (n, d + n_out).
     """
+    d, signal = points.shape[1], signal.reshape(len(points), -1)
     result = np.empty_like(theta, dtype=np.float64)
     for start in range(0, len(theta), 512):
-        w, a = theta[start : start + 512, :-1], theta[start : start + 512, -1]
+        w, a = theta[start : start + 512, :d], theta[start : start + 512, d:]
         z = w @ points.T
-        slope = (dphi_numpy(activation, z) * signal) @ points
-        result[start : start + 512, :-1] = a[:, None] * slope - lambda_w * w
-        result[start : start + 512, -1] = phi_numpy(activation, z) @ signal - lambda_a * a
+        slope = dphi_numpy(activation, z) * (a @ signal.T)
+        result[start : start + 512, :d] = slope @ points - lambda_w * w
+        result[start : start + 512, d:] = phi_numpy(activation, z) @ signal - lambda_a * a
     return result / temperature
 
 

@@ -190,7 +190,7 @@ def test_one_call_exports_figures_animation_and_data_of_a_run(folder, wrong_fold
 
 def test_all_figures_are_those_that_the_run_has_the_numbers_for(folder, tmp_path):
     files = export_run(folder, tmp_path, figures=["all"], formats=["png"])
-    assert {f.stem for f in files} == set(FIGURES) - {"wrong-background", "three-pictures"}
+    assert {f.stem for f in files} == set(FIGURES) - {"wrong-background", "three-pictures", "fourier"}
     with pytest.raises(FigureError, match="no figure format"):
         export_run(folder, tmp_path, figures=["all"], formats=["bmp"])
 

@@ -29,7 +29,8 @@ def test_every_task_builds_without_parameters_and_takes_numpy_and_torch() -> Non
         x = np.sign(host_generator(0, Stream.TEST_POINTS).standard_normal((20, built.n_inputs)))
         values = built.target(x)
         same = built.target(torch.as_tensor(x, dtype=torch.float32))
-        assert values.shape == (20,) and same.dtype == torch.float32
+        shape = (20,) if built.n_out == 1 else (20, built.n_out)
+        assert values.shape == shape and same.dtype == torch.float32
         np.testing.assert_allclose(same.numpy(), values, rtol=1e-5, atol=1e-5)
 
 
