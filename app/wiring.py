@@ -149,7 +149,7 @@ class Wiring(QObject):
         self.stage.clear()
         window.loss.clear()
         window.fields.clear()
-        window.kernel_view.clear()
+        window.kernel_view.clear(has_layers=len(event.recipe.network.n_neurons) > 1)
         window.marginals.clear()
         window.self_consistency.clear()
         window.status_line.forget_run()

@@ -185,7 +185,7 @@ class Experiment(Background):
 
     def foreground_accuracies(self) -> dict[str, float]:
         """Share of right answers of the foreground's recombined function; empty where the output is no class."""
-        if self._foreground_theta is None:
+        if self._foreground_theta is None or not self.task.is_classification:
             return {}
         exponent = self.setting.foreground_exponent(self.recipe)
         return self.accuracies_of(self._foreground_theta, exponent)

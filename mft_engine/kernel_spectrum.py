@@ -85,7 +85,8 @@ def spectrum_of(features: Array, weights: Array, targets: Array, n_functions: in
         error_k^2 = (G - 1)/G sum_g (eigenvalue_k without group g - their mean)^2
 
     Args:
-        features: (n_points, n_neurons) from `weighted_features`; weights, targets: (n_points,).
+        features: (n_points, n_neurons) from `weighted_features`; weights: (n_points,).
+        targets: (n_points,), or (n_points, n_out) for several readouts, whose shares and alignments are added.
         n_functions: how many eigenfunctions to keep.
     """
     n_points, n_neurons = features.shape
@@ -106,21 +107,36 @@ def spectrum_of(features: Array, weights: Array, targets: Array, n_functions: in
     # A point of no weight takes no part; its value comes from no equation.
     roots = np.sqrt(weights)
     functions = (vectors[:, :kept] / np.where(roots > 0, roots, np.inf)[:, None]).T
-    power = float(np.sum(weights * targets**2))
-    products = functions @ (weights * targets)
-    signs = np.where(products**2 > 1e-3 * power, np.sign(products), np.sign(functions**3 @ weights))
+    wanted = targets.reshape(n_points, -1)
+    power = float(np.sum(weights[:, None] * wanted**2))
+    products = functions @ (weights[:, None] * wanted)
+    # Eigenfunctions take the sign in which they help a single readout.
+    is_helpful = (products[:, 0] ** 2 > 1e-3 * power) & (wanted.shape[1] == 1)
+    signs = np.where(is_helpful, np.sign(products[:, 0]), np.sign(functions**3 @ weights))
     functions = functions * np.where(signs == 0, 1.0, signs)[:, None]
     squares = float(np.sum(eigenvalues**2))
-    target = roots * targets
+    target = roots[:, None] * wanted
     scale = power * squares**0.5
     return KernelSpectrum(
         eigenvalues=eigenvalues,
         errors=errors,
         functions=functions,
-        target_shares=products**2 / power if power > 0 else np.zeros(kept),
-        alignment=float(target @ total @ target / n_neurons / scale) if scale > 0 else np.nan,
+        target_shares=shares_of_target(functions, weights, targets),
+        alignment=float(np.sum(target * (total @ target)) / n_neurons / scale) if scale > 0 else np.nan,
         effective_rank=float(eigenvalues.sum() ** 2 / squares) if squares > 0 else 0.0,
     )
+
+
+def shares_of_target(functions: Array, weights: Array, targets: Array) -> Array:
+    """E[psi_k y]^2 / E[y^2] of each function, (n_functions,); of several readouts both are sums over them.
+
+    Args:
+        functions: (n_functions, n_points); weights: (n_points,); targets: (n_points,) or (n_points, n_out).
+    """
+    wanted = targets.reshape(len(weights), -1)
+    power = float(np.sum(weights[:, None] * wanted**2))
+    products = functions @ (weights[:, None] * wanted)
+    return (products**2).sum(axis=1) / power if power > 0 else np.zeros(len(functions))
 
 
 def eigenfunctions_at(

@@ -11,7 +11,13 @@ import numpy as np
 from mft_engine import rng
 from mft_engine.activations import Activation
 from mft_engine.data_kernel import thinned
-from mft_engine.kernel_spectrum import KernelSpectrum, eigenfunctions_at, spectrum_of, weighted_features
+from mft_engine.kernel_spectrum import (
+    KernelSpectrum,
+    eigenfunctions_at,
+    shares_of_target,
+    spectrum_of,
+    weighted_features,
+)
 from mft_engine.outcome import FieldPoints
 from mft_engine.rng import Stream
 
@@ -248,9 +254,7 @@ def _clusters(eigenvalues: Array, errors: Array) -> Iterator[tuple[int, int]]:
 
 def _turned(spectrum: KernelSpectrum, turn: Array, weights: Array, targets: Array) -> KernelSpectrum:
     functions = turn @ spectrum.functions
-    power = float(np.sum(weights * targets**2))
-    products = functions @ (weights * targets)
-    shares = products**2 / power if power > 0 else np.zeros(len(functions))
+    shares = shares_of_target(functions, weights, targets)
     return replace(spectrum, functions=functions, target_shares=shares)
 
 

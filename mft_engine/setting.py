@@ -45,7 +45,7 @@ class Setting:
     activation: Activation
     measure: Measure
     field_measure: Measure
-    kernel: kernels.Kernel | LayeredKernel
+    kernel: Any
     stored: StoredBackground | None = None
     network: LayeredNetwork | None = None
 

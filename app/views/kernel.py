@@ -40,9 +40,8 @@ _LABELS = {
 # A p-value up to this rejects that the kernels are one, as in the verdict on the clouds.
 _LIMIT = 0.01
 NOTHING_TITLE = "No data kernel yet"
-NOTHING_HINT = (
-    "The spectrum of K(x, x′) = mean φ(w·x) φ(w·x′) is computed when training pauses, and after Resample Foreground."
-)
+HINT = "The spectrum of K(x, x′) = mean φ(w·x) φ(w·x′) is computed when training pauses, and after Resample Foreground."
+LAYERS_HINT = "Its spectrum is computed for networks of one hidden layer."
 
 
 class KernelView(QWidget):
@@ -96,7 +95,7 @@ class KernelView(QWidget):
             part.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
             columns.addWidget(part, share)
         self.plots.setMinimumWidth(150)
-        self.empty = EmptyState(NOTHING_TITLE, NOTHING_HINT, self.body)
+        self.empty = EmptyState(NOTHING_TITLE, HINT, self.body)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -150,10 +149,10 @@ class KernelView(QWidget):
             self.sentence.setText(f"Out of date: {reason}. {self._sentence}")
             self.strip.show_agreement(None)
 
-    def clear(self, title: str = NOTHING_TITLE, hint: str = NOTHING_HINT) -> None:
-        """Forgets the kernels; a title and a hint say why there are none."""
+    def clear(self, has_layers: bool = False) -> None:
+        """Forgets the kernels; networks of several hidden layers have none to show."""
         self._kernels, self._sentence = None, ""
-        self.empty.set_text(title, hint)
+        self.empty.set_text(NOTHING_TITLE if not has_layers else "No data kernel", LAYERS_HINT if has_layers else HINT)
         self._show()
 
     @property

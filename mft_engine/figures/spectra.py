@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 
 from mft_engine import palette
 from mft_engine.activations import get_activation
-from mft_engine.figures.sheet import Page, Sheet, bare, few_ticks, name_above
+from mft_engine.figures.sheet import MissingError, Page, Sheet, bare, few_ticks, name_above
 from mft_engine.kernel_study import DataKernels, last_of, study_kernels
 from mft_engine.outcome import Outcome
 from mft_engine.pictures import background_name, caption
@@ -28,7 +28,13 @@ N_PIXELS = 80
 
 
 def kernels_of(outcome: Outcome, n_pixels: int = N_PIXELS) -> DataKernels:
-    """The data kernels of an outcome's clouds, from what a run folder keeps."""
+    """The data kernels of an outcome's clouds, from what a run folder keeps.
+
+    Raises:
+        MissingError: several hidden layers.
+    """
+    if len(outcome.recipe.network.n_neurons) > 1:
+        raise MissingError("The data kernel is drawn for networks of one hidden layer")
     return last_of(
         study_kernels(
             outcome.initial_theta,

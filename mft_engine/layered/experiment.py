@@ -21,6 +21,7 @@ from mft_engine.events import (
     ComparisonReady,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
@@ -326,6 +327,10 @@ class LayeredExperiment(Experiment):
 
     # ---- what only one hidden layer has -----------------------------------------------------------------------------
 
+    def foreground_accuracies(self) -> dict[str, float]:
+        """Not told: of the layers below the last only clouds are drawn, no function."""
+        return {}
+
     def redraw(self) -> None:
         """Foregrounds of several layers are sampled by their dynamics: nothing to draw at once."""
         return None
@@ -334,10 +339,18 @@ class LayeredExperiment(Experiment):
         """No lines: the lazy predictions are for one hidden layer."""
         yield ReferencesReady(lines=ReferenceLines())
 
+    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+        """Not told: the data kernel of several layers is another one in each."""
+        yield from ()
+
     def certify(self) -> Iterator[Progress | CertificateReady]:
         """No certificate: the convexity that gives it holds for one hidden layer."""
         self.certificate = Certificate()
         yield CertificateReady(certificate=self.certificate)
+
+    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+        """None: the study is of the first layer's law alone, which with more layers is not the network's kernel."""
+        yield from ()
 
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
         """Refused: the loop needs the law of a neuron."""

@@ -80,7 +80,7 @@ class LayeredNetwork:
 
     def split(self, theta: Tensor) -> tuple[Tensor, ...]:
         """W_1 .. W_L and b (1, N_L) as views of the flat parameters (n_parameters,)."""
-        parts = torch.split(theta, self.sizes)
+        parts = theta.split_with_sizes(list(self.sizes))
         return tuple(part.view(shape) for part, shape in zip(parts, self.shapes, strict=True))
 
     def initial(
@@ -96,7 +96,8 @@ class LayeredNetwork:
             scales = [(recipe.training.temperature / penalty) ** 0.5 for penalty in penalties(recipe, self.n_layers)]
         else:
             scales = [recipe.initial.input_weight_std] * self.n_layers + [recipe.initial.readout_std]
-        return torch.cat([scale * part for scale, part in zip(scales, normal.split(self.sizes), strict=True)])
+        parts = normal.split_with_sizes(list(self.sizes))
+        return torch.cat([scale * part for scale, part in zip(scales, parts, strict=True)])
 
     def run(self, parts: Sequence[Tensor], inputs: Tensor, readout_exponent: float) -> Pass:
         """Features and slopes of every layer, and f, at the inputs (n_points, n_inputs)."""

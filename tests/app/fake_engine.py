@@ -168,6 +168,9 @@ class FakeExperiment:
         self.log.append(f"foreground at step {self.state.step}")
         yield ForegroundReady(theta=theta, loss=0.5, method="dynamics", seconds=0.1)
 
+    def initial_layers(self) -> tuple[Any, ...]:
+        return ()
+
     def refer(self) -> Iterator[Event]:
         yield ReferencesReady(lines=ReferenceLines(gaussian_process_network_loss=0.6))
 
@@ -286,6 +289,7 @@ def fake_certificate() -> Any:
         free_energy_excess=0.0019,
         lower=1.4e-5,
         upper=0.45,
+        posterior=None,
         stein=SimpleNamespace(value=0.007, null_mean=0.008, null_95=0.0119, p_value=0.8),
         posterior=SimpleNamespace(variance=9.6e-5, variance_error=3e-6, variance_theory=9.3e-5, n_neurons=2048),
     )

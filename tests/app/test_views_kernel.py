@@ -141,6 +141,8 @@ def test_nothing_to_show_is_said_and_forgotten_things_are_gone(view: KernelView)
     view.clear()
     view.grab()
     assert view.empty.isVisible() and not view.maps.isVisible()
+    view.clear(has_layers=True)
+    assert "one hidden layer" in view.empty._hint.text()
 
 
 @pytest.mark.parametrize(("share", "words"), [(0.0, "0 %"), (0.004, "0.4 %"), (0.686, "69 %"), (1.0, "100 %")])

@@ -10,7 +10,7 @@ import pytest
 
 from mft_engine.experiment import Experiment
 from mft_engine.export import export_run
-from mft_engine.figures import draw
+from mft_engine.figures import MissingError, draw
 from mft_engine.figures.spectra import COLOURS, kernels_of
 from mft_engine.outcome import Outcome
 from mft_engine.recipe import load_recipe
@@ -64,3 +64,10 @@ def test_without_a_plane_the_shares_take_the_place_of_the_maps() -> None:
         assert len(figure.axes) == 3 and not any(axes.images for axes in figure.axes)
     (line,) = (line for line in figure.axes[2].lines if line.get_color() == COLOURS["background"])
     np.testing.assert_allclose(line.get_ydata(), shown.kernels.background.target_shares)
+
+
+def test_several_hidden_layers_have_no_such_figure() -> None:
+    shown = outcome("clover")
+    deep = replace(shown, recipe=load_recipe("continuous-xor"))
+    with pytest.raises(MissingError, match="one hidden layer"):
+        draw("kernel", deep)

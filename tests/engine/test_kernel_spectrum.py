@@ -246,3 +246,11 @@ def test_thinned_corners_of_a_cube_keep_their_targets_and_thinned_rules_their_sp
     assert part.functions.shape[1] == MAX_POINTS
     np.testing.assert_allclose(part.eigenvalues[:8], whole.eigenvalues[:8], rtol=0.01)
     assert len(thinned(256, MAX_POINTS, 2)) == 256 and np.all(np.diff(thinned(1300, MAX_POINTS, 2)) > 0)
+
+
+def test_the_power_of_several_outputs_adds_up() -> None:
+    # On the ring of squares' kernel 2 + cos 2t: outputs cos 2t and 1 have powers 1/2 and 1.
+    both = np.stack([np.cos(2 * ANGLES), np.ones(N_RING)], axis=1)
+    found = spectrum(directions(4096, 8**0.25), SQUARE, ring(both))
+    np.testing.assert_allclose(found.captured[:3], [2 / 3, 2 / 3 + found.target_shares[1], 1], atol=1e-9)
+    assert found.alignment == pytest.approx((0.5 * 0.5 + 2) / 1.5 / 4.5**0.5)
