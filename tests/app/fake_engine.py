@@ -291,7 +291,6 @@ def fake_certificate() -> Any:
         upper=0.45,
         posterior=None,
         stein=SimpleNamespace(value=0.007, null_mean=0.008, null_95=0.0119, p_value=0.8),
-        posterior=SimpleNamespace(variance=9.6e-5, variance_error=3e-6, variance_theory=9.3e-5, n_neurons=2048),
     )
 
 
