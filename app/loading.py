@@ -167,7 +167,7 @@ class TorchEngine:
             image = np.kron(task.picture, np.ones((side, side))).astype(np.float32)
             return TaskCard(name, task.title, task.formula, shown, image, brings_points=has_own)
         if task.n_out > 1:
-            return TaskCard(task.name, task.title, task.formula, shown, _table_of_sums(task.modulus))
+            return TaskCard(task.name, task.title, task.formula, shown, _table_of_sums(task.modulus), True)
         axis = (np.arange(_CARD_PIXELS) + 0.5) / _CARD_PIXELS * 2 * _CARD_EXTENT - _CARD_EXTENT
         x1, x2 = np.meshgrid(axis, axis)
         # Of more than two inputs the others stand at 1, so that a product of all of them shows.

@@ -62,6 +62,7 @@ class Background:
         self.function_samples = FunctionSamples(self._sample_every, self.problem.field_inputs.shape[0])
         self._chain: GibbsBackground | None = None
         self._gap: tuple[int, Estimate] | None = None
+        self._shares: tuple[int, dict[str, float]] | None = None
         self._schedule = list(recipe.schedule)
         self._path: list[InForce] = [(0, recipe)]
         self._apply_schedule()
@@ -292,7 +293,7 @@ class Background:
             test_loss=self.history.rows[-1].get("test_loss") if self.history.rows else self.measured_test_loss(),
             test_minus_train=None if gap is None else gap.mean,
             test_minus_train_error=None if gap is None else gap.standard_error,
-            accuracies={name: value for name, value in latest.items() if name.endswith("_accuracy")},
+            accuracies=self._latest_accuracies(latest),
         )
 
     def metrics(self) -> dict[str, np.ndarray]:
@@ -361,6 +362,15 @@ class Background:
         if self._gap is None or self._gap[0] != len(rows):
             self._gap = (len(rows), generalisation_gap(rows, points.sampling_error(self._predict(points.inputs))))
         return self._gap[1]
+
+    def _latest_accuracies(self, latest: dict[str, float]) -> dict[str, float]:
+        recorded = {name: value for name, value in latest.items() if name.endswith("_accuracy")}
+        if recorded or not self.task.is_classification:
+            return recorded
+        # Once a record: a frame has no time for it.
+        if self._shares is None or self._shares[0] != len(self.history.rows):
+            self._shares = (len(self.history.rows), self.accuracies())
+        return self._shares[1]
 
     def accuracies(self) -> dict[str, float]:
         """train_accuracy and test_accuracy of the averaged function, where targets name classes; else nothing.

@@ -28,7 +28,7 @@ _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
 _ANSWERS = {
-    "train_accuracy": ("train accuracy", "Share of the training points at which the largest output is the class"),
+    "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
     "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
 }
 _DIFFERENT = (

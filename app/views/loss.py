@@ -412,9 +412,9 @@ class LossView(QWidget):
             self._cursor_line.setPos(time)
 
     def _place_gap(self) -> None:
-        # Above the middle: curves begin high on the left, and labels of levels and marks stand on the right.
+        # Left of the middle: curves begin high at the left edge, and labels of levels and marks stand on the right.
         self.gap.adjustSize()
-        self.gap.move((self.plot.width() - self.gap.width()) // 2, 2)
+        self.gap.move(round(0.4 * self.plot.width() - 0.5 * self.gap.width()), 2)
 
     def _fit_header(self) -> None:
         """Numbers leave the legend where it is too narrow for them: the plot's own labels have most of them too."""

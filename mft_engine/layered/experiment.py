@@ -332,16 +332,12 @@ class LayeredExperiment(Experiment):
         return {}
 
     def redraw(self) -> None:
-        """Foregrounds of several layers are sampled by their dynamics: nothing to draw at once."""
+        """Nothing to draw along a drag: the surroundings would have to be averaged anew."""
         return None
 
     def refer(self) -> Iterator[ReferencesReady]:
         """No lines: the lazy predictions are for one hidden layer."""
         yield ReferencesReady(lines=ReferenceLines())
-
-    def data_kernel(self) -> Iterator[Progress | KernelReady]:
-        """Not told: the data kernel of several layers is another one in each."""
-        yield from ()
 
     def certify(self) -> Iterator[Progress | CertificateReady]:
         """No certificate: the convexity that gives it holds for one hidden layer."""
