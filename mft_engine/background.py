@@ -156,8 +156,9 @@ class Background:
         if not state.n_predictions:
             return None
         mean = to_host(state.prediction_sum / state.n_predictions)
+        n_neurons = self.recipe.network.n_neurons[-1]
         return self.function_samples.estimate(
-            state.average_time, mean, points.targets, points.weights, state.theta.shape[0], variance_theory
+            state.average_time, mean, points.targets, points.weights, n_neurons, variance_theory
         )
 
     def retune(self, recipe: Recipe) -> Change:

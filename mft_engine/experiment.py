@@ -343,7 +343,7 @@ class Experiment(Background):
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
         if variance_theory is None and self.solution is not None and self.kind == "trained":
-            variance_theory = self.solution.trace_response / self.state.theta.shape[0]
+            variance_theory = self.solution.trace_response / self.recipe.network.n_neurons[-1]
         return super().posterior(variance_theory)
 
     def data_kernel(self) -> Iterator[Progress | KernelReady]:

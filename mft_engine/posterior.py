@@ -31,7 +31,7 @@ class Posterior:
             negative number where that scatter is all there is.
         variance: mean over x of Var f(x), of one network of N neurons; variance_error its standard error.
         variance_theory: Tr C (I + C/T)^-1 / N at infinite width, None where it is not known.
-        n_neurons: N.
+        n_neurons: N, of the last hidden layer.
         n_samples: functions that were looked at; autocorrelation_time: in samples.
     """
 
@@ -95,12 +95,12 @@ class FunctionSamples:
         Args:
             since: the present window; samples of another one do not count.
             mean: the time average of f on all field points, targets there: (n_points,) or (n_points, n_out).
-            weights: (n_points,) of total 1.
+            weights: (n_points,) of the loss, E = sum weights.
         """
         if since != self._since or len(self._steps) < FEWEST_SAMPLES:
             return None
         looked_at = weights[:: self.stride]
-        root = np.sqrt(looked_at / looked_at.sum())
+        root = np.sqrt(looked_at * (weights.sum() / looked_at.sum()))
         samples = np.stack([f.reshape(len(root), -1) for f in self._functions]).astype(np.float64)
         deviations = ((samples - samples.mean(axis=0)) * root[:, None]).reshape(len(samples), -1)
         squares = (deviations**2).sum(axis=1)

@@ -30,6 +30,7 @@ from mft_engine.dynamics.gibbs import N_SWEEPS, start_chain
 from mft_engine.dynamics.langevin import RECORD_EVERY
 from mft_engine.foreground import DRAWS
 from mft_engine.infinite_width import solve_theory
+from mft_engine.measure import weighted
 from mft_engine.network import initial_cloud
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
@@ -74,7 +75,7 @@ class LangevinReplica:
     """A network that moves by Langevin dynamics; its noise goes with its weights.
 
     Args:
-        theta: (n_neurons, n_inputs + 1) where it starts.
+        theta: (n_neurons, n_inputs + n_out) where it starts.
         problem: with points that stay; its seed is the noise's.
         hyper: the rung's temperature and step.
     """
@@ -91,18 +92,19 @@ class LangevinReplica:
         """E r^2 of the network as it stands."""
         problem = self.problem
         residual = problem.targets - problem.kernel.predict(self.state.theta, problem.inputs, problem.readout_exponent)
-        return float((problem.weights * residual.square()).sum(dtype=torch.float64))
+        return float(weighted(problem.weights, residual.square()).sum(dtype=torch.float64))
 
     def energy(self) -> float:
         """U of the present weights."""
         squares = self.state.theta.square().sum(dim=0, dtype=torch.float64)
-        penalty = 0.5 * float(self.hyper.lambda_w * squares[:-1].sum() + self.hyper.lambda_a * squares[-1])
+        n_inputs, hyper = self.problem.inputs.shape[1], self.hyper
+        penalty = 0.5 * float(hyper.lambda_w * squares[:n_inputs].sum() + hyper.lambda_a * squares[n_inputs:].sum())
         n, kappa = self.state.theta.shape[0], self.problem.readout_exponent
         return 0.5 * float(n ** (2 * kappa - 1)) * self.loss() + penalty
 
     def observe(self) -> dict[str, float]:
         """Loss and order parameters."""
-        orders = order_parameters(self.state.theta, self.problem.inputs.shape[1], self.problem.n_relevant)
+        orders = self.problem.orders(self.state.theta)
         return {"loss": self.loss(), **{name: estimate.mean for name, estimate in orders.items()}}
 
     def exchange(self, other: LangevinReplica) -> None:
@@ -369,6 +371,8 @@ def _check(recipe: Recipe, n_rungs: int | None, hottest: float) -> None:
         raise RecipeError("Tempering compares energies on the same points: no batches and no turning rule")
     if not recipe.network.train_readout:
         raise RecipeError("Tempering exchanges whole networks: it needs trained readouts")
+    if recipe.network.n_layers > 1:
+        raise RecipeError("Tempering is for networks of one hidden layer")
     if recipe.foreground.background != "trained":
         raise RecipeError('Tempering runs the recipe\'s own network: choose foreground.background = "trained"')
     if hottest <= training.temperature:
@@ -388,8 +392,15 @@ def _replicas(recipe: Recipe, setting: Setting, temperatures: np.ndarray) -> lis
         if recipe.training.dynamics == "gibbs":
             replicas.append(GibbsReplica(problem, Hyper.of(own), n))
             continue
-        n_inputs, device, dtype = setting.task.n_inputs, setting.device, setting.dtype
-        cloud = initial_cloud(own, n_inputs, n, stream=Stream.INITIAL, device=device, dtype=dtype)
+        cloud = initial_cloud(
+            own,
+            setting.task.n_inputs,
+            n,
+            n_out=setting.task.n_out,
+            stream=Stream.INITIAL,
+            device=setting.device,
+            dtype=setting.dtype,
+        )
         replicas.append(LangevinReplica(cloud.theta, problem, Hyper.of(own)))
     return replicas
 

@@ -33,6 +33,7 @@ from mft_engine.dynamics.langevin import (
 )
 from mft_engine.foreground import SLICE_SECONDS, FrozenField
 from mft_engine.kernels import reference
+from mft_engine.measure import weighted
 from mft_engine.recipe import Recipe
 
 EPSILON = 1e-8
@@ -115,10 +116,9 @@ def advance(state: State, problem: Problem, adam: Adam, n_steps: int, *, beyond:
 
 def _step(state: State, problem: Problem, adam: Adam) -> State:
     inputs, targets, weights = points_at(state.step, problem)
-    column = weights.reshape(-1, *(1,) * (targets.dim() - 1))
     residual = targets - problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
-    loss = float((column * residual.square()).sum(dtype=torch.float64))
-    signal = state.theta.shape[0] ** (problem.readout_exponent - 1.0) * column * residual
+    loss = float(weighted(weights, residual.square()).sum(dtype=torch.float64))
+    signal = state.theta.shape[0] ** (problem.readout_exponent - 1.0) * weighted(weights, residual)
     drift = reference.gradient(state.theta, inputs, signal, problem.activation)
     moments = no_moments(state.theta) if state.moments is None else state.moments
     theta, moments = moved(state.theta, moments, drift, state.step, adam, inputs.shape[1])

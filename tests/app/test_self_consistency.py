@@ -497,3 +497,8 @@ def test_the_functions_variance_is_shown_times_n_beside_the_theorys(panel: SelfC
     assert not rows["variance"].isHidden() and rows["variance_theory"].isHidden()
     show(panel, Numbers())
     assert all(title.isHidden() for title in rows.values()), "another comparison, another posterior"
+
+
+def test_a_dynamics_without_a_stability_limit_says_so(panel: SelfConsistencyPanel) -> None:
+    panel.show_snapshot(snapshot(0.0))
+    assert panel.stability.text("eta_theta") == UNKNOWN and "have no such limit" in words(panel)

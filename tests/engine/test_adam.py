@@ -189,3 +189,26 @@ def test_the_windows_choice_of_adam_makes_a_valid_recipe_and_the_way_back_too() 
     back = chosen.replace(coupled(chosen, "training.dynamics", "langevin"))
     assert back.training.temperature > 0 and back.training.step_size == "auto"
     chosen.replace(coupled(chosen, "training.dynamics", "sgd"))
+
+
+def test_modular_addition_learns_its_table_with_adam_and_goes_on_from_a_checkpoint() -> None:
+    recipe = load_recipe("modular-addition").replace({
+        "training.dynamics": "adam", "training.temperature": 0.0, "training.step_size": 0.005,
+        "initial.law": "gaussian",
+        "training.n_steps": 400, "regularisation.scale": 0.3, "network.n_neurons": 64, "foreground.n_neurons": 64,
+        "foreground.method": "replay", "foreground.field": "end",
+    })  # fmt: skip
+    whole, part = Experiment(recipe), Experiment(recipe)
+    whole.advance(1000)
+    part.advance(170)
+    resumed = Experiment(recipe)
+    checkpoint.unpack(resumed, *checkpoint.pack(part))
+    resumed.advance(1000)
+    assert torch.equal(resumed.state.theta, whole.state.theta) and torch.equal(
+        resumed.state.moments, whole.state.moments
+    )
+    assert whole.history.rows[-1]["train_accuracy"] > 0.95
+    *_, ready = whole.foreground()
+    assert ready.method == "replay" and ready.theta.shape == (64, 22 + 11)
+    list(whole.compare())
+    assert whole.comparison.verdict == "consistent"

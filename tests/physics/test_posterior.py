@@ -145,3 +145,15 @@ def test_the_summary_has_it_with_theory_where_the_theory_is_the_backgrounds_own(
     assert lazy.summary["posterior"]["variance"] > 0 and lazy.summary["posterior"]["variance_theory"] is None
     *_, descent = Experiment(load_recipe("sgd-clover").replace({"network.n_neurons": 64, "training.n_steps": 60}))
     assert descent.summary["posterior"] is None, "gradient descent samples nothing"
+
+
+def test_several_readouts_are_summed_as_in_the_loss() -> None:
+    recipe = load_recipe("modular-addition").replace({"network.n_neurons": 128, "training.time": 9.0})
+    experiment = Experiment(recipe)
+    experiment.advance(100_000)
+    found = experiment.posterior()
+    # The weights of this loss sum to .7 (it is divided by all P^2 pairs): variance and loss count alike.
+    assert experiment.field_points.weights.sum() == pytest.approx(85 / 121)
+    scatter = found.mean_loss + found.variance * (1 + found.autocorrelation_time / found.n_samples)
+    assert experiment.background_loss == pytest.approx(scatter, abs=4 * found.variance_error)
+    assert found.variance_theory is None and found.variance > 8 * found.variance_error

@@ -16,6 +16,7 @@ from mft_engine.activations import get_activation
 from mft_engine.dynamics import Hyper
 from mft_engine.experiment import Experiment
 from mft_engine.figures.ladder import save_ladder
+from mft_engine.kernels import reference
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.statistics import averaged
@@ -169,8 +170,8 @@ def test_round_trips_are_counted_from_cold_to_hot_and_back() -> None:
 class ReadoutsAlone(Hyper):
     """Input weights that stay: the network is then linear in what moves."""
 
-    def rate_per_step(self, n_inputs: int) -> tuple[float, ...]:
-        return (0.0,) * n_inputs + (1.0 / self.lambda_a,)
+    def rate_per_step(self, n_inputs: int, n_out: int = 1) -> tuple[float, ...]:
+        return (0.0,) * n_inputs + (1.0 / self.lambda_a,) * n_out
 
 
 def test_langevin_networks_with_fixed_features_sample_the_ridge_posterior_at_every_rung() -> None:
@@ -266,6 +267,27 @@ def test_an_exchange_takes_the_noise_along_and_leaves_steps_and_temperatures() -
     assert (first.energy(), second.energy()) == (high, low)
 
 
+def test_the_energy_of_several_readouts_is_what_the_dynamics_descends() -> None:
+    """The gradient of U is what each neuron feels: U from the replica against autograd of loss and penalty."""
+    recipe = load_recipe("modular-addition").replace({"network.n_neurons": 12, "engine.dtype": "float64"})
+    experiment = Experiment(recipe)
+    replica = LangevinReplica(experiment.state.theta, experiment.problem, Hyper.of(recipe))
+    theta = experiment.state.theta.clone().requires_grad_()
+    problem, d = experiment.problem, experiment.problem.inputs.shape[1]
+    f = experiment.setting.activation.phi(problem.inputs @ theta[:, :d].T) @ theta[:, d:] / 12
+    data = 0.5 * 12 * (problem.weights[:, None] * (problem.targets - f) ** 2).sum()
+    energy = (
+        data + 0.5 * recipe.lambda_w * (theta[:, :d] ** 2).sum() + 0.5 * recipe.lambda_a * (theta[:, d:] ** 2).sum()
+    )
+    energy.backward()
+    assert replica.energy() == pytest.approx(energy.item(), rel=1e-12)
+    signal = problem.weights[:, None] * (problem.targets - f.detach())
+    felt = -reference.gradient(experiment.state.theta, problem.inputs, signal, experiment.setting.activation)
+    penalties = [recipe.lambda_w] * d + [recipe.lambda_a] * problem.n_out
+    felt += torch.tensor(penalties, dtype=torch.float64) * experiment.state.theta
+    torch.testing.assert_close(theta.grad, felt, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "words"),
     [
@@ -274,6 +296,7 @@ def test_an_exchange_takes_the_noise_along_and_leaves_steps_and_temperatures() -
         ({}, {"hottest": 0.01}, "must be above"),
         ({}, {"n_rungs": 1}, "2 at least"),
         ({"foreground.background": "lazy"}, {}, "own network"),
+        ({"network.n_neurons": [8, 8]}, {}, "one hidden layer"),
     ],
 )
 def test_what_cannot_be_tempered_is_refused_in_a_sentence(changes, options, words) -> None:
