@@ -107,8 +107,8 @@ class FourierView(QWidget):
             chip.set_detail("" if found is None else f"phases agree {phase_agreement(found)[0]:.2f}")
             chip.setToolTip(
                 f"The {name}'s neurons. Phases agree: mean of cos(phase of the answer − phase of n − phase of m), each "
-                "neuron counted by its strength; 1 in the known solution, 0 at the start, 0.35 where only readouts "
-                "have learnt"
+                "neuron counted by its strength; 1 in the known solution, 0 at the start, near 0.35 where only "
+                "readouts have learnt"
             )
         self._redraw()
 
