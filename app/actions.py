@@ -38,6 +38,7 @@ SEPARATOR = "-"
 ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec("open", "File", "Open Recipe…", "Open a recipe file (.toml)", "open_recipe", "Ctrl+O"),
     ActionSpec("open_run", "File", "Open Run…", "Open the recipe of a stored run", "open_run", "Ctrl+Shift+O"),
+    ActionSpec("open_data", "File", "Open Data…", "Learn from a table of numbers (CSV or NPZ)", "open_data", "Ctrl+D"),
     ActionSpec("save", "File", "Save Recipe As…", "Write the recipe of this run to a file", "save_recipe", "Ctrl+S"),
     ActionSpec("copy_recipe", "File", "Copy as Recipe", "Copy this run as TOML, with its changes", "copy_recipe",
                "Ctrl+Shift+C"),
@@ -85,7 +86,7 @@ ACTIONS: tuple[ActionSpec, ...] = (
 
 MENUS = ("File", "Edit", "Run", "View", "Help")
 SECOND_SHORTCUTS = {"palette": "Ctrl+Shift+P"}
-BREAKS_AFTER = {"open_run", "save", "copy_python", "export", "redo", "new_seed", "cancel", "layout", "shortcuts"}
+BREAKS_AFTER = {"open_data", "save", "copy_python", "export", "redo", "new_seed", "cancel", "layout", "shortcuts"}
 TOOLBAR_BREAKS_AFTER = {"new_seed", "cancel"}
 
 

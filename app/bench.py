@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.messages import TheoryPicture
-from mft_engine.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady
+from mft_engine.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady, KernelReady
 from mft_engine.recipe import Change, Recipe, differences, plan_change
 
 SLICE_SECONDS = 0.010
@@ -24,6 +24,7 @@ class Bench:
         applied: the person's recipe that the experiment follows now; the experiment's own one keeps the values it
             began with and a schedule, and so differs.
         device: in words.
+        kernel_asked: step and comparison for which the data kernel was last computed.
         replay: the recipe that repeats this run, with the changes made on the way as its schedule.
     """
 
@@ -35,6 +36,8 @@ class Bench:
     certificate: CertificateReady | None = None
     fields: FieldsReady | None = None
     theory: TheoryPicture | None = None
+    kernel: KernelReady | None = None
+    kernel_asked: tuple[int, ComparisonReady | None] = (0, None)
     is_complete_told: bool = False
     n_retunes: int = 0
     replay: Recipe | None = None
@@ -67,6 +70,12 @@ class Bench:
         self.applied = self.applied.replace(changes)
         return changes
 
+    def is_kernel_due(self, is_running: bool) -> bool:
+        """Whether the data kernel shall be computed: after a comparison, or paused at a new step."""
+        step, comparison = self.kernel_asked
+        has_compared = self.comparison is not None and self.comparison is not comparison
+        return has_compared or (not is_running and self.step != step)
+
     def stored_times(self) -> np.ndarray:
         """(n_stored,) times of the stored clouds, read off the records."""
         _, steps = self.experiment.history.clouds()
@@ -82,8 +91,8 @@ class Bench:
         return self.experiment.history.clouds()[0][index], float(times[index])
 
     def forget_answers(self) -> None:
-        """Drop foreground, comparison and certificate: they belonged to other parameters."""
-        self.foreground = self.comparison = self.certificate = None
+        """Drop foreground, comparison, certificate and data kernel: they belonged to other parameters."""
+        self.foreground = self.comparison = self.certificate = self.kernel = None
 
 
 class Parking:

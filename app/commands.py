@@ -14,8 +14,10 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QMessageBox
 
 from app.actions import ACTIONS
-from app.messages import Export
+from app.dropping import DATA_SUFFIXES, is_data_file, what_it_becomes
+from app.messages import DataPreview, Export
 from app.panels.command_palette import CommandPalette
+from app.panels.data_dialog import DataDialog
 from app.panels.export_dialog import ExportDialog
 from app.session import Session
 from app.settings import Settings
@@ -34,6 +36,7 @@ class Commands(QObject):
     def __init__(self, session: Session, settings: Settings, themes: ThemeKeeper, window: MainWindow) -> None:
         super().__init__(window)
         self._session, self._settings, self._themes, self._window = session, settings, themes, window
+        session.data_ready.connect(self.ask_for_columns)
 
     # File ----------------------------------------------------------------------------------------------------
 
@@ -49,8 +52,37 @@ class Commands(QObject):
         if path:
             self.open_path(Path(path))
 
+    @Slot()
+    def open_data(self) -> None:
+        pattern = " ".join(f"*{suffix}" for suffix in DATA_SUFFIXES)
+        path, _ = QFileDialog.getOpenFileName(
+            self._window, "Open data", self._last_folder, f"Tables of numbers ({pattern});;All files (*)"
+        )
+        if path:
+            self._session.look_at_data(Path(path).resolve())
+
+    @Slot(object)
+    def ask_for_columns(self, preview: DataPreview) -> None:
+        """A file has been read: ask what is to be learnt from it, then make it the task."""
+        dialog = DataDialog(preview, self._window)
+        dialog.accepted.connect(lambda: self._learn_from(dialog))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _learn_from(self, dialog: DataDialog) -> None:
+        if self._session.choose_task("dataset", dialog.parameters()):
+            self._settings.add_recent(dialog.preview.path)
+            self._session.status.emit(f"Learning from {dialog.preview.path.name}")
+
     def open_path(self, path: Path) -> None:
-        """Open a recipe file or a run folder; what cannot be opened is said and changes nothing."""
+        """Open a recipe, a run folder or a file of data; what cannot be opened is said and changes nothing."""
+        if is_data_file(path):
+            self._settings.set("folder", str(path.resolve().parent))
+            self._session.look_at_data(path.resolve())
+            return
+        if not what_it_becomes(path)[0] and path.exists():
+            self._session.failed.emit(what_it_becomes(path)[1])
+            return
         try:
             recipe = load_recipe(path)
         except RecipeError as error:

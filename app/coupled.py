@@ -10,13 +10,14 @@ USUAL_TEMPERATURE = 0.02
 USUAL_BATCH = 256
 # Raw steps are bounded by the regularisation too, not by the tangent kernel alone: the gallery's own step is safe.
 USUAL_RAW_STEP = 0.1
+USUAL_ADAM_STEP = 0.02
 
 
 def coupled(recipe: Recipe, path: str, value: Any) -> dict[str, Any]:
     """The changes that go with setting `path` to `value`, itself included.
 
-    Plain gradient descent has no temperature and no prior to start from; Langevin dynamics has both. Fresh batches need
-    a size. The change stays one entry of the history.
+    Plain gradient descent and Adam have no temperature and no prior to start from; Langevin dynamics has both. Fresh
+    batches need a size. The change stays one entry of the history.
     """
     changes: dict[str, Any] = {path: value}
     if path == "training.dynamics" and value == "sgd":
@@ -24,6 +25,13 @@ def coupled(recipe: Recipe, path: str, value: Any) -> dict[str, Any]:
             "training.temperature": 0.0,
             "training.preconditioner": "none",
             "training.step_size": USUAL_RAW_STEP,
+            "initial.law": "gaussian",
+            "foreground.method": "dynamics",
+        }
+    elif path == "training.dynamics" and value == "adam":
+        changes |= {
+            "training.temperature": 0.0,
+            "training.step_size": USUAL_ADAM_STEP,
             "initial.law": "gaussian",
             "foreground.method": "dynamics",
         }

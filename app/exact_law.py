@@ -11,6 +11,8 @@ MOST_POINTS = 1024
 
 def why_no_law(recipe: Recipe, n_inputs: int) -> str:
     """The sentence that says why loop and width study cannot run for a recipe; empty where they can."""
+    if recipe.network.n_layers > 1:
+        return "The exact law of a neuron is known for one hidden layer."
     if n_inputs != 2:
         return f"The exact law of a neuron is known for two inputs; this task has {n_inputs}."
     if recipe.training.temperature == 0:

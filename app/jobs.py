@@ -16,6 +16,7 @@ from mft_engine.events import (
     Event,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     TheoryAbsent,
     TheoryReady,
@@ -139,8 +140,11 @@ def solve_theory(bench: Bench, engine: Engine) -> Iterator[Event]:
     """The infinite-width solution for the parameters in force, as a picture with numbers."""
     for event in bench.experiment.theory():
         if isinstance(event, TheoryReady):
-            bench.theory = engine.theory_picture(event.theory)
-            yield bench.theory
+            picture = engine.theory_picture(event.theory)
+            if event.test_loss is not None:
+                picture = replace(picture, numbers=picture.numbers | {"test_loss": event.test_loss})
+            bench.theory = picture
+            yield picture
         else:
             if isinstance(event, TheoryAbsent):
                 bench.theory = None
@@ -153,6 +157,15 @@ def certify(bench: Bench) -> Iterator[Event]:
     for event in bench.experiment.certify():
         if isinstance(event, CertificateReady):
             bench.certificate = event
+        yield event
+
+
+def data_kernel(bench: Bench) -> Iterator[Event]:
+    """The data kernels of the clouds in hand."""
+    bench.kernel_asked = (bench.step, bench.comparison)
+    for event in bench.experiment.data_kernel():
+        if isinstance(event, KernelReady):
+            bench.kernel = event
         yield event
 
 

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from app.exporting import write_files
-from app.messages import EngineReady, Export, TaskCard, TheoryPicture
+from app.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
 from mft_engine.events import Event
-from mft_engine.recipe import EngineSection, Recipe, TaskSection
+from mft_engine.recipe import EngineSection, Recipe, RecipeError, TaskSection
 
 _READ_LIMIT = 1_500_000_000  # bytes; a CUDA build's libraries go far beyond what a cold start should read
 _PETALS = (2, 3, 4, 5, 6)
@@ -26,6 +26,7 @@ _CARD_EXTENT = 2.6
 _CARD_PIXELS = 72
 _THEORY_PIXELS = 160
 _MARGINAL_POINTS = 121
+_PREVIEW_ROWS = 5
 _THEORY_NUMBERS = (
     "loss",
     "free_energy",
@@ -56,6 +57,9 @@ class Engine(Protocol):
 
     def task_cards(self) -> Iterator[TaskCard]:
         """The gallery."""
+
+    def data_preview(self, path: Path) -> DataPreview:
+        """What is in a file of numbers."""
 
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:
         """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""
@@ -140,13 +144,30 @@ class TorchEngine:
             else:
                 yield self._card(name, {})
 
+    def data_preview(self, path: Path) -> DataPreview:
+        """What is in a file of numbers; a fault in it is a sentence."""
+        from mft_engine.tasks.dataset import read_columns
+
+        try:
+            columns = read_columns(path)
+        except RecipeError as error:
+            return DataPreview(path, fault=str(error))
+        n_rows = len(next(iter(columns.values())))
+        rows = tuple(tuple(float(column[i]) for column in columns.values()) for i in range(min(n_rows, _PREVIEW_ROWS)))
+        return DataPreview(path, tuple(columns), n_rows, rows)
+
     def _card(self, name: str, parameters: dict[str, Any]) -> TaskCard:
         from mft_engine.tasks import build_task
 
         shown = {"expression": "x1*x2 + 0.3*sin(3*x1)"} if name == "expression" else parameters
         task = build_task(TaskSection.model_validate({"name": name, **shown}))
+        has_own = task.points is not None
+        if task.picture is not None:
+            side = max(1, _CARD_PIXELS // len(task.picture))
+            image = np.kron(task.picture, np.ones((side, side))).astype(np.float32)
+            return TaskCard(name, task.title, task.formula, shown, image, brings_points=has_own)
         if task.n_out > 1:
-            return TaskCard(task.name, task.title, task.formula, shown, _table_of_sums(task.modulus))
+            return TaskCard(task.name, task.title, task.formula, shown, _table_of_sums(task.modulus), True)
         axis = (np.arange(_CARD_PIXELS) + 0.5) / _CARD_PIXELS * 2 * _CARD_EXTENT - _CARD_EXTENT
         x1, x2 = np.meshgrid(axis, axis)
         # Of more than two inputs the others stand at 1, so that a product of all of them shows.
@@ -155,7 +176,7 @@ class TorchEngine:
         if task.n_inputs > 1:
             points[:, 1] = x2.ravel()
         image = np.asarray(task.target(points), dtype=np.float32).reshape(_CARD_PIXELS, _CARD_PIXELS)
-        return TaskCard(name=name, title=task.title, formula=task.formula, parameters=shown, image=image)
+        return TaskCard(name, task.title, task.formula, shown, image, brings_points=has_own)
 
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:
         """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""

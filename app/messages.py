@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mft_engine.events import Event
 from mft_engine.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mft_engine.outcome import LayerCloud
 
 Array = np.ndarray
 LOOP_TOLERANCE = 1e-6  # gap at which the engine's loop ends, which a test checks
@@ -27,6 +30,7 @@ class Request:
         restart: grows when the experiment shall start again although its recipe is the same.
         steps_per_frame: 0 for as many as fit into a slice.
         watches_fields: the heat maps are visible and shall follow the training.
+        watches_kernel: the data kernel is visible and shall be computed when training pauses or clouds were compared.
     """
 
     recipe: Recipe
@@ -35,6 +39,7 @@ class Request:
     is_running: bool = False
     steps_per_frame: int = 0
     watches_fields: bool = False
+    watches_kernel: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,13 @@ class LookBack:
 
 
 @dataclass(frozen=True)
+class LookAtData:
+    """Read a file of numbers and tell what is in it."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Cancel:
     """Stop every long job; what is there stays."""
 
@@ -100,6 +112,7 @@ class TaskCard(Event):
     Attributes:
         parameters: the task's own parameters on this card, for example {"k": 3}.
         image: (n_pixels, n_pixels), row = x2 ascending; None where the input is not two-dimensional.
+        brings_points: its data are its own: no measure to draw training points from.
     """
 
     name: str
@@ -107,6 +120,18 @@ class TaskCard(Event):
     formula: str
     parameters: dict[str, Any] = field(default_factory=dict)
     image: Array | None = None
+    brings_points: bool = False
+
+
+@dataclass(frozen=True)
+class DataPreview(Event):
+    """What is in a file of numbers: column names, the number of rows, the first rows; or why it cannot be read."""
+
+    path: Path
+    names: tuple[str, ...] = ()
+    n_rows: int = 0
+    rows: tuple[tuple[float, ...], ...] = ()
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +158,7 @@ class Built(Event):
     device: str
     step: int
     is_restored: bool = False
+    initial_layers: tuple[LayerCloud, ...] = ()
     n_out: int = 1
     projections: dict[str, Array] = field(default_factory=dict)
     modulus: int = 0

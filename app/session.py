@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
@@ -25,6 +26,7 @@ from mft_engine.events import (
     FieldsReady,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
@@ -81,7 +83,7 @@ class Session(QObject):
     metrics_ready = Signal(object)  # MetricsReady
     stored_cloud_ready = Signal(object)  # StoredCloud
     foreground_ready = Signal(object)  # ForegroundReady
-    comparison_ready = Signal(object)  # Comparison
+    comparison_ready = Signal(object, object)  # Comparison, tuple of one Comparison a hidden layer of several
     certificate_ready = Signal(object)  # Certificate
     references_ready = Signal(object)  # ReferenceLines
     theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
@@ -90,6 +92,7 @@ class Session(QObject):
     loop_ended = Signal(object)  # LoopEnded
     width_ready = Signal(object)  # WidthRow
     fields_ready = Signal(object)  # FieldsReady
+    kernel_ready = Signal(object)  # KernelReady
     retuned = Signal(object)  # Retuned
     answers_stale = Signal(str)
     recipe_complete = Signal(object)  # RecipeComplete
@@ -99,6 +102,7 @@ class Session(QObject):
     job_changed = Signal(str, bool)  # name, is it running
     job_cancelled = Signal(str)
     exported = Signal(object)  # paths
+    data_ready = Signal(object)  # DataPreview
     status = Signal(str)
     failed = Signal(str)
     refused = Signal(str, str)  # path and sentence
@@ -123,7 +127,9 @@ class Session(QObject):
         self._request = m.Request(recipe)
         self._drag = 0
         self._is_engine_ready = False
+        self._unread: Path | None = None
         self._jobs: set[str] = set()
+        self._brings_points: set[str] = {"dataset"}
         self.undo_stack = QUndoStack(self)
         self._worker = Worker(load)
         self._thread: QThread | None = None
@@ -227,6 +233,8 @@ class Session(QObject):
             start = self._opened = load_recipe(name).replace(kept)
         tree = start.model_dump(mode="json")
         tree["task"] = {"name": name, **parameters}
+        if name in self._brings_points:
+            tree["training"] |= {"n_points": 0, "rule": "polar", "batch_size": 0, "rule_rotates": False}
         try:
             after = recipe_from_dict(tree)
         except RecipeError as error:
@@ -297,6 +305,14 @@ class Session(QObject):
         """Ask for the stored cloud nearest to a time of the run."""
         self._commanded.emit(m.LookBack(time))
 
+    def look_at_data(self, path: Path) -> None:
+        """Read a file of numbers; `data_ready` tells what is in it (at once the engine is loaded)."""
+        self.status.emit(f"Reading {path.name} …")
+        if self._is_engine_ready:
+            self._commanded.emit(m.LookAtData(path))
+        else:
+            self._unread = path
+
     def export(self, command: m.Export) -> None:
         """Write figures and data."""
         self._commanded.emit(command)
@@ -314,6 +330,11 @@ class Session(QObject):
         """Whether the heat maps shall follow the training."""
         if is_watching != self._request.watches_fields:
             self._ask(watches_fields=is_watching)
+
+    def watch_kernel(self, is_watching: bool) -> None:
+        """Whether the data kernel shall be computed when training pauses and after comparisons."""
+        if is_watching != self._request.watches_kernel:
+            self._ask(watches_kernel=is_watching)
 
     @Slot()
     def frame_drawn(self) -> None:
@@ -361,6 +382,9 @@ class Session(QObject):
         logger.info("Engine loaded in {:.1f} s; devices: {}", event.seconds, ", ".join(event.devices))
         self.engine_ready.emit(event)
         self.status.emit("Ready: press Play (Space)")
+        if self._unread is not None:
+            self.look_at_data(self._unread)
+            self._unread = None
 
     def _on_built(self, event: m.Built) -> None:
         self._replay = event.recipe
@@ -382,7 +406,7 @@ class Session(QObject):
 
     def _on_comparison(self, event: ComparisonReady) -> None:
         if not self._is_old(event):
-            self.comparison_ready.emit(event.comparison)
+            self.comparison_ready.emit(event.comparison, event.layers)
 
     def _on_references(self, event: ReferencesReady) -> None:
         if not self._is_old(event):
@@ -414,6 +438,10 @@ class Session(QObject):
     def _on_fields(self, event: FieldsReady) -> None:
         self.fields_ready.emit(event)
 
+    def _on_kernel(self, event: KernelReady) -> None:
+        if not self._is_old(event):
+            self.kernel_ready.emit(event)
+
     def _on_retuned(self, event: m.Retuned) -> None:
         self._replay = event.recipe
         self.retuned.emit(event)
@@ -431,7 +459,16 @@ class Session(QObject):
             self.status.emit(f"Recipe complete at step {event.step:,}; sampling goes on until you pause")
 
     def _on_card(self, event: m.TaskCard) -> None:
+        if event.brings_points:
+            self._brings_points.add(event.name)
         self.task_card_ready.emit(event)
+
+    def _on_data(self, event: m.DataPreview) -> None:
+        if event.fault:
+            self.failed.emit(event.fault)
+        else:
+            self.status.emit("")
+            self.data_ready.emit(event)
 
     def _on_progress(self, event: Progress) -> None:
         self.progress.emit(event.part, float(event.fraction), event.text)
@@ -485,10 +522,12 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.LoopEnded: Session._on_loop_ended,
     m.WidthReady: Session._on_width,
     FieldsReady: Session._on_fields,
+    KernelReady: Session._on_kernel,
     m.Retuned: Session._on_retuned,
     m.Scheduled: Session._on_scheduled,
     m.RecipeComplete: Session._on_complete,
     m.TaskCard: Session._on_card,
+    m.DataPreview: Session._on_data,
     Progress: Session._on_progress,
     m.JobStarted: Session._on_started,
     m.JobEnded: Session._on_ended,

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QKeyEvent, QShowEvent
+from PySide6.QtGui import (
+    QAction,
+    QCloseEvent,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QGuiApplication,
+    QKeyEvent,
+    QShowEvent,
+)
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -23,6 +32,7 @@ from PySide6.QtWidgets import (
 
 from app.actions import ACTIONS, build_actions, fill_menus, fill_toolbar
 from app.commands import SPEEDS, Commands
+from app.dropping import DropFrame, dropped_path, let_drops_through
 from app.logs import LogBuffer
 from app.messages import LOOP_TOLERANCE
 from app.panels.experiment import ExperimentPanel
@@ -34,6 +44,7 @@ from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
 from app.views.fields import FieldsView
 from app.views.fourier import FourierView
+from app.views.kernel import KernelView
 from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
@@ -43,7 +54,7 @@ from app.wiring import Wiring
 from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
 
 USUAL_SIZE = QSize(1440, 900)
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 AUTOSAVE_MILLISECONDS = 800
 AFTER_FIRST_PICTURE_MILLISECONDS = 30
 
@@ -59,6 +70,7 @@ class MainWindow(QMainWindow):
         theme = themes.theme
         self.cloud = CloudView(theme, self)
         self.loss, self.fields, self.marginals = LossView(theme), FieldsView(theme), MarginalsView(theme)
+        self.kernel_view = KernelView(theme)
         self.fourier = FourierView(theme)
         self.loop, self.width_view = LoopView(LOOP_TOLERANCE, theme), WidthView(theme)
         self.self_consistency = SelfConsistencyPanel(theme)
@@ -74,7 +86,9 @@ class MainWindow(QMainWindow):
         self._build_menus()
         self._build_toolbar()
         self.wiring = Wiring(session, self)
+        self.drop_frame = DropFrame(theme, self)
         self.setAcceptDrops(True)
+        let_drops_through(self)
         self._connect()
         self._autosave = QTimer(self)
         self._autosave.setSingleShot(True)
@@ -107,6 +121,7 @@ class MainWindow(QMainWindow):
             ("self_consistency", "Self-consistency", self.self_consistency, right),
             ("loss", "Loss", self.loss, bottom),
             ("fields", "Fields", self.fields, bottom),
+            ("kernel", "Kernel", self.kernel_view, bottom),
             ("marginals", "Marginals", self.marginals, bottom),
             ("fourier", "Fourier", self.fourier, bottom),
             ("loop", "Loop", self.loop, bottom),
@@ -126,7 +141,8 @@ class MainWindow(QMainWindow):
         self._arrange()
 
     def _arrange(self) -> None:
-        bottom = [self.docks[name] for name in ("loss", "fields", "marginals", "fourier", "loop", "width", "log")]
+        names = ("loss", "fields", "kernel", "marginals", "fourier", "loop", "width", "log")
+        bottom = [self.docks[name] for name in names]
         for first, second in pairwise(bottom):
             self.tabifyDockWidget(first, second)
         for dock in self.docks.values():
@@ -213,6 +229,7 @@ class MainWindow(QMainWindow):
             self.cloud,
             self.loss,
             self.fields,
+            self.kernel_view,
             self.marginals,
             self.fourier,
             self.loop,
@@ -220,6 +237,7 @@ class MainWindow(QMainWindow):
             self.self_consistency,
             self.experiment,
             self.log_panel,
+            self.drop_frame,
         ):
             view.apply_theme(theme)
         if self._has_icons:
@@ -335,13 +353,20 @@ class MainWindow(QMainWindow):
     # Dropping files ------------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Recipes and run folders may be dropped."""
-        if _dropped(event) is not None:
+        """Whatever file hovers is told what would become of it."""
+        path = dropped_path(event.mimeData())
+        if path is not None:
+            self.drop_frame.offer(path)
             event.acceptProposedAction()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        """It went away again."""
+        self.drop_frame.hide()
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Open what was dropped."""
-        path = _dropped(event)
+        self.drop_frame.hide()
+        path = dropped_path(event.mimeData())
         if path is not None:
             event.acceptProposedAction()
             self.commands.open_path(path)
@@ -362,14 +387,6 @@ class MainWindow(QMainWindow):
                 event.accept()
                 return True
         return super().eventFilter(watched, event)
-
-
-def _dropped(event: QDropEvent) -> Path | None:
-    urls = event.mimeData().urls()
-    path = Path(urls[0].toLocalFile()) if urls and urls[0].isLocalFile() else None
-    if path is not None and (path.suffix.lower() == ".toml" or (path / "recipe.toml").is_file()):
-        return path
-    return None
 
 
 def _descriptions() -> dict[str, str]:

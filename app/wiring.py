@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
 
+from app.layers import LayerKeeper
 from app.loop import LoopKeeper, background_kind
 from app.messages import Built, MetricsReady, RecipeComplete, Retuned, StoredCloud, TheoryPicture
 from app.session import Session
 from app.stage import CloudStage
 from app.width_keeper import WidthKeeper
-from mft_engine.events import FieldsReady, ForegroundReady, Snapshot
+from mft_engine.events import FieldsReady, ForegroundReady, KernelReady, Snapshot
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Wiring(QObject):
         super().__init__(window)
         self._session, self._window = session, window
         self.stage = CloudStage(window.cloud, self)
+        self.layers = LayerKeeper(window, self.stage)
         self.loop = LoopKeeper(session, window, self.stage)
         self.widths = WidthKeeper(session, window)
         self._has_undrawn = False
@@ -78,12 +80,13 @@ class Wiring(QObject):
         session.stored_cloud_ready.connect(self._show_stored)
         window.loss.scrubbed.connect(self._scrubbed)
         session.foreground_ready.connect(self._show_foreground)
-        session.comparison_ready.connect(window.self_consistency.show_comparison)
+        session.comparison_ready.connect(self.layers.show_comparison)
         session.certificate_ready.connect(window.self_consistency.show_certificate)
         session.references_ready.connect(self._show_references)
         session.theory_ready.connect(self._show_theory)
         session.theory_absent.connect(self._no_theory)
         session.fields_ready.connect(self._show_fields)
+        session.kernel_ready.connect(self._show_kernel)
         session.iteration_ready.connect(lambda turn: self._soon("marginals", self.refresh_marginals))
         session.retuned.connect(self._mark_change)
         session.answers_stale.connect(self._mark_stale)
@@ -91,8 +94,10 @@ class Wiring(QObject):
         session.exported.connect(self._exported)
         session.running_changed.connect(self._running_changed)
         self.stage.left.connect(self.go_live)
+        self.layers.picked.connect(self._layer_picked)
         window.cloud.painted.connect(self._drawn)
         window.docks["fields"].visibilityChanged.connect(session.watch_fields)
+        window.docks["kernel"].visibilityChanged.connect(session.watch_kernel)
 
     def _soon(self, name: str, call: Callable[[], None]) -> None:
         """Do something within a tenth of a second; a newer one of the same name takes its place."""
@@ -144,6 +149,7 @@ class Wiring(QObject):
         self.stage.clear()
         window.loss.clear()
         window.fields.clear()
+        window.kernel_view.clear(has_layers=len(event.recipe.network.n_neurons) > 1)
         window.marginals.clear()
         window.self_consistency.clear()
         window.status_line.forget_run()
@@ -156,16 +162,17 @@ class Wiring(QObject):
         window.fourier.set_modulus(event.modulus)
         self._fourier_clouds = (None, None)
         self.stage.set_readouts(event.n_out)
-        window.cloud.show_initial(self.stage.joined(event.initial_theta))
+        self.layers.show_built(event)
 
     @Slot(object)
     def _show_snapshot(self, snapshot: Snapshot) -> None:
         window = self._window
         self._has_undrawn = True
         self._patience.start()
-        self.stage.show_background(snapshot.theta, snapshot.n_neurons)
+        self.layers.show_snapshot(snapshot)
         window.self_consistency.show_snapshot(snapshot)
         window.status_line.show_snapshot(snapshot)
+        window.loss.show_gap(snapshot.test_minus_train, snapshot.test_minus_train_error)
         window.experiment.show_step_size(snapshot.step_size)
         self._fourier_clouds = (snapshot.theta, self._fourier_clouds[1])
         now = time.perf_counter()
@@ -204,6 +211,7 @@ class Wiring(QObject):
     def _show_stored(self, event: StoredCloud) -> None:
         # An answer may come after the person went back to the run.
         if not self._window.loss.is_live:
+            self.layers.pick(0)  # stored clouds are of the first layer
             self.stage.show_stored(event.theta, event.time)
             self._soon("marginals", self.refresh_marginals)
 
@@ -213,6 +221,11 @@ class Wiring(QObject):
             self._has_undrawn = False
             self._patience.stop()
             self._session.frame_drawn()
+
+    @Slot()
+    def _layer_picked(self) -> None:
+        self._window.marginals.clear()
+        self._soon("marginals", self.refresh_marginals)
 
     def refresh_marginals(self) -> None:
         """Both clouds and the theory, where the marginals are on the screen; likewise their waves."""
@@ -228,7 +241,7 @@ class Wiring(QObject):
     def _show_foreground(self, event: ForegroundReady) -> None:
         window = self._window
         self.go_live()
-        self.stage.show_foreground(event.theta)
+        self.layers.show_foreground(event)
         self._fourier_clouds = (self._fourier_clouds[0], event.theta)
         self._soon("foreground loss", lambda: window.loss.show_foreground_loss(event.loss))
         window.self_consistency.show_foreground(event)
@@ -254,6 +267,7 @@ class Wiring(QObject):
 
     def _show_theory_numbers(self, picture: TheoryPicture) -> None:
         self._window.loss.show_theory_loss(picture.numbers["loss"])
+        self._window.loss.show_theory_test_loss(picture.numbers.get("test_loss"))
         self._window.self_consistency.show_theory(picture.numbers, is_current=picture.is_current)
 
     @Slot(str)
@@ -263,6 +277,7 @@ class Wiring(QObject):
         self._marginal_theory = None
         window.cloud.show_theory(None)
         window.loss.show_theory_loss(None)
+        window.loss.show_theory_test_loss(None)
         window.self_consistency.show_theory(None, reason)
         self._soon("marginals", self.refresh_marginals)
 
@@ -270,18 +285,23 @@ class Wiring(QObject):
     def _show_fields(self, fields: FieldsReady) -> None:
         self._window.fields.show_fields(fields)
 
+    @Slot(object)
+    def _show_kernel(self, event: KernelReady) -> None:
+        self._window.kernel_view.show_kernels(event.kernels, event.step)
+
     @Slot(str)
     def _mark_stale(self, reason: str) -> None:
         """Orange neurons of other parameters would mislead: they go, and the verdict says that it is old."""
         window = self._window
         self.go_live()
         if self.stage.foreground is not None:
-            self.stage.show_foreground(None)
+            self.layers.forget_foreground()
             self._fourier_clouds = (self._fourier_clouds[0], None)
             window.self_consistency.show_foreground(None)
             self._soon("foreground loss", lambda: window.loss.show_foreground_loss(None))
             self._soon("marginals", self.refresh_marginals)
         window.self_consistency.mark_stale(reason)
+        window.kernel_view.mark_stale(reason)
 
     @Slot(object)
     def _mark_change(self, event: Retuned) -> None:
@@ -293,7 +313,7 @@ class Wiring(QObject):
 
     @Slot(str, float, str)
     def _show_progress(self, part: str, fraction: float, text: str) -> None:
-        if part in ("theory", "certify") or not self._session.jobs:
+        if part in ("theory", "certify", "kernel") or not self._session.jobs:
             return
         self._window.status_line.show_progress(part, fraction, text)
         if part not in ("iterate", "widths"):

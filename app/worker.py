@@ -26,6 +26,7 @@ from app.messages import (
     Iterate,
     JobEnded,
     JobStarted,
+    LookAtData,
     LookBack,
     MetricsReady,
     Note,
@@ -112,6 +113,8 @@ class Worker(QObject):
             self._apply()
             if isinstance(command, Step):
                 self._steps_asked += command.n_steps
+            elif isinstance(command, LookAtData):
+                self._tell(self._engine.data_preview(command.path))
             elif self._bench is not None and isinstance(command, LookBack):
                 stored = self._bench.stored_cloud(command.time)
                 if stored is not None:
@@ -208,10 +211,11 @@ class Worker(QObject):
                 device=bench.device,
                 step=bench.step,
                 is_restored=bench is parked,
+                initial_layers=bench.experiment.initial_layers(),
                 **_facts_of(bench.experiment),
             )
         )
-        for answer in (bench.foreground, bench.comparison, bench.theory, bench.certificate):
+        for answer in (bench.foreground, bench.comparison, bench.theory, bench.certificate, bench.kernel):
             if answer is not None:
                 self._tell(answer)
         self._is_theory_due = bench.theory is None
@@ -242,7 +246,7 @@ class Worker(QObject):
         assert bench is not None
         changes = [d for d in differences(bench.applied, wanted.recipe) if d[0] not in ("name", "description")]
         is_training = bench.retune(wanted.recipe)
-        self._drop_jobs(lambda job: job.name in ("resample", "iterate", "widths", "certify"))
+        self._drop_jobs(lambda job: job.name in ("resample", "iterate", "widths", "certify", "kernel"))
         self._is_certificate_due = False
         if is_training:
             self._is_theory_due = True
@@ -286,6 +290,7 @@ class Worker(QObject):
             self._is_theory_due = False
             self._start("theory", jobs.solve_theory(self._bench, self._engine))
         self._start_certificate()
+        self._start_kernel()
         for job in list(self._jobs):
             try:
                 is_over = jobs.run_slice(job, self._tell_answer)
@@ -305,6 +310,15 @@ class Worker(QObject):
         if self._is_certificate_due and self._bench is not None and not is_solving:
             self._is_certificate_due = False
             self._start("certify", jobs.certify(self._bench))
+
+    def _start_kernel(self) -> None:
+        """Where it is looked at, once the clouds that it compares are there."""
+        bench, request = self._bench, self._applied
+        if bench is None or request is None or not request.watches_kernel:
+            return
+        is_sampling = any(job.name in ("resample", "export", "kernel") for job in self._jobs)
+        if not is_sampling and bench.is_kernel_due(request.is_running or self._steps_asked > 0):
+            self._start("kernel", jobs.data_kernel(bench))
 
     def _tell_answer(self, event: Event) -> None:
         if isinstance(event, ForegroundReady):

@@ -23,6 +23,7 @@ _WHERE = {
     "TheoryReady": "events",
     "TheoryAbsent": "events",
     "CertificateReady": "events",
+    "KernelReady": "events",
     "ReferencesReady": "events",
     "IterationReady": "events",
     "Finished": "events",

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mft_engine import dynamics, kernels
+from mft_engine.accuracy import accuracy
 from mft_engine.device import to_host
-from mft_engine.dynamics import Hyper, Info, State, gibbs
+from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
+from mft_engine.dynamics.adam import Adam
 from mft_engine.dynamics.langevin import RECORD_EVERY, accuracies, is_complete
 from mft_engine.events import Snapshot
+from mft_engine.generalisation import TestPoints, generalisation_gap
 from mft_engine.history import N_STORED_NEURONS, History
-from mft_engine.measure import judging_measure, targets_on, weighted
+from mft_engine.measure import weighted
 from mft_engine.network import initial_cloud
 from mft_engine.outcome import FieldPoints
+from mft_engine.posterior import FunctionSamples, Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
 from mft_engine.replay import InForce, in_force
 from mft_engine.rng import Stream
 from mft_engine.setting import Setting, burn_in
-from mft_engine.statistics import averaged, order_parameters
+from mft_engine.statistics import Estimate, averaged
 from mft_engine.tasks import Task
 from mft_engine.theory.gibbs import GibbsBackground
 
 # Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
 N_SHOWN = 2**17
+# Exact sweeps forget within a few; Langevin steps are sampled with each record.
+SWEEPS_A_SAMPLE = 5
 _RETUNABLE = ("regularisation.", "training.temperature", "training.step_size")
 
 
@@ -46,17 +53,16 @@ class Background:
         self.recipe = recipe
         self.setting = Setting.of(recipe, kernel)
         self.problem = self.setting.problem(recipe)
-        stored = self.setting.stored
-        theta = (
-            self._initial_cloud(recipe.network.n_neurons[0], Stream.INITIAL)
-            if stored is None
-            else self.setting.tensor(stored.theta)
-        )
-        self.initial_theta = to_host(theta)
+        theta = self._initial_parameters()
+        self.initial_theta = to_host(self._shown(theta))
         self.state: State = dynamics.init(theta, self.problem)
         self.training_seconds = 0.0
         self.history = History(RECORD_EVERY)
+        self._sample_every = SWEEPS_A_SAMPLE if recipe.training.dynamics == "gibbs" else RECORD_EVERY
+        self.function_samples = FunctionSamples(self._sample_every, self.problem.field_inputs.shape[0])
         self._chain: GibbsBackground | None = None
+        self._gap: tuple[int, Estimate] | None = None
+        self._shares: tuple[int, dict[str, float]] | None = None
         self._schedule = list(recipe.schedule)
         self._path: list[InForce] = [(0, recipe)]
         self._apply_schedule()
@@ -117,9 +123,12 @@ class Background:
             target = min(first + n_steps, self._next_stop())
             before = self.state.step
             self.state, info = self._steps(target - before, beyond)
-            self.history.add_rows(info.records)
+            # A record is due at the end of a slice at most, so the network is the record's.
+            self.history.add_rows(self._tested(row) for row in info.records)
             if self.history.wants_cloud(self.state.step):
-                self.history.add_cloud(self.state.step, to_host(self.state.theta[:N_STORED_NEURONS]))
+                self.history.add_cloud(self.state.step, to_host(self._shown(self.state.theta)[:N_STORED_NEURONS]))
+            if self.state.is_settled and self.recipe.training.temperature > 0:
+                self.function_samples.offer(self.state.step, self.state.average_time, self._sampled_function)
             self._apply_schedule()
             if self.state.step == before:
                 break
@@ -128,12 +137,28 @@ class Background:
 
     def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
         hyper = Hyper.of(self.recipe)
+        if self.recipe.training.dynamics == "adam":
+            return adam.advance(self.state, self.problem, Adam.of(self.recipe), n_steps, beyond=beyond)
         if self.recipe.training.dynamics != "gibbs":
             return dynamics.advance(self.state, self.problem, hyper, n_steps, beyond=beyond)
         if self._chain is None:
             self._chain = gibbs.start_chain(self.problem, hyper, self.state.theta.shape[0])
             gibbs.replay(self._chain, self.state.step - self.state.change_step)
         return gibbs.advance(self.state, self.problem, self._chain, n_steps, beyond=beyond)
+
+    def _sampled_function(self) -> np.ndarray:
+        inputs = self.problem.field_inputs[:: self.function_samples.stride]
+        return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
+
+    def posterior(self, variance_theory: float | None = None) -> Posterior | None:
+        """Mean and variance of the function over the averaging window; None before there are samples enough."""
+        state, points = self.state, self.field_points
+        if not state.n_predictions:
+            return None
+        mean = to_host(state.prediction_sum / state.n_predictions)
+        return self.function_samples.estimate(
+            state.average_time, mean, points.targets, points.weights, state.theta.shape[0], variance_theory
+        )
 
     def retune(self, recipe: Recipe) -> Change:
         """Follow a recipe that differs in hyperparameters or in what is asked of the foreground; the neurons stay.
@@ -175,7 +200,7 @@ class Background:
 
     def _next_stop(self) -> int:
         step = self.state.step
-        stop = step + RECORD_EVERY - step % RECORD_EVERY
+        stop = step + self._sample_every - step % self._sample_every
         return min([stop, *(change.step for change in self._schedule if change.step > step)])
 
     def _apply_schedule(self) -> None:
@@ -183,6 +208,13 @@ class Background:
         if due:
             self._schedule = [change for change in self._schedule if change.step > self.state.step]
             self.retune(self.recipe.replace({change.path: change.value for change in due}))
+
+    def pack_more(self) -> dict[str, np.ndarray]:
+        """Arrays that a checkpoint needs besides the state."""
+        return {}
+
+    def unpack_more(self, arrays: dict[str, np.ndarray]) -> None:
+        """What `pack_more` gave."""
 
     def resume(self, state: State, initial_theta: np.ndarray) -> None:
         """Continue from the state of a checkpoint of the same recipe."""
@@ -194,6 +226,17 @@ class Background:
             {change.path: change.value for change in self.recipe.schedule if change.step <= state.step}
         )
         self.problem = self.setting.problem(self.recipe)
+
+    def _initial_parameters(self) -> Tensor:
+        """What the state begins with."""
+        stored = self.setting.stored
+        if stored is not None:
+            return self.setting.tensor(stored.theta)
+        return self._initial_cloud(self.recipe.network.n_neurons[0], Stream.INITIAL)
+
+    def _shown(self, theta: Tensor) -> Tensor:
+        """The state's parameters as a cloud: neurons as rows, columns w1 .. wd, then readouts."""
+        return theta
 
     def _initial_cloud(self, n_neurons: int, stream: Stream, draw: int = 0) -> Tensor:
         setting = self.setting
@@ -229,27 +272,31 @@ class Background:
     def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
         """The background as it stands, on the host."""
         state = self.state
+        cloud = self._shown(state.theta)
+        gap = self.gap_to_test()
         latest = self.history.rows[-1] if self.history.rows else {}
         loss = latest["loss"] if latest else self.present_loss()
-        orders = order_parameters(state.theta, self.task.n_inputs, self.task.n_relevant)
         return Snapshot(
             step=state.step,
             time=state.time,
-            theta=to_host(state.theta[:n_shown]).astype(np.float32),
-            n_neurons=state.theta.shape[0],
+            theta=to_host(cloud[:n_shown]).astype(np.float32),
+            n_neurons=cloud.shape[0],
             loss=loss,
             step_size=state.step_size,
             eta_theta=state.step_size * state.eigenvalue,
-            order_parameters={name: estimate.mean for name, estimate in orders.items()},
+            order_parameters={name: e.mean for name, e in self.problem.orders(state.theta).items()},
             average_age=state.average_age,
             is_complete=self.is_complete,
             prediction=to_host(self.mean_prediction()),
             kernel=self.kernel.name,
-            accuracies={name: value for name, value in latest.items() if name.endswith("_accuracy")},
+            test_loss=self.history.rows[-1].get("test_loss") if self.history.rows else self.measured_test_loss(),
+            test_minus_train=None if gap is None else gap.mean,
+            test_minus_train_error=None if gap is None else gap.standard_error,
+            accuracies=self._latest_accuracies(latest),
         )
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """Columns recorded every 50 steps: step, time, loss, step_size, eta_theta, cos4, ..."""
+        """Columns recorded every 50 steps: step, time, loss, step_size, ..., test_loss where some data are unseen."""
         return self.history.metrics()
 
     def present_loss(self) -> float:
@@ -269,10 +316,14 @@ class Background:
         rows = [row for row in self.history.rows if row["is_averaged"]]
         names = [name for name in (rows[0] if rows else {}) if name.startswith(("cos", "overlap"))]
         if len(rows) < 8 or self.recipe.foreground.field == "end":
-            estimates = order_parameters(self.state.theta, self.task.n_inputs, self.task.n_relevant)
-            return {name: (e.mean, e.standard_error) for name, e in estimates.items()}
+            return {name: (e.mean, e.standard_error) for name, e in self.problem.orders(self.state.theta).items()}
         series = {name: averaged(np.array([row[name] for row in rows])) for name in names}
         return {name: (estimate.mean, estimate.standard_error) for name, estimate in series.items()}
+
+    @cached_property
+    def test_points(self) -> TestPoints | None:
+        """What the network has not seen: infinite data or data held back; None where it is trained on all there is."""
+        return TestPoints.of(self.recipe.training, self.setting, self.recipe.seed)
 
     def window_accuracies(self) -> dict[str, float | None]:
         """Share of right answers of each network, averaged over the window; its standard error beside it."""
@@ -287,13 +338,60 @@ class Background:
         return found
 
     def measured_test_loss(self) -> float | None:
-        """E (y - f)^2 on infinite data or on data held back, where training saw finite data."""
-        own = self.task.points
-        if not (len(own.test_targets) if own else self.recipe.training.n_points):
+        """E (y - f)^2 of the network as it stands, on infinite data or data held back, where it saw finite data."""
+        points = self.test_points
+        return points.loss(self._predict(points.inputs)) if points else None
+
+    def _tested(self, row: dict[str, float]) -> dict[str, float]:
+        points = self.test_points
+        if points is None:
+            return row
+        prediction = self._predict(points.inputs)
+        self.history.add_test(prediction, is_averaged=bool(row["is_averaged"]))
+        return {**row, "test_loss": points.loss(prediction)}
+
+    def _predict(self, inputs: Tensor) -> np.ndarray:
+        return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
+
+    def gap_to_test(self) -> Estimate | None:
+        """Test loss minus training loss over the averaging window, with its error; None without test points."""
+        points, rows = self.test_points, self.history.rows
+        if points is None or not rows:
             return None
-        measure = judging_measure(self.recipe.training, self.task, self.recipe.seed)
-        prediction = self.kernel.predict(
-            self.state.theta, self.setting.tensor(measure.inputs), self.problem.readout_exponent
-        )
-        residual = targets_on(measure, self.task) - to_host(prediction)
-        return float(np.sum(weighted(measure.weights, residual**2)))
+        if self._gap is None or self._gap[0] != len(rows):
+            self._gap = (len(rows), generalisation_gap(rows, points.sampling_error(self._predict(points.inputs))))
+        return self._gap[1]
+
+    def _latest_accuracies(self, latest: dict[str, float]) -> dict[str, float]:
+        recorded = {name: value for name, value in latest.items() if name.endswith("_accuracy")}
+        if recorded or not self.task.is_classification:
+            return recorded
+        # Once a record: a frame has no time for it.
+        if self._shares is None or self._shares[0] != len(self.history.rows):
+            self._shares = (len(self.history.rows), self.accuracies())
+        return self._shares[1]
+
+    def accuracies(self) -> dict[str, float]:
+        """train_accuracy and test_accuracy of the averaged function, where targets name classes; else nothing.
+
+        One network at temperature T scatters about its average, a lazy one so much that it hides what was learnt.
+        """
+        is_mean = self.recipe.foreground.field == "averaged"
+        unseen = self.history.mean_test_prediction() if is_mean else None
+        if unseen is None and self.test_points is not None:
+            unseen = self._predict(self.test_points.inputs)
+        return self._shares_right(to_host(self.mean_prediction()), unseen)
+
+    def accuracies_of(self, theta: Tensor, readout_exponent: float) -> dict[str, float]:
+        """The same for one network."""
+        predict, points = self.kernel.predict, self.test_points
+        unseen = to_host(predict(theta, points.inputs, readout_exponent)) if points else None
+        return self._shares_right(to_host(predict(theta, self.problem.field_inputs, readout_exponent)), unseen)
+
+    def _shares_right(self, seen: np.ndarray, unseen: np.ndarray | None) -> dict[str, float]:
+        if not self.task.is_classification:
+            return {}
+        shares = {"train_accuracy": accuracy(seen, self.field_points.targets)}
+        if unseen is not None and self.test_points is not None:
+            shares["test_accuracy"] = accuracy(unseen, self.test_points.targets)
+        return shares

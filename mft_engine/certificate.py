@@ -10,6 +10,7 @@ import numpy as np
 
 from mft_engine.measure import weighted
 from mft_engine.outcome import FieldPoints
+from mft_engine.posterior import Posterior
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory import PlanarLaw, PlanarTheory, SuperlinearActivationError
@@ -37,6 +38,7 @@ class Certificate:
         free_energy: F(mu_r).
         free_energy_excess: F(mu_r) - F(mu*).
         lower, upper: T KL(mu_r | mu*) <= free_energy_excess <= T KL(mu_r | mu-hat).
+        posterior: mean and variance of the function over the run's averaging window.
         stein: kernelised Stein discrepancy of the cloud under its own field, with its null band.
     """
 
@@ -48,10 +50,11 @@ class Certificate:
     lower: float | None = None
     upper: float | None = None
     stein: SteinDiscrepancy | None = None
+    posterior: Posterior | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the summary."""
-        return asdict(self)
+        """Plain values for the summary, which has the posterior in a place of its own."""
+        return {name: value for name, value in asdict(self).items() if name != "posterior"}
 
 
 def certify(

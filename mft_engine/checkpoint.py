@@ -22,11 +22,19 @@ def pack(experiment: Experiment) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     state = experiment.state
     arrays = {name: to_host(getattr(state, name)) for name in _TENSORS}
     numbers = {
-        field.name: getattr(state, field.name) for field in dataclasses.fields(State) if field.name not in _TENSORS
+        field.name: getattr(state, field.name)
+        for field in dataclasses.fields(State)
+        if field.name not in (*_TENSORS, "moments")
     }
+    if state.moments is not None:
+        arrays["moments"] = to_host(state.moments)
     arrays["initial_theta"] = experiment.initial_theta
+    arrays |= experiment.pack_more()
     history_arrays, history = experiment.history.pack()
-    return {**arrays, **history_arrays}, {"state": numbers, "history": history, "recipe": experiment.recipe.to_toml()}
+    sample_arrays, samples = experiment.function_samples.pack()
+    recipe = experiment.recipe.to_toml()
+    values = {"state": numbers, "history": history, "function_samples": samples, "recipe": recipe}
+    return {**arrays, **history_arrays, **sample_arrays}, values
 
 
 def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[str, Any]) -> None:
@@ -45,5 +53,10 @@ def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[
         name: torch.as_tensor(arrays[name], dtype=getattr(old, name).dtype, device=old.theta.device)
         for name in _TENSORS
     }
+    if "moments" in arrays:
+        tensors["moments"] = torch.as_tensor(arrays["moments"], dtype=old.theta.dtype, device=old.theta.device)
     experiment.resume(State(**tensors, **numbers["state"]), arrays["initial_theta"])
+    experiment.unpack_more(arrays)
     experiment.history.unpack(arrays, numbers["history"])
+    if "function_samples" in numbers:
+        experiment.function_samples.unpack(arrays, numbers["function_samples"])

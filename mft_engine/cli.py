@@ -202,6 +202,48 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @app.command()
+def temper(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    rungs: Annotated[int | None, typer.Option(help="Temperatures, geometric (default: as many as needed).")] = None,
+    hottest: Annotated[float | None, typer.Option(help="Highest temperature (default: 10 times the recipe's).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figure and tempering.json.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replica exchange up a ladder of temperatures. Example: mft-lab temper clover --set network.n_neurons=64"""
+    from mft_engine.figures.ladder import save_ladder
+    from mft_engine.reporting import ProgressReport, describe_tempering
+    from mft_engine.storage import write_atomically, writing_to
+    from mft_engine.summary import without_nan
+    from mft_engine.tempering import Tempering
+    from mft_engine.tempering import temper as climb
+
+    if out is not None:
+        with writing_to(out):
+            out.mkdir(parents=True, exist_ok=True)
+    progress, found = ProgressReport(), None
+    try:
+        for item in climb(recipe_of(recipe, changes), n_rungs=rungs, hottest=hottest):
+            if isinstance(item, Tempering):
+                found = item
+            else:
+                progress.show("temper", item, "networks on a ladder of temperatures")
+    finally:
+        progress.close()
+    assert found is not None
+    document = without_nan(found.to_dict())
+    if out is not None:
+        write_atomically(out / "tempering.json", json.dumps(document, indent=2, allow_nan=False).encode())
+        document["figures"] = [str(path) for path in save_ladder(found, out)]
+    if as_json:
+        _print_json(document)
+        return
+    typer.echo(describe_tempering(found))
+    for path in document.get("figures", ()):
+        typer.echo(path)
+
+
+@app.command()
 def sweep(
     recipe: RecipeArgument,
     params: Annotated[

@@ -14,7 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
-    from mft_engine.outcome import Outcome
+    from mft_engine.kernel_study import DataKernels
+    from mft_engine.outcome import LayerCloud, Outcome
     from mft_engine.references import ReferenceLines
     from mft_engine.self_consistency import Iteration
     from mft_engine.theory import PlanarTheory
@@ -53,6 +54,9 @@ class Snapshot(Event):
         is_complete: the recipe's last step has been done.
         prediction: (n_points,) f on the field points, running average where there is one.
         kernel: name of the inner loop in use.
+        layers: the neurons of every hidden layer, for networks with several; theta is then the first one's.
+        test_loss: E (y - f)^2 at the last record on unseen data; None where training sees all that there is.
+        test_minus_train, test_minus_train_error: mean over the averaging window, and its standard error (nan early on).
         accuracies: {"train_accuracy": ..., "test_accuracy": ...} at the last record, where the output is a class.
     """
 
@@ -68,6 +72,10 @@ class Snapshot(Event):
     is_complete: bool
     prediction: Array
     kernel: str
+    layers: tuple[LayerCloud, ...] = ()
+    test_loss: float | None = None
+    test_minus_train: float | None = None
+    test_minus_train_error: float | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
 
 
@@ -88,27 +96,33 @@ class FieldsReady(Event):
 
 @dataclass(frozen=True)
 class ForegroundReady(Event):
-    """The foreground cloud: theta (n_neurons, n_params), its loss (and accuracies), and how it was sampled."""
+    """The foreground cloud: theta (n_neurons, n_params), its loss (and accuracies), and how it was sampled.
+
+    `layers` has one cloud for each hidden layer of several.
+    """
 
     theta: Array
     loss: float
     method: str
     seconds: float
+    layers: tuple[LayerCloud, ...] = ()
     accuracies: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ComparisonReady(Event):
-    """Verdict and numbers of background against foreground."""
+    """Verdict and numbers of background against foreground; `layers` has one for each hidden layer of several."""
 
     comparison: Comparison
+    layers: tuple[Comparison, ...] = ()
 
 
 @dataclass(frozen=True)
 class TheoryReady(Event):
-    """The infinite-width solution for the recipe in force."""
+    """The infinite-width solution for the recipe in force; `test_loss` where it is of a finite training set."""
 
     theory: PlanarTheory
+    test_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +144,14 @@ class CertificateReady(Event):
     """How far the background is from the exact optimum, where that can be said."""
 
     certificate: Certificate
+
+
+@dataclass(frozen=True)
+class KernelReady(Event):
+    """The data kernels of the initial cloud, the background at `step` and, once sampled, the foreground."""
+
+    kernels: DataKernels
+    step: int
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from mft_engine.certificate import Certificate, certify
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.data_kernel import kernel_change
 from mft_engine.device import describe_device, to_host
-from mft_engine.dynamics import Diverged, Hyper
-from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, accuracies, resolving_step
+from mft_engine.dynamics import Diverged, Hyper, adam
+from mft_engine.dynamics.adam import Adam
+from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
 from mft_engine.events import (
     CertificateReady,
     ComparisonReady,
@@ -31,6 +32,7 @@ from mft_engine.events import (
     Finished,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     ReferencesReady,
     TheoryAbsent,
@@ -40,8 +42,10 @@ from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
 from mft_engine.fourier import fourier_summary
 from mft_engine.infinite_width import solve_theory
+from mft_engine.kernel_study import DataKernels, study_kernels
 from mft_engine.measure import weighted
-from mft_engine.outcome import Cloud, Outcome
+from mft_engine.outcome import Cloud, LayerCloud, Outcome
+from mft_engine.posterior import Posterior
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines, reference_lines
 from mft_engine.replay import replay
@@ -63,11 +67,20 @@ class Experiment(Background):
         RecipeError: a task, rule or device that cannot be built.
     """
 
+    def __new__(cls, recipe: Recipe, **_: Any) -> Experiment:
+        """The kind of experiment that the recipe needs: one class serves one hidden layer, another several."""
+        if cls is Experiment and recipe.network.n_layers > 1:
+            from mft_engine.layered.experiment import LayeredExperiment
+
+            return super().__new__(LayeredExperiment)
+        return super().__new__(cls)
+
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
         self.comparison: Comparison | None = None
         self.foreground_cloud: Cloud | None = None
         self.solution: PlanarTheory | None = None
         self.certificate: Certificate | None = None
+        self.kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
         self._warm: PlanarTheory | None = None
         self._foreground_theta: Tensor | None = None
@@ -82,8 +95,12 @@ class Experiment(Background):
         change = super().retune(recipe)
         if change is Change.RETUNE:
             self.solution = self.references = None
-        self.foreground_cloud = self.comparison = self.certificate = None
+        self.foreground_cloud = self.comparison = self.certificate = self.kernels = None
         return change
+
+    def initial_layers(self) -> tuple[LayerCloud, ...]:
+        """The neurons at step 0 of every hidden layer, where there are several."""
+        return ()
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
@@ -137,7 +154,7 @@ class Experiment(Background):
         self._foreground_seconds = time.perf_counter() - start
         prediction, loss = self._function_of(theta)
         self.foreground_cloud = Cloud(to_host(theta), prediction, loss, section.method)
-        self.comparison = None
+        self.comparison = self.kernels = None
         yield ForegroundReady(
             theta=self.foreground_cloud.theta.astype(np.float32),
             loss=loss,
@@ -168,10 +185,10 @@ class Experiment(Background):
 
     def foreground_accuracies(self) -> dict[str, float]:
         """Share of right answers of the foreground's recombined function; empty where the output is no class."""
-        if self._foreground_theta is None:
+        if self._foreground_theta is None or not self.task.is_classification:
             return {}
         exponent = self.setting.foreground_exponent(self.recipe)
-        return accuracies(self._foreground_theta, replace(self.problem, readout_exponent=exponent))
+        return self.accuracies_of(self._foreground_theta, exponent)
 
     def _draw_exactly(self, field: FrozenField, draw: int) -> Tensor:
         n_background, activation = self.state.theta.shape[0], self.setting.activation
@@ -185,7 +202,12 @@ class Experiment(Background):
         text = f"sampling {section.n_neurons:,} foreground neurons"
         theta = self._initial_cloud(section.n_neurons, Stream.FOREGROUND_INITIAL, draw)
         field = self.frozen_field()
-        for item in move(theta, field, self._walk(field, hyper, draw), self.kernel):
+        if self.recipe.training.dynamics == "adam":
+            n_steps = section.n_steps or self.state.step
+            walk = adam.walk(theta, field, self.setting.activation, Adam.of(self.recipe), n_steps)
+        else:
+            walk = move(theta, field, self._walk(field, hyper, draw), self.kernel)
+        for item in walk:
             if isinstance(item, float):
                 yield Progress("foreground", item, text)
             else:
@@ -277,18 +299,23 @@ class Experiment(Background):
             "expected_loss_difference": spread - max(0.0, own),
         }
 
-    def theory(
-        self, should_stop: Callable[[], bool] | None = None
-    ) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
+    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
         """Solve the infinite-width equation for the recipe in force, where there is one."""
         yield Progress("theory", 0.0, "solving the infinite-width equation")
         try:
             if self.solution is None:
                 self.solution = solve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
                 self._warm = self.solution
-            yield TheoryReady(theory=self.solution)
+            yield TheoryReady(theory=self.solution, test_loss=self.theory_test_loss())
         except RecipeError as error:
             yield TheoryAbsent(reason=str(error))
+
+    def theory_test_loss(self) -> float | None:
+        """E (y - f)^2 of the infinitely wide network on what its training set leaves unseen; None for infinite data."""
+        points = self.test_points
+        if points is None or self.solution is None:
+            return None
+        return points.loss(self.solution.prediction(to_host(points.inputs).astype(np.float64)))
 
     def refer(self) -> Iterator[ReferencesReady]:
         """What a network that learns no features would do on the same task."""
@@ -310,8 +337,32 @@ class Experiment(Background):
         initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
-        self.certificate = replace(found, kernel_change=change)
+        self.certificate = replace(found, kernel_change=change, posterior=self.posterior())
         yield CertificateReady(certificate=self.certificate)
+
+    def posterior(self, variance_theory: float | None = None) -> Posterior | None:
+        """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
+        if variance_theory is None and self.solution is not None and self.kind == "trained":
+            variance_theory = self.solution.trace_response / self.state.theta.shape[0]
+        return super().posterior(variance_theory)
+
+    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+        """The data kernels of the initial cloud, the present background and the foreground where there is one."""
+        foreground = self.foreground_cloud.theta if self.foreground_cloud else None
+        answers = study_kernels(
+            self.initial_theta,
+            to_host(self.state.theta),
+            foreground,
+            self.field_points,
+            self.setting.activation,
+            seed=self.recipe.seed,
+        )
+        for answer in answers:
+            if isinstance(answer, DataKernels):
+                self.kernels = answer
+                yield KernelReady(kernels=answer, step=self.state.step)
+            else:
+                yield Progress("kernel", answer, "the spectrum of the data kernel")
 
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
         """Let the foreground become the background, again and again, from the present background (`theory` first)."""
@@ -332,7 +383,8 @@ class Experiment(Background):
 
     def outcome(self) -> Outcome:
         """Everything computed so far."""
-        background = Cloud(to_host(self.state.theta), to_host(self.mean_prediction()), self.background_loss, self.kind)
+        cloud = to_host(self._shown(self.state.theta))
+        background = Cloud(cloud, to_host(self.mean_prediction()), self.background_loss, self.kind)
         clouds, cloud_steps = self.history.clouds()
         outcome = Outcome(
             recipe=self.recipe,
@@ -346,7 +398,11 @@ class Experiment(Background):
             comparison=self.comparison,
             theory=self.solution,
             certificate=self.certificate,
+            kernels=self.kernels,
         )
+        return self._with_summary(outcome)
+
+    def _with_summary(self, outcome: Outcome) -> Outcome:
         return replace(outcome, summary=summarise(outcome, self._run_facts()))
 
     def _run_facts(self) -> dict[str, Any]:
@@ -365,11 +421,18 @@ class Experiment(Background):
             "is_complete": self.is_complete,
             "order_parameters": self.window_orders(),
             "test_loss": self.measured_test_loss(),
-            "accuracies": self.window_accuracies(),
-            "foreground_accuracies": self.foreground_accuracies(),
+            "theory_test_loss": self.theory_test_loss(),
+            "generalisation": self._generalisation(),
+            "background_accuracy": self.window_accuracies() if self.task.n_out > 1 else self.accuracies(),
+            "foreground_accuracy": self.foreground_accuracies(),
             "references": self.references,
+            "posterior": self.posterior(),
             "fourier": self._fourier(),
         }
+
+    def _generalisation(self) -> dict[str, float]:
+        gap = self.gap_to_test()
+        return {} if gap is None else {"test_minus_train": gap.mean, "test_minus_train_error": gap.standard_error}
 
     def _fourier(self) -> dict[str, Any] | None:
         """The clouds as waves, for additions modulo P."""
@@ -396,6 +459,7 @@ class Experiment(Background):
         yield from self.theory()
         yield from self.refer()
         yield from self.certify()
+        yield from self.data_kernel()
         outcome = self.outcome()
         yield Finished(outcome=outcome, summary=outcome.summary)
 

@@ -26,6 +26,8 @@ class MeanField:
 
     V(theta) = - sum_mu signal_mu a phi(w . x_mu) + (lambda_w |w|^2 + lambda_a a^2)/2
 
+    With several readouts a and signal are vectors: the drive is a . signal_mu.
+
     Attributes:
         inputs: (n_points, n_inputs).
         signal: (n_points,) or (n_points, n_out), point weight x residual (x N^(kappa-1) for readout exponent kappa).
@@ -40,17 +42,20 @@ class MeanField:
 
     def potential(self, theta: Tensor) -> Tensor:
         """V of each neuron, (n_neurons,), for theta (n_neurons, n_inputs + n_out)."""
-        d = self.inputs.shape[1]
-        w, a = theta[:, :d], theta[:, d:]
-        drive = (a * (self.activation.phi(w @ self.inputs.T) @ self.signal.reshape(len(self.inputs), -1))).sum(1)
+        w, a = self._split(theta)
+        signal = self.signal.reshape(len(self.inputs), -1)
+        drive = (a * (self.activation.phi(w @ self.inputs.T) @ signal)).sum(1)
         return 0.5 * (self.lambda_w * (w * w).sum(1) + self.lambda_a * (a * a).sum(1)) - drive
 
     def gradient(self, theta: Tensor) -> Tensor:
         """grad V of each neuron, (n_neurons, n_inputs + n_out)."""
-        d = self.inputs.shape[1]
         data = reference.gradient(theta, self.inputs, self.signal, self.activation)
-        penalty = torch.cat([self.lambda_w * theta[:, :d], self.lambda_a * theta[:, d:]], dim=1)
-        return penalty - data
+        w, a = self._split(theta)
+        return torch.cat([self.lambda_w * w, self.lambda_a * a], dim=1) - data
+
+    def _split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        n_inputs = self.inputs.shape[1]
+        return theta[:, :n_inputs], theta[:, n_inputs:]
 
 
 def tangent_kernel(
@@ -159,8 +164,8 @@ def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
     n, n_params = theta.shape
     unit = rng.normal(0, Stream.POWER_ITERATION, 0, n, n_params, device=theta.device, dtype=theta.dtype)
     unit = CURVATURE_DISPLACEMENT * unit
-    d = field.inputs.shape[1]
-    penalties = (field.lambda_w,) * d + (field.lambda_a,) * (n_params - d)
+    n_inputs = field.inputs.shape[1]
+    penalties = (field.lambda_w,) * n_inputs + (field.lambda_a,) * (n_params - n_inputs)
     widths = [(temperature / penalty) ** 0.5 for penalty in penalties]
     displacement = torch.stack([d * s for d, s in zip(unit.unbind(1), widths, strict=True)], dim=1)
     change = field.gradient(theta + displacement) - field.gradient(theta)

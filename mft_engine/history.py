@@ -23,6 +23,8 @@ class History:
 
     def __init__(self, spacing: int) -> None:
         self.rows: list[dict[str, float]] = []
+        self._test_sum = np.zeros(0)
+        self._n_tests = 0
         self._spacing = spacing
         self._clouds: list[np.ndarray] = []
         self._steps: list[int] = []
@@ -30,6 +32,17 @@ class History:
     def add_rows(self, rows: Iterable[dict[str, float]]) -> None:
         """Append metrics."""
         self.rows.extend(rows)
+
+    def add_test(self, prediction: np.ndarray, *, is_averaged: bool) -> None:
+        """Average (n_test,) predictions on unseen data over the window; outside of it the average begins anew."""
+        if is_averaged and self._n_tests:
+            self._test_sum, self._n_tests = self._test_sum + prediction, self._n_tests + 1
+        else:
+            self._test_sum, self._n_tests = prediction.astype(np.float64), int(is_averaged)
+
+    def mean_test_prediction(self) -> np.ndarray | None:
+        """(n_test,) average of the predictions on unseen data over the window; None before it has begun."""
+        return self._test_sum / self._n_tests if self._n_tests else None
 
     def wants_cloud(self, step: int) -> bool:
         """Whether the cloud of this step belongs into the series."""
@@ -57,8 +70,9 @@ class History:
     def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and plain values for a checkpoint."""
         clouds, steps = self.clouds()
-        arrays = {"history_clouds": clouds, "history_steps": steps}
-        return arrays | {f"metric_{k}": v for k, v in self.metrics().items()}, {"spacing": self._spacing}
+        arrays = {"history_clouds": clouds, "history_steps": steps, "history_tests": self._test_sum}
+        values = {"spacing": self._spacing, "n_tests": self._n_tests}
+        return arrays | {f"metric_{k}": v for k, v in self.metrics().items()}, values
 
     def unpack(self, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
         """Become what `pack` described."""
@@ -66,5 +80,6 @@ class History:
         n_rows = len(next(iter(columns.values()), ()))
         self.rows = [{name: float(column[i]) for name, column in columns.items()} for i in range(n_rows)]
         self._spacing = int(values["spacing"])
+        self._test_sum, self._n_tests = arrays.get("history_tests", np.zeros(0)), int(values.get("n_tests", 0))
         self._clouds = list(arrays["history_clouds"])
         self._steps = [int(step) for step in arrays["history_steps"]]

@@ -14,6 +14,8 @@ MAX_TRAINING_POINTS = 1024
 
 def why_no_theory(recipe: Recipe, n_inputs: int) -> str:
     """The sentence that says why the infinite-width solver does not apply; empty where it does."""
+    if recipe.network.n_layers > 1:
+        return "The exact infinite-width solver is for one hidden layer."
     if n_inputs != 2:
         return f"The exact infinite-width solver is for two inputs; this task has {n_inputs}."
     if recipe.training.temperature == 0:

@@ -19,7 +19,7 @@ from torch import Tensor
 from mft_engine import rng
 from mft_engine.recipe import RecipeError, TrainingSection
 from mft_engine.rng import Stream
-from mft_engine.tasks.task import OwnPoints, Task
+from mft_engine.tasks.task import OwnPoints, Task, TorusGrid
 
 GOLDEN_RATIO = 0.6180339887
 # Up to this many, the corners of the cube are all taken: infinite data without an error.
@@ -160,6 +160,8 @@ def training_measure(training: TrainingSection, task: Task, seed: int) -> Measur
     if task.points is not None:
         return _own_points(task.points, training.n_points, seed)
     if training.n_points:
+        if isinstance(task.inputs, TorusGrid):
+            return _torus_sample(training.n_points, seed)
         drawn = sample_points(training.n_points, task.n_inputs, seed, Stream.TRAINING_POINTS)
         return replace(drawn, inputs=signs(drawn.inputs)) if task.inputs == "signs" else drawn
     return judging_measure(training, task, seed)
@@ -173,6 +175,8 @@ def judging_measure(training: TrainingSection, task: Task, seed: int) -> Measure
             return _own_points(own, 0, seed)
         n = len(own.test_targets)
         return Measure(own.test_inputs, np.full(n, 1.0 / n), f"{n} points held back of {own.source}", own.test_targets)
+    if isinstance(task.inputs, TorusGrid):
+        return torus_rule(task.inputs)
     if task.inputs == "signs":
         return cube_rule(task.n_inputs, training.rule_size, seed)
     return population_measure(training, task.n_inputs, seed)
@@ -203,6 +207,25 @@ def weighted(weights: Any, values: Any) -> Any:
 def signs(values: Any) -> Any:
     """+1 where a number is at least 0, else -1; numpy or torch."""
     return 2.0 * (values >= 0) - 1.0 + 0 * values
+
+
+def torus_rule(grid: TorusGrid) -> Measure:
+    """The grid of equal angles on both circles; exact for trigonometric polynomials below n_angles."""
+    angle = 2 * np.pi * np.arange(grid.n_angles) / grid.n_angles
+    first, second = (values.ravel() for values in np.meshgrid(angle, angle, indexing="ij"))
+    n = grid.n_angles**2
+    words = f"torus grid, {grid.n_angles} x {grid.n_angles} angles"
+    return Measure(_on_torus(first, second), np.full(n, 1.0 / n), words)
+
+
+def _torus_sample(n_points: int, seed: int) -> Measure:
+    angles = rng.host_generator(seed, Stream.TRAINING_POINTS).uniform(0.0, 2 * np.pi, (2, n_points))
+    words = f"{n_points} random points of the torus"
+    return Measure(_on_torus(*angles), np.full(n_points, 1.0 / n_points), words)
+
+
+def _on_torus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return 2**0.5 * np.stack([np.cos(a), np.sin(a), np.cos(b), np.sin(b)], axis=1)
 
 
 def cube_rule(n_inputs: int, rule_size: tuple[int, int], seed: int) -> Measure:

@@ -12,6 +12,7 @@ from mft_engine.recipe import Recipe
 if TYPE_CHECKING:
     from mft_engine.certificate import Certificate
     from mft_engine.compare import Comparison
+    from mft_engine.kernel_study import DataKernels
     from mft_engine.theory import PlanarTheory
 
 Array = np.ndarray
@@ -33,6 +34,19 @@ class Cloud:
     prediction: Array
     loss: float
     kind: str
+
+
+@dataclass(frozen=True)
+class LayerCloud:
+    """The neurons of one hidden layer of a network with several, by the few numbers that tell them apart.
+
+    Attributes:
+        theta: (n_neurons, k + 1) float32; the last column is the weight with which a neuron acts on the output.
+        names: of the columns.
+    """
+
+    theta: Array
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class Outcome:
         initial_theta: (n_neurons, n_params), the cloud at step 0.
         metrics: columns recorded along the run, each (n_records,): step, time, loss, step_size, eta_theta, cos4 ...
         snapshots: stored clouds along the run, (n_stored, n_shown, n_params); snapshot_steps (n_stored,).
-        theory_density: infinite-width density of w as an image (n, n), and its half extent.
+        layers, foreground_layers, layer_comparisons: one entry a hidden layer, for networks with several.
     """
 
     recipe: Recipe
@@ -73,4 +87,8 @@ class Outcome:
     comparison: Comparison | None = None
     theory: PlanarTheory | None = None
     certificate: Certificate | None = None
+    layers: tuple[LayerCloud, ...] = ()
+    foreground_layers: tuple[LayerCloud, ...] = ()
+    layer_comparisons: tuple[Comparison, ...] = ()
+    kernels: DataKernels | None = None
     summary: dict[str, Any] = field(default_factory=dict)

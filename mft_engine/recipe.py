@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mft_engine.resources import resources_folder
 
 SCHEMA_VERSION = 1
+MAX_LAYERS = 3
+MAX_LAYERED_NEURONS = 4096
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -52,6 +54,7 @@ class TaskSection(BaseModel):
 class NetworkSection(_Section):
     n_neurons: tuple[Annotated[int, Field(ge=1, le=4_000_000)], ...] = (2048,)
     activation: ActivationName = "relu_tanh"
+    upper_activation: ActivationName = "tanh"
     readout_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     train_readout: bool = True
 
@@ -62,10 +65,17 @@ class NetworkSection(_Section):
 
     @field_validator("n_neurons")
     @classmethod
-    def _some_layer(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(value) != 1:
-            raise ValueError("one hidden layer is supported: give one number, for example [2048]")
+    def _one_to_three_layers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not 1 <= len(value) <= MAX_LAYERS:
+            raise ValueError(f"give one number for each of 1 to {MAX_LAYERS} hidden layers: [2048] or [256, 256]")
+        if len(value) > 1 and max(value) > MAX_LAYERED_NEURONS:
+            raise ValueError(f"several hidden layers take at most {MAX_LAYERED_NEURONS} neurons each")
         return value
+
+    @property
+    def n_layers(self) -> int:
+        """Hidden layers."""
+        return len(self.n_neurons)
 
 
 class InitialSection(_Section):
@@ -77,15 +87,18 @@ class InitialSection(_Section):
 class RegularisationSection(_Section):
     scale: Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = 1e-3
     input_weight: Positive = 20.0
+    hidden_weight: Positive = 1.0
     readout: Positive = 1.0
 
 
 class TrainingSection(_Section):
-    dynamics: Literal["langevin", "gibbs", "sgd"] = "langevin"
+    dynamics: Literal["langevin", "gibbs", "sgd", "adam"] = "langevin"
     integrator: Literal["leimkuhler-matthews", "euler"] = "leimkuhler-matthews"
     preconditioner: Literal["prior", "none"] = "prior"
     temperature: Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)] = 0.02
     step_size: Literal["auto"] | Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = "auto"
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     time: Positive = 24.0
     n_steps: Count = 0
     n_points: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -155,6 +168,18 @@ class Recipe(_Section):
             )
         if training.dynamics == "sgd" and self.initial.law == "prior":
             raise ValueError('initial.law = "prior" needs a temperature; with sgd choose "gaussian"')
+        if training.dynamics == "adam" and training.temperature != 0:
+            raise ValueError(
+                f"training.temperature = {training.temperature:g}: Adam has no temperature; set it to 0, or choose "
+                'training.dynamics = "langevin"'
+            )
+        if training.dynamics == "adam" and training.step_size == "auto":
+            raise ValueError(
+                'training.step_size = "auto" is a rule for plain gradient steps; Adam moves every weight by about the '
+                "step size whatever its gradient: give a number, for example 0.01"
+            )
+        if training.dynamics == "adam" and self.initial.law == "prior":
+            raise ValueError('initial.law = "prior" needs a temperature; with adam choose "gaussian"')
         if self.foreground.method in ("gibbs", "finite-width") and training.temperature == 0:
             raise ValueError(
                 f'foreground.method = "{self.foreground.method}" needs a temperature above 0; '
@@ -178,16 +203,34 @@ class Recipe(_Section):
             raise ValueError('foreground.background = "lazy" is trained: choose training.dynamics = "langevin"')
         if training.rule == "batch" and training.batch_size == 0:
             raise ValueError('training.rule = "batch" needs training.batch_size above 0, for example 256')
+        if self.network.n_layers > 1:
+            self._layers_are_supported()
         retunable = {path for path, change in _CHANGES.items() if change is Change.RETUNE}
         for change in self.schedule:
             if change.path not in retunable:
                 raise ValueError(f"schedule: {change.path!r} cannot change during a run; {sorted(retunable)} can")
         return self
 
+    def _layers_are_supported(self) -> None:
+        training, method, remedy = self.training, self.foreground.method, "choose one hidden layer, or"
+        for is_wrong, what, instead in (
+            (training.dynamics not in ("langevin", "sgd"), f'training.dynamics = "{training.dynamics}"', '"langevin"'),
+            (training.batch_size > 0 or training.rule_rotates, "points that change during the run", "a fixed rule"),
+            (not self.network.train_readout, "network.train_readout = false", "true"),
+            (method not in ("dynamics", "gibbs"), f'foreground.method = "{method}"', '"dynamics"'),
+        ):
+            if is_wrong:
+                raise ValueError(f"{what} is for networks of one hidden layer: {remedy} {instead}")
+
     @property
     def lambda_w(self) -> float:
         """Regularisation of one input weight, lambda_w = scale x input_weight."""
         return self.regularisation.scale * self.regularisation.input_weight
+
+    @property
+    def lambda_hidden(self) -> float:
+        """Regularisation of one weight between hidden layers, scale x hidden_weight."""
+        return self.regularisation.scale * self.regularisation.hidden_weight
 
     @property
     def lambda_a(self) -> float:
@@ -208,6 +251,8 @@ class Recipe(_Section):
             if path.startswith("task.") and path != "task.name":
                 tree["task"][path.removeprefix("task.")] = value
                 continue
+            if path == "network.n_neurons" and isinstance(value, int) and not isinstance(value, bool):
+                value = [value] * self.network.n_layers  # one number is for every hidden layer
             parts = path.split(".")
             node: Any = tree
             for part in parts[:-1]:
@@ -264,6 +309,7 @@ _CHANGES: dict[str, Change] = {
     "schedule": Change.NOTHING,
     "regularisation.scale": Change.RETUNE,
     "regularisation.input_weight": Change.RETUNE,
+    "regularisation.hidden_weight": Change.RETUNE,
     "regularisation.readout": Change.RETUNE,
     "training.temperature": Change.RETUNE,
     "training.step_size": Change.RETUNE,

@@ -16,7 +16,8 @@ from typing import Any
 from torch import Tensor
 
 from mft_engine import dynamics
-from mft_engine.dynamics import Hyper, Problem
+from mft_engine.dynamics import Hyper, Problem, adam
+from mft_engine.dynamics.adam import Adam, FreshNeurons
 from mft_engine.dynamics.langevin import points_at
 from mft_engine.foreground import SLICE_SECONDS
 from mft_engine.kernels import StepPlan
@@ -69,6 +70,7 @@ def replay(
     state = dynamics.init(background, problem)
     ahead = list(path)
     recipe = ahead.pop(0)[1]
+    fresh = FreshNeurons(theta, problem.activation) if recipe.training.dynamics == "adam" else None
     shown = time.perf_counter()
     for step in range(n_steps):
         while ahead and ahead[0][0] <= step:
@@ -76,15 +78,20 @@ def replay(
             state = dynamics.restart_averages(state, problem)
         inputs, targets, weights = points_at(step, problem)
         residual = targets - kernel.predict(state.theta, inputs, problem.readout_exponent)
-        hyper = Hyper.of(recipe)
-        state, _ = dynamics.advance(state, problem, hyper, 1, beyond=True)
-        plan = plan_of(hyper, state.step_size)
-        result = kernel.advance_frozen(theta, inputs, weighted(weights, residual) * factor, plan, step, 1)
-        if not result.is_finite:
-            raise ArithmeticError(
-                f"The replayed foreground diverged at step {step}; choose a smaller training.step_size"
-            )
-        theta = result.theta
+        if fresh is not None:
+            state, _ = adam.advance(state, problem, Adam.of(recipe), 1, beyond=True)
+            fresh.move(inputs, weighted(weights, residual) * factor, Adam.of(recipe))
+            theta = fresh.theta
+        else:
+            hyper = Hyper.of(recipe)
+            state, _ = dynamics.advance(state, problem, hyper, 1, beyond=True)
+            plan = plan_of(hyper, state.step_size)
+            result = kernel.advance_frozen(theta, inputs, weighted(weights, residual) * factor, plan, step, 1)
+            if not result.is_finite:
+                raise ArithmeticError(
+                    f"The replayed foreground diverged at step {step}; choose a smaller training.step_size"
+                )
+            theta = result.theta
         if time.perf_counter() - shown > SLICE_SECONDS:
             yield (step + 1) / n_steps
             shown = time.perf_counter()

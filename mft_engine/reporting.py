@@ -53,6 +53,15 @@ def describe_run(summary: dict[str, Any]) -> str:
         + (f"   infinite width {theory['loss']:.4f}" if theory else "")
         + f"   {background['n_steps']:,} steps in {background['seconds']:.1f} s",
     ]
+    if background["test_loss"] is not None:
+        gap, error = background.get("test_minus_train"), background.get("test_minus_train_error")
+        above = "" if gap is None else f"   test − train {gap:.4f}" + ("" if error is None else f" ± {error:.4f}")
+        lines.append(f"  test loss        {background['test_loss']:.4f}{above}")
+    for part in ("background", "foreground"):
+        shares = {key: value for key, value in (summary[part] or {}).items() if key.endswith("_accuracy")}
+        if shares:
+            words = ", ".join(f"{100 * share:.1f} % ({key.partition('_')[0]})" for key, share in shares.items())
+            lines.append(f"  {part} accuracy  {words}")
     if summary["foreground"]:
         lines.append(f"  foreground loss  {summary['foreground']['loss']:.4f}")
     if comparison:
@@ -70,11 +79,43 @@ def describe_run(summary: dict[str, Any]) -> str:
     if orders.get("cos4") is not None:
         reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
         lines.append(f"  cos4  {orders['cos4']:+.3f} +- {errors['cos4'] or 0:.3f}{reference}")
+    posterior = summary["posterior"]
+    if posterior:
+        n, theory_value = posterior["n_neurons"], posterior["variance_theory"]
+        lines.append(
+            f"  N Var f  {n * posterior['variance']:.4f} +- {n * (posterior['variance_error'] or 0):.4f}"
+            + (f"   infinite width {n * theory_value:.4f}" if theory_value is not None else "")
+            + f"   loss of the mean function {posterior['mean_loss']:.4f}"
+        )
     if background["warning"]:
         lines.append(f"  Warning: {background['warning']}")
     if summary["run_dir"]:
         lines.append(f"  stored in {summary['run_dir']}")
     return "\n".join(lines)
+
+
+def describe_tempering(found: Any) -> str:
+    """One line for each temperature with the rate of exchange to the next, and how well the ladder mixes."""
+    lines = []
+    for k, rung in enumerate(found.rungs):
+        (loss, loss_error), energy = rung.loss, rung.energy
+        known = (
+            ("infinite width", rung.theory_loss),
+            (f"width {found.n_neurons:,}", rung.finite_width_loss),
+        )
+        laws = ", ".join(f"{name} {value:.4f}" for name, value in known if value is not None)
+        theory = f" ({laws})" if laws else ""
+        orders = "".join(
+            f", {name} {value.mean:+.3f} +- {value.standard_error:.3f}"
+            for name, value in rung.observables.items()
+            if name in ("cos4", "overlap")
+        )
+        rate = ""
+        if k < len(found.rates):
+            rate = f"   exchange {found.rates[k]:.2f} (expected {found.expected_rates[k]:.2f})"
+        measured = f"loss {loss:.4f} +- {loss_error:.4f}{theory}, U/N {energy.mean:.4f}{orders}"
+        lines.append(f"T = {rung.temperature:.4g}: {measured}{rate}")
+    return "\n".join([*lines, found.sentence])
 
 
 def describe_width(row: Any) -> str:

@@ -50,6 +50,7 @@ class Stream(IntEnum):
     FIELD = 17
     FOREGROUND_GIBBS = 18
     JITTER = 19
+    TEMPERING = 30
 
 
 def seed_key(seed: int) -> tuple[int, int]:

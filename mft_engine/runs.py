@@ -150,7 +150,8 @@ def run_stored(
     tell = report or (lambda part, fraction, text: None)
     try:
         _train(experiment, stored, tell)
-        for job in (experiment.foreground, experiment.compare, experiment.theory, experiment.refer, experiment.certify):
+        e = experiment
+        for job in (e.foreground, e.compare, e.theory, e.refer, e.certify, e.data_kernel):
             for event in job():
                 if isinstance(event, Progress):
                     tell(event.part, event.fraction, event.text)

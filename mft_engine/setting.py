@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,10 @@ from mft_engine import kernels
 from mft_engine.activations import Activation, get_activation
 from mft_engine.device import choose_device, choose_dtype, set_threads
 from mft_engine.dynamics import Problem
+from mft_engine.layered.kernel import LayeredKernel
+from mft_engine.layered.network import LayeredNetwork
+from mft_engine.layered.problem import LayeredProblem
+from mft_engine.layered.tables import Tables
 from mft_engine.measure import Measure, judging_measure, polar_rule, signs, targets_on, training_measure
 from mft_engine.outcome import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
@@ -30,6 +34,7 @@ class Setting:
     Attributes:
         kind: of the background: trained, lazy, untrained or stored.
         stored: the background of a run or a file, where the recipe names one.
+        network: shapes and activations, where there are several hidden layers.
         measure: what the network is trained on; field_measure: the points on which its running average lives.
     """
 
@@ -40,8 +45,9 @@ class Setting:
     activation: Activation
     measure: Measure
     field_measure: Measure
-    kernel: kernels.Kernel
+    kernel: Any
     stored: StoredBackground | None = None
+    network: LayeredNetwork | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, kernel: str = "auto") -> Setting:
@@ -64,6 +70,16 @@ class Setting:
         set_threads(recipe.engine)
         activation = get_activation(recipe.network.activation)
         measure = training_measure(recipe.training, task, recipe.seed)
+        field_measure = _field_measure(recipe, task, measure)
+        if recipe.network.n_layers > 1:
+            if stored is not None:
+                raise RecipeError(
+                    "foreground.background: a stored background has one hidden layer; this recipe asks for "
+                    f'{recipe.network.n_layers}. Choose "trained", "lazy" or "untrained"'
+                )
+            network = LayeredNetwork.of(recipe, task.n_inputs)
+            layered = LayeredKernel(network, device, dtype)
+            return cls(task, kind, device, dtype, activation, measure, field_measure, layered, None, network)
         chosen = kernels.choose(
             activation,
             device=device,
@@ -72,7 +88,6 @@ class Setting:
             n_out=task.n_out,
             kind=cast(kernels.KernelKind, kernel),
         )
-        field_measure = _field_measure(recipe, task, measure)
         return cls(task, kind, device, dtype, activation, measure, field_measure, chosen, stored)
 
     def readout_exponent(self, recipe: Recipe) -> float:
@@ -113,7 +128,7 @@ class Setting:
         training, measure = recipe.training, self.measure
         inputs = self.tensor(measure.inputs)
         is_still = self.field_measure is measure
-        return Problem(
+        numbers: dict[str, Any] = dict(
             activation=self.activation,
             inputs=inputs,
             targets=self.tensor(self.targets(measure)),
@@ -133,6 +148,16 @@ class Setting:
             kernel=self.kernel,
             **self._held_back(),
         )
+        if self.network is None:
+            return Problem(**numbers)
+        return LayeredProblem(**numbers, network=self.network, tables=self.tables)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What neurons of upper layers are told apart by."""
+        named, inputs = self.task.functions, self.measure.inputs
+        values = np.stack([function.of(inputs) for function in named], axis=1) if named else np.zeros((len(inputs), 0))
+        return Tables(self.tensor(self.measure.weights), self.tensor(values), tuple(f.name for f in named))
 
     def _held_back(self) -> dict[str, Tensor]:
         """The points at which a classifier is tested."""

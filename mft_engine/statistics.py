@@ -77,7 +77,8 @@ def autocorrelation_time(series: ArrayLike) -> float:
     A series shorter than some tens of its own time gives an underestimate, as any method would.
 
     Args:
-        series: (n,) equally spaced values of a stationary series.
+        series: (n,) equally spaced values of a stationary series, or (n, k) vectors: then rho is the sum over their
+            components.
 
     Returns:
         tau >= 1/n in steps (below 1 for a series that alternates).
@@ -86,11 +87,11 @@ def autocorrelation_time(series: ArrayLike) -> float:
     """
     x = np.asarray(series, dtype=np.float64)
     n = len(x)
-    x = x - x.mean()
+    x = x - x.mean(axis=0)
     if n < 2 or not np.any(x):
         return 1.0
-    spectrum = np.fft.rfft(x, n=2 << (n - 1).bit_length())
-    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:n]
+    power = np.abs(np.fft.rfft(x, n=2 << (n - 1).bit_length(), axis=0)) ** 2
+    correlation = np.fft.irfft(power if x.ndim == 1 else power.sum(axis=1))[:n]
     tau = 2.0 * np.cumsum(correlation / correlation[0]) - 1.0
     closed = np.flatnonzero(np.arange(n) >= WINDOW_IN_TIMES * np.maximum(tau, 1.0))
     # A window that never closes: the series is shorter than 5 of its times; the largest sum is what it shows.
@@ -123,16 +124,6 @@ def averaged(series: ArrayLike) -> Estimate:
     if n < 2 or tau >= n:
         return Estimate(float(x.mean()), float("nan"))
     return Estimate(float(x.mean()), float(np.sqrt(tau * x.var() / (n - tau))))
-
-
-def accuracy(prediction: Values, targets: Values) -> float:
-    """Share of the points at which the largest output is the class of the target.
-
-    Args:
-        prediction, targets: (n_points, n_out), n_out at least 2.
-    """
-    found, wanted = (torch.as_tensor(values).argmax(dim=1) for values in (prediction, targets))
-    return float((found == wanted).to(torch.float32).mean())
 
 
 def function_alignment(f_bg: Values, f_fg: Values, weights: Values) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     background = {
         "loss": outcome.background.loss,
         "test_loss": facts["test_loss"],
-        **facts["accuracies"],
-        "n_neurons": len(outcome.background.theta),
+        "n_neurons": sum(recipe.network.n_neurons) if outcome.layers else len(outcome.background.theta),
         "n_steps": facts["n_steps"],
         "time": facts["time"],
         "step_size": facts["step_size"],
@@ -37,6 +37,8 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "average_age": facts["average_age"],
         "is_complete": facts["is_complete"],
         "warning": step_size_warning(facts["eta_theta"], facts["step_size"]),
+        **facts["generalisation"],
+        **facts["background_accuracy"],
     }
     comparison = outcome.comparison.to_dict() if outcome.comparison else None
     orders = facts["order_parameters"]
@@ -55,13 +57,13 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         if outcome.foreground is None
         else {
             "loss": outcome.foreground.loss,
-            **facts["foreground_accuracies"],
             "n_neurons": len(outcome.foreground.theta),
             "method": outcome.foreground.kind,
             "seconds": facts["foreground_seconds"],
             **facts["sampler"],
+            **facts["foreground_accuracy"],
         },
-        "theory": None if theory is None else theory_summary(theory),
+        "theory": None if theory is None else theory_summary(theory) | {"test_loss": facts["theory_test_loss"]},
         "references": None
         if references is None
         else {
@@ -69,6 +71,8 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "gaussian_process_network_loss": references.gaussian_process_network_loss,
         },
         "certificate": certificate.to_dict() if certificate else None,
+        "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
+        "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
         "comparison": comparison,
         "feature_learning": {
             "kl_from_prior": certificate.kl_from_prior if certificate else None,
@@ -77,7 +81,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "order_parameters_error": {name: error for name, (_, error) in orders.items()},
             **({"fourier": facts["fourier"]} if facts["fourier"] else {}),
         },
-        "layers": [comparison] if comparison else [],
+        "layers": [c.to_dict() for c in outcome.layer_comparisons] or ([comparison] if comparison else []),
         "run_dir": None,
     }
     return without_nan(document)

@@ -144,7 +144,18 @@ class ExperimentPanel(QWidget):
         has_temperature = recipe.training.dynamics == "langevin"
         self.rows["training.temperature"].setVisible(has_temperature)
         self.rows["training.batch_size"].setVisible(recipe.training.rule == "batch")
+        for path in ("network.upper_activation", "regularisation.hidden_weight"):
+            self.rows[path].setVisible(recipe.network.n_layers > 1)
+        self._show_data_rows()
         self._show_formulas()
+
+    def _show_data_rows(self) -> None:
+        """How a measure is represented is no question to a task with data of its own."""
+        if self._recipe is not None:
+            is_measure = not self.gallery.brings_points(self._recipe.task.name)
+            for path in ("training.rule", "training.n_points"):
+                # A part of a task's own data can be asked for by a recipe; then it shall be seen.
+                self.rows[path].setVisible(is_measure or self._recipe.get(path) not in (0, "polar"))
 
     def _show_preset(self, recipe: Recipe, opened: Recipe) -> None:
         is_shipped = opened.name in self._presets
@@ -191,6 +202,7 @@ class ExperimentPanel(QWidget):
     def add_task(self, card: TaskCard) -> None:
         """One more card of the gallery."""
         self.gallery.add_card(card)
+        self._show_data_rows()
 
     def apply_theme(self, theme: Theme) -> None:
         """Thumbnails follow the theme; the rest follows the application's stylesheet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.widgets.controls import ChoiceControl, LogControl, NumberControl, StepSizeControl, SwitchControl
+from app.widgets.points_control import PointsControl
 from app.widgets.row import Row
 
 ACTIVATIONS = [
@@ -75,9 +76,10 @@ def _training_rows() -> list[Row]:
                 [
                     ("Langevin (noisy)", "langevin", "Gradient plus noise of temperature T: samples the posterior"),
                     ("Gradient descent", "sgd", "Plain gradient steps, T = 0; keeps the memory of its start"),
+                    ("Adam", "adam", "AdamW, T = 0: every weight moves by about η a step; λ is the decoupled decay"),
                 ]
             ),
-            "How neurons move. Gradient descent sets T = 0 and starts from a Gaussian.",
+            "How neurons move. Gradient descent and Adam set T = 0 and start from a Gaussian.",
         ),
         Row(
             "training.time",
@@ -101,10 +103,12 @@ def _training_rows() -> list[Row]:
         ),
         Row(
             "training.n_points",
-            "Data points n",
-            NumberControl(True),
-            "0: infinite data. Otherwise that many random training points; then σ² = n T/N is the Bayesian noise.",
-            unit="0 = ∞",
+            "Training points n",
+            PointsControl(),
+            "n: random training points; then σ² = n T/N is the Bayesian noise. At the right end, or 0, or ∞: infinite "
+            "data.\nLogarithmic, 8 … 16,384; any number can be typed. A new number is a new run.",
+            unit="∞: no test loss",
+            is_wide=True,
         ),
     ]
 
@@ -115,9 +119,16 @@ def _network_rows() -> list[Row]:
             "network.n_neurons",
             "Neurons N",
             NumberControl(True),
-            "N: width of the hidden layer. Curves do not move when N doubles; the noise shrinks like 1/√N.",
+            "N: width of the hidden layer. Curves do not move when N doubles; the noise shrinks like 1/√N. "
+            "Several hidden layers (up to three): their widths with semicolons, 256; 256.",
         ),
         Row("network.activation", "Activation φ", ChoiceControl(ACTIVATIONS), "φ(w·x): what a neuron answers."),
+        Row(
+            "network.upper_activation",
+            "Activation above",
+            ChoiceControl(ACTIVATIONS),
+            "The activation of the hidden layers above the first.",
+        ),
         Row(
             "network.readout_exponent",
             "Readout exponent κ",
@@ -137,6 +148,12 @@ def _network_rows() -> list[Row]:
             "λ<sub>w</sub> / λ",
             NumberControl(False),
             "Factor of the regularisation scale for input weights: λ_w = λ × this.",
+        ),
+        Row(
+            "regularisation.hidden_weight",
+            "λ<sub>h</sub> / λ",
+            NumberControl(False),
+            "Factor of the regularisation scale for weights between hidden layers.",
         ),
         Row(
             "regularisation.readout",

@@ -28,6 +28,7 @@ FIGURES = (
     ("foreground", "Foreground over background", False),
     ("loss", "Loss along the run", False),
     ("fields", "Target, networks and residual as heat maps", False),
+    ("kernel", "Data kernel: spectrum, target captured, eigenfunctions", False),
     ("marginals", "Marginals of both clouds", False),
     ("null", "Distance and its null band", False),
     ("theory", "Infinite-width density", False),

@@ -70,6 +70,12 @@ def formulas_html(recipe: Recipe, step_size: float | None) -> str:
                 "<b>As Bayesian inference</b><br>n data points at temperature T are observation noise σ² = n T/N; "
                 "data are infinite here"
             )
+    elif training.dynamics == "adam":
+        lines.append(
+            f"<b>Dynamics</b> (Adam, T = 0)<br>dθ<sub>j</sub> = η m<sub>j</sub>/(√v<sub>j</sub> + ε) − η λ<sub>j</sub> "
+            f"θ<sub>j</sub>, {step}<br>m, v: running means of g = E[r ∂(a φ)/∂θ<sub>j</sub>] and g², "
+            f"β<sub>1</sub> = {training.beta1:g}, β<sub>2</sub> = {training.beta2:g}"
+        )
     else:
         lines.append(f"<b>Dynamics</b><br>dθ<sub>j</sub> = −({rate}) ∂V/∂θ<sub>j</sub> (T = 0), {step}")
     return "<br><br>".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,7 @@ _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
 _ANSWERS = {
-    "train_accuracy": ("train accuracy", "Share of the training points at which the largest output is the class"),
+    "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
     "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
 }
 _DIFFERENT = (
@@ -49,6 +49,8 @@ class SelfConsistencyPanel(QScrollArea):
         self._theory: Mapping[str, Any] = {}
         self._order_names: tuple[str, ...] = ()
         self._comparison: Comparison | None = None
+        self._layers: tuple[Comparison, ...] = ()
+        self._layer = 0
         self._certificate: Certificate | None = None
         self._stale_reason = ""
         self.setWidgetResizable(True)
@@ -131,6 +133,15 @@ class SelfConsistencyPanel(QScrollArea):
             ),
         ):
             self.functions.add_row(key, name, meaning)
+        self.functions.add_row(
+            "variance",
+            "function variance N·Var f",
+            "N times the variance over time of the trained network's function, averaged over x, with its standard "
+            "error: the spread of the posterior. Far below Tr C, as the neurons of one network repel",
+        )
+        self.functions.add_row(
+            "variance_theory", "    by theory", "Tr C (I + C/T)⁻¹ of the infinitely wide network, C as above"
+        )
         section.column.addWidget(self.functions)
         self._loss_note = section.add_note()
         return section
@@ -192,6 +203,7 @@ class SelfConsistencyPanel(QScrollArea):
     def show_comparison(self, comparison: Comparison) -> None:
         """The verdict and its numbers."""
         self._comparison, self._certificate = comparison, None
+        self._show_variance()
         self._stale_reason = ""
         self._show_comparison_parts(True)
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
@@ -225,6 +237,23 @@ class SelfConsistencyPanel(QScrollArea):
         self._fade(False)
         self._fade_certificate(True)
 
+    def show_layer_comparison(self, comparisons: Sequence[Comparison], layer: int) -> None:
+        """The verdict of one hidden layer of several (0: the first), and the others' in words."""
+        self._layers, self._layer = tuple(comparisons), layer
+        self.show_comparison(comparisons[layer])
+        chosen = comparisons[layer]
+        others = "; ".join(
+            f"layer {k + 1} is {other.verdict} (ratio {written(other.ratio)})"
+            for k, other in enumerate(comparisons)
+            if k != layer
+        )
+        eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
+        self.card.show_state(
+            chosen.verdict,
+            f"Layer {layer + 1}: {HEADLINES[chosen.verdict]}",
+            f"{verdict_sentence(chosen, eta_theta)} Besides, {others}.",
+        )
+
     def show_certificate(self, certificate: Certificate) -> None:
         """What can be certified of the background that was compared."""
         self._certificate = certificate
@@ -232,6 +261,7 @@ class SelfConsistencyPanel(QScrollArea):
         if self._comparison is not None and self.card.state != "pending":
             self.card.show_certificate(certificate_sentence(certificate))
         self._show_kl()
+        self._show_variance()
         self._fade_certificate(False)
 
     def show_pending(self, text: str) -> None:
@@ -248,7 +278,10 @@ class SelfConsistencyPanel(QScrollArea):
             self.card.show_state("none", "No verdict yet", _EMPTY)
             return
         reason, certificate = self._stale_reason, self._certificate
-        self.show_comparison(self._comparison)
+        if self._layers:
+            self.show_layer_comparison(self._layers, self._layer)
+        else:
+            self.show_comparison(self._comparison)
         if certificate is not None:
             self.show_certificate(certificate)
         if reason:
@@ -306,6 +339,7 @@ class SelfConsistencyPanel(QScrollArea):
     def clear(self) -> None:
         """Forgets everything: a new experiment."""
         self._snapshot = self._comparison = self._certificate = None
+        self._layers, self._layer = (), 0
         self._stale_reason = ""
         self._is_newer = False
         self._foreground_orders, self._foreground_accuracies = {}, {}
@@ -315,6 +349,7 @@ class SelfConsistencyPanel(QScrollArea):
             table.reset()
         self.certificates.show_certificate(None)
         self.functions.show_row("expected", False)
+        self._show_variance()
         self.gauge.show_value(None)
         for note in (self._method, self._loss_note):
             self._note(note, "")
@@ -349,6 +384,16 @@ class SelfConsistencyPanel(QScrollArea):
         self.certificates.set_faded(is_faded)
         self.features.set_faded(is_faded, 0)
 
+    def _show_variance(self) -> None:
+        known = self._certificate.posterior if self._certificate is not None else None
+        exact = known.variance_theory if known is not None else None
+        if known is not None:
+            n = known.n_neurons
+            self.functions.set_row("variance", written_error(n * known.variance, n * known.variance_error))
+            self.functions.set_row("variance_theory", written(None if exact is None else n * exact))
+        self.functions.show_row("variance", known is not None)
+        self.functions.show_row("variance_theory", exact is not None)
+
     def _show_kl(self) -> None:
         here = self._certificate.kl_from_prior if self._certificate is not None else None
         exact = self._theory.get("kl")
@@ -369,6 +414,8 @@ class SelfConsistencyPanel(QScrollArea):
         self.gauge.show_value(eta_theta if is_known else None)
         if is_known:
             self._note(self._stability_note, stability_sentence(eta_theta, self._snapshot.step_size))
+        elif self._snapshot.step > 0:
+            self._note(self._stability_note, "Adam and exact sweeps have no such limit.")
         self._show_orders()
 
     def _show_orders(self) -> None:
@@ -380,12 +427,7 @@ class SelfConsistencyPanel(QScrollArea):
             self._order_names = names
             self.orders.remove_rows()
             for name in names:
-                order = name.removeprefix("cos")
-                meaning = (
-                    f"Mean of cos({order} angle(w)) over the neurons, with its standard error; −1 to 1, no unit. "
-                    "0 for a cloud without that symmetry"
-                )
-                self.orders.add_row(name, f"⟨cos {order}θ⟩", meaning)
+                self.orders.add_row(name, *_order_words(name))
         self.orders.setVisible(bool(names))
         for name in names:
             here = UNKNOWN
@@ -406,6 +448,23 @@ class SelfConsistencyPanel(QScrollArea):
         if label.text() != text:
             label.setText(text)
         label.setVisible(bool(text))
+
+
+def _order_words(name: str) -> tuple[str, str]:
+    """Label and meaning of an order parameter."""
+    if name.startswith("overlap_"):
+        part = name.removeprefix("overlap_")
+        return f"⟨φ, {part}⟩²", (
+            f"Mean over the last hidden layer's neurons of E[φ {part}]², the squared overlap of a neuron's activation "
+            f"function with the part {part} of the target"
+        )
+    if name == "overlap":
+        return "overlap", "Share of the neurons' weight that lies in the directions which the target depends on; 0 to 1"
+    order = name.removeprefix("cos")
+    return f"⟨cos {order}θ⟩", (
+        f"Mean of cos({order} angle(w)) over the neurons, with its standard error; −1 to 1, no unit. "
+        "0 for a cloud without that symmetry"
+    )
 
 
 def _percent(share: float | None) -> str:

@@ -33,6 +33,7 @@ class LegendChip(QAbstractButton):
         self._mark = mark
         self._role = role
         self._detail = ""
+        self._is_brief = False
         self._theme: Theme | None = None
         self.setCheckable(True)
         self.setChecked(True)
@@ -64,6 +65,19 @@ class LegendChip(QAbstractButton):
         self._mark = mark
         self.update()
 
+    def set_brief(self, is_brief: bool) -> None:
+        """Leave the number out where there is no room for it; the tooltip's reader still hears it."""
+        if is_brief != self._is_brief:
+            self._is_brief = is_brief
+            self.updateGeometry()
+            self.update()
+
+    def full_width(self) -> int:
+        """What name and number would take, device-independent pixels."""
+        metrics = self.fontMetrics()
+        width = 24 + metrics.horizontalAdvance(self._name) + 8
+        return width + metrics.horizontalAdvance(self._detail) + 5 if self._detail else width
+
     @property
     def detail(self) -> str:
         """The number shown."""
@@ -76,9 +90,7 @@ class LegendChip(QAbstractButton):
 
     def sizeHint(self) -> QSize:
         metrics = self.fontMetrics()
-        width = 24 + metrics.horizontalAdvance(self._name) + 8
-        if self._detail:
-            width += metrics.horizontalAdvance(self._detail) + 5
+        width = 24 + metrics.horizontalAdvance(self._name) + 8 if self._is_brief else self.full_width()
         return QSize(width, metrics.height() + 8)
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -105,7 +117,7 @@ class LegendChip(QAbstractButton):
         if not self.isEnabled():
             painter.setPen(mixed(theme.panel, theme.muted, 0.75))
         painter.drawText(QPointF(22, base), self._name)
-        if self._detail:
+        if self._detail and not self._is_brief:
             painter.setPen(QColor(theme.muted))
             painter.drawText(QPointF(27 + metrics.horizontalAdvance(self._name), base), self._detail)
 

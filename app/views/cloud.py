@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
@@ -20,7 +20,7 @@ from app.views.colour_key import ColourKey
 from app.views.empty_state import EmptyState
 from app.views.neuron_card import NeuronCard, Phi
 from app.views.plot_style import line_pen, quiet_plot, style_plot
-from app.views.projections import Axis, Components, available_axes, principal_components, project
+from app.views.projections import Axis, Components, available_axes, principal_components, project, table_axes
 from app.views.range_follower import RangeFollower
 from app.views.theory_overlay import TheoryOverlay
 
@@ -54,6 +54,7 @@ class CloudView(QWidget):
         self._axes: tuple[Axis, Axis] | None = None
         self._choices: dict[str, Axis] = {}
         self._n_inputs = 0
+        self._columns: tuple[tuple[str, ...], bool] | None = None
         self._colouring_key = "plain"
         self._colour_limit = StableRange(is_symmetric=True)
         self._is_dragging = False
@@ -174,6 +175,15 @@ class CloudView(QWidget):
         if len(given) >= 2:
             first, second, *_ = given
             self.pick_axes(first, second)
+
+    def set_columns(self, names: Sequence[str] | None, *, has_weights: bool) -> None:
+        """Names of a table's columns, for a layer of a network with several; None: columns are w1 .. wd, a.
+
+        Args:
+            has_weights: the columns are input weights, whose neurons have a curve phi(w.x).
+        """
+        self._columns = (tuple(names), has_weights) if names else None
+        self._offer_axes(len(names) - 1 if names else self._n_inputs)
 
     def pick_axes(self, x: str, y: str) -> None:
         """Puts two quantities on the axes, by key ("w1", "a", "norm", "angle", "PC1", ...)."""
@@ -331,11 +341,14 @@ class CloudView(QWidget):
     def _offer_axes(self, n_inputs: int) -> None:
         n_inputs = max(n_inputs, 1)
         self._n_inputs = n_inputs
-        axes = available_axes(n_inputs, self._projections, self._n_out)
+        if self._columns is not None and len(self._columns[0]) == n_inputs + 1:
+            axes = table_axes(self._columns[0], has_weights=self._columns[1])
+        else:
+            axes = available_axes(n_inputs, self._projections, self._n_out)
         self._choices = {axis.key: axis for axis in axes}
         self._components = None
         self.header.set_axes(axes)
-        if self._colouring_key == "angle" and "angle" not in self._choices:
+        if self._colouring_key in ("norm", "angle") and self._colouring_key not in self._choices:
             self.colour_by("plain")
         self._pick_axes(self.header.x_picker.currentData(), self.header.y_picker.currentData())
 
@@ -426,7 +439,10 @@ class CloudView(QWidget):
             self._drop_hover()
             return
         colour = getattr(self._theme, f"{layer.name}_cloud")
-        self.card.show_neuron(layer.name, index, layer.theta[index], self._phi, colour)
+        if self._columns is not None:
+            self.card.show_row(layer.name, index, self._columns[0], layer.theta[index], colour)
+        else:
+            self.card.show_neuron(layer.name, index, layer.theta[index], self._phi, colour)
         self._ring.setData(x=layer.x[index : index + 1], y=layer.y[index : index + 1])
 
     def _drop_hover(self) -> None:

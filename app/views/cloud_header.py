@@ -42,6 +42,7 @@ class CloudHeader(QWidget):
     colouring_picked = Signal(str)
     overlay_toggled = Signal(str, bool)
     reset_pressed = Signal()
+    layer_picked = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -52,6 +53,7 @@ class CloudHeader(QWidget):
         # Two groups that never break inside: one row in a wide window, chips above pickers in a narrow one.
         chip_row, picker_row = self._group(layout), self._group(layout)
         self.chips: dict[str, LegendChip] = {}
+        self._labels: dict[str, QLabel] = {}
         for name, mark, role, tip in _OVERLAYS:
             chip = LegendChip(name, mark, role, f"{tip}. Click to show or hide.", self)
             chip.setObjectName(f"overlay_{name}")
@@ -60,12 +62,15 @@ class CloudHeader(QWidget):
             self.chips[name] = chip
             chip_row.addWidget(chip)
         self.chips["initial"].setChecked(False)
+        self.layer_picker = self._picker("layer", "Hidden layer whose neurons are shown", picker_row)
+        self.layer_picker.currentIndexChanged.connect(self.layer_picked)
         self.x_picker = self._picker("x", "Quantity on the horizontal axis", picker_row)
         self.y_picker = self._picker("y", "Quantity on the vertical axis", picker_row)
         self.colour_picker = self._picker("colour", "What the colour of a neuron means", picker_row)
         for key, label, meaning in COLOURINGS:
             self.colour_picker.addItem(label, key)
             self.colour_picker.setItemData(self.colour_picker.count() - 1, meaning, Qt.ItemDataRole.ToolTipRole)
+        self.offer_layers(0)
         self.reset_button = QToolButton(self)
         self.reset_button.setText("Reset view")
         self.reset_button.setToolTip(
@@ -80,6 +85,21 @@ class CloudHeader(QWidget):
             lambda _: self.colouring_picked.emit(self.colour_picker.currentData())
         )
 
+    def offer_layers(self, n_layers: int) -> None:
+        """A choice of hidden layers, for networks with several; 0 or 1 hides it."""
+        self.layer_picker.blockSignals(True)
+        self.layer_picker.clear()
+        self.layer_picker.addItems([str(layer + 1) for layer in range(n_layers)])
+        self.layer_picker.blockSignals(False)
+        for widget in (self.layer_picker, self._labels["layer"]):
+            widget.setVisible(n_layers > 1)
+
+    def choose_layer(self, layer: int) -> None:
+        """Show that a layer, 0 for the first, is on the screen."""
+        self.layer_picker.blockSignals(True)
+        self.layer_picker.setCurrentIndex(layer)
+        self.layer_picker.blockSignals(False)
+
     def set_axes(self, axes: Sequence[Axis]) -> None:
         """Offers these axes; keeps the present choice where it still exists."""
         for picker, fallback in ((self.x_picker, 0), (self.y_picker, 1)):
@@ -92,8 +112,9 @@ class CloudHeader(QWidget):
             found = picker.findData(before)
             picker.setCurrentIndex(found if found >= 0 else fallback)
             picker.blockSignals(False)
-        can_turn = any(axis.kind == "angle" for axis in axes)
-        self.colour_picker.model().item(self.colour_picker.findData("angle")).setEnabled(can_turn)
+        for kind in ("norm", "angle"):
+            is_there = any(axis.kind == kind for axis in axes)
+            self.colour_picker.model().item(self.colour_picker.findData(kind)).setEnabled(is_there)
 
     def set_count(self, name: str, count: int | None) -> None:
         """The number of neurons behind a chip; None while there are none."""
@@ -109,7 +130,7 @@ class CloudHeader(QWidget):
             label.setStyleSheet(f"color: {theme.muted};")
 
     def _picker(self, name: str, tip: str, row: QHBoxLayout) -> QComboBox:
-        label = QLabel(name, self)
+        label = self._labels[name] = QLabel(name, self)
         picker = QComboBox(self)
         picker.setObjectName(f"{name}_picker")
         picker.setToolTip(tip)

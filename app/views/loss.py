@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
@@ -18,6 +19,8 @@ from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.views.scrubber import Scrubber
 
 _LEVELS = ("foreground", "theory")
+# The infinitely wide network's loss on unseen data belongs to the test curve, and is switched with it.
+_UNSEEN = "theory, test"
 # Marks nearer than this share of the time axis belong to one drag of a slider.
 _SAME_MARK = 0.02
 _LABEL_HEIGHT = 20.0
@@ -32,8 +35,8 @@ class LossView(QWidget):
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
-        self._time = self._loss = np.empty(0)
-        self._levels: dict[str, float | None] = {"foreground": None, "theory": None}
+        self._time = self._loss = self._test = np.empty(0)
+        self._levels: dict[str, float | None] = dict.fromkeys((*_LEVELS, _UNSEEN))
         self._marks: list[tuple[float, str]] = []
         self._complete: float | None = None
         self._theory_name = "theory"
@@ -44,6 +47,13 @@ class LossView(QWidget):
         self.chips = {
             "background": LegendChip(
                 "background", "line", "background_cloud", "E (y − f)² of the trained network, along the run", self
+            ),
+            "test": LegendChip(
+                "test",
+                "line",
+                "text",
+                "E (y − f)² on data that the network has not seen, every 50 steps; dashed: infinitely wide",
+                self,
             ),
             "foreground": LegendChip(
                 "foreground", "line", "foreground_cloud", "E (y − f)² of the network of the foreground neurons", self
@@ -62,6 +72,7 @@ class LossView(QWidget):
             header.addWidget(chip)
             chip.setEnabled(False)
             chip.toggled.connect(self._redraw)
+        self.chips["test"].hide()
         header.addStretch(1)
         header.addWidget(self.log_scale)
 
@@ -76,11 +87,18 @@ class LossView(QWidget):
         # After adding: a plot sets its own choices on every curve that it takes.
         self._curve.setDownsampling(auto=True, method="peak")
         self._curve.setClipToView(True)
+        self._test_curve = pg.PlotDataItem(connect="finite")
+        self._test_curve.setZValue(9)
+        self.plot.addItem(self._test_curve, ignoreBounds=True)
+        self._test_curve.setDownsampling(auto=True, method="peak")
+        self._test_curve.setClipToView(True)
         self._lazy = np.empty((0, 2))
         self._lazy_curve = pg.PlotDataItem()
         self._lazy_curve.setZValue(4)
         self.plot.addItem(self._lazy_curve, ignoreBounds=True)
-        self._level_lines = {name: self._level_line(z) for name, z in (("foreground", 5), ("theory", 6))}
+        self._level_lines = {name: self._level_line(z) for name, z in (("foreground", 5), ("theory", 6), (_UNSEEN, 6))}
+        # Apart from the other two labels: its height is not theirs to know.
+        self._level_lines[_UNSEEN].label.setPosition(0.66)
         self._complete_line = self._vertical_line("recipe complete")
         self._cursor_line = self._vertical_line("")
         self._marks_drawn: object = None
@@ -89,6 +107,12 @@ class LossView(QWidget):
         self.plot.setLabel("left", "loss")
         self.plot.getAxis("left").setWidth(58)
         self.plot.getAxis("bottom").setHeight(34)
+        self.gap = QLabel(self.plot)
+        self.gap.setToolTip(
+            "Test loss minus training loss, averaged over the window of the run, ± its standard error: fluctuations "
+            "along the run and the choice of the data held back. Other training sets differ by more."
+        )
+        self.gap.hide()
         self.empty = EmptyState("No loss yet", "It appears with the first steps of training.", self.plot)
         self.scrubber = Scrubber(self)
         layout = QVBoxLayout(self)
@@ -112,16 +136,28 @@ class LossView(QWidget):
     # What is shown
 
     def show_metrics(self, metrics: Mapping[str, np.ndarray]) -> None:
-        """The columns recorded so far; `time` and `loss` are drawn, each (n_records,)."""
+        """The columns recorded so far; `time`, `loss` and, where there is one, `test_loss` are drawn, (n_records,)."""
         time, loss = np.asarray(metrics.get("time", ())), np.asarray(metrics.get("loss", ()))
-        self._time, self._loss = time, loss
+        self._time, self._loss, self._test = time, loss, np.asarray(metrics.get("test_loss", ()))
         has_any = len(time) > 0
         self.empty.setVisible(not has_any)
         chip = self.chips["background"]
         chip.setEnabled(has_any)
         right = f" · test accuracy {100 * metrics['test_accuracy'][-1]:.0f} %" if "test_accuracy" in metrics else ""
         chip.set_detail(_four_digits(float(loss[-1])) + right if has_any else "")
+        chip, is_tested = self.chips["test"], len(self._test) > 0
+        chip.setVisible(is_tested)
+        chip.setEnabled(is_tested)
+        chip.set_detail(_four_digits(float(self._test[-1])) if is_tested else "")
         self._redraw()
+
+    def show_gap(self, gap: float | None, error: float | None) -> None:
+        """Test loss minus training loss and its standard error (nan or None: not known yet); None takes it away."""
+        self.gap.setVisible(gap is not None)
+        if gap is not None:
+            has_error = error is not None and np.isfinite(error)
+            self.gap.setText(f"test − train {_signed(gap, error if has_error else None)}")
+            self._place_gap()
 
     def show_foreground_loss(self, loss: float | None) -> None:
         """The foreground network's loss, or None while there is no foreground."""
@@ -130,6 +166,10 @@ class LossView(QWidget):
     def show_theory_loss(self, loss: float | None) -> None:
         """The infinite-width loss, or None where none is known."""
         self._show_level("theory", loss)
+
+    def show_theory_test_loss(self, loss: float | None) -> None:
+        """The infinitely wide network's loss on unseen data, or None where it is trained on all there is."""
+        self._show_level(_UNSEEN, loss)
 
     def show_lazy_loss(self, times: np.ndarray, losses: np.ndarray, name: str = "lazy") -> None:
         """The reference of a lazy network, (n,) each; two equal values make a level, none take it away."""
@@ -190,8 +230,9 @@ class LossView(QWidget):
         self._range.forget()
         self._is_following = True
         self._time_end = 1.0
-        for name in _LEVELS:
+        for name in self._levels:
             self._show_level(name, None)
+        self.show_gap(None, None)
         self.scrubber.set_times(np.empty(0))
         self._cursor_line.setVisible(False)
         self.show_lazy_loss(np.empty(0), np.empty(0))
@@ -212,10 +253,12 @@ class LossView(QWidget):
             chip.apply_theme(theme)
         self.empty.apply_theme(theme)
         self._curve.setPen(line_pen(theme.background_cloud, 2))
-        dashes = {"foreground": Qt.PenStyle.SolidLine, "theory": Qt.PenStyle.DashLine}
-        for name, colour in (("foreground", theme.foreground_cloud), ("theory", theme.theory)):
-            line = self._level_lines[name]
-            line.setPen(line_pen(colour, 1.8, dashes[name]))
+        self._test_curve.setPen(line_pen(theme.text, 1.3))
+        self.gap.setStyleSheet(f"color: {theme.text}; background: {theme.panel}; padding: 1px 6px;")
+        colours = {"foreground": theme.foreground_cloud, "theory": theme.theory, _UNSEEN: theme.theory}
+        for name, colour in colours.items():
+            line, is_solid = self._level_lines[name], name == "foreground"
+            line.setPen(line_pen(colour, 1.8, Qt.PenStyle.SolidLine if is_solid else Qt.PenStyle.DashLine))
             line.label.setColor(colour)
             line.label.fill = pg.mkBrush(with_opacity(theme.panel, 0.85))
         self._lazy_curve.setPen(line_pen(theme.muted, 1.4, Qt.PenStyle.DashLine))
@@ -230,15 +273,22 @@ class LossView(QWidget):
         if value is not None and not np.isfinite(value):
             value = None
         self._levels[name] = value
-        self.chips[name].setEnabled(value is not None)
-        self.chips[name].set_detail("" if value is None else _four_digits(value))
+        if name in self.chips:
+            self.chips[name].setEnabled(value is not None)
+            self.chips[name].set_detail("" if value is None else _four_digits(value))
         self._redraw()
 
     def _redraw(self) -> None:
+        self._fit_header()
         is_log = self.log_scale.isChecked()
         self._curve.setVisible(self.chips["background"].isChecked())
         self._curve.setData(self._time, self._loss)
         shown = [self._loss] if self.chips["background"].isChecked() else []
+        is_test_shown = self.chips["test"].isChecked() and len(self._test) > 0
+        self._test_curve.setVisible(is_test_shown)
+        if is_test_shown:
+            self._test_curve.setData(self._time, self._test)
+            shown.append(self._test)
         is_lazy_shown = self.chips["lazy"].isChecked() and len(self._lazy) > 0
         self._lazy_curve.setVisible(is_lazy_shown)
         if is_lazy_shown:
@@ -247,12 +297,13 @@ class LossView(QWidget):
             shown.append(self._lazy[:, 1])
         for name, line in self._level_lines.items():
             value = self._levels[name]
-            is_shown = value is not None and self.chips[name].isChecked() and not (is_log and value <= 0)
+            chip = self.chips["test" if name == _UNSEEN else name]
+            is_shown = value is not None and chip.isChecked() and not (is_log and value <= 0)
             line.setVisible(is_shown)
             if is_shown:
                 assert value is not None
                 line.setPos(np.log10(value) if is_log else value)
-                title = self._theory_name if name == "theory" else name
+                title = name.replace("theory", self._theory_name)
                 line.label.setFormat(f"{title} {_four_digits(value)}")
                 shown.append(np.array([value]))
         self._follow(np.concatenate(shown) if shown else np.empty(0), is_log)
@@ -285,6 +336,10 @@ class LossView(QWidget):
             label = self._level_lines[name].label
             label.anchors = [(1, 1 if is_above else 0)] * 2
             label.updatePosition()
+        unseen, seen = self._levels[_UNSEEN], values[1]
+        label = self._level_lines[_UNSEEN].label
+        label.anchors = [(1, 0 if unseen is not None and seen is not None and unseen < seen else 1)] * 2
+        label.updatePosition()
 
     def _clear_height(self) -> float:
         """Height in the plot, 0 to 1, at which a mark's label keeps clear of the level lines' labels."""
@@ -356,6 +411,24 @@ class LossView(QWidget):
         if time is not None:
             self._cursor_line.setPos(time)
 
+    def _place_gap(self) -> None:
+        # Left of the middle: curves begin high at the left edge, and labels of levels and marks stand on the right.
+        self.gap.adjustSize()
+        self.gap.move(round(0.4 * self.plot.width() - 0.5 * self.gap.width()), 2)
+
+    def _fit_header(self) -> None:
+        """Numbers leave the legend where it is too narrow for them: the plot's own labels have most of them too."""
+        chips = [chip for chip in self.chips.values() if not chip.isHidden()]
+        wanted = sum(chip.full_width() + 4 for chip in chips) + self.log_scale.sizeHint().width() + 16
+        for chip in chips:
+            chip.set_brief(wanted > self.width())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Legend and gap find their place."""
+        super().resizeEvent(event)
+        self._fit_header()
+        self._place_gap()
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.MouseButtonDblClick:
             self.reset_view()
@@ -364,3 +437,10 @@ class LossView(QWidget):
 
 def _four_digits(value: float) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else f"{value:.3e}"
+
+
+def _signed(value: float, error: float | None) -> str:
+    """A difference with as many decimals as its error has; a true minus."""
+    decimals = 4 if error is None or error <= 0 else int(np.clip(1 - np.floor(np.log10(error)), 2, 6))
+    text = f"{value:.{decimals}f}" + ("" if error is None else f" ± {error:.{decimals}f}")
+    return text.replace("-", "−")

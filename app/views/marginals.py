@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
@@ -15,7 +15,7 @@ from app.views.chips import LegendChip
 from app.views.colormaps import with_opacity
 from app.views.empty_state import EmptyState
 from app.views.plot_style import line_pen, quiet_plot, style_plot
-from app.views.projections import Axis, available_axes, project
+from app.views.projections import Axis, available_axes, project, table_axes
 
 _KEYS = ("w1", "w2", "a", "angle")
 _N_BINS = 60
@@ -30,6 +30,7 @@ class MarginalsView(QWidget):
         self._clouds: dict[str, np.ndarray | None] = {"background": None, "foreground": None}
         self._theory: Mapping[str, tuple[np.ndarray, np.ndarray]] = {}
         self._axes: tuple[Axis, ...] = ()
+        self._columns: tuple[tuple[str, ...], bool] | None = None
         self._n_out = 1
         self._ranges: dict[str, StableRange] = {}
         self._heights: dict[str, StableRange] = {}
@@ -66,6 +67,11 @@ class MarginalsView(QWidget):
     def name_theory(self, name: str, tip: str = "") -> None:
         """What the theory's chip is called, and what its tooltip says besides."""
         self.chips["theory"].set_name(name, tip)
+
+    def set_columns(self, names: Sequence[str] | None, *, has_weights: bool) -> None:
+        """Names of a table's columns, for a layer of a network with several; None: columns are w1 .. wd, a."""
+        self._columns = (tuple(names), has_weights) if names else None
+        self._offer(len(names) - 1 if names else 2)
 
     def set_readouts(self, n_out: int) -> None:
         """Readouts of a neuron; of several theta has the length."""
@@ -108,8 +114,12 @@ class MarginalsView(QWidget):
         self._style_curves()
 
     def _offer(self, n_inputs: int) -> None:
-        choices = {axis.key: axis for axis in available_axes(n_inputs, None, self._n_out)}
-        keys = _KEYS if n_inputs >= 2 else ("w1", "a", "norm")
+        if self._columns is not None and len(self._columns[0]) == n_inputs + 1:
+            choices = {axis.key: axis for axis in table_axes(self._columns[0], has_weights=self._columns[1])}
+            keys: tuple[str, ...] = (*list(choices)[: min(n_inputs, 3)], "a")
+        else:
+            choices = {axis.key: axis for axis in available_axes(n_inputs, None, self._n_out)}
+            keys = _KEYS if n_inputs >= 2 else ("w1", "a", "norm")
         axes = tuple(choices[key] for key in keys)
         if axes == self._axes:
             return

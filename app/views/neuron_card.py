@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -112,19 +112,29 @@ class NeuronCard(QFrame):
         """
         weights, readout = neuron[:-1].astype(float), float(neuron[-1])
         norm = float(np.sqrt(weights @ weights))
-        muted = self._theme.muted if self._theme else "#808080"
         rows = [("w", _vector(weights)), ("a", _number(readout)), ("|w|", _number(norm))]
         if len(weights) >= 2:
             rows.append(("angle", f"{_number(round(np.degrees(np.arctan2(weights[1], weights[0]))))}°"))
+        self._write(cloud, index, rows, colour)
+        self.inset.setVisible(phi is not None)
+        if phi is not None:
+            self.inset.show_neuron(phi, norm, readout, colour)
+        self.adjustSize()
+
+    def show_row(self, cloud: str, index: int, names: Sequence[str], row: np.ndarray, colour: str) -> None:
+        """Fills the card for a neuron of a layer that is told by a table: names and values of its columns."""
+        cells = [(name, _number(float(value))) for name, value in zip(names, row, strict=True)]
+        self._write(cloud, index, cells, colour)
+        self.inset.hide()
+        self.adjustSize()
+
+    def _write(self, cloud: str, index: int, rows: Sequence[tuple[str, str]], colour: str) -> None:
+        muted = self._theme.muted if self._theme else "#808080"
         style = f"color:{muted}; padding-right:10px"
         cells = "".join(f'<tr><td style="{style}">{name}</td><td>{value}</td></tr>' for name, value in rows)
         self._text.setText(
             f'<div><span style="color:{colour}">●</span> <b>{cloud} neuron {index:,}</b></div><table>{cells}</table>'
         )
-        self.inset.setVisible(phi is not None)
-        if phi is not None:
-            self.inset.show_neuron(phi, norm, readout, colour)
-        self.adjustSize()
 
     @property
     def text(self) -> str:

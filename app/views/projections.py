@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-Kind = Literal["weight", "readout", "norm", "angle", "component"]
+Kind = Literal["weight", "overlap", "readout", "norm", "angle", "component"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,24 @@ class Components:
     mean: np.ndarray
     scale: np.ndarray
     directions: np.ndarray
+
+
+def table_axes(names: Sequence[str], *, has_weights: bool) -> tuple[Axis, ...]:
+    """The axes of a layer's table: its columns by name, the last one the weight with which a neuron acts.
+
+    Args:
+        has_weights: the columns are input weights, so that they have a length.
+    """
+    kind: Kind = "weight" if has_weights else "overlap"
+    what = "input weight of each neuron" if has_weights else "E[φ g], activation function against a function g"
+    axes = [
+        Axis(f"w{j + 1}", f"w{_subscript(j + 1)}" if has_weights else name, kind, f"{name}: {what}")
+        for j, name in enumerate(names[:-1])
+    ]
+    axes.append(Axis("a", names[-1], "readout", f"{names[-1]}: weight with which each neuron acts on the output"))
+    if has_weights:
+        axes.append(Axis("norm", "|w|", "norm", "length of the input weight vector"))
+    return (*axes, *_components())
 
 
 def joined_readouts(theta: np.ndarray, n_out: int) -> np.ndarray:
@@ -66,9 +84,12 @@ def available_axes(
     ]
     if n_inputs >= 2:
         axes.append(Axis("angle", "angle(w)", "angle", "direction of (w₁, w₂), in degrees from the w₁ axis"))
-    meaning = "principal component {} of (w, a), each coordinate divided by its spread; fixed until the view is reset"
-    axes += [Axis(f"PC{k}", f"PC {k}", "component", meaning.format(k)) for k in (1, 2)]
-    return tuple(axes)
+    return (*axes, *_components())
+
+
+def _components() -> list[Axis]:
+    meaning = "principal component {} of the coordinates, each divided by its spread; fixed until the view is reset"
+    return [Axis(f"PC{k}", f"PC {k}", "component", meaning.format(k)) for k in (1, 2)]
 
 
 def _subscript(number: int) -> str:

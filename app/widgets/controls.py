@@ -49,7 +49,7 @@ class LogControl(Control):
 
 
 class NumberControl(Control):
-    """A typed number, whole or not."""
+    """A typed number, whole or not; several (one a hidden layer) are separated by semicolons."""
 
     def __init__(self, is_whole: bool, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -62,9 +62,8 @@ class NumberControl(Control):
         self.entry.editingFinished.connect(self._typed)
 
     def show_value(self, value: Any) -> None:
-        if isinstance(value, (tuple, list)):
-            value = value[0]
-        self._shown = f"{value:,}" if self._is_whole else f"{value:g}"
+        values = value if isinstance(value, (tuple, list)) else (value,)
+        self._shown = "; ".join(f"{v:,}" if self._is_whole else f"{v:g}" for v in values)
         self.entry.setText(self._shown)
 
     @Slot()
@@ -73,13 +72,16 @@ class NumberControl(Control):
         if text == self._shown.replace(" ", ""):
             return
         try:
-            value: float = int(text.replace(",", "")) if self._is_whole else float(text.replace(",", "."))
+            values = [
+                int(part.replace(",", "")) if self._is_whole else float(part.replace(",", "."))
+                for part in text.split(";")
+            ]
         except ValueError:
             kind = "a whole number" if self._is_whole else "a number"
             self.entry.setText(self._shown)
             self.refused.emit(f"{text!r} is not {kind}")
             return
-        self._say(value)
+        self._say(values if len(values) > 1 else values[0])
 
 
 class ChoiceControl(Control):

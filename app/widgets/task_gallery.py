@@ -24,6 +24,7 @@ _SHORT_TITLES = {
     "parity": "Parity",
     "staircase": "Staircase",
     "cubic-teacher": "Cubic",
+    "digits": "Digits",
     "modular-addition": "Addition",
 }
 
@@ -85,6 +86,10 @@ class TaskGallery(QWidget):
             )
             button.setChecked(is_same)
         self._group.setExclusive(True)
+
+    def brings_points(self, name: str) -> bool:
+        """Whether a task has data of its own, as far as its card has come."""
+        return any(card.brings_points for card, _ in self._cards if card.name == name)
 
     def apply_theme(self, theme: Theme) -> None:
         """Draw the thumbnails in the colours of the heat maps."""

@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
+from mft_engine.accuracy import accuracy
 from mft_engine.activations import Activation
+from mft_engine.device import to_host
 from mft_engine.field import MeanField, curvature, stiffness
 from mft_engine.kernels import Integrator, StepPlan
 from mft_engine.measure import rotation, weighted
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
-from mft_engine.statistics import accuracy, order_parameters
+from mft_engine.statistics import Estimate, order_parameters
 
 RECORD_EVERY = 50
 STIFFNESS_EVERY = 100
@@ -41,13 +43,14 @@ FIELD_EVERY = 4
 class Diverged(ArithmeticError):
     """A step that produced a number that is not finite; `step` is that step, the last finite state is kept."""
 
-    def __init__(self, step: int, step_size: float, eigenvalue: float) -> None:
+    def __init__(self, step: int, step_size: float, eigenvalue: float, *, has_automatic: bool = True) -> None:
         self.step = step
         stable = AUTO_STEP / eigenvalue if eigenvalue > 0 and math.isfinite(eigenvalue) else math.inf
         self.suggestion = min(stable, step_size / 10)
+        automatic = ' or "auto"' if has_automatic else ""
         super().__init__(
             f"Training diverged at step {step}: a weight is no longer a finite number. The last good state is kept. "
-            f'Set training.step_size to {self.suggestion:.2g} or "auto" (it was {step_size:.3g}).'
+            f"Set training.step_size to {self.suggestion:.2g}{automatic} (it was {step_size:.3g})."
         )
 
 
@@ -59,6 +62,7 @@ class Hyper:
         step_size: None chooses min(1.4/Theta, 0.7/curvature, 0.02), looked at every 100 steps (20 in the
             quench after a change) and only lowered between changes.
         is_preconditioned: prior units (each coordinate divided by its lambda) or raw steps.
+        lambda_hidden: of weights between hidden layers.
     """
 
     lambda_w: float
@@ -68,6 +72,7 @@ class Hyper:
     integrator: Integrator
     is_preconditioned: bool
     trains_readout: bool
+    lambda_hidden: float = 0.0
 
     @classmethod
     def of(cls, recipe: Recipe) -> Hyper:
@@ -81,6 +86,7 @@ class Hyper:
             integrator=training.integrator,
             is_preconditioned=training.preconditioner == "prior",
             trains_readout=recipe.network.train_readout,
+            lambda_hidden=recipe.lambda_hidden,
         )
 
     def rate_per_step(self, n_inputs: int, n_out: int = 1) -> tuple[float, ...]:
@@ -163,6 +169,35 @@ class Problem:
         """Whether the points differ from step to step."""
         return self.rotates or self.batch_size > 0
 
+    def eigenvalue(self, theta: Tensor, hyper: Hyper) -> float:
+        """Theta, the top eigenvalue of the tangent kernel: a step is stable below 2/Theta."""
+        rates = hyper.rate_per_step(self.inputs.shape[1], self.n_out)
+        return float(stiffness(theta, self.inputs, self.weights, self.activation, rates))
+
+    def resolving_step(self, theta: Tensor, hyper: Hyper) -> float:
+        """The largest step that resolves the potential of single neurons in the field that they make now."""
+        prediction = self.kernel.predict(theta, self.inputs, self.readout_exponent)
+        factor = theta.shape[0] ** (self.readout_exponent - 1.0)
+        signal = weighted(factor * self.weights, self.targets - prediction)
+        field = MeanField(self.inputs, signal, self.activation, hyper.lambda_w, hyper.lambda_a)
+        return resolving_step(theta, field, hyper)
+
+    def plan(self, hyper: Hyper, step_size: float) -> StepPlan:
+        """The numbers of one update of the background."""
+        return step_plan(
+            hyper,
+            step_size,
+            self.inputs.shape[1],
+            seed=self.seed,
+            stream=Stream.BACKGROUND,
+            readout_exponent=self.readout_exponent,
+            n_out=self.n_out,
+        )
+
+    def orders(self, theta: Tensor) -> dict[str, Estimate]:
+        """Order parameters of the cloud."""
+        return order_parameters(theta, self.inputs.shape[1], self.n_relevant)
+
 
 @dataclass(frozen=True)
 class State:
@@ -176,6 +211,7 @@ class State:
         prediction_sum (n_field,) or (n_field, n_out) float64, n_predictions: running average of f since average_step.
         loss_sum, n_losses: the same for each network's own loss; record_sum, n_record since the last record.
         is_settled: the burn-in after the last change is over.
+        moments: (2, n_neurons, n_params) of Adam; None for the dynamics that have no memory.
     """
 
     theta: Tensor
@@ -195,6 +231,7 @@ class State:
     record_sum: float = 0.0
     n_record: int = 0
     is_settled: bool = False
+    moments: Tensor | None = None
 
     @property
     def time(self) -> float:
@@ -294,13 +331,12 @@ def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:
     since = state.step - state.change_step
     if state.checked_step == state.step or since % _looking_interval(since):
         return state
-    rates = hyper.rate_per_step(problem.inputs.shape[1], problem.n_out)
-    value = float(stiffness(state.theta, problem.inputs, problem.weights, problem.activation, rates))
+    value = problem.eigenvalue(state.theta, hyper)
     step_size = hyper.step_size
     if step_size is None:
         factor = AUTO_STEP if hyper.is_preconditioned else RAW_AUTO_STEP
         largest = factor / value if value > 0 and math.isfinite(value) else LARGEST_STEP
-        largest = min(largest, resolving_step(state.theta, _present_field(state, problem, hyper), hyper))
+        largest = min(largest, problem.resolving_step(state.theta, hyper))
         step_size = min(largest, state.step_size) if since and state.step_size else largest
     return replace(
         state,
@@ -318,13 +354,6 @@ def resolving_step(theta: Tensor, field: MeanField, hyper: Hyper) -> float:
         return math.inf
     value = float(curvature(theta, field, hyper.temperature))
     return min(LARGEST_STEP, RESOLVING_STEP / value) if value > 0 and math.isfinite(value) else LARGEST_STEP
-
-
-def _present_field(state: State, problem: Problem, hyper: Hyper) -> MeanField:
-    prediction = problem.kernel.predict(state.theta, problem.inputs, problem.readout_exponent)
-    factor = state.theta.shape[0] ** (problem.readout_exponent - 1.0)
-    signal = weighted(factor * problem.weights, problem.targets - prediction)
-    return MeanField(problem.inputs, signal, problem.activation, hyper.lambda_w, hyper.lambda_a)
 
 
 def _steps_to_boundary(state: State, problem: Problem, beyond: bool) -> int:
@@ -345,15 +374,7 @@ def _steps_until(state: State, time: float) -> int:
 
 
 def _steps(state: State, problem: Problem, hyper: Hyper, n_steps: int) -> State:
-    plan = step_plan(
-        hyper,
-        state.step_size,
-        problem.inputs.shape[1],
-        seed=problem.seed,
-        stream=Stream.BACKGROUND,
-        readout_exponent=problem.readout_exponent,
-        n_out=problem.n_out,
-    )
+    plan = problem.plan(hyper, state.step_size)
     if problem.moves:
         for _ in range(n_steps):
             state = _moving_step(state, problem, plan)
@@ -435,7 +456,6 @@ def points_at(step: int, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _record(state: State, problem: Problem) -> dict[str, float]:
-    orders = order_parameters(state.theta, problem.inputs.shape[1], problem.n_relevant)
     return {
         "step": float(state.step),
         "time": state.time,
@@ -444,7 +464,7 @@ def _record(state: State, problem: Problem) -> dict[str, float]:
         "eta_theta": state.step_size * state.eigenvalue,
         "is_averaged": float(state.is_settled),
         "is_complete": float(is_complete(state, problem)),
-        **{name: mean for name, (mean, _) in orders.items()},
+        **{name: mean for name, (mean, _) in problem.orders(state.theta).items()},
         **accuracies(state.theta, problem),
     }
 
@@ -453,7 +473,9 @@ def accuracies(theta: Tensor, problem: Problem) -> dict[str, float]:
     """Share of right answers of a network on training and held-back points; nothing where the output is no class."""
     parts = {"train": (problem.inputs, problem.targets), "test": (problem.test_inputs, problem.test_targets)}
     return {
-        f"{name}_accuracy": accuracy(problem.kernel.predict(theta, inputs, problem.readout_exponent), targets)
+        f"{name}_accuracy": accuracy(
+            to_host(problem.kernel.predict(theta, inputs, problem.readout_exponent)), to_host(targets)
+        )
         for name, (inputs, targets) in parts.items()
         if problem.n_out > 1 and inputs is not None and targets is not None and len(inputs)
     }

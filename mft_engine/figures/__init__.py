@@ -24,6 +24,7 @@ from mft_engine.figures.curves import draw_loss, draw_marginals, draw_null
 from mft_engine.figures.fourier import draw_fourier
 from mft_engine.figures.maps import draw_fields
 from mft_engine.figures.sheet import DPI, MM_PER_INCH, FigureError, MissingError, Page, style
+from mft_engine.figures.spectra import draw_kernel
 from mft_engine.figures.svg_fonts import embed_fonts
 from mft_engine.outcome import Outcome
 from mft_engine.storage import write_atomically, writing_to
@@ -43,6 +44,7 @@ FIGURES: dict[str, Callable[[Page], Figure]] = {
     "marginals": draw_marginals,
     "null": draw_null,
     "theory": draw_theory,
+    "kernel": draw_kernel,
     "fourier": draw_fourier,
 }
 

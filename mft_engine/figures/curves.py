@@ -35,6 +35,10 @@ def draw_loss(page: Page) -> Figure:
     marker: Any = {"marker": "o", "markersize": 2.0} if len(time) < FEW_RECORDS else {}
     handles = axes.plot(time, loss, color=palette.BACKGROUND, linewidth=0.8, label=background_name(outcome), **marker)
     levels = [float(loss.min())]
+    if "test_loss" in metrics:
+        test = metrics["test_loss"]
+        handles += axes.plot(time, test, color=palette.TEXT, linewidth=0.6, label="test", **marker)
+        levels += [float(test.min()), float(test.max())]
     if outcome.foreground is not None:
         levels.append(outcome.foreground.loss)
         handles.append(axes.axhline(levels[-1], color=palette.FOREGROUND, linestyle=DOTS, label="foreground"))

@@ -75,8 +75,8 @@ _STYLE = {
 def register_fonts() -> None:
     """Make matplotlib's own DejaVu Sans known to it.
 
-    Its list of fonts is kept in the user's cache, and one that was written by another installation can lack them: italics
-    are then silently set upright.
+    Its list of fonts is kept in the user's cache, and one that was written by another installation can lack them:
+    italics are then silently set upright.
     """
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     known = {entry.fname for entry in fontManager.ttflist}

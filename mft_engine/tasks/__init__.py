@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from mft_engine.recipe import TaskSection
+from mft_engine.tasks.compositional import build_continuous_xor
 from mft_engine.tasks.dataset import build_dataset
+from mft_engine.tasks.digits import build_digits
 from mft_engine.tasks.directions import build_cubic_teacher, build_parity, build_staircase
 from mft_engine.tasks.expression import Expression, ExpressionError, compile_expression
 from mft_engine.tasks.modular import build_modular_addition
@@ -24,6 +26,8 @@ REGISTRY: dict[str, Builder] = {
     "parity": build_parity,
     "staircase": build_staircase,
     "cubic-teacher": build_cubic_teacher,
+    "continuous-xor": build_continuous_xor,
+    "digits": build_digits,
     "modular-addition": build_modular_addition,
 }
 

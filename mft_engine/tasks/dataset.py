@@ -60,10 +60,10 @@ def build_dataset(name: str, parameters: Mapping[str, Any]) -> Task:
     points = OwnPoints(inputs[:n_train], targets[:n_train], inputs[n_train:], targets[n_train:], path.name)
     title = f"{path.name}: {n_train:,} points" + (f", {len(targets) - n_train:,} held back" if fraction < 1 else "")
     formula = f"{target_name} of {', '.join(input_names[:4])}" + (", ..." if len(input_names) > 4 else "")
-    return Task(name, title, formula, inputs.shape[1], _Nearest(points), points=points)
+    return Task(name, title, formula, inputs.shape[1], NearestTarget(points), points=points)
 
 
-class _Nearest:
+class NearestTarget:
     """The target of the nearest point: a picture of scattered data, nothing that is learnt from."""
 
     def __init__(self, points: OwnPoints) -> None:

@@ -48,6 +48,7 @@ def build_modular_addition(name: str, parameters: Mapping[str, Any]) -> Task:
         split=functools.partial(_split, modulus=modulus, fraction=fraction, scale=scale),
         projections=fourier_planes(modulus),
         modulus=modulus,
+        is_classification=True,
     )
 
 

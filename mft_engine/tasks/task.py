@@ -35,6 +35,21 @@ class OwnPoints:
 
 
 @dataclass(frozen=True)
+class TorusGrid:
+    """Inputs on two circles of radius sqrt 2, on a grid of n_angles x n_angles angles."""
+
+    n_angles: int
+
+
+@dataclass(frozen=True)
+class NamedFunction:
+    """A part of the target that has a name: (n_points, d) inputs to (n_points,) values of mean square 1."""
+
+    name: str
+    of: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
 class Task:
     """A function to learn and the measure of its inputs.
 
@@ -43,9 +58,12 @@ class Task:
         formula: the target as a person would write it.
         n_inputs: d.
         target: (n_points, d) numpy array or torch tensor to (n_points,) of the same kind.
-        inputs: "gaussian" x ~ N(0, I_d), or "signs": every coordinate +1 or -1 with equal chances.
+        inputs: "gaussian" x ~ N(0, I_d); "signs": every coordinate +1 or -1 with equal chances; or a grid on the torus.
         points: the task's own data, which then are its measure; `target` is only a picture of them elsewhere.
         n_relevant: the target depends on the first so many inputs alone (0: on all, or unknown).
+        functions: what the target is composed of; neurons of upper layers are shown by their overlaps with them.
+        is_classification: targets name classes, so that accuracies can be told (`accuracy.py` says how).
+        picture: (n, n), signed, row 0 at the bottom: stands for the task where a map of the target would say little.
         n_out: readouts of a neuron; above 1 the target is (n_points, n_out), one column a class.
         split: seed -> the task's own data, where each seed shows another part of it.
         projections: name -> (n_inputs,) direction, in which a cloud of this task is worth looking at.
@@ -57,9 +75,12 @@ class Task:
     formula: str
     n_inputs: int
     target: Callable[[Any], Any]
-    inputs: Literal["gaussian", "signs"] = "gaussian"
+    inputs: Literal["gaussian", "signs"] | TorusGrid = "gaussian"
     points: OwnPoints | None = None
     n_relevant: int = 0
+    functions: tuple[NamedFunction, ...] = ()
+    is_classification: bool = False
+    picture: np.ndarray | None = None
     n_out: int = 1
     split: Callable[[int], OwnPoints] | None = None
     projections: Mapping[str, np.ndarray] = field(default_factory=dict)

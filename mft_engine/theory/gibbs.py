@@ -194,6 +194,22 @@ class GibbsBackground:
             return np.zeros_like(self.targets)
         return self.targets - self._sum / (self.n_averaged * self._scale)
 
+    def loss(self) -> float:
+        """E (y - f)^2 of the network now."""
+        prediction = self._readout @ self._features / len(self._readout)
+        return float(((self._scale * self.targets - prediction) ** 2).sum())
+
+    def energy(self) -> float:
+        """U = N E r^2 / 2 + sum_i (lambda_w |w_i|^2 + lambda_a a_i^2)/2 of the network now; its law is exp(-U/T)."""
+        penalty = self.lambda_w * (self._w**2).sum() + self.lambda_a * (self._readout**2).sum()
+        return 0.5 * (len(self._readout) * self.loss() + float(penalty))
+
+    def place(self, theta: Array) -> None:
+        """Go on from other weights, (N, 3)."""
+        self._w, self._readout = np.ascontiguousarray(theta[:, :2]), theta[:, 2].copy()
+        self._features = self._make_features(self._w)
+        self._log_weight = self._log_weight_of(self._w)
+
     def forget(self) -> None:
         """Restart the average of the residual, after burn-in or a change."""
         self._sum = np.zeros_like(self.targets)
@@ -208,9 +224,14 @@ class GibbsBackground:
         w = self.proposal.sample(n, generator)[:, :2]
         from_prior = generator.random(n) < PRIOR_SHARE
         w[from_prior] = np.sqrt(variance) * generator.standard_normal((int(from_prior.sum()), 2))
+        return w, self._log_weight_of(w)
+
+    def _log_weight_of(self, w: Array) -> Array:
+        """Log prior minus log density of the mixture that proposes."""
+        variance = self.temperature / self.lambda_w
         log_prior = -(w**2).sum(axis=1) / (2 * variance) - np.log(2 * np.pi * variance)
         density = PRIOR_SHARE * np.exp(log_prior) + (1 - PRIOR_SHARE) * self.proposal.cell_density(w)
-        return w, log_prior - np.log(np.maximum(density, 1e-300))
+        return log_prior - np.log(np.maximum(density, 1e-300))
 
     def sweep(self, n_sweeps: int) -> GibbsTrace:
         """Move every neuron n_sweeps times.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from app.messages import EngineReady, Export, Exported, TaskCard, TheoryPicture
+from app.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
 from mft_engine.compare import Comparison
 from mft_engine.events import (
     CertificateReady,
@@ -19,12 +20,15 @@ from mft_engine.events import (
     FieldsReady,
     ForegroundReady,
     IterationReady,
+    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
     TheoryAbsent,
     TheoryReady,
 )
+from mft_engine.kernel_spectrum import KernelSpectrum
+from mft_engine.kernel_study import DataKernels, KernelAgreement
 from mft_engine.recipe import Recipe, RecipeError, ScheduledChange, differences
 from mft_engine.references import ReferenceLines
 
@@ -164,6 +168,9 @@ class FakeExperiment:
         self.log.append(f"foreground at step {self.state.step}")
         yield ForegroundReady(theta=theta, loss=0.5, method="dynamics", seconds=0.1)
 
+    def initial_layers(self) -> tuple[Any, ...]:
+        return ()
+
     def refer(self) -> Iterator[Event]:
         yield ReferencesReady(lines=ReferenceLines(gaussian_process_network_loss=0.6))
 
@@ -207,6 +214,11 @@ class FakeExperiment:
         image = np.zeros((n_pixels, n_pixels))
         return FieldsReady(extent=3.0, target=image, background=image, foreground=None, residual=image)
 
+    def data_kernel(self) -> Iterator[Event]:
+        yield Progress("kernel", 0.5, "the spectrum")
+        self.log.append(f"kernel at step {self.state.step}")
+        yield KernelReady(kernels=fake_kernels(self.foreground_cloud is not None), step=self.state.step)
+
     def outcome(self) -> Any:
         return SimpleNamespace(recipe=self.recipe, step=self.state.step)
 
@@ -240,6 +252,33 @@ def fake_comparison(is_right: bool) -> Any:
     )
 
 
+def fake_kernels(has_foreground: bool = True, has_maps: bool = True, p_value: float = 0.4) -> DataKernels:
+    """Spectra that halve from one eigenvalue to the next; the target is the second function, 80 % of it."""
+    index = np.arange(12)
+
+    def spectrum(size: float) -> KernelSpectrum:
+        eigenvalues = size * 0.5**index
+        shares = np.where(index == 1, 0.8, 0.01)
+        return KernelSpectrum(eigenvalues, 0.05 * eigenvalues, np.eye(12), shares, 0.4 * size, 3.0 * size)
+
+    line = (np.arange(16) + 0.5) / 16 * 6 - 3
+    x1, x2 = np.meshgrid(line, line)
+    maps = np.stack([x1, x2, x1 * x2, x1 * 0 + 1, x1**2 - x2**2, x1**3])
+    names = ("initial", "background", *(("foreground",) if has_foreground else ()))
+    return DataKernels(
+        initial=spectrum(2.0),
+        background=spectrum(1.0),
+        foreground=spectrum(1.1) if has_foreground else None,
+        change=0.014,
+        agreement=KernelAgreement(0.06, np.linspace(0.03, 0.09, 99), p_value) if has_foreground else None,
+        background_maps=maps if has_maps else None,
+        foreground_maps=maps if has_maps and has_foreground else None,
+        extent=3.0,
+        n_points=256,
+        n_neurons=dict.fromkeys(names, 64),
+    )
+
+
 def fake_certificate() -> Any:
     """A certificate with every part."""
     return SimpleNamespace(
@@ -250,6 +289,7 @@ def fake_certificate() -> Any:
         free_energy_excess=0.0019,
         lower=1.4e-5,
         upper=0.45,
+        posterior=None,
         stein=SimpleNamespace(value=0.007, null_mean=0.008, null_95=0.0119, p_value=0.8),
     )
 
@@ -277,6 +317,12 @@ class FakeEngine:
         yield TaskCard("product", "Clover", "x1*x2", {}, image)
         yield TaskCard("ring", "Ring", "x1**2 + x2**2", {}, image)
         yield TaskCard("expression", "Own formula", "x1*x2", {"expression": "x1*x2"}, image)
+
+    def data_preview(self, path: Path) -> DataPreview:
+        """Three columns where the file says anything at all."""
+        if not path.read_bytes():
+            return DataPreview(path, fault=f"{path.name} is empty")
+        return DataPreview(path, ("x1", "x2", "y"), 120, ((1.0, 2.0, 3.0), (4.0, 5.0, -6.0)))
 
     def study_widths(self, recipe: Recipe, should_stop: Any) -> Iterator[Any]:
         """Three widths; the corrected law is half a standard error off, the uncorrected one five."""

@@ -217,6 +217,16 @@ class Stein:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """What the panel reads of a posterior."""
+
+    variance: float = 9.62e-5
+    variance_error: float = 3.4e-6
+    variance_theory: float | None = 9.33e-5
+    n_neurons: int = 2048
+
+
+@dataclass(frozen=True)
 class Certified:
     """What the panel reads of a certificate; the engine's own class would import torch."""
 
@@ -227,6 +237,7 @@ class Certified:
     upper: float | None = 0.4465
     stein: Stein | None = field(default_factory=Stein)
     kernel_change: float | None = 0.0141
+    posterior: Spread | None = None
 
 
 ONLY_STEIN = Certified(None, None, None, None, None)
@@ -473,3 +484,16 @@ def test_the_change_of_the_data_kernel_stands_beside_the_kl_from_the_prior(panel
     assert panel.features.text("kernel", 0) == UNKNOWN
     certify(panel, Certified())
     assert panel.features.text("kernel", 0) == "0.0141"
+
+
+def test_the_functions_variance_is_shown_times_n_beside_the_theorys(panel: SelfConsistencyPanel) -> None:
+    show(panel, Numbers())
+    rows = {key: panel.functions._rows[key][0] for key in ("variance", "variance_theory")}
+    assert all(title.isHidden() for title in rows.values())
+    certify(panel, Certified(posterior=Spread()))
+    assert panel.functions.text("variance").startswith("0.197<") and "± 0.007" in panel.functions.text("variance")
+    assert panel.functions.text("variance_theory") == "0.191"
+    certify(panel, Certified(posterior=Spread(variance_theory=None)))
+    assert not rows["variance"].isHidden() and rows["variance_theory"].isHidden()
+    show(panel, Numbers())
+    assert all(title.isHidden() for title in rows.values()), "another comparison, another posterior"

@@ -261,3 +261,68 @@ def test_the_lazy_reference_is_drawn_on_demand_and_inside_the_plot(view: LossVie
     assert low < (np.log10(2.0) if is_log else 2.0) < high
     view.clear()
     assert not chip.isEnabled() and not view._lazy_curve.isVisible()
+
+
+def finite_run() -> dict[str, np.ndarray]:
+    return run() | {"test_loss": run()["loss"] + 0.1}
+
+
+def test_the_test_loss_is_a_curve_of_its_own_where_there_is_one(view: LossView) -> None:
+    view.show_metrics(run())
+    assert view.chips["test"].isHidden() and not view._test_curve.isVisible()
+    view.show_metrics(finite_run())
+    assert not view.chips["test"].isHidden() and view.chips["test"].detail == "0.3945"
+    x, y = view._test_curve.getOriginalDataset()
+    assert np.array_equal(x, run()["time"]) and np.array_equal(y, finite_run()["test_loss"])
+    assert view._test_curve.opts["pen"].color() != view._curve.opts["pen"].color()
+    view.chips["test"].click()
+    assert not view._test_curve.isVisible() and view._curve.isVisible()
+    view.clear()
+    assert view.chips["test"].isHidden()
+
+
+def test_the_axis_holds_the_test_loss_too(view: LossView) -> None:
+    view.show_metrics(run() | {"test_loss": np.full(300, 2.5)})
+    low, high = view._box.viewRange()[1]
+    assert low < 0.2945 and high > 2.5
+
+
+def test_the_gap_is_written_with_as_many_decimals_as_its_error_has(view: LossView) -> None:
+    assert view.gap.isHidden()
+    view.show_gap(0.07956, 0.00066)
+    assert view.gap.text() == "test − train 0.07956 ± 0.00066"
+    view.show_gap(-0.0123, 0.04)
+    assert view.gap.text() == "test − train −0.012 ± 0.040"
+    view.show_gap(0.0796, float("nan"))
+    assert view.gap.text() == "test − train 0.0796"
+    assert view.plot.rect().contains(view.gap.geometry())
+    view.show_gap(None, None)
+    assert view.gap.isHidden()
+
+
+def test_theory_on_unseen_data_is_a_line_of_its_own_switched_with_the_test_curve(view: LossView) -> None:
+    view.show_metrics(finite_run())
+    view.show_theory_loss(0.26)
+    view.show_theory_test_loss(0.3423)
+    line = view._level_lines["theory, test"]
+    assert line.isVisible() and line.value() == pytest.approx(0.3423)
+    assert line.label.toPlainText() == "theory, test 0.3423"
+    view.chips["test"].click()
+    assert not line.isVisible() and view._level_lines["theory"].isVisible()
+    view.show_theory_test_loss(None)
+    view.chips["test"].click()
+    assert not line.isVisible()
+
+
+@pytest.mark.parametrize("width", [520, 620, 1100])
+def test_the_legend_fits_its_line_and_gives_up_numbers_before_names(view: LossView, qtbot: QtBot, width: int) -> None:
+    view.resize(width, 220)
+    view.show_metrics(finite_run())
+    view.show_foreground_loss(0.2987)
+    view.show_theory_loss(0.2933)
+    view.show_lazy_loss(np.array([0.0, 24.0]), np.array([0.57, 0.57]))
+    QApplication.processEvents()
+    for chip in view.chips.values():
+        assert chip.width() >= chip.sizeHint().width()
+    is_brief = view.chips["background"].sizeHint().width() < view.chips["background"].full_width()
+    assert is_brief == (width < 800)

@@ -33,7 +33,7 @@ def test_run_prints_one_json_document_with_the_promised_keys(capsys, tmp_path) -
     assert code == 0 and "train" in err
     assert summary["schema"] == "mft-lab/summary/1" and summary["recipe"] == "clover" and summary["seed"] == 0
     assert set(summary) >= {"digest", "device", "dtype", "background", "foreground", "theory", "certificate",
-                            "comparison", "feature_learning", "layers", "run_dir"}  # fmt: skip
+                            "comparison", "kernel", "feature_learning", "layers", "run_dir"}  # fmt: skip
     assert set(summary["background"]) >= {"loss", "test_loss", "n_neurons", "n_steps", "step_size", "eta_theta",
                                           "seconds", "steps_per_second", "kind"}  # fmt: skip
     assert set(summary["comparison"]) >= {"energy_distance", "null_mean", "null_95", "p_value", "function_alignment",

@@ -13,6 +13,7 @@ from mft_engine.events import (
     ComparisonReady,
     Finished,
     ForegroundReady,
+    KernelReady,
     ReferencesReady,
     Snapshot,
     TheoryReady,
@@ -37,12 +38,17 @@ def trained(recipe: Recipe, slices: int = 1000) -> Experiment:
 def test_the_whole_recipe_is_told_in_order() -> None:
     events = [e for e in Experiment(small(), kernel="reference") if type(e).__name__ != "Progress"]
     assert [type(e) for e in events] == [
-        Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady, Finished
+        Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady, KernelReady,
+        Finished,
     ]  # fmt: skip
     summary = events[-1].summary
     assert summary["schema"] == "mft-lab/summary/1"
     assert summary["background"]["kind"] == "trained" and summary["foreground"]["n_neurons"] == 64
     assert summary["comparison"]["verdict"] in ("consistent", "close", "inconsistent")
+    kernels = events[-2].kernels
+    assert summary["kernel"]["foreground"]["eigenvalues"] == kernels.foreground.eigenvalues[:10].tolist()
+    assert summary["kernel"]["change"] == pytest.approx(summary["feature_learning"]["kernel_change"], rel=1e-4)
+    assert 0 < summary["kernel"]["p_value"] <= 1 and kernels.background_maps is not None
 
 
 @pytest.mark.parametrize(

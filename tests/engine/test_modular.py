@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.stats import chi2
 
+from mft_engine.accuracy import accuracy
 from mft_engine.activations import get_activation
 from mft_engine.dynamics import Hyper
 from mft_engine.experiment import Experiment
@@ -27,7 +28,6 @@ from mft_engine.kernels import reference
 from mft_engine.measure import judging_measure, targets_on, training_measure
 from mft_engine.recipe import TaskSection, TrainingSection, load_recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.statistics import accuracy
 from mft_engine.sweep import parse_axis, plan_sweep
 from mft_engine.tasks import TaskError, build_task
 from mft_engine.waves import phase_agreement, waves

@@ -1,0 +1,182 @@
+"""A table of numbers is to become a task: which columns are inputs, which one is the target, what is held back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.messages import DataPreview
+
+USUAL_TEST_PERCENT = 20.0
+# Of fewer rows none is held back unless it is asked for.
+FEW_ROWS = 50
+_COLUMNS_SHOWN = 60
+_COLUMNS_THAT_FIT = 6
+
+
+class DataDialog(QDialog):
+    """Asks, and answers with the parameters of the task `dataset`; reads and changes nothing itself."""
+
+    def __init__(self, preview: DataPreview, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("data_dialog")
+        self.setWindowTitle(f"Data: {preview.path.name}")
+        self.preview = preview
+        names = preview.names
+        self.title = QLabel(f"<b>{preview.n_rows:,} rows, {len(names):,} columns</b> of numbers", self)
+        self.table = _preview_table(preview, self)
+        self.target = QComboBox(self)
+        self.target.addItems(list(names))
+        self.target.setCurrentIndex(len(names) - 1)
+        self.target.setToolTip("The column to be learnt")
+        self.inputs = QListWidget(self)
+        self.inputs.setAccessibleName("Inputs")
+        self.inputs.setToolTip("The columns that the network sees")
+        self.inputs.setMaximumHeight(118)
+        for name in names:
+            item = QListWidgetItem(name, self.inputs)
+            item.setCheckState(Qt.CheckState.Checked)
+        self.all_inputs, self.no_inputs = QPushButton("All", self), QPushButton("None", self)
+        self.test_percent = QDoubleSpinBox(self)
+        self.test_percent.setRange(0.0, 90.0)
+        self.test_percent.setDecimals(0)
+        self.test_percent.setSingleStep(5.0)
+        self.test_percent.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self.test_percent.setSuffix(" % of the rows")
+        self.test_percent.setValue(USUAL_TEST_PERCENT if preview.n_rows >= FEW_ROWS else 0.0)
+        self.test_percent.setToolTip("Drawn at random, never learnt from: the test loss is theirs")
+        self.standardise = QCheckBox("inputs and target to mean 0 and deviation 1", self)
+        self.standardise.setChecked(True)
+        self.standardise.setToolTip("By mean and standard deviation of the rows that are learnt from")
+        self.outcome = QLabel(self)
+        self.outcome.setProperty("role", "muted")
+        self.outcome.setWordWrap(True)
+        self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel, Qt.Orientation.Horizontal, self)
+        self.go = self.buttons.addButton("Learn from These Data", QDialogButtonBox.ButtonRole.AcceptRole)
+        self.go.setDefault(True)
+        self._lay_out()
+        self.target.currentIndexChanged.connect(self._follow)
+        self.inputs.itemChanged.connect(self._follow)
+        self.test_percent.valueChanged.connect(self._follow)
+        self.all_inputs.clicked.connect(self._take_all)
+        self.no_inputs.clicked.connect(self._take_none)
+        self.buttons.accepted.connect(self.accept)
+        self.buttons.rejected.connect(self.reject)
+        self._follow()
+
+    def _lay_out(self) -> None:
+        beside = QVBoxLayout()
+        beside.addWidget(self.all_inputs)
+        beside.addWidget(self.no_inputs)
+        beside.addStretch(1)
+        row = QHBoxLayout()
+        row.addWidget(self.inputs, 1)
+        row.addLayout(beside)
+        form = QFormLayout()
+        form.setSpacing(9)
+        form.addRow("Target", self.target)
+        form.addRow("Inputs", row)
+        form.addRow("Hold back", self.test_percent)
+        form.addRow("Standardise", self.standardise)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(10)
+        layout.addWidget(self.title)
+        layout.addWidget(self.table)
+        layout.addLayout(form)
+        layout.addWidget(self.outcome)
+        layout.addWidget(self.buttons)
+        self.resize(560, self.sizeHint().height())
+
+    def chosen_inputs(self) -> list[str]:
+        """The ticked columns, the target apart."""
+        items = [self.inputs.item(k) for k in range(self.inputs.count()) if k != self.target.currentIndex()]
+        return [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
+
+    def parameters(self) -> dict[str, Any]:
+        """The task's parameters; what is as usual is left out."""
+        found: dict[str, Any] = {"path": str(self.preview.path), "target": self.target.currentText()}
+        inputs = self.chosen_inputs()
+        if len(inputs) < len(self.preview.names) - 1:
+            found["inputs"] = inputs
+        if self.test_percent.value() > 0:
+            found["train_fraction"] = round(1.0 - self.test_percent.value() / 100.0, 2)
+        if not self.standardise.isChecked():
+            found["standardise"] = False
+        return found
+
+    @Slot()
+    def _take_all(self) -> None:
+        self._tick(Qt.CheckState.Checked)
+
+    @Slot()
+    def _take_none(self) -> None:
+        self._tick(Qt.CheckState.Unchecked)
+
+    def _tick(self, state: Qt.CheckState) -> None:
+        blocked = self.inputs.blockSignals(True)
+        for k in range(self.inputs.count()):
+            self.inputs.item(k).setCheckState(state)
+        self.inputs.blockSignals(blocked)
+        self._follow()
+
+    @Slot()
+    def _follow(self) -> None:
+        for k in range(self.inputs.count()):
+            self.inputs.setRowHidden(k, k == self.target.currentIndex())
+        inputs, n = self.chosen_inputs(), self.preview.n_rows
+        n_train = max(1, round((1.0 - self.test_percent.value() / 100.0) * n))
+        self.go.setEnabled(bool(inputs))
+        if not inputs:
+            self.outcome.setText("Tick at least one input.")
+            return
+        d = len(inputs)
+        text = f"{self.target.currentText()} of {d:,} input{'s' if d > 1 else ''}: {n_train:,} rows to learn from"
+        text += f", {n - n_train:,} held back." if n > n_train else "; without rows held back there is no test loss."
+        if d != 2:
+            text += " The exact infinite-width theory is for two inputs."
+        self.outcome.setText(text)
+
+
+def _preview_table(preview: DataPreview, parent: QWidget) -> QTableWidget:
+    n_columns = min(len(preview.names), _COLUMNS_SHOWN)
+    table = QTableWidget(len(preview.rows), n_columns, parent)
+    table.setAccessibleName("First rows")
+    table.setToolTip("The first rows of the file")
+    table.setHorizontalHeaderLabels(list(preview.names[:n_columns]))
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+    table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    table.verticalHeader().hide()
+    for i, row in enumerate(preview.rows):
+        for j, value in enumerate(row[:n_columns]):
+            item = QTableWidgetItem(f"{value:.6g}".replace("-", "−"))
+            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            table.setItem(i, j, item)
+    header = table.horizontalHeader()
+    if n_columns <= _COLUMNS_THAT_FIT:
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+    header.setDefaultSectionSize(92)
+    rows = sum(table.rowHeight(i) for i in range(len(preview.rows)))
+    # With more columns than fit there is a scroll bar below.
+    table.setFixedHeight(rows + header.sizeHint().height() + (4 if n_columns <= _COLUMNS_THAT_FIT else 18))
+    return table

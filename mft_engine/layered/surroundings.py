@@ -1,0 +1,158 @@
+"""What the other neurons are for one neuron, averaged over the motion of the background.
+
+Errors and features of a layer fluctuate by 1/sqrt(N), its neurons move as fast as the one that feels them, and the
+law of a neuron depends on them exponentially: with the surroundings of one moment it picks one leaf (28 to 200 times
+the null's distance in continuous xor). So the products that enter the law are averaged along the run; the residual
+has its own average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine.device import to_host
+from mft_engine.dynamics import Hyper
+from mft_engine.layered.annealed import Tilt
+from mft_engine.layered.network import LayeredNetwork
+from mft_engine.layered.problem import LayeredProblem
+from mft_engine.layered.tables import push_on_output
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Products of one moment, or their sums over several; points are rows, F = b . h_L.
+
+    Attributes:
+        kernels: (L, n_points, n_points) c_l^2 h_{l-1} h_{l-1}' of the features that reach layer l = 1 .. L.
+        errors: (L, n_points, n_points) c_{l+1}^2 sum_j (dF/dz_j)(dF/dz_j)', neurons j of layer l + 1; the last is 1.
+        echo: (n_points,) c_L^2 sum_j b_j phi''(z_j), the Onsager term of layer L - 1.
+        push: (L, n_points) c_{l+1} sum_j dF/dz_j e_j, e the direction in which outgoing weights are told (`tables`).
+        covariance: (n_points, n_points) mean over the last layer of b^2 phi phi'.
+    """
+
+    kernels: Tensor
+    errors: Tensor
+    echo: Tensor
+    push: Tensor
+    covariance: Tensor
+
+
+_NAMES = ("kernels", "errors", "echo", "push", "covariance")
+
+
+def look(problem: LayeredProblem, hyper: Hyper, theta: Tensor) -> Moment:
+    """The products of the moment, float64."""
+    network = problem.layered
+    parts = network.split(theta)
+    found = network.run(parts, problem.inputs, 1.0)
+    gradients = network.errors(parts, found, torch.ones_like(problem.weights))
+    below = (problem.inputs, *found.features[:-1])
+    reached = [h * network.input_scale(layer) for layer, h in enumerate(below, start=1)]
+    left = [error * network.input_scale(layer) for layer, error in enumerate(gradients[1:], start=2)]
+    left.append(torch.ones_like(problem.weights)[:, None])
+    scale, readout = network.input_scale(network.n_layers), parts[-1][0]
+    echo = torch.zeros_like(problem.weights)
+    if network.n_layers > 1:
+        kick = scale * (hyper.temperature / problem.penalties(hyper)[-2]) ** 0.5
+        echo = (_bend(network, reached[-1] @ parts[-2].T, kick) @ readout) * scale**2
+    push = [signal @ push_on_output(network, parts, layer) for layer, signal in enumerate(left, start=1)]
+    weighted = found.features[-1] * readout
+    return Moment(
+        torch.stack([h @ h.T for h in reached]).double(),
+        torch.stack([s @ s.T for s in left]).double(),
+        echo.double(),
+        torch.stack(push).double(),
+        (weighted @ weighted.T / len(readout)).double(),
+    )
+
+
+def _bend(network: LayeredNetwork, z: Tensor, width: float) -> Tensor:
+    """phi'' of the last hidden layer over the width by which one neuron below moves z: a kink counts as it is felt."""
+    slope = network.activations[-1].dphi
+    width = max(width, 1e-3)
+    return (slope(z + width) - slope(z - width)) / (2 * width)
+
+
+class Watch:
+    """Running averages of the moments since the last change of hyperparameters (or the end of the burn-in)."""
+
+    def __init__(self) -> None:
+        self.n_looks = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.n_looks, self._sums = 0, {}
+
+    def add(self, moment: Moment) -> None:
+        """One more moment."""
+        self.n_looks += 1
+        for name in _NAMES:
+            value = getattr(moment, name)
+            self._sums[name] = value if name not in self._sums else self._sums[name] + value
+
+    @property
+    def mean(self) -> Moment:
+        """The average of the moments."""
+        return Moment(**{name: total / self.n_looks for name, total in self._sums.items()})
+
+    def pack(self) -> dict[str, np.ndarray]:
+        """For a checkpoint."""
+        return {"watch_looks": np.array(self.n_looks), **{f"watch_{k}": to_host(v) for k, v in self._sums.items()}}
+
+    def unpack(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
+        """Become what `pack` described."""
+        self.n_looks = int(arrays["watch_looks"])
+        self._sums = {n: torch.as_tensor(arrays[f"watch_{n}"], device=device) for n in _NAMES if f"watch_{n}" in arrays}
+
+
+def law_of(problem: LayeredProblem, hyper: Hyper, seen: Moment, residual: Tensor, layer: int) -> Tilt:
+    """The law of a neuron of a layer with its outgoing weights integrated out.
+
+    Above the first layer only z(x) matters, Gaussian under the prior with the averaged kernel: w are then its
+    coordinates on the kernel's eigenfunctions, of unit variance. The last layer has the finite-width law of a two-layer
+    network.
+
+    Args:
+        residual: (n_points,) the averaged y - f.
+    """
+    network, penalties, dtype = problem.layered, problem.penalties(hyper), problem.inputs.dtype
+    temperature, penalty = hyper.temperature, penalties[layer]
+    variance, inputs = temperature / penalties[layer - 1], problem.inputs
+    if layer > 1:
+        values, vectors = torch.linalg.eigh(seen.kernels[layer - 1] * variance)
+        kept = values > values[-1] * 1e-7
+        inputs, variance = (vectors[:, kept] * values[kept].sqrt()).to(dtype), 1.0
+    weights = problem.weights.double()
+    activation = network.activations[layer - 1]
+    if layer < network.n_layers:
+        signal = weights * residual.double()
+        form = torch.outer(signal, signal) * seen.errors[layer - 1] / (2 * penalty * temperature)
+        if layer == network.n_layers - 1:
+            form = form + torch.diag(signal * seen.echo) / (2 * penalty)
+        return Tilt(inputs, activation, variance, temperature, penalty, form=form.to(dtype))
+    n = network.n_neurons[-1]
+    response = torch.linalg.inv(
+        torch.eye(len(weights), dtype=torch.float64, device=weights.device)
+        + (1 - 1 / n) * seen.covariance * weights / temperature
+    )
+    prediction = problem.targets.double() - residual.double()
+    signal = weights * (residual.double() + response @ prediction / n)
+    own = (weights[:, None] * response) / n
+    own = 0.5 * (own + own.T)
+    return Tilt(inputs, activation, variance, temperature, penalty, signal=signal.to(dtype), own_penalty=own.to(dtype))
+
+
+def outgoing_law(problem: LayeredProblem, tilt: Tilt, seen: Moment, residual: Tensor, layer: int) -> Tensor:
+    """(n_points,): what gives the mean of a neuron's outgoing weight as it is told, phi . this / lambda.
+
+    Args:
+        residual: (n_points,) the averaged y - f.
+    """
+    signal = problem.weights.double() * residual.double() * seen.push[layer - 1]
+    return signal.to(tilt.inputs.dtype)
