@@ -69,12 +69,6 @@ def describe_run(summary: dict[str, Any]) -> str:
             f"  {comparison['verdict']}: energy distance {comparison['energy_distance']:.4f}, "
             f"{comparison['ratio']:.2f} times its null mean, p = {comparison['p_value']:.3f}"
         )
-    if background.get("test_accuracy") is not None:
-        fresh = (summary["foreground"] or {}).get("test_accuracy")
-        lines.append(
-            f"  right answers  {background['train_accuracy']:.3f} shown, {background['test_accuracy']:.3f} held back"
-            + (f"   foreground {fresh:.3f} held back" if fresh is not None else "")
-        )
     orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
     if orders.get("cos4") is not None:
         reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
