@@ -230,7 +230,7 @@ class Session(QObject):
         start = self._recipe
         if name in _SHIPPED_SETTINGS and name != start.task.name:
             kept = {"seed": start.seed, **{f"engine.{k}": v for k, v in start.engine.model_dump(mode="json").items()}}
-            start = load_recipe(name).replace(kept)
+            start = self._opened = load_recipe(name).replace(kept)
         tree = start.model_dump(mode="json")
         tree["task"] = {"name": name, **parameters}
         if name in self._brings_points:
