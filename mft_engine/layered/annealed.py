@@ -37,7 +37,7 @@ MOVES_AT_END = 60
 TARGET_ACCEPTANCE = 0.574
 MOST_RUNGS = 400
 # Walkers on the ladder where fewer neurons are wanted: few walkers share few ancestors.
-FEWEST_WALKERS = 1024
+FEWEST_WALKERS = 4096
 
 
 @dataclass(frozen=True)

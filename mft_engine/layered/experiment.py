@@ -44,7 +44,7 @@ from mft_engine.rng import Stream, normal
 from mft_engine.statistics import function_alignment
 
 # Part of the recipe's time for which the last layer moves on alone before its foreground is drawn.
-WATCHED_PART = 0.25
+WATCHED_PART = 0.15
 
 
 @dataclass(frozen=True)
