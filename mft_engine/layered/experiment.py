@@ -359,8 +359,8 @@ class LayeredExperiment(Experiment):
         yield ReferencesReady(lines=ReferenceLines())
 
     def certify(self) -> Iterator[Progress | CertificateReady]:
-        """No certificate: the convexity that gives it holds for one hidden layer."""
-        self.certificate = Certificate()
+        """The scatter of the function alone: the convexity behind certificates holds for one hidden layer."""
+        self.certificate = Certificate(posterior=self.posterior())
         yield CertificateReady(certificate=self.certificate)
 
     def data_kernel(self) -> Iterator[Progress | KernelReady]:
