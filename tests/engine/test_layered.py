@@ -14,6 +14,7 @@ from mft_engine.dynamics import Hyper
 from mft_engine.events import ComparisonReady, ForegroundReady
 from mft_engine.experiment import Experiment
 from mft_engine.kernels import reference
+from mft_engine.layered import annealed
 from mft_engine.layered.experiment import LayeredExperiment
 from mft_engine.layered.fields import layer_field, neurons_of
 from mft_engine.layered.kernel import LayeredKernel
@@ -24,6 +25,13 @@ from mft_engine.reporting import describe_run
 from mft_engine.rng import Stream, host_generator
 from mft_engine.tasks import build_task
 from mft_engine.tasks.task import TorusGrid
+
+
+@pytest.fixture(autouse=True)
+def few_walkers(monkeypatch):
+    """Shapes and refusals need no accurate draw."""
+    monkeypatch.setattr(annealed, "FEWEST_WALKERS", 64)
+
 
 SMALL = load_recipe("continuous-xor").replace(
     {
