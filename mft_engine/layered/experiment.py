@@ -31,7 +31,7 @@ from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, move
 from mft_engine.kernels import StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
-from mft_engine.layered.annealed import sample_tilted
+from mft_engine.layered.annealed import TemperedSample, Tilt, climb
 from mft_engine.layered.fields import layer_field
 from mft_engine.layered.network import LayeredNetwork
 from mft_engine.layered.problem import LayeredProblem, layer_plan
@@ -198,7 +198,7 @@ class LayeredExperiment(Experiment):
             law = law_of(self.problem, hyper, seen, present.kernels, residual, layer)
             seed = self.recipe.seed + layer * DRAWS
             n = self.recipe.foreground.n_neurons
-            sample = sample_tilted(law, n, seed=seed, draw=draw)
+            sample = yield from self._climbed(law, n, seed, draw, layer)
             features = law.activation.phi(law.inputs @ sample.w.T)
             function = None
             if layer == n_layers:
@@ -214,6 +214,17 @@ class LayeredExperiment(Experiment):
                 exponent = self.setting.foreground_exponent(self.recipe)
                 function = self._replaced(layer, features, told[:, None], exponent)
             self._sampled[layer] = self._describe(layer, sample.w, features, told, function)
+
+    def _climbed(
+        self, law: Tilt, n: int, seed: int, draw: int, layer: int
+    ) -> Generator[Progress, None, TemperedSample]:
+        n_layers, climbing = self.network.n_layers, climb(law, n, seed=seed, draw=draw)
+        while True:
+            try:
+                fraction = (layer - 0.1 + 0.1 * next(climbing)) / n_layers
+                yield Progress("foreground", fraction, f"drawing the neurons of layer {layer}")
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
 
     def _watched_last_layer(self, hyper: Hyper) -> Generator[Progress, None, tuple[Tensor, Tensor]]:
         n_layers = self.network.n_layers
