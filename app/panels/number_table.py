@@ -40,6 +40,12 @@ class NumberTable(QWidget):
                 self._grid.addWidget(label, 0, k + 1)
                 self._headings.append(label)
 
+    def set_columns(self, columns: Sequence[str]) -> None:
+        """Other headings for the columns that have one."""
+        self._columns = tuple(columns)
+        for label, heading in zip(self._headings, columns, strict=True):
+            label.setText(heading)
+
     def add_row(self, key: str, name: str, meaning: str) -> None:
         """A row without numbers yet.
 

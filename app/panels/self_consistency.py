@@ -31,6 +31,10 @@ _ANSWERS = {
     "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
     "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
 }
+# What a neuron is compared by: with its readout and without; a layer of several has other coordinates.
+_WHOLE_NEURONS = ("(w, a)", "w alone")
+_FIRST_LAYER = ("(w, v)", "w alone")
+_UPPER_LAYER = ("(φ, b)", "φ alone")
 _DIFFERENT = (
     "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
     "self-consistent too, without having learnt any features."
@@ -92,7 +96,7 @@ class SelfConsistencyPanel(QScrollArea):
     def _build_distance(self) -> TitledSection:
         section = TitledSection("Distance between the clouds", self.page)
         self.band = NullBand(self._theme, section)
-        self.distances = NumberTable(("(w, a)", "w alone"), section)
+        self.distances = NumberTable(_WHOLE_NEURONS, section)
         spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
         for key, name, meaning in (
             ("distance", "energy distance", f"2 E|X−Y| − E|X−X′| − E|Y−Y′| of the two clouds; {spread}"),
@@ -241,6 +245,7 @@ class SelfConsistencyPanel(QScrollArea):
         """The verdict of one hidden layer of several (0: the first), and the others' in words."""
         self._layers, self._layer = tuple(comparisons), layer
         self.show_comparison(comparisons[layer])
+        self.distances.set_columns(_UPPER_LAYER if layer else _FIRST_LAYER)
         chosen = comparisons[layer]
         others = "; ".join(
             f"layer {k + 1} is {other.verdict} (ratio {written(other.ratio)})"
@@ -347,6 +352,7 @@ class SelfConsistencyPanel(QScrollArea):
         self.band.clear()
         for table in (self.distances, self.functions, self.stability, self.exact, self.features):
             table.reset()
+        self.distances.set_columns(_WHOLE_NEURONS)
         self.certificates.show_certificate(None)
         self.functions.show_row("expected", False)
         self._show_variance()

@@ -10,6 +10,7 @@ from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from app.panels.number_table import written
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
 from app.views.chips import LegendChip
@@ -436,7 +437,7 @@ class LossView(QWidget):
 
 
 def _four_digits(value: float) -> str:
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else f"{value:.3e}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else written(value, 4)
 
 
 def _signed(value: float, error: float | None) -> str:
