@@ -131,6 +131,16 @@ def test_both_distances_are_listed_with_their_nulls(panel: SelfConsistencyPanel)
     assert table.text("p_value") == "0.42" and table.text("p_value", 1) == "0.51"
 
 
+def test_the_distances_of_a_layer_are_headed_by_its_own_coordinates(panel: SelfConsistencyPanel) -> None:
+    headings = panel.distances._headings
+    assert [label.text() for label in headings] == ["(w, a)", "w alone"]
+    for layer, expected in enumerate((["(w, v)", "w alone"], ["(φ, b)", "φ alone"])):
+        panel.show_layer_comparison((CLOSE, WRONG), layer)
+        assert [label.text() for label in headings] == expected
+    panel.clear()
+    assert [label.text() for label in headings] == ["(w, a)", "w alone"]
+
+
 def test_losses_stand_beside_each_other_with_the_difference_theory_expects(panel: SelfConsistencyPanel) -> None:
     show(panel, Numbers())
     assert panel.functions.text("background_loss") == "0.2941"
