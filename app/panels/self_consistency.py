@@ -243,6 +243,8 @@ class SelfConsistencyPanel(QScrollArea):
 
     def show_layer_comparison(self, comparisons: Sequence[Comparison], layer: int) -> None:
         """The verdict of one hidden layer of several (0: the first), and the others' in words."""
+        is_known = bool(self._layers) and self._layers[0] is comparisons[0]
+        certificate, reason = (self._certificate, self._stale_reason) if is_known else (None, "")
         self._layers, self._layer = tuple(comparisons), layer
         self.show_comparison(comparisons[layer])
         self.distances.set_columns(_UPPER_LAYER if layer else _FIRST_LAYER)
@@ -258,6 +260,12 @@ class SelfConsistencyPanel(QScrollArea):
             f"Layer {layer + 1}: {HEADLINES[chosen.verdict]}",
             f"{verdict_sentence(chosen, eta_theta)} Besides, {others}.",
         )
+        # The functions are the whole network's: they come with one layer's comparison alone.
+        self._of_comparison[1].setVisible(chosen.function_alignment == chosen.function_alignment)
+        if certificate is not None:
+            self.show_certificate(certificate)
+        if reason:
+            self.mark_stale(reason)
 
     def show_certificate(self, certificate: Certificate) -> None:
         """What can be certified of the background that was compared."""

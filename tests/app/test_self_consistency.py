@@ -141,6 +141,21 @@ def test_the_distances_of_a_layer_are_headed_by_its_own_coordinates(panel: SelfC
     assert [label.text() for label in headings] == ["(w, a)", "w alone"]
 
 
+def test_looking_at_another_layer_keeps_certificate_and_staleness(panel: SelfConsistencyPanel) -> None:
+    nan = math.nan
+    first = replace(WRONG, function_alignment=nan, background_loss=nan, foreground_loss=nan)
+    panel.show_layer_comparison((first, CLOSE), 0)
+    assert "The two network functions" not in words(panel)
+    certificate = Certified()
+    certify(panel, certificate)
+    panel.mark_stale("the temperature has changed")
+    panel.show_layer_comparison(panel._layers, 1)
+    assert panel._certificate is certificate and panel.card.is_stale
+    assert "The two network functions" in words(panel)
+    panel.show_layer_comparison((CLOSE, WRONG), 0)
+    assert panel._certificate is None and not panel.card.is_stale
+
+
 def test_losses_stand_beside_each_other_with_the_difference_theory_expects(panel: SelfConsistencyPanel) -> None:
     show(panel, Numbers())
     assert panel.functions.text("background_loss") == "0.2941"
