@@ -84,6 +84,11 @@ class NumberTable(QWidget):
         for label in (title, *values):
             label.setVisible(is_shown)
 
+    def show_column(self, column: int, is_shown: bool) -> None:
+        """Shows or hides a column of numbers with its heading."""
+        for label in (*self._headings[column : column + 1], *(values[column] for _, values in self._rows.values())):
+            label.setVisible(is_shown)
+
     def text(self, key: str, column: int = 0) -> str:
         """The number shown in a row."""
         return self._rows[key][1][column].text()

@@ -443,6 +443,7 @@ class SelfConsistencyPanel(QScrollArea):
             for name in names:
                 self.orders.add_row(name, *_order_words(name))
         self.orders.setVisible(bool(names))
+        self.orders.show_column(2, bool(theory))
         for name in names:
             here = UNKNOWN
             if name in background and self._snapshot is not None:

@@ -141,7 +141,6 @@ class LossView(QWidget):
         time, loss = np.asarray(metrics.get("time", ())), np.asarray(metrics.get("loss", ()))
         self._time, self._loss, self._test = time, loss, np.asarray(metrics.get("test_loss", ()))
         has_any = len(time) > 0
-        self.empty.setVisible(not has_any)
         chip = self.chips["background"]
         chip.setEnabled(has_any)
         right = f" · test accuracy {100 * metrics['test_accuracy'][-1]:.0f} %" if "test_accuracy" in metrics else ""
@@ -280,6 +279,9 @@ class LossView(QWidget):
         self._redraw()
 
     def _redraw(self) -> None:
+        # Words would stand across a level of the theory or a lazy network.
+        has_level = any(level is not None for level in self._levels.values()) or len(self._lazy) > 0
+        self.empty.setVisible(not has_level and not len(self._time))
         self._fit_header()
         is_log = self.log_scale.isChecked()
         self._curve.setVisible(self.chips["background"].isChecked())

@@ -232,6 +232,15 @@ def test_theory_gives_the_certificate_and_its_absence_a_reason(panel: SelfConsis
     assert not panel.exact.isVisible() and not panel.features.isVisible() and not panel.certificates.isVisible()
 
 
+def test_order_parameters_have_no_column_of_a_theory_that_is_not_there(panel: SelfConsistencyPanel) -> None:
+    panel.show_snapshot(snapshot())
+    heading = panel.orders._headings[2]
+    panel.show_theory(THEORY)
+    assert heading.isVisible()
+    panel.show_theory(None, "At temperature 0 there is no Gibbs law.")
+    assert panel.orders.isVisible() and not heading.isVisible()
+
+
 @dataclass(frozen=True)
 class Stein:
     """What the panel reads of a Stein discrepancy."""

@@ -38,6 +38,14 @@ def test_the_curve_is_the_loss_against_time(view: LossView) -> None:
     assert not view.empty.isVisible()
 
 
+def test_no_words_stand_across_the_level_of_the_theory(view: LossView) -> None:
+    view.show_metrics(run())
+    view.clear()
+    assert view.empty.isVisible()
+    view.show_theory_loss(0.2933)
+    assert not view.empty.isVisible()
+
+
 def test_theory_is_a_dashed_line_labelled_with_its_value(view: LossView) -> None:
     view.show_metrics(run())
     view.show_theory_loss(0.29331)
