@@ -59,7 +59,8 @@ def _relu_tanh(z: Tensor) -> Tensor:
 
 def _relu_tanh_both(z: Tensor) -> tuple[Tensor, Tensor]:
     value = _relu_tanh(z)
-    return value, (value * value).neg_().add_(1.0).masked_fill_(z <= 0.0, 0.0)
+    # The sign (1 or 0) instead of a mask: masked filling costs ten times as much on a CPU.
+    return value, (value * value).neg_().add_(1.0).mul_(value.sign())
 
 
 def _tanh_both(z: Tensor) -> tuple[Tensor, Tensor]:

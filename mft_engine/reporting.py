@@ -45,7 +45,7 @@ class ProgressReport:
 
 def describe_run(summary: dict[str, Any]) -> str:
     """A run's summary in a few lines for people."""
-    background, comparison, theory = summary["background"], summary["comparison"], summary["theory"]
+    background, theory = summary["background"], summary["theory"]
     lines = [
         f"{summary['recipe']} (seed {summary['seed']}, {background['n_neurons']:,} neurons, "
         f"{background['kind']} background)",
@@ -64,10 +64,12 @@ def describe_run(summary: dict[str, Any]) -> str:
             lines.append(f"  {part} accuracy  {words}")
     if summary["foreground"]:
         lines.append(f"  foreground loss  {summary['foreground']['loss']:.4f}")
-    if comparison:
+    layers = summary["layers"]
+    for number, found in enumerate(layers, start=1):
+        where = f"layer {number} " if len(layers) > 1 else ""
         lines.append(
-            f"  {comparison['verdict']}: energy distance {comparison['energy_distance']:.4f}, "
-            f"{comparison['ratio']:.2f} times its null mean, p = {comparison['p_value']:.3f}"
+            f"  {where}{found['verdict']}: energy distance {found['energy_distance']:.4f}, "
+            f"{found['ratio']:.2f} times its null mean, p = {found['p_value']:.3f}"
         )
     orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
     if orders.get("cos4") is not None:

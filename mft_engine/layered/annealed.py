@@ -21,6 +21,7 @@ with the cavity's signal s and the others' response O (`theory/finite_width.py`)
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ MOVES_AT_END = 60
 TARGET_ACCEPTANCE = 0.574
 MOST_RUNGS = 400
 # Walkers on the ladder where fewer neurons are wanted: few walkers share few ancestors.
-FEWEST_WALKERS = 1024
+FEWEST_WALKERS = 4096
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,16 @@ class TemperedSample:
 
 
 def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSample:
+    """`climb` to its end; same arguments."""
+    climbing = climb(law, n, seed=seed, draw=draw)
+    while True:
+        try:
+            next(climbing)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def climb(law: Tilt, n: int, *, seed: int, draw: int = 0) -> Generator[float, None, TemperedSample]:
     """n neurons: from the prior up a ladder of tilts beta = 0 .. 1, resampled and moved at every rung.
 
     The tilt has several wells (leaves) that a chain started in one of them would not leave; here their weights are
@@ -107,6 +118,9 @@ def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSam
 
     Args:
         seed, draw: of the randomness.
+
+    Yields:
+        beta after every move.
 
     Raises:
         ArithmeticError: a tilt that no ladder climbs (a law without an end).
@@ -151,6 +165,7 @@ def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSam
             tilt = torch.where(is_accepted, trial_tilt, tilt)
             rate = float(is_accepted.double().mean())
             log_step += 0.5 * (rate - TARGET_ACCEPTANCE)
+            yield beta
     taken = torch.as_tensor(generator.permutation(n_walkers)[:n], device=device)
     return TemperedSample(w[taken], n_rungs, rate)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,17 +31,20 @@ from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, move
 from mft_engine.kernels import StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
-from mft_engine.layered.annealed import sample_tilted
+from mft_engine.layered.annealed import TemperedSample, Tilt, climb
 from mft_engine.layered.fields import layer_field
 from mft_engine.layered.network import LayeredNetwork
 from mft_engine.layered.problem import LayeredProblem, layer_plan
-from mft_engine.layered.surroundings import Watch, law_of, look, outgoing_law
+from mft_engine.layered.surroundings import Watch, law_of, look, outgoing_law, watch_last_layer
 from mft_engine.layered.tables import Tables, push_on_output
 from mft_engine.outcome import Cloud, LayerCloud, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines
 from mft_engine.rng import Stream, normal
 from mft_engine.statistics import function_alignment
+
+# Part of the recipe's time for which the last layer moves on alone before its foreground is drawn.
+WATCHED_PART = 0.15
 
 
 @dataclass(frozen=True)
@@ -188,11 +191,14 @@ class LayeredExperiment(Experiment):
         present = look(self.problem, hyper, self.state.theta)
         seen = self._watch.mean if self._watch.n_looks else present
         for layer in range(1, n_layers + 1):
-            yield Progress("foreground", (layer - 0.5) / n_layers, f"drawing the neurons of layer {layer}")
+            yield Progress("foreground", (layer - 1) / n_layers, f"drawing the neurons of layer {layer}")
+            if layer == n_layers and self.is_trained_here and self.state.step:
+                residual, covariance = yield from self._watched_last_layer(hyper)
+                seen = replace(seen, covariance=covariance)
             law = law_of(self.problem, hyper, seen, present.kernels, residual, layer)
             seed = self.recipe.seed + layer * DRAWS
             n = self.recipe.foreground.n_neurons
-            sample = sample_tilted(law, n, seed=seed, draw=draw)
+            sample = yield from self._climbed(law, n, seed, draw, layer)
             features = law.activation.phi(law.inputs @ sample.w.T)
             function = None
             if layer == n_layers:
@@ -208,6 +214,29 @@ class LayeredExperiment(Experiment):
                 exponent = self.setting.foreground_exponent(self.recipe)
                 function = self._replaced(layer, features, told[:, None], exponent)
             self._sampled[layer] = self._describe(layer, sample.w, features, told, function)
+
+    def _climbed(
+        self, law: Tilt, n: int, seed: int, draw: int, layer: int
+    ) -> Generator[Progress, None, TemperedSample]:
+        n_layers, climbing = self.network.n_layers, climb(law, n, seed=seed, draw=draw)
+        while True:
+            try:
+                fraction = (layer - 0.1 + 0.1 * next(climbing)) / n_layers
+                yield Progress("foreground", fraction, f"drawing the neurons of layer {layer}")
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+
+    def _watched_last_layer(self, hyper: Hyper) -> Generator[Progress, None, tuple[Tensor, Tensor]]:
+        n_layers = self.network.n_layers
+        n_steps = int(WATCHED_PART * self.recipe.training.time / self.state.step_size)
+        watching = watch_last_layer(self.problem, hyper, self.state, n_steps)
+        while True:
+            try:
+                fraction = (n_layers - 1 + 0.9 * next(watching)) / n_layers
+                yield Progress("foreground", fraction, "averaging the residual on the features of the last layer")
+            except StopIteration as end:
+                residual, covariance = end.value
+                return residual.to(self.setting.dtype), covariance
 
     def frozen_layer(self, layer: int) -> MeanField:
         """The field that the foreground of a layer reacts to."""
@@ -341,8 +370,8 @@ class LayeredExperiment(Experiment):
         yield ReferencesReady(lines=ReferenceLines())
 
     def certify(self) -> Iterator[Progress | CertificateReady]:
-        """No certificate: the convexity that gives it holds for one hidden layer."""
-        self.certificate = Certificate()
+        """The scatter of the function alone: the convexity behind certificates holds for one hidden layer."""
+        self.certificate = Certificate(posterior=self.posterior())
         yield CertificateReady(certificate=self.certificate)
 
     def data_kernel(self) -> Iterator[Progress | KernelReady]:

@@ -8,15 +8,15 @@ has its own average.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mft_engine.device import to_host
-from mft_engine.dynamics import Hyper
+from mft_engine.dynamics import Diverged, Hyper, State
 from mft_engine.layered.annealed import Tilt
 from mft_engine.layered.network import LayeredNetwork
 from mft_engine.layered.problem import LayeredProblem
@@ -41,6 +41,9 @@ class Moment:
     push: Tensor
     covariance: Tensor
 
+
+# Steps between two looks at the last layer.
+STEPS_BETWEEN = 25
 
 _NAMES = ("kernels", "errors", "echo", "push", "covariance")
 
@@ -76,6 +79,46 @@ def _bend(network: LayeredNetwork, z: Tensor, width: float) -> Tensor:
     slope = network.activations[-1].dphi
     width = max(width, 1e-3)
     return (slope(z + width) - slope(z - width)) / (2 * width)
+
+
+def watch_last_layer(
+    problem: LayeredProblem, hyper: Hyper, state: State, n_steps: int
+) -> Generator[float, None, tuple[Tensor, Tensor]]:
+    """Residual and covariance that the last layer's neurons make on the features of this moment.
+
+    A copy of the background moves on with the layers below held still. The average over the whole run will not do: f
+    leans with the features of the moment (by as much as it fluctuates otherwise), and neurons of the last layer sit on
+    those features.
+
+    Yields:
+        the fraction done.
+
+    Returns:
+        the mean of y - f, (n_points,), and of `Moment.covariance`.
+
+    Raises:
+        Diverged: a step that is not finite.
+    """
+    network, theta = problem.layered, state.theta
+    plan = problem.plan(hyper, state.step_size)
+    below = network.n_layers - 1
+    held = {name: (0.0,) * below + getattr(plan, name)[below:] for name in ("rate", "decay", "noise")}
+    plan = replace(plan, **held)
+    total = torch.zeros_like(state.prediction_sum)
+    covariance = look(problem, hyper, theta).covariance
+    n_looks = max(1, n_steps // STEPS_BETWEEN)
+    for number in range(n_looks):
+        step = state.step + number * STEPS_BETWEEN
+        result = problem.kernel.advance_background(
+            theta, problem.inputs, problem.targets, problem.weights, plan, step, STEPS_BETWEEN, total
+        )
+        if result.nonfinite_step is not None:
+            raise Diverged(result.nonfinite_step, state.step_size, state.eigenvalue)
+        theta, total = result.theta, result.prediction_sum
+        covariance = covariance + look(problem, hyper, theta).covariance
+        yield (number + 1) / n_looks
+    residual = problem.targets.double() - total / (n_looks * STEPS_BETWEEN)
+    return residual, covariance / (n_looks + 1)
 
 
 class Watch:

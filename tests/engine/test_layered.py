@@ -14,15 +14,24 @@ from mft_engine.dynamics import Hyper
 from mft_engine.events import ComparisonReady, ForegroundReady
 from mft_engine.experiment import Experiment
 from mft_engine.kernels import reference
+from mft_engine.layered import annealed
 from mft_engine.layered.experiment import LayeredExperiment
 from mft_engine.layered.fields import layer_field, neurons_of
 from mft_engine.layered.kernel import LayeredKernel
 from mft_engine.layered.network import LayeredNetwork, flat_normal
 from mft_engine.measure import torus_rule
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
+from mft_engine.reporting import describe_run
 from mft_engine.rng import Stream, host_generator
 from mft_engine.tasks import build_task
 from mft_engine.tasks.task import TorusGrid
+
+
+@pytest.fixture(autouse=True)
+def few_walkers(monkeypatch):
+    """Shapes and refusals need no accurate draw."""
+    monkeypatch.setattr(annealed, "FEWEST_WALKERS", 64)
+
 
 SMALL = load_recipe("continuous-xor").replace(
     {
@@ -202,3 +211,10 @@ def test_the_torus_grid_makes_u_v_and_uv_orthonormal():
     np.testing.assert_allclose(functions @ (measure.weights * functions).T, np.eye(3), atol=1e-14)
     assert np.sum(measure.weights * task.target(measure.inputs) ** 2) == pytest.approx(1.0, abs=1e-14)
     np.testing.assert_allclose((measure.inputs**2).sum(1), 4.0)
+
+
+def test_the_report_of_a_run_has_a_line_for_every_layer():
+    experiment = Experiment(SMALL)
+    *_, finished = experiment
+    words = describe_run(finished.summary)
+    assert "layer 1 " in words and "layer 2 " in words and "times its null mean" in words
