@@ -25,7 +25,8 @@ _UNSEEN = "theory, test"
 # Marks nearer than this share of the time axis belong to one drag of a slider.
 _SAME_MARK = 0.02
 _LABEL_HEIGHT = 20.0
-_MARK_HEIGHTS = (0.96, 0.62, 0.36)
+_MARK_HEIGHTS = (0.96, 0.8, 0.62, 0.36)
+_GAP_ABOVE = 0.9
 
 
 class LossView(QWidget):
@@ -349,7 +350,9 @@ class LossView(QWidget):
         low, high = self._box.viewRange()[1]
         lines = [line for line in self._level_lines.values() if line.isVisible()]
         heights = [(line.value() - low) / max(high - low, 1e-12) for line in lines]
-        return next((h for h in _MARK_HEIGHTS if all(abs(h - 0.08 - y) > 0.2 for y in heights)), _MARK_HEIGHTS[0])
+        # The gap between the two losses stands at the top.
+        places = [h for h in _MARK_HEIGHTS if self.gap.isHidden() or h < _GAP_ABOVE]
+        return next((h for h in places if all(abs(h - 0.08 - y) > 0.2 for y in heights)), places[0])
 
     def _draw_marks(self) -> None:
         # Every mark costs a third of a millisecond, and they are many after a long play with the slider.

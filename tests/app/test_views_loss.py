@@ -295,6 +295,16 @@ def test_the_axis_holds_the_test_loss_too(view: LossView) -> None:
     assert low < 0.2945 and high > 2.5
 
 
+def test_the_end_of_the_recipe_is_written_below_the_gap(view: LossView) -> None:
+    view.show_metrics(run())
+    view.mark_complete(12.0)
+    label = view._complete_line.label
+    assert label.orthoPos > 0.9
+    view.show_gap(0.0770, 0.0003)
+    view.show_metrics(run())
+    assert label.orthoPos < 0.9
+
+
 def test_the_gap_is_written_with_as_many_decimals_as_its_error_has(view: LossView) -> None:
     assert view.gap.isHidden()
     view.show_gap(0.07956, 0.00066)
