@@ -56,7 +56,8 @@ class LoopKeeper(QObject):
 
     @Slot(object)
     def _judge(self, recipe: Recipe) -> None:
-        judge_action(self._action, self._tip, recipe, self._n_inputs, self._session.is_engine_ready)
+        reason = judge_action(self._action, self._tip, recipe, self._n_inputs, self._session.is_engine_ready)
+        self._window.loop.say_why_not(reason)
 
     @Slot(object)
     def _keep_snapshot(self, snapshot: Snapshot) -> None:

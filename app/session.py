@@ -45,7 +45,8 @@ from mft_engine.recipe import (
 CLOSE_MILLISECONDS = 2000
 
 # Tasks that need the network and the training of their own shipped recipe to be learnt at all.
-_SHIPPED_SETTINGS = ("modular-addition",)
+_SHIPPED_SETTINGS = ("parity", "staircase", "cubic-teacher", "continuous-xor", "digits", "modular-addition")
+_USUAL_SETTINGS = "clover"
 
 
 class _Edit(QUndoCommand):
@@ -226,11 +227,10 @@ class Session(QObject):
         self.failed.emit(sentence)
 
     def choose_task(self, name: str, parameters: Mapping[str, Any]) -> bool:
-        """Another task, with its own parameters instead of the old task's."""
-        start = self._recipe
-        if name in _SHIPPED_SETTINGS and name != start.task.name:
-            kept = {"seed": start.seed, **{f"engine.{k}": v for k, v in start.engine.model_dump(mode="json").items()}}
-            start = self._opened = load_recipe(name).replace(kept)
+        """Another task, with its own parameters instead of the old task's; some bring the settings they need."""
+        start = self._settings_for(name)
+        if name in _SHIPPED_SETTINGS:
+            parameters = parameters or load_recipe(name).task.parameters
         tree = start.model_dump(mode="json")
         tree["task"] = {"name": name, **parameters}
         if name in self._brings_points:
@@ -240,9 +240,20 @@ class Session(QObject):
         except RecipeError as error:
             self._refuse("task.name", str(error))
             return False
+        if start is not self._recipe:
+            self._opened = start
         done = self._push(after, f"task {name}")
         self.edit_done()
         return done
+
+    def _settings_for(self, name: str) -> Recipe:
+        """The recipe whose settings a task is tried with: the one in force, unless either task needs its own."""
+        here = self._recipe.task.name
+        if name == here or name == "dataset" or not {name, here} & set(_SHIPPED_SETTINGS):
+            return self._recipe
+        own = load_recipe(name if name in _SHIPPED_SETTINGS else _USUAL_SETTINGS)
+        engine = {f"engine.{k}": v for k, v in self._recipe.engine.model_dump(mode="json").items()}
+        return own.replace({"seed": self._recipe.seed, **engine})
 
     def edit_done(self) -> None:
         """The end of a drag or of typing: the next edit is an entry of its own."""

@@ -41,7 +41,8 @@ class WidthKeeper(QObject):
 
     @Slot(object)
     def _judge(self, recipe: Recipe) -> None:
-        judge_action(self._action, self._tip, recipe, self._n_inputs, self._session.is_engine_ready)
+        reason = judge_action(self._action, self._tip, recipe, self._n_inputs, self._session.is_engine_ready)
+        self._view.say_why_not(reason)
 
     @Slot(str)
     def _mark_stale(self, reason: str) -> None:

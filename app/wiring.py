@@ -148,7 +148,8 @@ class Wiring(QObject):
         self._pending.clear()
         self.stage.clear()
         window.loss.clear()
-        window.fields.clear()
+        n_inputs = event.initial_theta.shape[1] - event.n_out
+        window.fields.clear(has_plane=n_inputs == 2 and not event.initial_layers)
         window.kernel_view.clear(has_layers=len(event.recipe.network.n_neurons) > 1)
         window.marginals.clear()
         window.self_consistency.clear()

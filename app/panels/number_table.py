@@ -40,6 +40,12 @@ class NumberTable(QWidget):
                 self._grid.addWidget(label, 0, k + 1)
                 self._headings.append(label)
 
+    def set_columns(self, columns: Sequence[str]) -> None:
+        """Other headings for the columns that have one."""
+        self._columns = tuple(columns)
+        for label, heading in zip(self._headings, columns, strict=True):
+            label.setText(heading)
+
     def add_row(self, key: str, name: str, meaning: str) -> None:
         """A row without numbers yet.
 
@@ -76,6 +82,11 @@ class NumberTable(QWidget):
         """Shows or hides a row."""
         title, values = self._rows[key]
         for label in (title, *values):
+            label.setVisible(is_shown)
+
+    def show_column(self, column: int, is_shown: bool) -> None:
+        """Shows or hides a column of numbers with its heading."""
+        for label in (*self._headings[column : column + 1], *(values[column] for _, values in self._rows.values())):
             label.setVisible(is_shown)
 
     def text(self, key: str, column: int = 0) -> str:

@@ -31,6 +31,10 @@ _ANSWERS = {
     "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
     "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
 }
+# What a neuron is compared by: with its readout and without; a layer of several has other coordinates.
+_WHOLE_NEURONS = ("(w, a)", "w alone")
+_FIRST_LAYER = ("(w, v)", "w alone")
+_UPPER_LAYER = ("(φ, b)", "φ alone")
 _DIFFERENT = (
     "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
     "self-consistent too, without having learnt any features."
@@ -92,7 +96,7 @@ class SelfConsistencyPanel(QScrollArea):
     def _build_distance(self) -> TitledSection:
         section = TitledSection("Distance between the clouds", self.page)
         self.band = NullBand(self._theme, section)
-        self.distances = NumberTable(("(w, a)", "w alone"), section)
+        self.distances = NumberTable(_WHOLE_NEURONS, section)
         spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
         for key, name, meaning in (
             ("distance", "energy distance", f"2 E|X−Y| − E|X−X′| − E|Y−Y′| of the two clouds; {spread}"),
@@ -239,8 +243,11 @@ class SelfConsistencyPanel(QScrollArea):
 
     def show_layer_comparison(self, comparisons: Sequence[Comparison], layer: int) -> None:
         """The verdict of one hidden layer of several (0: the first), and the others' in words."""
+        is_known = bool(self._layers) and self._layers[0] is comparisons[0]
+        certificate, reason = (self._certificate, self._stale_reason) if is_known else (None, "")
         self._layers, self._layer = tuple(comparisons), layer
         self.show_comparison(comparisons[layer])
+        self.distances.set_columns(_UPPER_LAYER if layer else _FIRST_LAYER)
         chosen = comparisons[layer]
         others = "; ".join(
             f"layer {k + 1} is {other.verdict} (ratio {written(other.ratio)})"
@@ -253,6 +260,12 @@ class SelfConsistencyPanel(QScrollArea):
             f"Layer {layer + 1}: {HEADLINES[chosen.verdict]}",
             f"{verdict_sentence(chosen, eta_theta)} Besides, {others}.",
         )
+        # The functions are the whole network's: they come with one layer's comparison alone.
+        self._of_comparison[1].setVisible(chosen.function_alignment == chosen.function_alignment)
+        if certificate is not None:
+            self.show_certificate(certificate)
+        if reason:
+            self.mark_stale(reason)
 
     def show_certificate(self, certificate: Certificate) -> None:
         """What can be certified of the background that was compared."""
@@ -347,6 +360,7 @@ class SelfConsistencyPanel(QScrollArea):
         self.band.clear()
         for table in (self.distances, self.functions, self.stability, self.exact, self.features):
             table.reset()
+        self.distances.set_columns(_WHOLE_NEURONS)
         self.certificates.show_certificate(None)
         self.functions.show_row("expected", False)
         self._show_variance()
@@ -429,6 +443,7 @@ class SelfConsistencyPanel(QScrollArea):
             for name in names:
                 self.orders.add_row(name, *_order_words(name))
         self.orders.setVisible(bool(names))
+        self.orders.show_column(2, bool(theory))
         for name in names:
             here = UNKNOWN
             if name in background and self._snapshot is not None:

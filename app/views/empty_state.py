@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
@@ -12,10 +13,15 @@ if TYPE_CHECKING:
 
 
 class EmptyState(QWidget):
-    """A quiet title and a hint in the middle of another widget; lets the mouse through."""
+    """A quiet title and a hint in the middle of another widget; lets the mouse through.
 
-    def __init__(self, title: str, hint: str, parent: QWidget) -> None:
+    Args:
+        covers: whether it hides what is below it, where ticks and labels would stand in the words.
+    """
+
+    def __init__(self, title: str, hint: str, parent: QWidget, *, covers: bool = False) -> None:
         super().__init__(parent)
+        self.setAutoFillBackground(covers)
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self._title = QLabel(title, self)
         self._hint = QLabel(hint, self)
@@ -40,6 +46,9 @@ class EmptyState(QWidget):
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""
         size = self.font().pointSizeF()
+        palette = self.palette()
+        palette.setColor(QPalette.ColorRole.Window, QColor(theme.panel))
+        self.setPalette(palette)
         self._title.setStyleSheet(f"color: {theme.text}; font-size: {size * 1.25:.1f}pt; background: transparent;")
         self._hint.setStyleSheet(f"color: {theme.muted}; background: transparent;")
 

@@ -23,6 +23,8 @@ _TITLES = (
     ("residual", "residual y − f"),
 )
 _TITLE, _TICKS, _LEFT, _GAP, _BAR = 22, 30, 34, 12, 58
+_NOTHING = ("No fields yet", "They are drawn with the first steps of training.")
+_NO_PLANE = ("No fields", "Heat maps are drawn for two inputs and one hidden layer.")
 
 
 class FieldsView(QWidget):
@@ -42,7 +44,7 @@ class FieldsView(QWidget):
         self.setMouseTracking(True)
         self.setMinimumSize(320, 120)
         self.setAccessibleName("Target, background, foreground and residual as heat maps")
-        self.empty = EmptyState("No fields yet", "They are drawn for two-dimensional inputs while training runs.", self)
+        self.empty = EmptyState(*_NOTHING, self)
         self.apply_theme(theme)
 
     def sizeHint(self) -> QSize:
@@ -59,8 +61,9 @@ class FieldsView(QWidget):
             )
         self._colour()
 
-    def clear(self) -> None:
-        """Forgets the maps."""
+    def clear(self, *, has_plane: bool = True) -> None:
+        """Forgets the maps; without a plane of inputs there will be none."""
+        self.empty.set_text(*(_NOTHING if has_plane else _NO_PLANE))
         self._limits = (1.0, 1.0)
         self.show_fields(None)
 

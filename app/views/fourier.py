@@ -17,6 +17,7 @@ from mft_engine.waves import Waves, phase_agreement, waves
 
 _CLOUDS = ("background", "foreground")
 # Neurons that add little to their wave have a phase by chance: the strongest ones make the picture.
+_LABELS_BELOW = 0.45  # share of right answers where the lines of words would be crossed
 _MOST_POINTS = 2000
 _OTHER_TASK = "This view is for modular addition: choose that task, or the recipe modular-addition."
 
@@ -183,9 +184,16 @@ class FourierView(QWidget):
             if len(values):
                 what = "shown pairs" if name.startswith("train") else "held-back pairs"
                 label.setText(f"{what} {100 * values[-1]:.0f} %")
-                label.setPos(float(time[-1]), 0.34 if name.startswith("train") else 0.2)
         if len(time):
+            self._place_labels(time)
             self.items["answers"].setXRange(0, float(time[-1]), padding=0.01)
+
+    def _place_labels(self, time: np.ndarray) -> None:
+        """Below the curves, or above the held-back pairs' while these are seldom right."""
+        held_back = np.asarray(self._metrics.get("test_accuracy", ()))[len(time) // 3 :]
+        is_low = bool((held_back < _LABELS_BELOW).any())
+        for name, height in (("train", 0.95 if is_low else 0.34), ("test", 0.81 if is_low else 0.2)):
+            self._labels[name].setPos(float(time[-1]), height)
 
     def _why_empty(self) -> tuple[str, str]:
         if self._modulus:

@@ -346,6 +346,6 @@ def summary(kernels: DataKernels, theme: Theme) -> str:
         return f"{numbers['initial']} → {numbers['background']}{after}"
 
     return (
-        f"Target alignment {along('alignment', 2)} · effective rank {along('effective_rank', 2)} · "
+        f"Alignment {along('alignment', 2)} · effective rank {along('effective_rank', 2)} · "
         f"change {written(kernels.change, 2)}"
     )

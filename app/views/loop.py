@@ -42,6 +42,10 @@ _SERIES: tuple[tuple[str, Mark, str, str, str], ...] = (
     ),
     ("KL", "diamond", "d", "warning", "KL(μ | μ*) in nats: relative entropy of the neuron law from the exact optimum"),
 )
+_NOTHING = (
+    "No loop yet",
+    "Iterate: the foreground becomes the background, again and again, from the background on screen.",
+)
 
 
 class LoopView(QWidget):
@@ -157,9 +161,9 @@ class LoopView(QWidget):
         self.plot.getAxis("bottom").setHeight(34)
         self.plot.setToolTip("Wheel zooms, drag moves, double click fits the picture again")
         self.empty = EmptyState(
-            "No loop yet",
-            "Iterate: the foreground becomes the background, again and again, from the background on screen.",
+            *_NOTHING,
             self.plot,
+            covers=True,
         )
         self._box.sigRangeChangedManually.connect(self._taken_by_hand)
         self._box.sigResized.connect(self._redraw)
@@ -223,6 +227,10 @@ class LoopView(QWidget):
         self.empty.setVisible(True)
         self._say("")
         self._redraw()
+
+    def say_why_not(self, reason: str) -> None:
+        """Why there can be no loop, in place of how to begin one; empty where there can."""
+        self.empty.set_text(*(("No loop", reason) if reason else _NOTHING))
 
     def reset_view(self) -> None:
         """Fits the picture to the loop again."""

@@ -10,6 +10,7 @@ from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from app.panels.number_table import written
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
 from app.views.chips import LegendChip
@@ -24,7 +25,8 @@ _UNSEEN = "theory, test"
 # Marks nearer than this share of the time axis belong to one drag of a slider.
 _SAME_MARK = 0.02
 _LABEL_HEIGHT = 20.0
-_MARK_HEIGHTS = (0.96, 0.62, 0.36)
+_MARK_HEIGHTS = (0.96, 0.8, 0.62, 0.36)
+_GAP_ABOVE = 0.9
 
 
 class LossView(QWidget):
@@ -140,7 +142,6 @@ class LossView(QWidget):
         time, loss = np.asarray(metrics.get("time", ())), np.asarray(metrics.get("loss", ()))
         self._time, self._loss, self._test = time, loss, np.asarray(metrics.get("test_loss", ()))
         has_any = len(time) > 0
-        self.empty.setVisible(not has_any)
         chip = self.chips["background"]
         chip.setEnabled(has_any)
         right = f" · test accuracy {100 * metrics['test_accuracy'][-1]:.0f} %" if "test_accuracy" in metrics else ""
@@ -279,6 +280,9 @@ class LossView(QWidget):
         self._redraw()
 
     def _redraw(self) -> None:
+        # Words would stand across a level of the theory or a lazy network.
+        has_level = any(level is not None for level in self._levels.values()) or len(self._lazy) > 0
+        self.empty.setVisible(not has_level and not len(self._time))
         self._fit_header()
         is_log = self.log_scale.isChecked()
         self._curve.setVisible(self.chips["background"].isChecked())
@@ -346,7 +350,9 @@ class LossView(QWidget):
         low, high = self._box.viewRange()[1]
         lines = [line for line in self._level_lines.values() if line.isVisible()]
         heights = [(line.value() - low) / max(high - low, 1e-12) for line in lines]
-        return next((h for h in _MARK_HEIGHTS if all(abs(h - 0.08 - y) > 0.2 for y in heights)), _MARK_HEIGHTS[0])
+        # The gap between the two losses stands at the top.
+        places = [h for h in _MARK_HEIGHTS if self.gap.isHidden() or h < _GAP_ABOVE]
+        return next((h for h in places if all(abs(h - 0.08 - y) > 0.2 for y in heights)), places[0])
 
     def _draw_marks(self) -> None:
         # Every mark costs a third of a millisecond, and they are many after a long play with the slider.
@@ -436,7 +442,7 @@ class LossView(QWidget):
 
 
 def _four_digits(value: float) -> str:
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else f"{value:.3e}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else written(value, 4)
 
 
 def _signed(value: float, error: float | None) -> str:

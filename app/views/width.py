@@ -36,6 +36,11 @@ _SERIES: tuple[tuple[str, Mark, str, str], ...] = (
      "An exact foreground: the Gibbs law of the network's own averaged residual, without the correction for finite N"),
 )  # fmt: skip
 _TICKS = (8, 128, 4096)
+_NOTHING = (
+    "No widths yet",
+    "Study Widths samples networks of 8 to 4,096 neurons and lays the corrected law beside them "
+    "(half a minute to a few minutes).",
+)
 
 
 class WidthView(QWidget):
@@ -73,10 +78,9 @@ class WidthView(QWidget):
         for k, (key, title, _) in enumerate(_QUANTITIES):
             self._add_plot(k, key, title)
         self.empty = EmptyState(
-            "No widths yet",
-            "Study Widths samples networks of 8 to 4,096 neurons and lays the corrected law beside them "
-            "(half a minute to a few minutes).",
+            *_NOTHING,
             self.plots,
+            covers=True,
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -138,6 +142,10 @@ class WidthView(QWidget):
     def end(self, sentence: str = "") -> None:
         """The study is over; a sentence where it was stopped or its numbers do not hold any more."""
         self._say(" ".join(part for part in (sentence, summary(self._rows)) if part))
+
+    def say_why_not(self, reason: str) -> None:
+        """Why there can be no study, in place of how to begin one; empty where there can."""
+        self.empty.set_text(*(("No width study", reason) if reason else _NOTHING))
 
     @property
     def has_rows(self) -> bool:

@@ -24,6 +24,7 @@ _SHORT_TITLES = {
     "parity": "Parity",
     "staircase": "Staircase",
     "cubic-teacher": "Cubic",
+    "continuous-xor": "Deep xor",
     "digits": "Digits",
     "modular-addition": "Addition",
 }
@@ -80,10 +81,10 @@ class TaskGallery(QWidget):
         """Mark the card of the task in force."""
         self._task = task
         self._group.setExclusive(False)
+        names = [card.name for card, _ in self._cards]
         for card, button in self._cards:
-            is_same = card.name == task.name and (
-                card.name == "expression" or card.parameters == {k: v for k, v in task.parameters.items()}
-            )
+            is_only_one = names.count(card.name) == 1
+            is_same = card.name == task.name and (is_only_one or card.parameters == dict(task.parameters))
             button.setChecked(is_same)
         self._group.setExclusive(True)
 

@@ -203,8 +203,10 @@ def test_where_no_loop_can_be_turned_the_action_is_disabled_with_the_reason(wind
     assert action.isEnabled()
     window.session.edit("network.readout_exponent", 0.75)
     assert not action.isEnabled() and "readout exponent 1" in action.toolTip()
+    assert "readout exponent 1" in window.loop.empty._hint.text()
     window.session.undo_stack.undo()
     assert action.isEnabled() and "readout exponent" not in action.toolTip()
+    assert "Iterate" in window.loop.empty._hint.text()
 
 
 @pytest.mark.usefixtures("quick")

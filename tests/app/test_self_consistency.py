@@ -131,6 +131,31 @@ def test_both_distances_are_listed_with_their_nulls(panel: SelfConsistencyPanel)
     assert table.text("p_value") == "0.42" and table.text("p_value", 1) == "0.51"
 
 
+def test_the_distances_of_a_layer_are_headed_by_its_own_coordinates(panel: SelfConsistencyPanel) -> None:
+    headings = panel.distances._headings
+    assert [label.text() for label in headings] == ["(w, a)", "w alone"]
+    for layer, expected in enumerate((["(w, v)", "w alone"], ["(φ, b)", "φ alone"])):
+        panel.show_layer_comparison((CLOSE, WRONG), layer)
+        assert [label.text() for label in headings] == expected
+    panel.clear()
+    assert [label.text() for label in headings] == ["(w, a)", "w alone"]
+
+
+def test_looking_at_another_layer_keeps_certificate_and_staleness(panel: SelfConsistencyPanel) -> None:
+    nan = math.nan
+    first = replace(WRONG, function_alignment=nan, background_loss=nan, foreground_loss=nan)
+    panel.show_layer_comparison((first, CLOSE), 0)
+    assert "The two network functions" not in words(panel)
+    certificate = Certified()
+    certify(panel, certificate)
+    panel.mark_stale("the temperature has changed")
+    panel.show_layer_comparison(panel._layers, 1)
+    assert panel._certificate is certificate and panel.card.is_stale
+    assert "The two network functions" in words(panel)
+    panel.show_layer_comparison((CLOSE, WRONG), 0)
+    assert panel._certificate is None and not panel.card.is_stale
+
+
 def test_losses_stand_beside_each_other_with_the_difference_theory_expects(panel: SelfConsistencyPanel) -> None:
     show(panel, Numbers())
     assert panel.functions.text("background_loss") == "0.2941"
@@ -205,6 +230,15 @@ def test_theory_gives_the_certificate_and_its_absence_a_reason(panel: SelfConsis
     panel.show_theory(None, "No infinite-width solution is known below readout exponent 1.")
     assert "No infinite-width solution is known" in words(panel)
     assert not panel.exact.isVisible() and not panel.features.isVisible() and not panel.certificates.isVisible()
+
+
+def test_order_parameters_have_no_column_of_a_theory_that_is_not_there(panel: SelfConsistencyPanel) -> None:
+    panel.show_snapshot(snapshot())
+    heading = panel.orders._headings[2]
+    panel.show_theory(THEORY)
+    assert heading.isVisible()
+    panel.show_theory(None, "At temperature 0 there is no Gibbs law.")
+    assert panel.orders.isVisible() and not heading.isVisible()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from fake_engine import FakeEngine
 
 from app.session import Session
-from mft_engine.recipe import Recipe
+from mft_engine.recipe import Recipe, load_recipe
 
 MakeSession = Callable[..., Session]
 
@@ -299,6 +299,25 @@ def test_choosing_a_task_leaves_the_old_tasks_parameters_behind(session: Session
     assert session.recipe.task.parameters == {"k": 3}
     assert session.choose_task("ring", {})
     assert session.recipe.task.parameters == {}
+
+
+@pytest.mark.parametrize("name", ["parity", "staircase", "cubic-teacher", "continuous-xor", "digits"])
+def test_the_card_of_a_task_with_settings_of_its_own_opens_its_shipped_recipe(name: str, session: Session) -> None:
+    session.edit("seed", 7)
+    session.edit_done()
+    before = session.recipe
+    assert session.choose_task(name, {})
+    assert session.recipe == load_recipe(name).replace({"seed": 7})
+    assert session.opened_recipe == session.recipe
+    session.undo_stack.undo()
+    assert session.recipe == before
+
+
+def test_a_task_of_the_plane_leaves_the_settings_of_another_kind_of_task_behind(session: Session) -> None:
+    session.open_recipe(load_recipe("digits"))
+    assert session.choose_task("petals", {"k": 3})
+    assert session.recipe.regularisation == Recipe().regularisation
+    assert (session.recipe.task.name, session.recipe.task.parameters) == ("petals", {"k": 3})
 
 
 def test_changes_during_a_run_are_a_schedule_in_the_recipe_that_is_copied(session: Session, qtbot: Any) -> None:

@@ -112,6 +112,8 @@ def test_without_planar_inputs_a_sentence_stands_in_for_the_maps(view: FieldsVie
     view.show_fields(fields())
     view.show_fields(None)
     assert view.empty.isVisible()
+    view.clear(has_plane=False)
+    assert "two inputs" in view.empty._hint.text()
     view.grab()
     assert view.value_at(QPointF(100, 100)) == ""
 

@@ -68,6 +68,16 @@ def test_right_answers_are_drawn_along_the_run(view: FourierView) -> None:
     assert "held-back pairs 75 %" in view._labels["test"].toPlainText()
 
 
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_the_words_on_right_answers_stand_clear_of_the_held_back_pairs(view: FourierView, share: float) -> None:
+    view.set_modulus(P)
+    view.show_clouds(waves_of(1), None)
+    time = np.linspace(0.0, 3.0, 20)
+    view.show_metrics({"time": time, "train_accuracy": 0 * time + 1, "test_accuracy": 0 * time + share})
+    top, bottom = view._labels["train"].pos().y(), view._labels["test"].pos().y() - 0.2  # a line is 0.2 high or less
+    assert not bottom < share < top
+
+
 def test_several_readouts_are_shown_by_their_length() -> None:
     theta = np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)
     np.testing.assert_array_equal(joined_readouts(theta, 2), [[1, 2, 5]])

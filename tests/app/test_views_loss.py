@@ -38,6 +38,14 @@ def test_the_curve_is_the_loss_against_time(view: LossView) -> None:
     assert not view.empty.isVisible()
 
 
+def test_no_words_stand_across_the_level_of_the_theory(view: LossView) -> None:
+    view.show_metrics(run())
+    view.clear()
+    assert view.empty.isVisible()
+    view.show_theory_loss(0.2933)
+    assert not view.empty.isVisible()
+
+
 def test_theory_is_a_dashed_line_labelled_with_its_value(view: LossView) -> None:
     view.show_metrics(run())
     view.show_theory_loss(0.29331)
@@ -285,6 +293,16 @@ def test_the_axis_holds_the_test_loss_too(view: LossView) -> None:
     view.show_metrics(run() | {"test_loss": np.full(300, 2.5)})
     low, high = view._box.viewRange()[1]
     assert low < 0.2945 and high > 2.5
+
+
+def test_the_end_of_the_recipe_is_written_below_the_gap(view: LossView) -> None:
+    view.show_metrics(run())
+    view.mark_complete(12.0)
+    label = view._complete_line.label
+    assert label.orthoPos > 0.9
+    view.show_gap(0.0770, 0.0003)
+    view.show_metrics(run())
+    assert label.orthoPos < 0.9
 
 
 def test_the_gap_is_written_with_as_many_decimals_as_its_error_has(view: LossView) -> None:

@@ -151,3 +151,4 @@ def test_without_an_exact_law_the_study_is_disabled_with_the_reason(window: Main
     window.session.edit("network.train_readout", False)
     assert not action.isEnabled() and "needs trained readouts" in action.toolTip()
     assert not window.width_view.button.isEnabled() and "trained readouts" in window.width_view.button.toolTip()
+    assert "trained readouts" in window.width_view.empty._hint.text()

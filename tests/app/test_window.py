@@ -178,6 +178,13 @@ def test_gradient_descent_takes_the_temperature_away_in_one_entry(window: MainWi
     assert window.session.undo_stack.count() == 1
 
 
+def test_the_card_of_a_task_is_marked_whatever_its_parameters(window: MainWindow, qtbot: Any) -> None:
+    window.session._receive(TaskCard("digits", "Digits", "±1", {}, np.zeros((8, 8)), brings_points=True))
+    window.session.open_recipe(load_recipe("digits"))
+    gallery = window.findChild(TaskGallery)
+    assert [card.name for card, marked in gallery._cards if marked.isChecked()] == ["digits"]
+
+
 def test_a_card_of_the_gallery_chooses_its_task(window: MainWindow, qtbot: Any) -> None:
     gallery = window.experiment.gallery
     qtbot.waitUntil(lambda: len(gallery.findChildren(QToolButton)) == 3)
