@@ -183,9 +183,7 @@ def task_cards(engine: Engine) -> Iterator[TaskCard]:
     yield from engine.task_cards()
 
 
-def export(
-    command: Export, bench: Bench, wrong: Bench | None, shown: Bench, engine: Engine
-) -> Iterator[Event]:
+def export(command: Export, bench: Bench, wrong: Bench | None, shown: Bench, engine: Engine) -> Iterator[Event]:
     """Compute what the figures lack (foreground, wrong-background twin), then write them."""
     for needed in (bench, wrong):
         if needed is not None and needed.comparison is None:

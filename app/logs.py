@@ -86,9 +86,7 @@ class ExceptionHook:
         """Put the former hooks back."""
         sys.excepthook, threading.excepthook = self._before
 
-    def _caught(
-        self, kind: type[BaseException], error: BaseException, where: TracebackType | None
-    ) -> None:
+    def _caught(self, kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             self._before[0](kind, error, where)
             return

@@ -112,9 +112,7 @@ class CloudStage(QObject):
             self._is_loop = False
             self._cloud.forget_range()
 
-    def _show_guest(
-        self, background: np.ndarray, foreground: np.ndarray | None, n_neurons: int, sentence: str
-    ) -> None:
+    def _show_guest(self, background: np.ndarray, foreground: np.ndarray | None, n_neurons: int, sentence: str) -> None:
         self._guest = (background, foreground)
         self._cloud.show_background(background, n_neurons)
         self._cloud.show_foreground(foreground)

@@ -170,10 +170,7 @@ def palette_of(theme: Theme) -> QPalette:
 def mixed(first: str, second: str, share: float) -> str:
     """A colour between two: `share` of the first, the rest of the second."""
     a, b = QColor(first), QColor(second)
-    parts = [
-        round(share * x + (1 - share) * y)
-        for x, y in zip(a.getRgb()[:3], b.getRgb()[:3], strict=True)
-    ]
+    parts = [round(share * x + (1 - share) * y) for x, y in zip(a.getRgb()[:3], b.getRgb()[:3], strict=True)]
     return QColor(*parts).name()
 
 

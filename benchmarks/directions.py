@@ -1,6 +1,6 @@
 """Targets of few directions: what mean field learns where the lazy limit, with the same prior and noise, does not.
 
-    python benchmarks/directions.py [--quick]
+python benchmarks/directions.py [--quick]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The program as a person meets it: `run clover` from a cold process, its loss against theory, and peak memory.
 
-    python -m benchmarks.program [--quick]
+python -m benchmarks.program [--quick]
 """
 
 from __future__ import annotations

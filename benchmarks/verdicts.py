@@ -1,6 +1,6 @@
 """How often the verdict is right: many seeds of a recipe, one line each, then a summary.
 
-    python benchmarks/verdicts.py clover clover-warm clover-wrong --seeds 20
+python benchmarks/verdicts.py clover clover-warm clover-wrong --seeds 20
 """
 
 from __future__ import annotations

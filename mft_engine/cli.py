@@ -230,9 +230,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    simulated = {
-        name: {"mean": value[0], "standard_error": value[1]} for name, value in row["simulated"].items()
-    }
+    simulated = {name: {"mean": value[0], "standard_error": value[1]} for name, value in row["simulated"].items()}
     return {**row, "simulated": simulated}
 
 

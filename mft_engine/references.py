@@ -58,9 +58,7 @@ def reference_lines(recipe: Recipe, task: Task) -> ReferenceLines:
             )
         except SuperlinearActivationError:
             return ReferenceLines()
-        return ReferenceLines(
-            gaussian_process_loss=process.loss, gaussian_process_network_loss=process.network_loss
-        )
+        return ReferenceLines(gaussian_process_loss=process.loss, gaussian_process_network_loss=process.network_loss)
     if training.n_points or not task.is_gaussian or training.dynamics == "adam":
         return ReferenceLines()
     if training.preconditioner != "none" or training.step_size == "auto":

@@ -59,9 +59,7 @@ def seed_key(seed: int) -> tuple[int, int]:
     return seed & MASK_32, seed >> 32
 
 
-def philox(
-    counter: tuple[Word, Word, Word, Word], key: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox4x32-10 of broadcastable 32-bit words held in int64.
 
     A 64-bit product wraps around in int64, and its two halves are still right once masked.

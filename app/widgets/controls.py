@@ -134,7 +134,7 @@ class SwitchControl(Control):
 
 
 class StepSizeControl(Control):
-    """"auto" (the engine finds the largest safe step) or a number."""
+    """ "auto" (the engine finds the largest safe step) or a number."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

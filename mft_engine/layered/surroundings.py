@@ -154,9 +154,7 @@ class Watch:
         self._sums = {n: torch.as_tensor(arrays[f"watch_{n}"], device=device) for n in _NAMES if f"watch_{n}" in arrays}
 
 
-def law_of(
-    problem: LayeredProblem, hyper: Hyper, seen: Moment, kernels: Tensor, residual: Tensor, layer: int
-) -> Tilt:
+def law_of(problem: LayeredProblem, hyper: Hyper, seen: Moment, kernels: Tensor, residual: Tensor, layer: int) -> Tilt:
     """The law of a neuron of a layer with its outgoing weights integrated out.
 
     Above the first layer only z(x) matters, Gaussian under the prior with the kernel of the features below: w are then

@@ -47,4 +47,3 @@ def build_continuous_xor(name: str, parameters: Mapping[str, Any]) -> Task:
         inputs=TorusGrid(n_angles),
         functions=(NamedFunction("u", u), NamedFunction("v", v), NamedFunction("uv", uv)),
     )
-

@@ -37,9 +37,7 @@ def test_the_default_is_registered_first_and_every_activation_has_an_oracle():
 @every_activation
 def test_phi_is_the_named_function_in_float64(activation: Activation):
     # Values of z^2 reach 1e4: relative there, absolute (one or two roundings of numbers near 1) elsewhere.
-    np.testing.assert_allclose(
-        phi_numpy(activation.name, Z), ORACLE[activation.name](Z), rtol=1e-15, atol=1e-15
-    )
+    np.testing.assert_allclose(phi_numpy(activation.name, Z), ORACLE[activation.name](Z), rtol=1e-15, atol=1e-15)
 
 
 @every_activation

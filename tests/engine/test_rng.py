@@ -24,9 +24,7 @@ KNOWN_ANSWERS = [
 ]
 
 
-def normal(
-    step: int = 0, *, seed: int = 7, stream: int = 1, n_rows: int = 4096, n_cols: int = 3
-) -> np.ndarray:
+def normal(step: int = 0, *, seed: int = 7, stream: int = 1, n_rows: int = 4096, n_cols: int = 3) -> np.ndarray:
     return rng.normal(seed, stream, step, n_rows, n_cols, device="cpu", dtype=torch.float64).numpy()
 
 
@@ -154,10 +152,7 @@ def test_draws_run_on_the_meta_device_under_fake_tensors(draw):
     with FakeTensorMode():
         drawn = draw(1, 2, 3, 10, 3, device="meta")
         assert drawn.shape == (10, 3) and drawn.device.type == "meta" and drawn.dtype == torch.float32
-        assert (
-            draw(1, 2, torch.zeros((), dtype=torch.int64, device="meta"), 10, 3, device="meta").device.type
-            == "meta"
-        )
+        assert draw(1, 2, torch.zeros((), dtype=torch.int64, device="meta"), 10, 3, device="meta").device.type == "meta"
 
 
 def test_stream_values_are_the_ones_stored_runs_rely_on():
