@@ -1,6 +1,7 @@
 """How often the verdict is right: many seeds of a recipe, one line each, then a summary.
 
 python benchmarks/verdicts.py clover clover-warm clover-wrong --seeds 20
+python benchmarks/verdicts.py continuous-xor continuous-xor-wrong --seeds 4
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ def verdict_of(name: str, changes: dict[str, object]) -> dict[str, float | str]:
     *_, finished = Experiment(load_recipe(name).replace(changes))
     summary = finished.summary
     comparison, background, theory = summary["comparison"], summary["background"], summary["theory"]
-    orders, errors = (summary["feature_learning"][k]["cos4"] for k in ("order_parameters", "order_parameters_error"))
+    orders, errors = (
+        summary["feature_learning"][k].get("cos4") for k in ("order_parameters", "order_parameters_error")
+    )
     return {
         "seed": summary["seed"],
         "verdict": comparison["verdict"],
@@ -36,6 +39,12 @@ def verdict_of(name: str, changes: dict[str, object]) -> dict[str, float | str]:
         "foreground_loss": summary["foreground"]["loss"],
         "expected_loss_difference": comparison["expected_loss_difference"],
         "eta_theta": background["eta_theta"],
+        **{
+            f"layer{number}_{key}": layer[key]
+            for number, layer in enumerate(summary["layers"], start=1)
+            for key in ("verdict", "ratio", "p_value")
+            if len(summary["layers"]) > 1
+        },
         "seconds": background["seconds"] + summary["foreground"]["seconds"],
     }
 
@@ -45,13 +54,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="+")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--method", default="dynamics")
+    parser.add_argument("--method", help="of the foreground; the recipe's own where it is not given")
     arguments = parser.parse_args()
     document = {}
     for name in arguments.recipes:
         rows = []
         for seed in range(arguments.seeds):
-            rows.append(verdict_of(name, {"seed": seed, "foreground.method": arguments.method}))
+            method = {"foreground.method": arguments.method} if arguments.method else {}
+            rows.append(verdict_of(name, {"seed": seed, **method}))
             print(name, rows[-1], file=sys.stderr, flush=True)
         ratios = np.array([row["ratio"] for row in rows])
         document[name] = {
