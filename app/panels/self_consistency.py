@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
@@ -13,6 +12,7 @@ from app.panels.certificate import CertificateSection, certificate_sentence
 from app.panels.gauges import StabilityGauge, stability_sentence
 from app.panels.null_band import NullBand
 from app.panels.number_table import UNKNOWN, NumberTable, written, written_error, written_p
+from app.panels.orders import cloud_orders, order_words
 from app.panels.titled import TitledSection
 from app.panels.verdict_card import VerdictCard
 from app.panels.verdict_words import HEADLINES, ROLES, loss_sentence, verdict_sentence
@@ -323,9 +323,9 @@ class SelfConsistencyPanel(QScrollArea):
     def show_foreground(self, foreground: ForegroundReady | None) -> None:
         """The foreground cloud, for its order parameters; None when there is none any more."""
         self._foreground_orders = {}
-        if foreground is not None and foreground.theta.shape[1] == 3:
+        if foreground is not None:
             names = self._snapshot.order_parameters if self._snapshot is not None else ("cos4",)
-            self._foreground_orders = {name: _order_parameter(foreground.theta, name) for name in names}
+            self._foreground_orders = cloud_orders(foreground.theta, foreground.layers, names)
         self._foreground_accuracies = foreground.accuracies if foreground is not None else {}
         self._show_orders()
 
@@ -441,13 +441,15 @@ class SelfConsistencyPanel(QScrollArea):
             self._order_names = names
             self.orders.remove_rows()
             for name in names:
-                self.orders.add_row(name, *_order_words(name))
+                self.orders.add_row(name, *order_words(name))
         self.orders.setVisible(bool(names))
         self.orders.show_column(2, bool(theory))
+        shown = self._snapshot
+        errors = {} if shown is None else cloud_orders(shown.theta, shown.layers, names)
         for name in names:
             here = UNKNOWN
-            if name in background and self._snapshot is not None:
-                here = written_error(background[name], _standard_error(self._snapshot.theta, name))
+            if name in background:
+                here = written_error(background[name], errors[name][1] if name in errors else None)
             fresh = written_error(*self._foreground_orders[name]) if name in self._foreground_orders else UNKNOWN
             exact = written_error(theory[name], None) if name in theory else UNKNOWN
             self.orders.set_row(name, here, fresh, exact)
@@ -465,36 +467,5 @@ class SelfConsistencyPanel(QScrollArea):
         label.setVisible(bool(text))
 
 
-def _order_words(name: str) -> tuple[str, str]:
-    """Label and meaning of an order parameter."""
-    if name.startswith("overlap_"):
-        part = name.removeprefix("overlap_")
-        return f"⟨φ, {part}⟩²", (
-            f"Mean over the last hidden layer's neurons of E[φ {part}]², the squared overlap of a neuron's activation "
-            f"function with the part {part} of the target"
-        )
-    if name == "overlap":
-        return "overlap", "Share of the neurons' weight that lies in the directions which the target depends on; 0 to 1"
-    order = name.removeprefix("cos")
-    return f"⟨cos {order}θ⟩", (
-        f"Mean of cos({order} angle(w)) over the neurons, with its standard error; −1 to 1, no unit. "
-        "0 for a cloud without that symmetry"
-    )
-
-
 def _percent(share: float | None) -> str:
     return UNKNOWN if share is None else f"{100 * share:.1f} %"
-
-
-def _cosines(theta: np.ndarray, name: str) -> np.ndarray:
-    return np.cos(float(name.removeprefix("cos")) * np.arctan2(theta[:, 1], theta[:, 0]))
-
-
-def _order_parameter(theta: np.ndarray, name: str) -> tuple[float, float]:
-    values = _cosines(theta, name)
-    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
-
-
-def _standard_error(theta: np.ndarray, name: str) -> float | None:
-    """As if neurons were independent: an upper bound, because the neurons of a background repel."""
-    return _order_parameter(theta, name)[1] if theta.shape[1] == 3 and len(theta) > 1 else None

@@ -15,9 +15,11 @@ from pytestqt.qtbot import QtBot
 from app.panels.gauges import stability_sentence, zone
 from app.panels.null_band import NullBand
 from app.panels.number_table import UNKNOWN, written, written_error, written_p
+from app.panels.orders import cloud_orders
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.theme import DARK, LIGHT, Theme
 from mft_engine.events import ForegroundReady, Snapshot
+from mft_engine.outcome import LayerCloud
 
 NULL = 0.0021 * (1 + 0.2 * gaussian(500)[:, 0].astype(float))
 
@@ -536,3 +538,14 @@ def test_the_functions_variance_is_shown_times_n_beside_the_theorys(panel: SelfC
 def test_a_dynamics_without_a_stability_limit_says_so(panel: SelfConsistencyPanel) -> None:
     panel.show_snapshot(snapshot(0.0))
     assert panel.stability.text("eta_theta") == UNKNOWN and "have no such limit" in words(panel)
+
+
+def test_overlaps_of_the_last_layer_are_read_off_its_cloud() -> None:
+    names = ("⟨φ, u⟩", "⟨φ, uv⟩", "b")
+    upper = LayerCloud(np.array([[0.1, 0.2, 1.0], [-0.3, 0.2, 2.0]], np.float32), names)
+    lower = LayerCloud(np.zeros((2, 3), np.float32), ("w1", "w2", "v"))
+    orders = cloud_orders(lower.theta, (lower, upper), ("overlap_u", "overlap_uv", "overlap_v"))
+    assert set(orders) == {"overlap_u", "overlap_uv"}
+    # Squares .01 and .09: mean .05, standard deviation .04 over the root of two neurons.
+    assert orders["overlap_u"] == pytest.approx((0.05, 0.04 / 2**0.5))
+    assert orders["overlap_uv"] == pytest.approx((0.04, 0.0), abs=1e-7)
