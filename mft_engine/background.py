@@ -15,7 +15,7 @@ from mft_engine.accuracy import accuracy
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
 from mft_engine.dynamics.adam import Adam
-from mft_engine.dynamics.langevin import RECORD_EVERY, accuracies, is_complete
+from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
 from mft_engine.events import Snapshot
 from mft_engine.generalisation import TestPoints, generalisation_gap
 from mft_engine.history import N_STORED_NEURONS, History
@@ -147,8 +147,7 @@ class Background:
         return gibbs.advance(self.state, self.problem, self._chain, n_steps, beyond=beyond)
 
     def _sampled_function(self) -> np.ndarray:
-        inputs = self.problem.field_inputs[:: self.function_samples.stride]
-        return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
+        return self._predict(self.problem.field_inputs[:: self.function_samples.stride])
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window; None before there are samples enough."""
@@ -290,7 +289,7 @@ class Background:
             is_complete=self.is_complete,
             prediction=to_host(self.mean_prediction()),
             kernel=self.kernel.name,
-            test_loss=self.history.rows[-1].get("test_loss") if self.history.rows else self.measured_test_loss(),
+            test_loss=latest.get("test_loss") if latest else self.measured_test_loss(),
             test_minus_train=None if gap is None else gap.mean,
             test_minus_train_error=None if gap is None else gap.standard_error,
             accuracies=self._latest_accuracies(latest),
@@ -328,7 +327,7 @@ class Background:
 
     def window_accuracies(self) -> dict[str, float | None]:
         """Share of right answers of each network, averaged over the window; its standard error beside it."""
-        now = accuracies(self.state.theta, self.problem)
+        now = self.accuracies_of(self.state.theta, self.problem.readout_exponent)
         rows = [row for row in self.history.rows if row["is_averaged"]]
         if len(rows) < 8 or self.recipe.foreground.field == "end":
             return dict(now)
@@ -344,12 +343,14 @@ class Background:
         return points.loss(self._predict(points.inputs)) if points else None
 
     def _tested(self, row: dict[str, float]) -> dict[str, float]:
-        points = self.test_points
-        if points is None:
-            return row
-        prediction = self._predict(points.inputs)
-        self.history.add_test(prediction, is_averaged=bool(row["is_averaged"]))
-        return {**row, "test_loss": points.loss(prediction)}
+        points, prediction = self.test_points, None
+        if points is not None:
+            prediction = self._predict(points.inputs)
+            self.history.add_test(prediction, is_averaged=bool(row["is_averaged"]))
+            row = {**row, "test_loss": points.loss(prediction)}
+        if self.task.n_out > 1:  # of one readout the averaged function tells the class, not each network
+            row |= self._shares_right(self._predict(self.problem.field_inputs), prediction)
+        return row
 
     def _predict(self, inputs: Tensor) -> np.ndarray:
         return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))

@@ -146,7 +146,6 @@ class Setting:
             end_time=training.time,
             end_step=training.n_steps,
             kernel=self.kernel,
-            **self._held_back(),
         )
         if self.network is None:
             return Problem(**numbers)
@@ -158,13 +157,6 @@ class Setting:
         named, inputs = self.task.functions, self.measure.inputs
         values = np.stack([function.of(inputs) for function in named], axis=1) if named else np.zeros((len(inputs), 0))
         return Tables(self.tensor(self.measure.weights), self.tensor(values), tuple(f.name for f in named))
-
-    def _held_back(self) -> dict[str, Tensor]:
-        """The points at which a classifier is tested."""
-        own = self.task.points
-        if own is None or self.task.n_out == 1 or not len(own.test_targets):
-            return {}
-        return {"test_inputs": self.tensor(own.test_inputs), "test_targets": self.tensor(own.test_targets)}
 
 
 def burn_in(recipe: Recipe) -> float:

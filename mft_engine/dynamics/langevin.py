@@ -18,9 +18,7 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.accuracy import accuracy
 from mft_engine.activations import Activation
-from mft_engine.device import to_host
 from mft_engine.field import MeanField, curvature, stiffness
 from mft_engine.kernels import Integrator, StepPlan
 from mft_engine.measure import rotation, weighted
@@ -107,11 +105,33 @@ def step_plan(
     n_out: int = 1,
 ) -> StepPlan:
     """The per-parameter numbers of one update, for the kernels."""
-    rate = tuple(step_size * r for r in hyper.rate_per_step(n_inputs, n_out))
-    penalty = (hyper.lambda_w,) * n_inputs + (hyper.lambda_a,) * n_out
+    penalties = (hyper.lambda_w,) * n_inputs + (hyper.lambda_a,) * n_out
+    return plan_of(
+        hyper,
+        step_size,
+        hyper.rate_per_step(n_inputs, n_out),
+        penalties,
+        seed=seed,
+        stream=stream,
+        readout_exponent=readout_exponent,
+    )
+
+
+def plan_of(
+    hyper: Hyper,
+    step_size: float,
+    rates: tuple[float, ...],
+    penalties: tuple[float, ...],
+    *,
+    seed: int,
+    stream: Stream,
+    readout_exponent: float,
+) -> StepPlan:
+    """The same from rate / step_size and lambda of every column."""
+    rate = tuple(step_size * r for r in rates)
     return StepPlan(
         rate=rate,
-        decay=tuple(r * p for r, p in zip(rate, penalty, strict=True)),
+        decay=tuple(r * p for r, p in zip(rate, penalties, strict=True)),
         noise=tuple(math.sqrt(2.0 * r * hyper.temperature) for r in rate),
         integrator=hyper.integrator,
         seed=seed,
@@ -136,7 +156,6 @@ class Problem:
         kernel: the inner loop.
         input_map: what makes inputs of N(0, I) draws, for batches; None where they are the inputs.
         n_relevant: the target depends on the first so many inputs alone (0: on all, or unknown).
-        test_inputs (n_test, n_inputs), test_targets (n_test, n_out): held back, where classes are to be counted.
     """
 
     activation: Activation
@@ -156,8 +175,6 @@ class Problem:
     kernel: Any
     input_map: Any = None
     n_relevant: int = 0
-    test_inputs: Tensor | None = None
-    test_targets: Tensor | None = None
 
     @property
     def n_out(self) -> int:
@@ -465,17 +482,4 @@ def _record(state: State, problem: Problem) -> dict[str, float]:
         "is_averaged": float(state.is_settled),
         "is_complete": float(is_complete(state, problem)),
         **{name: mean for name, (mean, _) in problem.orders(state.theta).items()},
-        **accuracies(state.theta, problem),
-    }
-
-
-def accuracies(theta: Tensor, problem: Problem) -> dict[str, float]:
-    """Share of right answers of a network on training and held-back points; nothing where the output is no class."""
-    parts = {"train": (problem.inputs, problem.targets), "test": (problem.test_inputs, problem.test_targets)}
-    return {
-        f"{name}_accuracy": accuracy(
-            to_host(problem.kernel.predict(theta, inputs, problem.readout_exponent)), to_host(targets)
-        )
-        for name, (inputs, targets) in parts.items()
-        if problem.n_out > 1 and inputs is not None and targets is not None and len(inputs)
     }

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from mft_engine.certificate import Certificate
 from mft_engine.compare import Comparison, compare_clouds
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper, Info, State
-from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
+from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, plan_of, resolving_step
 from mft_engine.events import (
     CertificateReady,
     ComparisonReady,
@@ -31,17 +32,19 @@ from mft_engine.field import MeanField
 from mft_engine.foreground import DRAWS, FrozenField, Walk, move
 from mft_engine.kernels import StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
-from mft_engine.layered.annealed import TemperedSample, Tilt, climb
+from mft_engine.layered.annealed import climb
 from mft_engine.layered.fields import layer_field
 from mft_engine.layered.network import LayeredNetwork
-from mft_engine.layered.problem import LayeredProblem, layer_plan
-from mft_engine.layered.surroundings import Watch, law_of, look, outgoing_law, watch_last_layer
+from mft_engine.layered.problem import LayeredProblem
+from mft_engine.layered.surroundings import Watch, law_of, look, outgoing_law, reaching_kernels, watch_last_layer
 from mft_engine.layered.tables import Tables, push_on_output
 from mft_engine.outcome import Cloud, LayerCloud, Outcome
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.references import ReferenceLines
 from mft_engine.rng import Stream, normal
 from mft_engine.statistics import function_alignment
+
+Found = TypeVar("Found")
 
 # Part of the recipe's time for which the last layer moves on alone before its foreground is drawn.
 WATCHED_PART = 0.15
@@ -112,10 +115,16 @@ class LayeredExperiment(Experiment):
 
     def _layer_table(self, theta: Tensor, layer: int) -> Tensor:
         network, parts = self.network, self.network.split(theta)
-        found = network.run(parts, self.problem.inputs, self.problem.readout_exponent)
-        features = found.features[layer - 1]
         outgoing = parts[layer].T @ push_on_output(network, parts, layer)
-        return self.tables.of(layer, parts[layer - 1], outgoing, features, self.tables.directions(features))
+        if layer == 1:
+            return self.tables.of_first_layer(parts[0], outgoing)
+        features = self._features(theta, layer)
+        return self.tables.of_upper_layer(features, outgoing, features)
+
+    def _features(self, theta: Tensor, layer: int) -> Tensor:
+        """(n_points, N_l) activation functions of a layer."""
+        found = self.network.run(self.network.split(theta), self.problem.inputs, self.problem.readout_exponent)
+        return found.features[layer - 1]
 
     def background_layers(self, theta: Tensor | None = None) -> tuple[LayerCloud, ...]:
         """The neurons of every hidden layer as tables."""
@@ -188,23 +197,26 @@ class LayeredExperiment(Experiment):
         """From the law of a neuron in surroundings that are averaged along the run."""
         n_layers, hyper = self.network.n_layers, Hyper.of(self.recipe)
         residual = self.problem.targets - self.mean_prediction().to(self.setting.dtype)
-        present = look(self.problem, hyper, self.state.theta)
-        seen = self._watch.mean if self._watch.n_looks else present
+        kernels = reaching_kernels(self.problem, self.state.theta)
+        seen = self._watch.mean if self._watch.n_looks else look(self.problem, hyper, self.state.theta)
         for layer in range(1, n_layers + 1):
-            yield Progress("foreground", (layer - 1) / n_layers, f"drawing the neurons of layer {layer}")
             if layer == n_layers and self.is_trained_here and self.state.step:
-                residual, covariance = yield from self._watched_last_layer(hyper)
-                seen = replace(seen, covariance=covariance)
-            law = law_of(self.problem, hyper, seen, present.kernels, residual, layer)
+                n_steps = int(WATCHED_PART * self.recipe.training.time / self.state.step_size)
+                watching = watch_last_layer(self.problem, hyper, self.state, n_steps)
+                text = "averaging the residual on the features of the last layer"
+                residual, covariance = yield from self._told(watching, layer - 1, 0.9, text)
+                residual, seen = residual.to(self.setting.dtype), replace(seen, covariance=covariance)
+            law = law_of(self.problem, hyper, seen, kernels, residual, layer)
             seed = self.recipe.seed + layer * DRAWS
             n = self.recipe.foreground.n_neurons
-            sample = yield from self._climbed(law, n, seed, draw, layer)
+            climbing = climb(law, n, seed=seed, draw=draw)
+            sample = yield from self._told(climbing, layer - 0.1, 0.1, f"drawing the neurons of layer {layer}")
             features = law.activation.phi(law.inputs @ sample.w.T)
             function = None
             if layer == n_layers:
                 mean, deviation = law.readout_law(sample.w)
             else:
-                mean = features.T @ outgoing_law(self.problem, law, seen, residual, layer) / law.penalty
+                mean = features.T @ outgoing_law(self.problem, seen, residual, layer) / law.penalty
                 deviation = torch.full_like(mean, (law.temperature / law.penalty) ** 0.5)
             drawn = normal(
                 seed, Stream.FOREGROUND_INITIAL, draw, n, 1, device=self.setting.device, dtype=self.setting.dtype
@@ -215,28 +227,15 @@ class LayeredExperiment(Experiment):
                 function = self._replaced(layer, features, told[:, None], exponent)
             self._sampled[layer] = self._describe(layer, sample.w, features, told, function)
 
-    def _climbed(
-        self, law: Tilt, n: int, seed: int, draw: int, layer: int
-    ) -> Generator[Progress, None, TemperedSample]:
-        n_layers, climbing = self.network.n_layers, climb(law, n, seed=seed, draw=draw)
+    def _told(
+        self, work: Generator[float, None, Found], start: float, span: float, text: str
+    ) -> Generator[Progress, None, Found]:
+        """Carry out work that yields the fraction done, as progress from `start` on by `span` layers."""
         while True:
             try:
-                fraction = (layer - 0.1 + 0.1 * next(climbing)) / n_layers
-                yield Progress("foreground", fraction, f"drawing the neurons of layer {layer}")
+                yield Progress("foreground", (start + span * next(work)) / self.network.n_layers, text)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-
-    def _watched_last_layer(self, hyper: Hyper) -> Generator[Progress, None, tuple[Tensor, Tensor]]:
-        n_layers = self.network.n_layers
-        n_steps = int(WATCHED_PART * self.recipe.training.time / self.state.step_size)
-        watching = watch_last_layer(self.problem, hyper, self.state, n_steps)
-        while True:
-            try:
-                fraction = (n_layers - 1 + 0.9 * next(watching)) / n_layers
-                yield Progress("foreground", fraction, "averaging the residual on the features of the last layer")
-            except StopIteration as end:
-                residual, covariance = end.value
-                return residual.to(self.setting.dtype), covariance
 
     def frozen_layer(self, layer: int) -> MeanField:
         """The field that the foreground of a layer reacts to."""
@@ -255,8 +254,8 @@ class LayeredExperiment(Experiment):
 
         def plan(step_size: float) -> StepPlan:
             rates = tuple(1.0 / penalty if hyper.is_preconditioned else 1.0 for penalty in penalties)
-            return layer_plan(
-                rates, penalties, hyper, step_size, seed=seed, stream=Stream.FOREGROUND, readout_exponent=1.0
+            return plan_of(
+                hyper, step_size, rates, penalties, seed=seed, stream=Stream.FOREGROUND, readout_exponent=1.0
             )
 
         walk = Walk(
@@ -293,10 +292,10 @@ class LayeredExperiment(Experiment):
             incoming: (n, n_in) weights, shown for the first layer alone; features: (n_points, n); told: (n,) outgoing.
             function: (n_points,) f with the layer replaced by them; None where the draw has no full outgoing weights.
         """
-        network, parts = self.network, self.network.split(self.state.theta)
-        own = network.run(parts, self.problem.inputs, self.setting.foreground_exponent(self.recipe))
-        directions = self.tables.directions(own.features[layer - 1])
-        table = self.tables.of(layer, incoming, told, features, directions)
+        if layer == 1:
+            table = self.tables.of_first_layer(incoming, told)
+        else:
+            table = self.tables.of_upper_layer(features, told, self._features(self.state.theta, layer))
         if function is None:
             return SampledLayer(self._as_cloud(layer, table), None, math.nan)
         prediction, points = to_host(function).astype(np.float64), self.field_points

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.activations import Activation, get_activation
+from mft_engine.dynamics import Hyper
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
 
@@ -158,9 +159,9 @@ class LayeredNetwork:
         return kernel / self.n_neurons[-1]
 
 
-def penalties(recipe: Recipe, n_layers: int) -> tuple[float, ...]:
+def penalties(source: Recipe | Hyper, n_layers: int) -> tuple[float, ...]:
     """lambda of W_1, of W_2 .. W_L (`regularisation.hidden_weight`), and of the readouts."""
-    return (recipe.lambda_w, *(recipe.lambda_hidden,) * (n_layers - 1), recipe.lambda_a)
+    return (source.lambda_w, *(source.lambda_hidden,) * (n_layers - 1), source.lambda_a)
 
 
 def flat_normal(seed: int, stream: int, step: int, n: int, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mft_engine.dynamics import Hyper, Problem
-from mft_engine.dynamics.langevin import resolving_step
+from mft_engine.dynamics.langevin import plan_of, resolving_step
 from mft_engine.kernels import StepPlan
 from mft_engine.layered.fields import layer_field, neurons_of
-from mft_engine.layered.network import LayeredNetwork
+from mft_engine.layered.network import LayeredNetwork, penalties
 from mft_engine.layered.tables import Tables
 from mft_engine.rng import Stream
 from mft_engine.statistics import Estimate
@@ -39,7 +39,7 @@ class LayeredProblem(Problem):
 
     def penalties(self, hyper: Hyper) -> tuple[float, ...]:
         """lambda of W_1, W_2 .. W_L and the readouts."""
-        return (hyper.lambda_w, *(hyper.lambda_hidden,) * (self.layered.n_layers - 1), hyper.lambda_a)
+        return penalties(hyper, self.layered.n_layers)
 
     def rates(self, hyper: Hyper) -> tuple[float, ...]:
         """rate / step_size of W_1 .. W_L and the readouts."""
@@ -66,11 +66,11 @@ class LayeredProblem(Problem):
 
     def plan(self, hyper: Hyper, step_size: float) -> StepPlan:
         """The numbers of one update of the whole network."""
-        return layer_plan(
-            self.rates(hyper),
-            self.penalties(hyper),
+        return plan_of(
             hyper,
             step_size,
+            self.rates(hyper),
+            self.penalties(hyper),
             seed=self.seed,
             stream=Stream.BACKGROUND,
             readout_exponent=self.readout_exponent,
@@ -82,26 +82,3 @@ class LayeredProblem(Problem):
         network = self.layered
         found = network.run(network.split(theta), self.inputs, self.readout_exponent)
         return self.tables.orders(found.features[-1])
-
-
-def layer_plan(
-    rates: tuple[float, ...],
-    penalties: tuple[float, ...],
-    hyper: Hyper,
-    step_size: float,
-    *,
-    seed: int,
-    stream: int,
-    readout_exponent: float,
-) -> StepPlan:
-    """The numbers of an update, from rate / step_size and lambda of every column."""
-    rate = tuple(step_size * r for r in rates)
-    return StepPlan(
-        rate=rate,
-        decay=tuple(r * p for r, p in zip(rate, penalties, strict=True)),
-        noise=tuple((2.0 * r * hyper.temperature) ** 0.5 for r in rate),
-        integrator=hyper.integrator,
-        seed=seed,
-        stream=int(stream),
-        readout_exponent=readout_exponent,
-    )

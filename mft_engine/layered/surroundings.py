@@ -18,7 +18,7 @@ from torch import Tensor
 from mft_engine.device import to_host
 from mft_engine.dynamics import Diverged, Hyper, State
 from mft_engine.layered.annealed import Tilt
-from mft_engine.layered.network import LayeredNetwork
+from mft_engine.layered.network import LayeredNetwork, Pass
 from mft_engine.layered.problem import LayeredProblem
 from mft_engine.layered.tables import push_on_output
 
@@ -28,14 +28,12 @@ class Moment:
     """Products of one moment, or their sums over several; points are rows, F = b . h_L.
 
     Attributes:
-        kernels: (L, n_points, n_points) c_l^2 h_{l-1} h_{l-1}' of the features that reach layer l = 1 .. L.
         errors: (L, n_points, n_points) c_{l+1}^2 sum_j (dF/dz_j)(dF/dz_j)', neurons j of layer l + 1; the last is 1.
         echo: (n_points,) c_L^2 sum_j b_j phi''(z_j), the Onsager term of layer L - 1.
         push: (L, n_points) c_{l+1} sum_j dF/dz_j e_j, e the direction in which outgoing weights are told (`tables`).
         covariance: (n_points, n_points) mean over the last layer of b^2 phi phi' (no mean taken off).
     """
 
-    kernels: Tensor
     errors: Tensor
     echo: Tensor
     push: Tensor
@@ -45,7 +43,7 @@ class Moment:
 # Steps between two looks at the last layer.
 STEPS_BETWEEN = 25
 
-_NAMES = ("kernels", "errors", "echo", "push", "covariance")
+_NAMES = ("errors", "echo", "push", "covariance")
 
 
 def look(problem: LayeredProblem, hyper: Hyper, theta: Tensor) -> Moment:
@@ -54,24 +52,34 @@ def look(problem: LayeredProblem, hyper: Hyper, theta: Tensor) -> Moment:
     parts = network.split(theta)
     found = network.run(parts, problem.inputs, 1.0)
     gradients = network.errors(parts, found, torch.ones_like(problem.weights))
-    below = (problem.inputs, *found.features[:-1])
-    reached = [h * network.input_scale(layer) for layer, h in enumerate(below, start=1)]
     left = [error * network.input_scale(layer) for layer, error in enumerate(gradients[1:], start=2)]
     left.append(torch.ones_like(problem.weights)[:, None])
     scale, readout = network.input_scale(network.n_layers), parts[-1][0]
-    echo = torch.zeros_like(problem.weights)
-    if network.n_layers > 1:
-        kick = scale * (hyper.temperature / problem.penalties(hyper)[-2]) ** 0.5
-        echo = (_bend(network, reached[-1] @ parts[-2].T, kick) @ readout) * scale**2
+    kick = scale * (hyper.temperature / problem.penalties(hyper)[-2]) ** 0.5
+    reached = found.features[-2] * scale
+    echo = (_bend(network, reached @ parts[-2].T, kick) @ readout) * scale**2
     push = [signal @ push_on_output(network, parts, layer) for layer, signal in enumerate(left, start=1)]
-    weighted = found.features[-1] * readout
     return Moment(
-        torch.stack([h @ h.T for h in reached]).double(),
         torch.stack([s @ s.T for s in left]).double(),
         echo.double(),
         torch.stack(push).double(),
-        (weighted @ weighted.T / len(readout)).double(),
+        last_covariance(found, readout),
     )
+
+
+def last_covariance(found: Pass, readout: Tensor) -> Tensor:
+    """`Moment.covariance` from a pass through the network."""
+    weighted = found.features[-1] * readout
+    return (weighted @ weighted.T / len(readout)).double()
+
+
+def reaching_kernels(problem: LayeredProblem, theta: Tensor) -> tuple[Tensor, ...]:
+    """c_l^2 h_{l-1} h_{l-1}' of the features that reach layer l = 1 .. L, (n_points, n_points) float64 each."""
+    network = problem.layered
+    found = network.run(network.split(theta), problem.inputs, 1.0)
+    below = (problem.inputs, *found.features[:-1])
+    reached = [h * network.input_scale(layer) for layer, h in enumerate(below, start=1)]
+    return tuple((h @ h.T).double() for h in reached)
 
 
 def _bend(network: LayeredNetwork, z: Tensor, width: float) -> Tensor:
@@ -105,7 +113,12 @@ def watch_last_layer(
     held = {name: (0.0,) * below + getattr(plan, name)[below:] for name in ("rate", "decay", "noise")}
     plan = replace(plan, **held)
     total = torch.zeros_like(state.prediction_sum)
-    covariance = look(problem, hyper, theta).covariance
+
+    def covariance_now() -> Tensor:
+        parts = network.split(theta)
+        return last_covariance(network.run(parts, problem.inputs, 1.0), parts[-1][0])
+
+    covariance = covariance_now()
     n_looks = max(1, n_steps // STEPS_BETWEEN)
     for number in range(n_looks):
         step = state.step + number * STEPS_BETWEEN
@@ -115,7 +128,7 @@ def watch_last_layer(
         if result.nonfinite_step is not None:
             raise Diverged(result.nonfinite_step, state.step_size, state.eigenvalue)
         theta, total = result.theta, result.prediction_sum
-        covariance = covariance + look(problem, hyper, theta).covariance
+        covariance = covariance + covariance_now()
         yield (number + 1) / n_looks
     residual = problem.targets.double() - total / (n_looks * STEPS_BETWEEN)
     return residual, covariance / (n_looks + 1)
@@ -154,7 +167,14 @@ class Watch:
         self._sums = {n: torch.as_tensor(arrays[f"watch_{n}"], device=device) for n in _NAMES if f"watch_{n}" in arrays}
 
 
-def law_of(problem: LayeredProblem, hyper: Hyper, seen: Moment, kernels: Tensor, residual: Tensor, layer: int) -> Tilt:
+def law_of(
+    problem: LayeredProblem,
+    hyper: Hyper,
+    seen: Moment,
+    kernels: tuple[Tensor, ...],
+    residual: Tensor,
+    layer: int,
+) -> Tilt:
     """The law of a neuron of a layer with its outgoing weights integrated out.
 
     Above the first layer only z(x) matters, Gaussian under the prior with the kernel of the features below: w are then
@@ -162,7 +182,8 @@ def law_of(problem: LayeredProblem, hyper: Hyper, seen: Moment, kernels: Tensor,
     two-layer network on those features.
 
     Args:
-        seen: the averages; kernels: of the moment whose cloud is compared, since its neurons sit on those features.
+        seen: the averages; kernels: `reaching_kernels` of the moment whose cloud is compared, since its neurons sit
+            on those features.
         residual: (n_points,) the averaged y - f.
     """
     network, penalties, dtype = problem.layered, problem.penalties(hyper), problem.inputs.dtype
@@ -192,11 +213,11 @@ def law_of(problem: LayeredProblem, hyper: Hyper, seen: Moment, kernels: Tensor,
     return Tilt(inputs, activation, variance, temperature, penalty, signal=signal.to(dtype), own_penalty=own.to(dtype))
 
 
-def outgoing_law(problem: LayeredProblem, tilt: Tilt, seen: Moment, residual: Tensor, layer: int) -> Tensor:
+def outgoing_law(problem: LayeredProblem, seen: Moment, residual: Tensor, layer: int) -> Tensor:
     """(n_points,): what gives the mean of a neuron's outgoing weight as it is told, phi . this / lambda.
 
     Args:
         residual: (n_points,) the averaged y - f.
     """
     signal = problem.weights.double() * residual.double() * seen.push[layer - 1]
-    return signal.to(tilt.inputs.dtype)
+    return signal.to(problem.inputs.dtype)

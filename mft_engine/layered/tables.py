@@ -42,7 +42,7 @@ class Tables:
         return {f"overlap_{n}": Estimate(m, e) for n, m, e in zip(self.names, means, errors, strict=True)}
 
     def columns(self, layer: int, n_inputs: int) -> tuple[str, ...]:
-        """Names of the columns of `of`."""
+        """Names of the columns of a layer's table."""
         if layer == 1:
             return (*(f"w{j + 1}" for j in range(n_inputs)), "v")
         names = self.names or tuple(f"PC {k + 1}" for k in range(N_COMPONENTS))
@@ -62,15 +62,22 @@ class Tables:
         largest = basis.gather(0, basis.abs().argmax(dim=0, keepdim=True))
         return basis * torch.sign(largest)
 
-    def of(self, layer: int, incoming: Tensor, outgoing: Tensor, features: Tensor, directions: Tensor) -> Tensor:
-        """One row a neuron, (n_neurons, k + 1).
+    def of_first_layer(self, incoming: Tensor, outgoing: Tensor) -> Tensor:
+        """One row a neuron of the first hidden layer, (n_neurons, n_inputs + 1).
 
         Args:
-            incoming: (n_neurons, N_{l-1}); outgoing: (n_neurons,) along `push_on_output`.
-            features: (n_points, n_neurons) activation functions; directions: from `directions`, for l > 1.
+            incoming: (n_neurons, n_inputs); outgoing: (n_neurons,) along `push_on_output`.
         """
-        first = incoming if layer == 1 else self._overlaps(features, directions)
-        return torch.cat([first, outgoing[:, None]], dim=1)
+        return torch.cat([incoming, outgoing[:, None]], dim=1)
+
+    def of_upper_layer(self, features: Tensor, outgoing: Tensor, background: Tensor) -> Tensor:
+        """One row a neuron of a layer above, (n_neurons, k + 1).
+
+        Args:
+            features: (n_points, n_neurons) activation functions; outgoing: (n_neurons,) along `push_on_output`.
+            background: (n_points, N_l) activation functions of the background, which fix the components.
+        """
+        return torch.cat([self._overlaps(features, self.directions(background)), outgoing[:, None]], dim=1)
 
     def _overlaps(self, features: Tensor, functions: Tensor) -> Tensor:
         return features.T @ (self.weights[:, None] * functions)
