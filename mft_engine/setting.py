@@ -72,6 +72,11 @@ class Setting:
         measure = training_measure(recipe.training, task, recipe.seed)
         field_measure = _field_measure(recipe, task, measure)
         if recipe.network.n_layers > 1:
+            if task.n_out > 1:
+                raise RecipeError(
+                    f"task.name = {task.name!r} has {task.n_out} readouts a neuron, which is for networks of one hidden "
+                    "layer: choose one number of neurons, or another task"
+                )
             if stored is not None:
                 raise RecipeError(
                     "foreground.background: a stored background has one hidden layer; this recipe asks for "

@@ -197,6 +197,7 @@ def test_one_number_of_neurons_is_for_every_hidden_layer():
         ({"task.n_angles": 3}, "task.n_angles"),
         ({"task.target": "both"}, "task.target"),
         ({"foreground.background": "some/run"}, "."),
+        ({"task.name": "modular-addition"}, "one hidden layer"),
     ],
 )
 def test_what_several_layers_cannot_do_is_refused_with_the_remedy(changes, words):
