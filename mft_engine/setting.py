@@ -74,8 +74,8 @@ class Setting:
         if recipe.network.n_layers > 1:
             if task.n_out > 1:
                 raise RecipeError(
-                    f"task.name = {task.name!r} has {task.n_out} readouts a neuron, which is for networks of one hidden "
-                    "layer: choose one number of neurons, or another task"
+                    f"task.name = {task.name!r} has {task.n_out} readouts a neuron, which is for networks of one "
+                    "hidden layer: choose one number of neurons, or another task"
                 )
             if stored is not None:
                 raise RecipeError(
