@@ -248,8 +248,9 @@ class Worker(QObject):
         is_training = bench.retune(wanted.recipe)
         self._drop_jobs(lambda job: job.name in ("resample", "iterate", "widths", "certify", "kernel"))
         self._is_certificate_due = False
+        # Of another generation now, an answer on its way would be dropped; one that is known already costs nothing.
+        self._is_theory_due = True
         if is_training:
-            self._is_theory_due = True
             text = ", ".join(f"{path.rpartition('.')[2]} {_short(new)}" for path, _, new in changes)
             assert bench.replay is not None
             self._tell(Retuned(recipe=bench.replay, time=float(bench.experiment.state.time), text=text))

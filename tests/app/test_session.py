@@ -202,6 +202,19 @@ def test_cancel_ends_a_resample_and_leaves_the_cloud(session: Session, qtbot: An
     assert session.jobs == frozenset()
 
 
+def test_an_edit_that_makes_the_theory_on_its_way_old_is_answered_by_the_theory_again(
+    make_session: MakeSession, qtbot: Any
+) -> None:
+    small = {"network.n_neurons": 64, "foreground.n_neurons": 32, "network.readout_exponent": 0.8}
+    session = make_session(Recipe().replace(small))
+    reasons = heard(session.theory_absent)
+    with qtbot.waitSignal(session.theory_absent):
+        session.start()
+    # Had this come a moment earlier, the answer would have been of an older generation and dropped.
+    session.edit("foreground.n_neurons", 300)
+    qtbot.waitUntil(lambda: len(reasons) == 2)
+
+
 def test_the_theory_follows_every_change_of_the_regularisation(session: Session, qtbot: Any) -> None:
     pictures = heard(session.theory_ready)
     for scale in (0.01, 0.02):
