@@ -16,7 +16,7 @@ from loguru import logger
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QApplication
 
-from mft_engine.doctor import guard
+from mft_engine.cli.doctor import guard
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
 
 USUAL_RECIPE = "clover"

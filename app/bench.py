@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.messages import TheoryPicture
-from mft_engine.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady, KernelReady
+from mft_engine.experiment.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady, KernelReady
 from mft_engine.recipe import Change, Recipe, differences, plan_change
 
 SLICE_SECONDS = 0.010

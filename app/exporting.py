@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.messages import Export, Exported
-from mft_engine.events import Event, Progress
+from mft_engine.experiment.events import Event, Progress
 
 THREE = "three-pictures"
 
@@ -39,7 +39,7 @@ def write_files(command: Export, outcome: Any, wrong: Any | None) -> Iterator[Ev
             name, outcome, command.folder, [form], width, wrong=wrong, has_caption=command.has_captions
         )
     if command.data_formats:
-        from mft_engine.export import save_data
+        from mft_engine.figures.export import save_data
 
         yield Progress("export", len(parts) / n_parts, "writing the data")
         paths += save_data(outcome, command.folder, command.data_formats)

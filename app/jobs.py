@@ -10,7 +10,7 @@ from typing import Any
 from app.bench import SLICE_SECONDS, Bench, Pace
 from app.loading import Engine
 from app.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard, WidthReady
-from mft_engine.events import (
+from mft_engine.experiment.events import (
     CertificateReady,
     ComparisonReady,
     Event,

@@ -13,9 +13,9 @@ from app.messages import Built
 if TYPE_CHECKING:
     from app.stage import CloudStage
     from app.window import MainWindow
-    from mft_engine.compare import Comparison
-    from mft_engine.events import ForegroundReady, Snapshot
-    from mft_engine.outcome import LayerCloud
+    from mft_engine.compare.clouds import Comparison
+    from mft_engine.experiment.events import ForegroundReady, Snapshot
+    from mft_engine.experiment.outcome import LayerCloud
 
 
 class LayerKeeper(QObject):

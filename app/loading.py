@@ -17,7 +17,7 @@ import numpy as np
 
 from app.exporting import write_files
 from app.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
-from mft_engine.events import Event
+from mft_engine.experiment.events import Event
 from mft_engine.recipe import EngineSection, Recipe, RecipeError, TaskSection
 
 _READ_LIMIT = 1_500_000_000  # bytes; a CUDA build's libraries go far beyond what a cold start should read
@@ -47,7 +47,7 @@ class Engine(Protocol):
     ready: EngineReady
 
     def experiment(self, recipe: Recipe) -> Any:
-        """A new `mft_engine.experiment.Experiment`."""
+        """A new `mft_engine.experiment.experiment.Experiment`."""
 
     def device_of(self, experiment: Any) -> str:
         """The device in force, in words."""
@@ -108,7 +108,8 @@ class TorchEngine:
     """The real engine."""
 
     def __init__(self, section: EngineSection, started: float) -> None:
-        from mft_engine import device, experiment
+        from mft_engine import device
+        from mft_engine.experiment import experiment
 
         self._device, self._experiment = device, experiment
         n_threads = device.set_threads(section)
@@ -180,8 +181,8 @@ class TorchEngine:
 
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:
         """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""
+        from mft_engine.questions.widths import study_widths
         from mft_engine.theory import SolveStopped
-        from mft_engine.width_study import study_widths
 
         with contextlib.suppress(SolveStopped):
             yield from study_widths(recipe, should_stop=should_stop)

@@ -15,8 +15,8 @@ from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from app.window import MainWindow
-    from mft_engine.events import Snapshot
-    from mft_engine.self_consistency import Iteration
+    from mft_engine.experiment.events import Snapshot
+    from mft_engine.questions.loop import Iteration
 
 TURN_MILLISECONDS = 60
 

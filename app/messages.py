@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mft_engine.events import Event
+from mft_engine.experiment.events import Event
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mft_engine.outcome import LayerCloud
+    from mft_engine.experiment.outcome import LayerCloud
 
 Array = np.ndarray
 LOOP_TOLERANCE = 1e-6  # gap at which the engine's loop ends, which a test checks
@@ -249,7 +249,7 @@ class StudyWidths:
 
 @dataclass(frozen=True)
 class WidthReady(Event):
-    """One width of the study: a `mft_engine.width_study.WidthRow`."""
+    """One width of the study: a `mft_engine.questions.widths.WidthRow`."""
 
     row: Any
 

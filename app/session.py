@@ -18,7 +18,7 @@ from app import messages as m
 from app.coupled import coupled
 from app.loading import Engine, load_engine
 from app.worker import Worker
-from mft_engine.events import (
+from mft_engine.experiment.events import (
     CertificateReady,
     ComparisonReady,
     Event,

@@ -11,7 +11,7 @@ from app.views.projections import joined_readouts
 
 if TYPE_CHECKING:
     from app.views.cloud import CloudView
-    from mft_engine.self_consistency import Iteration
+    from mft_engine.questions.loop import Iteration
 
 
 class CloudStage(QObject):

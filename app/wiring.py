@@ -15,12 +15,12 @@ from app.messages import Built, MetricsReady, RecipeComplete, Retuned, StoredClo
 from app.session import Session
 from app.stage import CloudStage
 from app.width_keeper import WidthKeeper
-from mft_engine.events import FieldsReady, ForegroundReady, KernelReady, Snapshot
+from mft_engine.experiment.events import FieldsReady, ForegroundReady, KernelReady, Snapshot
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from app.window import MainWindow
-    from mft_engine.references import ReferenceLines
+    from mft_engine.questions.references import ReferenceLines
 
 MARGINALS_SECONDS = 0.25
 SOON_MILLISECONDS = 100
@@ -339,7 +339,7 @@ def _tanh_positive(z: np.ndarray) -> np.ndarray:
     return np.maximum(0.0, np.tanh(z))
 
 
-# For the hover card alone, so that the window needs no torch; equal to mft_engine.activations, which a test checks.
+# For the hover card alone, so that the window needs no torch.
 _ACTIVATIONS: dict[str, Any] = {
     "relu_tanh": _tanh_positive,
     "clip01": lambda z: np.clip(z, 0.0, 1.0),

@@ -40,7 +40,7 @@ from app.messages import (
     StoredCloud,
     StudyWidths,
 )
-from mft_engine.events import ComparisonReady, Event, Failed, ForegroundReady
+from mft_engine.experiment.events import ComparisonReady, Event, Failed, ForegroundReady
 from mft_engine.recipe import Change, EngineSection, Recipe, differences, plan_change
 
 FRAME_SECONDS = 1 / 40

@@ -18,7 +18,7 @@ import matplotlib
 import numpy as np
 
 from mft_engine import palette
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.figures import write_figure
 from mft_engine.figures.sheet import Sheet, bare, style
 from mft_engine.recipe import Recipe

@@ -24,7 +24,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from mft_engine import rng
-from mft_engine.compare import Comparison, compare_clouds
+from mft_engine.compare.clouds import Comparison, compare_clouds
 from mft_engine.rng import Stream
 
 SIZES = ((2048, False), (20_000, False), (20_000, True), (100_000, True))

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from mft_engine.closure import solve_closure
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.questions.closure import solve_closure
 from mft_engine.recipe import Recipe, load_recipe
 
 NOISES = (0.3, 0.1)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mft_engine.device import to_host
-from mft_engine.experiment import Experiment
-from mft_engine.outcome import FieldPoints
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.experiment.outcome import FieldPoints
 from mft_engine.recipe import Recipe, load_recipe
 
 RECIPES = ("parity", "staircase", "cubic-teacher")

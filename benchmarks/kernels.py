@@ -27,8 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from mft_engine import rng
-from mft_engine.activations import get_activation
 from mft_engine.kernels import Kernel, ReferenceKernel, StepPlan, choose
+from mft_engine.network.activations import get_activation
 
 SIZES = ((2048, 256), (2048, 1024), (16384, 256), (131072, 256))
 LAMBDA_W, LAMBDA_A, TEMPERATURE, STEP_SIZE = 0.02, 0.001, 0.02, 0.0015

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mft_engine.events import Finished
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.events import Finished
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, load_recipe
 
 N_SEEDS = 5

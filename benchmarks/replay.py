@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mft_engine.compare import compare
-from mft_engine.events import Progress
-from mft_engine.experiment import Experiment
+from mft_engine.compare.clouds import compare
+from mft_engine.experiment.events import Progress
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, load_recipe
 
 WIDTHS = (128, 256, 512, 1024, 2048, 4096)

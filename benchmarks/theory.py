@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mft_engine.activations import phi_numpy
+from mft_engine.laws.finite_width import solve_finite_width
+from mft_engine.network.activations import phi_numpy
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory import PlanarLaw, solve_planar
-from mft_engine.theory.finite_width import solve_finite_width
 from mft_engine.theory.gibbs import GibbsBackground
 from mft_engine.theory.harmonics import angular_table, radial_kernel
 

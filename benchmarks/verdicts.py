@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import load_recipe
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 import mft_engine as mft
-from mft_engine.self_consistency import iterate
+from mft_engine.questions.loop import iterate
 
 recipe = mft.load_recipe("clover-sharp")
 experiment = mft.Experiment(recipe)

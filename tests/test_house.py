@@ -35,7 +35,7 @@ def test_the_engine_works_without_qt() -> None:
     code = (
         "import sys\n"
         "for name in ('PySide6', 'pyqtgraph', 'superqt', 'qtawesome'): sys.modules[name] = None\n"
-        "import mft_engine.experiment, mft_engine.runs, mft_engine.export, mft_engine.cli\n"
+        "import mft_engine.experiment.experiment, mft_engine.runs.runs, mft_engine.figures.export, mft_engine.cli\n"
     )
     done = _run(sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from app.panels.titled import TitledSection
 from app.theme import Theme
 
 if TYPE_CHECKING:
-    from mft_engine.certificate import Certificate
+    from mft_engine.questions.certificate import Certificate
 
 _ROWS = (
     (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from mft_engine.outcome import LayerCloud
+    from mft_engine.experiment.outcome import LayerCloud
 
 
 def order_words(name: str) -> tuple[str, str]:

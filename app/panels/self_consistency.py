@@ -19,9 +19,9 @@ from app.panels.verdict_words import HEADLINES, ROLES, loss_sentence, verdict_se
 from app.theme import LIGHT, Theme
 
 if TYPE_CHECKING:
-    from mft_engine.certificate import Certificate
-    from mft_engine.compare import Comparison
-    from mft_engine.events import ForegroundReady, Snapshot
+    from mft_engine.compare.clouds import Comparison
+    from mft_engine.experiment.events import ForegroundReady, Snapshot
+    from mft_engine.questions.certificate import Certificate
 
 # A person cannot read numbers that change more often.
 _REFRESH_MS = 200

@@ -8,7 +8,7 @@ from app.panels.gauges import BAD_ABOVE
 from app.panels.number_table import written, written_p
 
 if TYPE_CHECKING:
-    from mft_engine.compare import Comparison
+    from mft_engine.compare.clouds import Comparison
 
 HEADLINES = {"consistent": "Consistent", "close": "Close", "inconsistent": "Inconsistent"}
 ROLES = {"consistent": "good", "close": "warning", "inconsistent": "bad"}

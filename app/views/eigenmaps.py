@@ -14,8 +14,8 @@ from app.theme import LIGHT, Theme
 from app.views.colormaps import colour_index, diverging_map, mixed
 
 if TYPE_CHECKING:
-    from mft_engine.kernel_spectrum import KernelSpectrum
-    from mft_engine.kernel_study import DataKernels
+    from mft_engine.questions.kernel_spectrum import KernelSpectrum
+    from mft_engine.questions.kernel_study import DataKernels
 
 _NAMES = ("background", "foreground")
 _GAP, _TITLE_GAP, _SIDE_LABEL, _SMALLEST = 12.0, 4.0, 18.0, 24.0

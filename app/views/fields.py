@@ -14,7 +14,7 @@ from app.views.colormaps import colour_index, diverging_map, mixed
 from app.views.empty_state import EmptyState
 
 if TYPE_CHECKING:
-    from mft_engine.events import FieldsReady
+    from mft_engine.experiment.events import FieldsReady
 
 _TITLES = (
     ("target", "target y"),

@@ -13,7 +13,7 @@ from app.views.chips import LegendChip
 from app.views.colormaps import with_opacity
 from app.views.empty_state import EmptyState
 from app.views.plot_style import line_pen, quiet_plot, style_plot
-from mft_engine.waves import Waves, phase_agreement, waves
+from mft_engine.questions.waves import Waves, phase_agreement, waves
 
 _CLOUDS = ("background", "foreground")
 # Neurons that add little to their wave have a phase by chance: the strongest ones make the picture.

@@ -19,7 +19,7 @@ from app.views.empty_state import EmptyState
 from app.views.plot_style import SparseLogAxis, WholeAxis, line_pen, quiet_plot, style_plot
 
 if TYPE_CHECKING:
-    from mft_engine.kernel_study import DataKernels, KernelAgreement
+    from mft_engine.questions.kernel_study import DataKernels, KernelAgreement
 
 # Name, mark, symbol, sentence.
 _SERIES: tuple[tuple[str, Mark, str, str], ...] = (

@@ -21,7 +21,7 @@ from app.views.plot_style import SparseLogAxis, WholeAxis, line_pen, quiet_plot,
 from app.widgets.log_slider import LogSlider
 
 if TYPE_CHECKING:
-    from mft_engine.self_consistency import Iteration
+    from mft_engine.questions.loop import Iteration
 
 TURNS = (20, 60, 200, 1000)
 USUAL_TURNS = 60

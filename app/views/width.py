@@ -18,7 +18,7 @@ from app.views.empty_state import EmptyState
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 
 if TYPE_CHECKING:
-    from mft_engine.width_study import WidthRow
+    from mft_engine.questions.widths import WidthRow
 
 # Key in a row, title of the plot, sign.
 _QUANTITIES = (

@@ -7,7 +7,7 @@ import time
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QLabel, QProgressBar, QSizePolicy, QStatusBar, QWidget
 
-from mft_engine.events import Snapshot
+from mft_engine.experiment.events import Snapshot
 
 SENTENCE_MILLISECONDS = 12_000
 RATE_SECONDS = 0.5

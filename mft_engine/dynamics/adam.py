@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mft_engine.activations import Activation
 from mft_engine.dynamics.langevin import (
     FIELD_EVERY,
     Diverged,
@@ -31,9 +30,10 @@ from mft_engine.dynamics.langevin import (
     points_at,
     settle_and_record,
 )
-from mft_engine.foreground import SLICE_SECONDS, FrozenField
+from mft_engine.field.walk import SLICE_SECONDS, FrozenField
 from mft_engine.kernels import reference
-from mft_engine.measure import weighted
+from mft_engine.network.activations import Activation
+from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
 
 EPSILON = 1e-8

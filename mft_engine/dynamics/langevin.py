@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.activations import Activation
-from mft_engine.field import MeanField, curvature, stiffness
+from mft_engine.field.field import MeanField, curvature, stiffness
 from mft_engine.kernels import Integrator, StepPlan
-from mft_engine.measure import rotation, weighted
+from mft_engine.network.activations import Activation
+from mft_engine.points.measure import rotation, weighted
+from mft_engine.points.statistics import Estimate, order_parameters
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
-from mft_engine.statistics import Estimate, order_parameters
 
 RECORD_EVERY = 50
 STIFFNESS_EVERY = 100

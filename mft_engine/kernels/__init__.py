@@ -7,11 +7,11 @@ from typing import Literal
 
 import torch
 
-from mft_engine.activations import Activation, get_activation
 from mft_engine.device import can_record_graphs, host_device
 from mft_engine.kernels.graphed import GraphedKernel
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, Integrator, Kernel, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
+from mft_engine.network.activations import Activation, get_activation
 
 __all__ = [
     "BackgroundResult",

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.activations import Activation
 from mft_engine.kernels import loops
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.kernels.reference import check_arguments
 from mft_engine.kernels.slots import Slots, arrange
+from mft_engine.network.activations import Activation
 
 # What each activation is made of: the function b, and whether phi is its positive side only.
 FORMS: dict[str, tuple[int, bool]] = {

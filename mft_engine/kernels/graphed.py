@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.activations import Activation
 from mft_engine.device import record_graph
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel, check_arguments, gradient, predict
+from mft_engine.network.activations import Activation
 
 # Steps whose losses fit into one buffer; longer calls are cut.
 MAX_STEPS = 1024

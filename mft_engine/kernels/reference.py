@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.activations import Activation
 from mft_engine.device import host_device
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
+from mft_engine.network.activations import Activation
 
 # Elements of one (neurons x points) block: small enough for a CPU's cache, and for its allocator to reuse the pages
 # (twice as many cost a thousand page faults a step); enough to fill an accelerator.

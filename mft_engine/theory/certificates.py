@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.special import digamma, gammaln
 
-from mft_engine.activations import dphi_numpy, phi_numpy
+from mft_engine.laws.planar import PlanarLaw
+from mft_engine.network.activations import dphi_numpy, phi_numpy
 from mft_engine.theory.dual import DualState
-from mft_engine.theory.law import PlanarLaw
 from mft_engine.theory.planar import PlanarTheory
 
 Array = NDArray[np.float64]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mft_engine.laws.planar import PlanarLaw
 from mft_engine.theory.dual import DualState, HarmonicDual, Preconditioner
 from mft_engine.theory.gaussian_inputs import HarmonicSolution, quantise, stack_factors, target_coordinates
 from mft_engine.theory.harmonics import (
@@ -26,7 +27,6 @@ from mft_engine.theory.harmonics import (
     radial_kernel,
     weight_panels,
 )
-from mft_engine.theory.law import PlanarLaw
 from mft_engine.theory.projection import Target, project_target
 from mft_engine.theory.symmetry import NO_SYMMETRY, find_symmetry
 from mft_engine.theory.training_points import PointDual, PointSolution, point_grid

@@ -19,7 +19,7 @@ from numpy.polynomial.legendre import legder, leggauss, legval, legvander
 from numpy.typing import NDArray
 from scipy.special import jv
 
-from mft_engine.activations import get_activation, phi_numpy
+from mft_engine.network.activations import get_activation, phi_numpy
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ class AngularTable:
     The parts are taken before integrating, so an odd activation has phi_k = 0 *exactly* for even k.
 
     Args:
-        activation: name known to `mft_engine.activations`.
+        activation: name known to `mft_engine.network.activations`.
 
     Raises:
         SuperlinearActivationError: phi grows faster than linearly; then exp(g^2 / (2 lambda_a T)) beats every

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mft_engine.activations import phi_numpy
+from mft_engine.network.activations import phi_numpy
 from mft_engine.theory.dual import DualState, Preconditioner, maximise
 from mft_engine.theory.harmonics import RadialPanels, weight_panels
 

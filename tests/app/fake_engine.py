@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from app.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
-from mft_engine.compare import Comparison
-from mft_engine.events import (
+from mft_engine.compare.clouds import Comparison
+from mft_engine.experiment.events import (
     CertificateReady,
     ComparisonReady,
     Event,
@@ -27,10 +27,10 @@ from mft_engine.events import (
     TheoryAbsent,
     TheoryReady,
 )
-from mft_engine.kernel_spectrum import KernelSpectrum
-from mft_engine.kernel_study import DataKernels, KernelAgreement
+from mft_engine.questions.kernel_spectrum import KernelSpectrum
+from mft_engine.questions.kernel_study import DataKernels, KernelAgreement
+from mft_engine.questions.references import ReferenceLines
 from mft_engine.recipe import Recipe, RecipeError, ScheduledChange, differences
-from mft_engine.references import ReferenceLines
 
 
 class FakeDeviceError(RuntimeError):

@@ -132,7 +132,7 @@ def test_the_start_is_named_by_what_the_background_is() -> None:
 
 
 def test_the_tolerance_drawn_is_the_engines() -> None:
-    from mft_engine.self_consistency import iterate
+    from mft_engine.questions.loop import iterate
 
     assert inspect.signature(iterate).parameters["tolerance"].default == LOOP_TOLERANCE
 

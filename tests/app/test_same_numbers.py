@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtWidgets import QApplication
 
 from app.session import Session
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, load_recipe
 
 SMALL = {"network.n_neurons": 128, "foreground.n_neurons": 64, "training.time": 3.0, "comparison.n_permutations": 99}

@@ -18,8 +18,8 @@ from app.panels.number_table import UNKNOWN, written, written_error, written_p
 from app.panels.orders import cloud_orders
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.theme import DARK, LIGHT, Theme
-from mft_engine.events import ForegroundReady, Snapshot
-from mft_engine.outcome import LayerCloud
+from mft_engine.experiment.events import ForegroundReady, Snapshot
+from mft_engine.experiment.outcome import LayerCloud
 
 NULL = 0.0021 * (1 + 0.2 * gaussian(500)[:, 0].astype(float))
 

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from app.theme import LIGHT
 from app.views.colormaps import diverging_map
 from app.views.fields import FieldsView
-from mft_engine.events import FieldsReady
+from mft_engine.experiment.events import FieldsReady
 
 GRID = np.linspace(-3, 3, 48)
 X1, X2 = np.meshgrid(GRID, GRID)

@@ -124,7 +124,7 @@ def test_the_window_imports_neither_torch_nor_matplotlib_nor_scipy() -> None:
 
 @pytest.mark.parametrize("name", [n for n in dir(FakeExperiment) if not n.startswith("_") and n.islower()])
 def test_the_fake_experiment_has_nothing_that_the_real_one_lacks(name: str) -> None:
-    from mft_engine.experiment import Experiment
+    from mft_engine.experiment.experiment import Experiment
 
     only_in_tests = {"log", "diverges_at", "retuned_at", "state_at", "theta"}
     assert name in only_in_tests or hasattr(Experiment, name)

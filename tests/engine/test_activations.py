@@ -1,4 +1,4 @@
-"""Claims about `mft_engine.activations`: right values, right derivatives, declared properties that hold."""
+"""Claims about `mft_engine.network.activations`: right values, right derivatives, declared properties that hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from scipy import special
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mft_engine.activations import ACTIVATIONS, Activation, dphi_numpy, get_activation, phi_numpy
+from mft_engine.network.activations import ACTIVATIONS, Activation, dphi_numpy, get_activation, phi_numpy
 
 # Written a second time, from scipy and numpy, as the oracle.
 ORACLE = {

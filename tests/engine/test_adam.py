@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from app.coupled import coupled
-from mft_engine import checkpoint, dynamics
-from mft_engine.activations import get_activation
+from mft_engine import dynamics
 from mft_engine.dynamics import Diverged, adam
 from mft_engine.dynamics.adam import Adam
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.kernels import ReferenceKernel
+from mft_engine.network.activations import get_activation
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
+from mft_engine.runs import checkpoint
 
 SMALL = load_recipe("adam-clover").replace({
     "engine.n_threads": 1, "network.n_neurons": 64, "foreground.n_neurons": 64, "training.n_steps": 130,

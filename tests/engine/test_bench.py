@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mft_engine import bench
+from mft_engine.cli import bench
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_without_a_display_the_window_part_says_so(monkeypatch: pytest.MonkeyPat
 
 def test_a_run_starts_without_the_libraries_that_only_figures_windows_and_rare_rules_need() -> None:
     code = (
-        "import sys, mft_engine.cli, mft_engine.runs\n"
+        "import sys, mft_engine.cli, mft_engine.runs.runs\n"
         "late = ('matplotlib', 'scipy.stats', 'PySide6', 'imageio', 'distributed', 'sklearn')\n"
         "print([name for name in late if name in sys.modules])"
     )

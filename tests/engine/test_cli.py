@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mft_engine.cli import main
-from mft_engine.doctor import known_bad_pairs
+from mft_engine.cli.doctor import known_bad_pairs
 from mft_engine.recipe import load_recipe
 
 SMALL = ["--set", "network.n_neurons=64", "--set", "foreground.n_neurons=64", "--set", "training.time=0.5",

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mft_engine.activations import phi_numpy
 from mft_engine.cli import main
-from mft_engine.closure import closure_summary, cubic_teacher_of, solve_closure, why_no_closure
-from mft_engine.experiment import Experiment
+from mft_engine.cli.reporting import describe_run
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.figures.phase import draw_phase_diagram
+from mft_engine.network.activations import phi_numpy
+from mft_engine.questions.closure import closure_summary, cubic_teacher_of, solve_closure, why_no_closure
 from mft_engine.recipe import RecipeError, load_recipe
-from mft_engine.reporting import describe_run
 from mft_engine.rng import Stream, host_generator
-from mft_engine.sweep import Axis, Sweep
+from mft_engine.studies.sweep import Axis, Sweep
 from mft_engine.theory.cubic_closure import paper_teacher
 
 PREVIEW = load_recipe("cubic-teacher-preview")

@@ -1,4 +1,4 @@
-"""Claims about `mft_engine.compare` and `.statistics`: the defined distance, an honest null, true errors."""
+"""Claims about `mft_engine.compare.clouds` and `.statistics`: the defined distance, an honest null, true errors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mft_engine import compare as compare_module
-from mft_engine.compare import Comparison, ComparisonError, compare, compare_clouds, fold, judge
+from mft_engine.compare import clouds as compare_module
+from mft_engine.compare.clouds import Comparison, ComparisonError, compare, compare_clouds, fold, judge
+from mft_engine.points.statistics import averaged, function_alignment, order_parameters
 from mft_engine.rng import Stream, host_generator
-from mft_engine.statistics import averaged, function_alignment, order_parameters
 
 # Distances are float32 (6e-8 relative, random) and a tile's sum is too: a statistic is right to some 1e-6 of
 # the mean distance over n, which is the size of the null.
@@ -322,7 +322,7 @@ def test_work_runs_on_any_device():
 MEMORY_PROBE = """
 import threading, psutil, torch
 torch.set_num_threads(1)
-from mft_engine import compare
+from mft_engine.compare import clouds as compare
 from mft_engine.rng import Stream, normal
 def cloud(n, step):
     return normal(1, Stream.TEST_POINTS, step, n, 3, device="cpu")

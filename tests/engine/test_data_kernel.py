@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from mft_engine.activations import get_activation
-from mft_engine.data_kernel import data_kernel, kernel_change
-from mft_engine.experiment import Experiment
-from mft_engine.measure import polar_rule
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.network.activations import get_activation
+from mft_engine.points.measure import polar_rule
+from mft_engine.questions.data_kernel import data_kernel, kernel_change
+from mft_engine.questions.references import reference_lines
 from mft_engine.recipe import load_recipe
-from mft_engine.references import reference_lines
 from mft_engine.tasks import build_task
 
 RULE = polar_rule(4, 16)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mft_engine.experiment import Experiment
-from mft_engine.measure import judging_measure, training_measure
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.points.measure import judging_measure, training_measure
 from mft_engine.recipe import RecipeError, TaskSection, TrainingSection, load_recipe
 from mft_engine.tasks import Task, build_task
 

@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from mft_engine.accuracy import accuracy
-from mft_engine.checkpoint import pack, unpack
-from mft_engine.experiment import Experiment
-from mft_engine.generalisation import TestPoints, generalisation_gap
-from mft_engine.measure import judging_measure, training_measure
+from mft_engine.cli.reporting import describe_run
+from mft_engine.experiment.accuracy import accuracy
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
+from mft_engine.experiment.setting import Setting
+from mft_engine.points.measure import judging_measure, training_measure
 from mft_engine.recipe import RecipeError, TaskSection, TrainingSection, load_recipe
-from mft_engine.reporting import describe_run
 from mft_engine.rng import Stream, host_generator
-from mft_engine.setting import Setting
+from mft_engine.runs.checkpoint import pack, unpack
 from mft_engine.tasks import Task, build_task
 from mft_engine.tasks.digits import load_pictures
 

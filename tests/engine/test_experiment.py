@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mft_engine.checkpoint import pack, unpack
 from mft_engine.dynamics import Diverged
-from mft_engine.events import (
+from mft_engine.experiment.events import (
     CertificateReady,
     ComparisonReady,
     Finished,
@@ -18,8 +17,9 @@ from mft_engine.events import (
     Snapshot,
     TheoryReady,
 )
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
+from mft_engine.runs.checkpoint import pack, unpack
 
 SMALL = {"network.n_neurons": 64, "foreground.n_neurons": 64, "training.time": 0.6, "comparison.n_permutations": 99}
 
@@ -78,7 +78,7 @@ def test_any_split_of_the_steps_gives_the_same_bits(changes: dict[str, object]) 
 def test_the_clocks_slices_leave_no_trace_in_the_foreground(monkeypatch: pytest.MonkeyPatch) -> None:
     clouds = []
     for seconds in (1e-9, 10.0):
-        monkeypatch.setattr("mft_engine.foreground.SLICE_SECONDS", seconds)
+        monkeypatch.setattr("mft_engine.field.walk.SLICE_SECONDS", seconds)
         experiment = trained(small())
         list(experiment.foreground())
         clouds.append(experiment.foreground_cloud.theta)

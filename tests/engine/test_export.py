@@ -14,12 +14,13 @@ import safetensors.numpy
 from PIL import Image
 from safetensors import safe_open
 
-from mft_engine import export, palette, runs
-from mft_engine.export import ExportError, columns, export_run, save_animation, save_data
-from mft_engine.figures import FIGURES, FigureError
-from mft_engine.outcome import Outcome
+from mft_engine import palette
+from mft_engine.experiment.outcome import Outcome
+from mft_engine.figures import FIGURES, FigureError, export
+from mft_engine.figures.export import ExportError, columns, export_run, save_animation, save_data
 from mft_engine.recipe import load_recipe, parse_recipe
-from mft_engine.runs import RunError
+from mft_engine.runs import runs
+from mft_engine.runs.runs import RunError
 
 RECIPE = load_recipe("clover").replace({"network.n_neurons": 64, "foreground.n_neurons": 48, "training.time": 1.0})
 

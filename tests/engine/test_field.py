@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mft_engine.activations import ACTIVATIONS, get_activation
-from mft_engine.field import MeanField, stiffness, tangent_kernel
-from mft_engine.measure import polar_rule
+from mft_engine.field.field import MeanField, stiffness, tangent_kernel
+from mft_engine.network.activations import ACTIVATIONS, get_activation
+from mft_engine.points.measure import polar_rule
 
 
 def _cloud(n: int, seed: int = 0) -> torch.Tensor:

@@ -7,9 +7,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mft_engine import rng
-from mft_engine.activations import ACTIVATIONS, get_activation
 from mft_engine.device import record_graph
 from mft_engine.kernels import GraphedKernel, ReferenceKernel, StepPlan, choose, graphed
+from mft_engine.network.activations import ACTIVATIONS, get_activation
 
 every_kind = pytest.mark.parametrize("integrator", ["leimkuhler-matthews", "euler"])
 

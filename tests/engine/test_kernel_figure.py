@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mft_engine.experiment import Experiment
-from mft_engine.export import export_run
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.experiment.outcome import Outcome
 from mft_engine.figures import MissingError, draw
+from mft_engine.figures.export import export_run
 from mft_engine.figures.spectra import COLOURS, kernels_of
-from mft_engine.outcome import Outcome
 from mft_engine.recipe import load_recipe
-from mft_engine.runs import load, run
+from mft_engine.runs.runs import load, run
 
 SMALL = {"network.n_neurons": 96, "foreground.n_neurons": 80, "training.time": 0.3, "comparison.n_permutations": 99}
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from mft_engine.activations import get_activation
-from mft_engine.data_kernel import kernel_change, thinned
-from mft_engine.kernel_spectrum import eigenfunctions_at, spectrum_of, weighted_features
-from mft_engine.kernel_study import (
+from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.network.activations import get_activation
+from mft_engine.points.measure import polar_rule, sobol_rule
+from mft_engine.questions.data_kernel import kernel_change, thinned
+from mft_engine.questions.kernel_spectrum import eigenfunctions_at, spectrum_of, weighted_features
+from mft_engine.questions.kernel_study import (
     MAX_NEURONS,
     MAX_POINTS,
     N_MAPS,
@@ -21,8 +23,6 @@ from mft_engine.kernel_study import (
     study_kernels,
     turn_towards,
 )
-from mft_engine.measure import polar_rule, sobol_rule
-from mft_engine.outcome import FieldPoints
 from mft_engine.rng import Stream, host_generator
 
 RELU, SQUARE, RELU_TANH = (get_activation(name) for name in ("relu", "quadratic", "relu_tanh"))

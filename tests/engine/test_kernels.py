@@ -12,15 +12,15 @@ from scipy import special
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mft_engine import kernels, rng
-from mft_engine.activations import ACTIVATIONS, get_activation
 from mft_engine.kernels import GraphedKernel, ReferenceKernel, StepPlan, choose, reference
+from mft_engine.network.activations import ACTIVATIONS, get_activation
 
 pytest.importorskip("numba")
 
 from mft_engine.kernels import approximations, fused, slots
 from mft_engine.kernels.fused import FusedKernel
 from mft_engine.kernels.noise import fill_normal
-from mft_engine.measure import polar_rule, rotation
+from mft_engine.points.measure import polar_rule, rotation
 
 every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
 every_kernel = pytest.mark.parametrize("kernel_class", [ReferenceKernel, GraphedKernel, FusedKernel])

@@ -7,22 +7,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from mft_engine import checkpoint
-from mft_engine.activations import get_activation
-from mft_engine.compare import Comparison
+from mft_engine.cli.reporting import describe_run
+from mft_engine.compare.clouds import Comparison
 from mft_engine.dynamics import Hyper
-from mft_engine.events import ComparisonReady, ForegroundReady
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.events import ComparisonReady, ForegroundReady
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.experiment.layered import LayeredExperiment
+from mft_engine.field.layered import layer_field, neurons_of
 from mft_engine.kernels import reference
-from mft_engine.layered import annealed
-from mft_engine.layered.experiment import LayeredExperiment
-from mft_engine.layered.fields import layer_field, neurons_of
-from mft_engine.layered.kernel import LayeredKernel
-from mft_engine.layered.network import LayeredNetwork, flat_normal
-from mft_engine.measure import torus_rule
+from mft_engine.kernels.layered import LayeredKernel
+from mft_engine.laws import tempered as annealed
+from mft_engine.network.activations import get_activation
+from mft_engine.network.layered import LayeredNetwork, flat_normal
+from mft_engine.points.measure import torus_rule
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
-from mft_engine.reporting import describe_run
 from mft_engine.rng import Stream, host_generator
+from mft_engine.runs import checkpoint
 from mft_engine.tasks import build_task
 from mft_engine.tasks.task import TorusGrid
 

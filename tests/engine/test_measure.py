@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from mft_engine.measure import (
+from mft_engine.points.measure import (
     MeasureError,
     grid_rule,
     half_range_gauss,

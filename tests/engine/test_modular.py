@@ -9,28 +9,28 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from mft_engine.accuracy import accuracy
-from mft_engine.activations import get_activation
 from mft_engine.dynamics import Hyper
-from mft_engine.experiment import Experiment
-from mft_engine.export import columns
-from mft_engine.field import MeanField, stiffness
+from mft_engine.experiment.accuracy import accuracy
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.field.field import MeanField, stiffness
+from mft_engine.field.walk import function_covariance_trace
 from mft_engine.figures import MissingError, draw, save
-from mft_engine.foreground import function_covariance_trace
-from mft_engine.fourier import (
+from mft_engine.figures.export import columns
+from mft_engine.kernels import reference
+from mft_engine.network.activations import get_activation
+from mft_engine.points.measure import judging_measure, targets_on, training_measure
+from mft_engine.questions.fourier import (
     compare_frequencies,
     describe,
     distance_irrelevance,
     gradient_symmetricity,
     logits,
 )
-from mft_engine.kernels import reference
-from mft_engine.measure import judging_measure, targets_on, training_measure
+from mft_engine.questions.waves import phase_agreement, waves
 from mft_engine.recipe import TaskSection, TrainingSection, load_recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.sweep import parse_axis, plan_sweep
+from mft_engine.studies.sweep import parse_axis, plan_sweep
 from mft_engine.tasks import TaskError, build_task
-from mft_engine.waves import phase_agreement, waves
 
 TINY = {
     "task.modulus": 5,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mft_engine.activations import ACTIVATIONS
+from mft_engine.network.activations import ACTIVATIONS
 from mft_engine.recipe import (
     Change,
     NetworkSection,
@@ -112,7 +112,7 @@ def test_every_path_can_be_read() -> None:
 
 def test_reading_a_recipe_does_not_import_torch() -> None:
     code = (
-        "import sys; import mft_engine.recipe, mft_engine.events; mft_engine.load_recipe('clover'); "
+        "import sys; import mft_engine.recipe, mft_engine.experiment.events; mft_engine.load_recipe('clover'); "
         "print('torch' in sys.modules)"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -17,10 +17,11 @@ import pytest
 import torch
 
 import mft_engine as mft
-from mft_engine import checkpoint, run_folder, runs, storage
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, load_recipe
-from mft_engine.runs import Run, RunError, list_runs, load, run_stored
+from mft_engine.runs import checkpoint, runs, storage
+from mft_engine.runs import folder as run_folder
+from mft_engine.runs.runs import Run, RunError, list_runs, load, run_stored
 
 
 def small(**changes: object) -> Recipe:
@@ -297,7 +298,7 @@ def test_resume_starts_where_there_is_nothing_and_returns_what_is_finished(tmp_p
 
 KILLED = """
 import sys
-from mft_engine import runs
+from mft_engine.runs import runs
 from mft_engine.recipe import load_recipe
 runs.CHECKPOINT_SECONDS = 0.0
 recipe = load_recipe("clover").replace({"network.n_neurons": 64, "training.time": 1000.0, "engine.n_threads": 1})

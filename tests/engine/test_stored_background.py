@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mft_engine.experiment import Experiment
-from mft_engine.export import export_run
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.figures.export import export_run
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
-from mft_engine.runs import run_stored
+from mft_engine.runs.runs import run_stored
 
 SMALL = {"network.n_neurons": 512, "foreground.n_neurons": 512, "training.time": 12.0, "comparison.n_permutations": 199}
 

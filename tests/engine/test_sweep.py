@@ -14,12 +14,12 @@ import numpy as np
 import psutil
 import pytest
 
-from mft_engine import sweep as sweeps
 from mft_engine.cli import main
 from mft_engine.figures.phase import draw_phase_diagram, measured, order_parameter
 from mft_engine.recipe import RecipeError, load_recipe
-from mft_engine.storage import RunError
-from mft_engine.sweep import Axis, Sweep, parse_axis, plan_sweep, read_table, run_sweep
+from mft_engine.runs.storage import RunError
+from mft_engine.studies import sweep as sweeps
+from mft_engine.studies.sweep import Axis, Sweep, parse_axis, plan_sweep, read_table, run_sweep
 
 TINY = load_recipe("clover").replace(
     {"network.n_neurons": 32, "foreground.n_neurons": 32, "training.n_steps": 20, "comparison.n_permutations": 99}

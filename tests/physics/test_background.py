@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mft_engine.events import Finished
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.events import Finished
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, load_recipe
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference" / "planar.json"

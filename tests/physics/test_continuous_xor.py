@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mft_engine.compare import Comparison
-from mft_engine.events import ComparisonReady
-from mft_engine.experiment import Experiment
-from mft_engine.layered import annealed
+from mft_engine.compare.clouds import Comparison
+from mft_engine.experiment.events import ComparisonReady
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.laws import tempered as annealed
 from mft_engine.recipe import load_recipe
 
 

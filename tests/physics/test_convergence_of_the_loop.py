@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 
-from mft_engine.compare import compare
-from mft_engine.events import IterationReady
-from mft_engine.experiment import Experiment
+from mft_engine.compare.clouds import compare
+from mft_engine.experiment.events import IterationReady
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.questions.loop import iterate
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.self_consistency import iterate
 
 
 def _start(kind: str) -> tuple[Experiment, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.cubic_preview import FAR, at_noise, simulate
-from mft_engine.closure import solve_closure
+from mft_engine.questions.closure import solve_closure
 from mft_engine.recipe import load_recipe
 
 

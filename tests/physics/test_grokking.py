@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import load_recipe
 
 

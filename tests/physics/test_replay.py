@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from benchmarks.replay import distances, slope
-from mft_engine import checkpoint
 from mft_engine.dynamics import Hyper
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.questions.replay import replay
 from mft_engine.recipe import RecipeError, load_recipe
-from mft_engine.replay import replay
+from mft_engine.runs import checkpoint
 
 FREE = load_recipe("sgd-clover-free").replace(
     {"engine.n_threads": 1, "network.n_neurons": 512, "foreground.n_neurons": 512}

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from mft_engine import kernels
-from mft_engine.activations import get_activation
 from mft_engine.device import host_device
 from mft_engine.dynamics import Hyper, step_plan
-from mft_engine.infinite_width import solve_theory
 from mft_engine.kernels import StepPlan
-from mft_engine.measure import polar_rule
+from mft_engine.network.activations import get_activation
+from mft_engine.points.measure import polar_rule
+from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory import PlanarLaw

@@ -12,15 +12,16 @@ import torch
 from scipy.special import erfc
 
 from mft_engine import cli
-from mft_engine.activations import get_activation
 from mft_engine.dynamics import Hyper
-from mft_engine.experiment import Experiment
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.figures.ladder import save_ladder
 from mft_engine.kernels import reference
+from mft_engine.laws.finite_width import solve_finite_width
+from mft_engine.network.activations import get_activation
+from mft_engine.points.statistics import averaged
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.statistics import averaged
-from mft_engine.tempering import (
+from mft_engine.studies.tempering import (
     MAX_RUNGS,
     TARGET_LENGTH,
     TARGET_RATE,
@@ -31,7 +32,6 @@ from mft_engine.tempering import (
     spaced,
     temper,
 )
-from mft_engine.theory.finite_width import solve_finite_width
 
 SMALL = load_recipe("clover").replace({"engine.n_threads": 1, "network.n_neurons": 32, "training.rule_size": [6, 24]})
 # Few points make the finite-width law of a rung quick where it is not what is tested.

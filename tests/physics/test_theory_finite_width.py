@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from planar_targets import TARGETS, laguerre_rule
 
-from mft_engine.activations import phi_numpy
+from mft_engine.laws.finite_width import solve_finite_width
+from mft_engine.network.activations import phi_numpy
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory import PlanarLaw, SolveStopped, solve_planar
-from mft_engine.theory.finite_width import solve_finite_width
 from mft_engine.theory.gibbs import GibbsBackground
 
 SETTINGS = ("relu_tanh", 0.02, 0.02, 0.001)

@@ -11,11 +11,11 @@ from planar_targets import TARGETS
 from scipy.stats import chi2
 
 from mft_engine import kernels
-from mft_engine.activations import get_activation
-from mft_engine.compare import Comparison, compare_clouds
+from mft_engine.compare.clouds import Comparison, compare_clouds
 from mft_engine.device import host_device
 from mft_engine.kernels import StepPlan
-from mft_engine.measure import polar_rule
+from mft_engine.network.activations import get_activation
+from mft_engine.points.measure import polar_rule
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory import PlanarLaw, solve_planar
 from mft_engine.theory.gibbs import GibbsBackground

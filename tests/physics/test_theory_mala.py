@@ -7,8 +7,8 @@ import pytest
 from planar_targets import TARGETS, polar_rule
 from scipy.stats import chi2, kstest, norm
 
+from mft_engine.laws.chains import sample_frozen_law
 from mft_engine.theory import PlanarLaw, SolveStopped, solve_planar
-from mft_engine.theory.mala import sample_frozen_law
 
 
 def test_the_sample_agrees_with_the_planar_density():

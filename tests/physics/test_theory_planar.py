@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from planar_targets import TARGETS
 
-from mft_engine.activations import get_activation, phi_numpy
+from mft_engine.network.activations import get_activation, phi_numpy
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory import NonFiniteTargetError, SolveStopped, SuperlinearActivationError, solve_planar
 from mft_engine.theory.harmonics import angular_table

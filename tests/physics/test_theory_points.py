@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planar_targets import TARGETS, laguerre_rule
 
-from mft_engine.activations import phi_numpy
+from mft_engine.network.activations import phi_numpy
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory import solve_planar
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mft_engine.activations import get_activation
-from mft_engine.layered.annealed import Tilt, sample_tilted
+from mft_engine.laws.tempered import Tilt, sample_tilted
+from mft_engine.network.activations import get_activation
 
 VARIANCE = 2.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mft_engine.questions.widths import OBSERVABLES, WidthRow, study_widths
 from mft_engine.recipe import RecipeError, load_recipe
-from mft_engine.width_study import OBSERVABLES, WidthRow, study_widths
 
 
 def test_the_corrected_law_meets_the_simulation_where_the_infinite_one_does_not() -> None:

@@ -1,0 +1,5 @@
+"""The command line `mft-lab`."""
+
+from mft_engine.cli.commands import main
+
+__all__ = ["main"]

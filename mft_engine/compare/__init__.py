@@ -1,0 +1,1 @@
+"""Whether two clouds have one law."""

@@ -1,0 +1,399 @@
+"""The background: a network that is being trained, with its running averages, its history and its schedule."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine import dynamics, kernels
+from mft_engine.device import to_host
+from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
+from mft_engine.dynamics.adam import Adam
+from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
+from mft_engine.experiment.accuracy import accuracy
+from mft_engine.experiment.events import Snapshot
+from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
+from mft_engine.experiment.history import N_STORED_NEURONS, History
+from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.experiment.posterior import FunctionSamples, Posterior
+from mft_engine.experiment.setting import Setting, burn_in
+from mft_engine.network.two_layer import initial_cloud
+from mft_engine.points.measure import weighted
+from mft_engine.points.statistics import Estimate, averaged
+from mft_engine.questions.replay import InForce, in_force
+from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
+from mft_engine.rng import Stream
+from mft_engine.tasks import Task
+from mft_engine.theory.gibbs import GibbsBackground
+
+# Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
+N_SHOWN = 2**17
+# Exact sweeps forget within a few; Langevin steps are sampled with each record.
+SWEEPS_A_SAMPLE = 5
+_RETUNABLE = ("regularisation.", "training.temperature", "training.step_size")
+
+
+class Background:
+    """One network on its way from the initial cloud to the recipe's end, and beyond where it is asked to.
+
+    Args:
+        recipe: what to do.
+        kernel: auto, fused or reference inner loops.
+
+    Raises:
+        RecipeError: a task, rule or device that cannot be built.
+    """
+
+    def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
+        self.recipe = recipe
+        self.setting = Setting.of(recipe, kernel)
+        self.problem = self.setting.problem(recipe)
+        theta = self._initial_parameters()
+        self.initial_theta = to_host(self._shown(theta))
+        self.state: State = dynamics.init(theta, self.problem)
+        self.training_seconds = 0.0
+        self.history = History(RECORD_EVERY)
+        self._sample_every = SWEEPS_A_SAMPLE if recipe.training.dynamics == "gibbs" else RECORD_EVERY
+        self.function_samples = FunctionSamples(self._sample_every, self.problem.field_inputs.shape[0])
+        self._chain: GibbsBackground | None = None
+        self._gap: tuple[int, Estimate] | None = None
+        self._shares: tuple[int, dict[str, float]] | None = None
+        self._schedule = list(recipe.schedule)
+        self._path: list[InForce] = [(0, recipe)]
+        self._apply_schedule()
+
+    @property
+    def task(self) -> Task:
+        """What is learnt."""
+        return self.setting.task
+
+    @property
+    def kernel(self) -> kernels.Kernel:
+        """The inner loop in use."""
+        return self.setting.kernel
+
+    @property
+    def device(self) -> torch.device:
+        """Where the neurons live."""
+        return self.setting.device
+
+    @property
+    def kind(self) -> str:
+        """Of the background: trained, lazy, untrained or stored."""
+        return self.setting.kind
+
+    @property
+    def is_trained_here(self) -> bool:
+        """Whether this experiment trains its background: the untrained and the stored one stay as they are."""
+        return self.kind in ("trained", "lazy")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the recipe's last step has been done (at once for the untrained background)."""
+        return not self.is_trained_here or is_complete(self.state, self.problem)
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the recipe's training that is done, 0 to 1."""
+        if not self.is_trained_here:
+            return 1.0
+        if self.problem.end_step:
+            return min(1.0, self.state.step / self.problem.end_step)
+        return min(1.0, self.state.time / self.problem.end_time)
+
+    def advance(self, n_steps: int, *, beyond: bool = False) -> int:
+        """Train by up to n_steps; stops exactly at the recipe's last step unless `beyond`.
+
+        Returns:
+            the number of steps done.
+
+        Raises:
+            Diverged: a non-finite number; the last good state is kept.
+        """
+        if not self.is_trained_here:
+            return 0
+        start = time.perf_counter()
+        first = self.state.step
+        while self.state.step < first + n_steps and (beyond or not self.is_complete):
+            target = min(first + n_steps, self._next_stop())
+            before = self.state.step
+            self.state, info = self._steps(target - before, beyond)
+            # A record is due at the end of a slice at most, so the network is the record's.
+            self.history.add_rows(self._tested(row) for row in info.records)
+            if self.history.wants_cloud(self.state.step):
+                self.history.add_cloud(self.state.step, to_host(self._shown(self.state.theta)[:N_STORED_NEURONS]))
+            if self.state.is_settled and self.recipe.training.temperature > 0:
+                self.function_samples.offer(self.state.step, self.state.average_time, self._sampled_function)
+            self._apply_schedule()
+            if self.state.step == before:
+                break
+        self.training_seconds += time.perf_counter() - start
+        return self.state.step - first
+
+    def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
+        hyper = Hyper.of(self.recipe)
+        if self.recipe.training.dynamics == "adam":
+            return adam.advance(self.state, self.problem, Adam.of(self.recipe), n_steps, beyond=beyond)
+        if self.recipe.training.dynamics != "gibbs":
+            return dynamics.advance(self.state, self.problem, hyper, n_steps, beyond=beyond)
+        if self._chain is None:
+            self._chain = gibbs.start_chain(self.problem, hyper, self.state.theta.shape[0])
+            gibbs.replay(self._chain, self.state.step - self.state.change_step)
+        return gibbs.advance(self.state, self.problem, self._chain, n_steps, beyond=beyond)
+
+    def _sampled_function(self) -> np.ndarray:
+        return self._predict(self.problem.field_inputs[:: self.function_samples.stride])
+
+    def posterior(self, variance_theory: float | None = None) -> Posterior | None:
+        """Mean and variance of the function over the averaging window; None before there are samples enough."""
+        state, points = self.state, self.field_points
+        if not state.n_predictions:
+            return None
+        mean = to_host(state.prediction_sum / state.n_predictions)
+        n_neurons = self.recipe.network.n_neurons[-1]
+        return self.function_samples.estimate(
+            state.average_time, mean, points.targets, points.weights, n_neurons, variance_theory
+        )
+
+    def retune(self, recipe: Recipe) -> Change:
+        """Follow a recipe that differs in hyperparameters or in what is asked of the foreground; the neurons stay.
+
+        The running averages start again; `schedule_of` writes the change down so that the run can be repeated.
+
+        Raises:
+            RecipeError: a change that needs a new experiment.
+        """
+        change = plan_change(self.recipe, recipe)
+        if change is Change.REBUILD:
+            raise RecipeError("This change needs a new run: build a new Experiment for it")
+        self.recipe = recipe
+        self.problem = replace(
+            self.problem,
+            end_time=recipe.training.time,
+            end_step=recipe.training.n_steps,
+            burn_in=burn_in(recipe),
+        )
+        if change is Change.RETUNE:
+            self.state = dynamics.restart_averages(self.state, self.problem)
+            self._path.append((self.state.step, recipe))
+            self._chain = None
+        return change
+
+    def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
+        """`start` with the hyperparameters that differ between `old` and `new` scheduled at the present step.
+
+        Changes made at step 0 are part of the start itself. A second change of a value at the same step replaces the
+        first (a drag leaves one entry a step).
+        """
+        changed = {path: value for path, _, value in differences(old, new) if path.startswith(_RETUNABLE)}
+        if self.state.step == 0:
+            return start.replace(changed)
+        step = self.state.step
+        kept = [c for c in start.schedule if not (c.step == step and c.path in changed)]
+        added = [ScheduledChange(step=step, path=path, value=value) for path, value in changed.items()]
+        return start.model_copy(update={"schedule": (*kept, *added)})
+
+    def _next_stop(self) -> int:
+        step = self.state.step
+        stop = step + self._sample_every - step % self._sample_every
+        return min([stop, *(change.step for change in self._schedule if change.step > step)])
+
+    def _apply_schedule(self) -> None:
+        due = [change for change in self._schedule if change.step <= self.state.step]
+        if due:
+            self._schedule = [change for change in self._schedule if change.step > self.state.step]
+            self.retune(self.recipe.replace({change.path: change.value for change in due}))
+
+    def pack_more(self) -> dict[str, np.ndarray]:
+        """Arrays that a checkpoint needs besides the state."""
+        return {}
+
+    def unpack_more(self, arrays: dict[str, np.ndarray]) -> None:
+        """What `pack_more` gave."""
+
+    def resume(self, state: State, initial_theta: np.ndarray) -> None:
+        """Continue from the state of a checkpoint of the same recipe."""
+        self.state, self._chain = state, None
+        self.initial_theta = initial_theta
+        self._path = in_force(self.recipe, state.step)
+        self._schedule = [change for change in self.recipe.schedule if change.step > state.step]
+        self.recipe = self.recipe.replace(
+            {change.path: change.value for change in self.recipe.schedule if change.step <= state.step}
+        )
+        self.problem = self.setting.problem(self.recipe)
+
+    def _initial_parameters(self) -> Tensor:
+        """What the state begins with."""
+        stored = self.setting.stored
+        if stored is not None:
+            return self.setting.tensor(stored.theta)
+        return self._initial_cloud(self.recipe.network.n_neurons[0], Stream.INITIAL)
+
+    def _shown(self, theta: Tensor) -> Tensor:
+        """The state's parameters as a cloud: neurons as rows, columns w1 .. wd, then readouts."""
+        return theta
+
+    def _initial_cloud(self, n_neurons: int, stream: Stream, draw: int = 0) -> Tensor:
+        setting = self.setting
+        cloud = initial_cloud(
+            self.recipe,
+            setting.task.n_inputs,
+            n_neurons,
+            n_out=setting.task.n_out,
+            stream=stream,
+            draw=draw,
+            device=setting.device,
+            dtype=setting.dtype,
+        )
+        return cloud.theta
+
+    @property
+    def field_points(self) -> FieldPoints:
+        """The points on which the frozen field lives, on the host."""
+        return self.setting.field_points
+
+    def mean_prediction(self) -> Tensor:
+        """f on the field points: the running average, or the present one where there is none yet."""
+        if self.setting.stored is not None:
+            kept = self.setting.stored.prediction_on(self.field_points)
+            if kept is not None:
+                return torch.as_tensor(kept, dtype=torch.float64, device=self.device)
+        if self.recipe.foreground.field == "end" or not self.state.n_predictions:
+            return self.kernel.predict(
+                self.state.theta, self.problem.field_inputs, self.problem.readout_exponent
+            ).double()
+        return self.state.prediction_sum / self.state.n_predictions
+
+    def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
+        """The background as it stands, on the host."""
+        state = self.state
+        cloud = self._shown(state.theta)
+        gap = self.gap_to_test()
+        latest = self.history.rows[-1] if self.history.rows else {}
+        loss = latest["loss"] if latest else self.present_loss()
+        return Snapshot(
+            step=state.step,
+            time=state.time,
+            theta=to_host(cloud[:n_shown]).astype(np.float32),
+            n_neurons=cloud.shape[0],
+            loss=loss,
+            step_size=state.step_size,
+            eta_theta=state.step_size * state.eigenvalue,
+            order_parameters={name: e.mean for name, e in self.problem.orders(state.theta).items()},
+            average_age=state.average_age,
+            is_complete=self.is_complete,
+            prediction=to_host(self.mean_prediction()),
+            kernel=self.kernel.name,
+            test_loss=latest.get("test_loss") if latest else self.measured_test_loss(),
+            test_minus_train=None if gap is None else gap.mean,
+            test_minus_train_error=None if gap is None else gap.standard_error,
+            accuracies=self._latest_accuracies(latest),
+        )
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns recorded every 50 steps: step, time, loss, step_size, ..., test_loss where some data are unseen."""
+        return self.history.metrics()
+
+    def present_loss(self) -> float:
+        """E (y - f)^2 of the network as it stands, on the training measure."""
+        prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.problem.readout_exponent)
+        return float(weighted(self.problem.weights, (self.problem.targets - prediction) ** 2).sum())
+
+    @property
+    def background_loss(self) -> float:
+        """Mean over the averaging window of each network's own loss (the present one where there is no window)."""
+        if self.recipe.foreground.field == "end" or not self.state.n_losses:
+            return self.present_loss()
+        return self.state.mean_loss
+
+    def window_orders(self) -> dict[str, tuple[float, float]]:
+        """Order parameters averaged over the window, each with its standard error."""
+        rows = [row for row in self.history.rows if row["is_averaged"]]
+        names = [name for name in (rows[0] if rows else {}) if name.startswith(("cos", "overlap"))]
+        if len(rows) < 8 or self.recipe.foreground.field == "end":
+            return {name: (e.mean, e.standard_error) for name, e in self.problem.orders(self.state.theta).items()}
+        series = {name: averaged(np.array([row[name] for row in rows])) for name in names}
+        return {name: (estimate.mean, estimate.standard_error) for name, estimate in series.items()}
+
+    @cached_property
+    def test_points(self) -> TestPoints | None:
+        """What the network has not seen: infinite data or data held back; None where it is trained on all there is."""
+        return TestPoints.of(self.recipe.training, self.setting, self.recipe.seed)
+
+    def window_accuracies(self) -> dict[str, float | None]:
+        """Share of right answers of each network, averaged over the window; its standard error beside it."""
+        now = self.accuracies_of(self.state.theta, self.problem.readout_exponent)
+        rows = [row for row in self.history.rows if row["is_averaged"]]
+        if len(rows) < 8 or self.recipe.foreground.field == "end":
+            return dict(now)
+        found: dict[str, float | None] = {}
+        for name in now:
+            mean, error = averaged(np.array([row[name] for row in rows]))
+            found |= {name: mean, f"{name}_error": error}
+        return found
+
+    def measured_test_loss(self) -> float | None:
+        """E (y - f)^2 of the network as it stands, on infinite data or data held back, where it saw finite data."""
+        points = self.test_points
+        return points.loss(self._predict(points.inputs)) if points else None
+
+    def _tested(self, row: dict[str, float]) -> dict[str, float]:
+        points, prediction = self.test_points, None
+        if points is not None:
+            prediction = self._predict(points.inputs)
+            self.history.add_test(prediction, is_averaged=bool(row["is_averaged"]))
+            row = {**row, "test_loss": points.loss(prediction)}
+        if self.task.n_out > 1:  # of one readout the averaged function tells the class, not each network
+            row |= self._shares_right(self._predict(self.problem.field_inputs), prediction)
+        return row
+
+    def _predict(self, inputs: Tensor) -> np.ndarray:
+        return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
+
+    def gap_to_test(self) -> Estimate | None:
+        """Test loss minus training loss over the averaging window, with its error; None without test points."""
+        points, rows = self.test_points, self.history.rows
+        if points is None or not rows:
+            return None
+        if self._gap is None or self._gap[0] != len(rows):
+            self._gap = (len(rows), generalisation_gap(rows, points.sampling_error(self._predict(points.inputs))))
+        return self._gap[1]
+
+    def _latest_accuracies(self, latest: dict[str, float]) -> dict[str, float]:
+        recorded = {name: value for name, value in latest.items() if name.endswith("_accuracy")}
+        if recorded or not self.task.is_classification:
+            return recorded
+        # Once a record: a frame has no time for it.
+        if self._shares is None or self._shares[0] != len(self.history.rows):
+            self._shares = (len(self.history.rows), self.accuracies())
+        return self._shares[1]
+
+    def accuracies(self) -> dict[str, float]:
+        """train_accuracy and test_accuracy of the averaged function, where targets name classes; else nothing.
+
+        One network at temperature T scatters about its average, a lazy one so much that it hides what was learnt.
+        """
+        is_mean = self.recipe.foreground.field == "averaged"
+        unseen = self.history.mean_test_prediction() if is_mean else None
+        if unseen is None and self.test_points is not None:
+            unseen = self._predict(self.test_points.inputs)
+        return self._shares_right(to_host(self.mean_prediction()), unseen)
+
+    def accuracies_of(self, theta: Tensor, readout_exponent: float) -> dict[str, float]:
+        """The same for one network."""
+        predict, points = self.kernel.predict, self.test_points
+        unseen = to_host(predict(theta, points.inputs, readout_exponent)) if points else None
+        return self._shares_right(to_host(predict(theta, self.problem.field_inputs, readout_exponent)), unseen)
+
+    def _shares_right(self, seen: np.ndarray, unseen: np.ndarray | None) -> dict[str, float]:
+        if not self.task.is_classification:
+            return {}
+        shares = {"train_accuracy": accuracy(seen, self.field_points.targets)}
+        if unseen is not None and self.test_points is not None:
+            shares["test_accuracy"] = accuracy(unseen, self.test_points.targets)
+        return shares

@@ -1,0 +1,178 @@
+"""What a running experiment tells its observers: events that carry read-only host arrays.
+
+An observer (window, command line, run folder) gets values, never handles: every array here is a numpy copy that the
+engine will not write again. This module imports no torch, so the window can know the types before the engine is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mft_engine.compare.clouds import Comparison
+    from mft_engine.experiment.outcome import LayerCloud, Outcome
+    from mft_engine.questions.certificate import Certificate
+    from mft_engine.questions.kernel_study import DataKernels
+    from mft_engine.questions.loop import Iteration
+    from mft_engine.questions.references import ReferenceLines
+    from mft_engine.theory import PlanarTheory
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Event:
+    """Anything that an experiment reports; `generation` is the recipe generation it belongs to (window only)."""
+
+    generation: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """How far a part of the experiment has come; `part` is train, foreground, compare or theory."""
+
+    part: str
+    fraction: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Snapshot(Event):
+    """The background as it stands.
+
+    Attributes:
+        step, time: steps done and t = sum of step sizes.
+        theta: (n_shown, n_params) float32; the first n_shown neurons, columns w1 .. wd, a.
+        n_neurons: neurons of the network (n_shown may be smaller).
+        loss: E (y - f)^2 averaged over the steps since the last record.
+        step_size: eta in force; eta_theta: eta x top eigenvalue of the tangent kernel (stable below 2).
+        order_parameters: {"cos4": ...} of this cloud, cos k angle(w) averaged over neurons.
+        average_age: time covered by the running average of f (0: none yet).
+        is_complete: the recipe's last step has been done.
+        prediction: (n_points,) f on the field points, running average where there is one.
+        kernel: name of the inner loop in use.
+        layers: the neurons of every hidden layer, for networks with several; theta is then the first one's.
+        test_loss: E (y - f)^2 at the last record on unseen data; None where training sees all that there is.
+        test_minus_train, test_minus_train_error: mean over the averaging window, and its standard error (nan early on).
+        accuracies: {"train_accuracy": ..., "test_accuracy": ...} at the last record, where the output is a class.
+    """
+
+    step: int
+    time: float
+    theta: Array
+    n_neurons: int
+    loss: float
+    step_size: float
+    eta_theta: float
+    order_parameters: dict[str, float]
+    average_age: float
+    is_complete: bool
+    prediction: Array
+    kernel: str
+    layers: tuple[LayerCloud, ...] = ()
+    test_loss: float | None = None
+    test_minus_train: float | None = None
+    test_minus_train_error: float | None = None
+    accuracies: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FieldsReady(Event):
+    """The functions on a square grid of the plane, for heat maps; None where the input is not two-dimensional.
+
+    Attributes:
+        extent: half side of the square; maps are (n_pixels, n_pixels), row = x2 ascending, column = x1 ascending.
+    """
+
+    extent: float
+    target: Array
+    background: Array
+    foreground: Array | None
+    residual: Array
+
+
+@dataclass(frozen=True)
+class ForegroundReady(Event):
+    """The foreground cloud: theta (n_neurons, n_params), its loss (and accuracies), and how it was sampled.
+
+    `layers` has one cloud for each hidden layer of several.
+    """
+
+    theta: Array
+    loss: float
+    method: str
+    seconds: float
+    layers: tuple[LayerCloud, ...] = ()
+    accuracies: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ComparisonReady(Event):
+    """Verdict and numbers of background against foreground; `layers` has one for each hidden layer of several."""
+
+    comparison: Comparison
+    layers: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True)
+class TheoryReady(Event):
+    """The infinite-width solution for the recipe in force; `test_loss` where it is of a finite training set."""
+
+    theory: PlanarTheory
+    test_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class TheoryAbsent(Event):
+    """No infinite-width solution is known for this recipe; `reason` is a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReferencesReady(Event):
+    """What a network that learns no features would do: the lines to compare with."""
+
+    lines: ReferenceLines
+
+
+@dataclass(frozen=True)
+class CertificateReady(Event):
+    """How far the background is from the exact optimum, where that can be said."""
+
+    certificate: Certificate
+
+
+@dataclass(frozen=True)
+class KernelReady(Event):
+    """The data kernels of the initial cloud, the background at `step` and, once sampled, the foreground."""
+
+    kernels: DataKernels
+    step: int
+
+
+@dataclass(frozen=True)
+class IterationReady(Event):
+    """One turn of the self-consistency loop: the foreground has become the background."""
+
+    iteration: Iteration
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The recipe is complete; `summary` is the document of `mft-lab run --json`."""
+
+    outcome: Outcome
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """Something went wrong: a sentence for the person, the traceback for the log; `step` where training stopped."""
+
+    sentence: str
+    traceback: str = ""
+    step: int | None = None

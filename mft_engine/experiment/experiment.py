@@ -1,0 +1,467 @@
+"""One recipe, run: train the background, sample the foreground, compare, solve the theory; told as events.
+
+The window's worker and the command line drive the same object, so the same recipe on the same device gives the same
+numbers in both.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mft_engine import dynamics, kernels
+from mft_engine.compare.clouds import Comparison, compare_clouds
+from mft_engine.device import describe_device, to_host
+from mft_engine.dynamics import Diverged, Hyper, adam
+from mft_engine.dynamics.adam import Adam
+from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
+from mft_engine.experiment.background import Background
+from mft_engine.experiment.events import (
+    CertificateReady,
+    ComparisonReady,
+    Event,
+    FieldsReady,
+    Finished,
+    ForegroundReady,
+    IterationReady,
+    KernelReady,
+    Progress,
+    ReferencesReady,
+    TheoryAbsent,
+    TheoryReady,
+)
+from mft_engine.experiment.outcome import Cloud, LayerCloud, Outcome
+from mft_engine.experiment.posterior import Posterior
+from mft_engine.field.field import MeanField
+from mft_engine.field.walk import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
+from mft_engine.points.measure import weighted
+from mft_engine.points.statistics import function_alignment
+from mft_engine.questions.certificate import Certificate, certify
+from mft_engine.questions.data_kernel import kernel_change
+from mft_engine.questions.fourier import fourier_summary
+from mft_engine.questions.kernel_study import DataKernels, study_kernels
+from mft_engine.questions.loop import iterate
+from mft_engine.questions.references import ReferenceLines, reference_lines
+from mft_engine.questions.replay import replay
+from mft_engine.questions.theory import solve_theory
+from mft_engine.recipe import Change, Recipe, RecipeError
+from mft_engine.rng import Stream
+from mft_engine.runs.summary import summarise
+from mft_engine.theory import PlanarTheory
+
+
+class Experiment(Background):
+    """A background that is being trained, and everything that is asked of it.
+
+    Args:
+        recipe: what to do.
+        kernel: auto, fused or reference inner loops.
+
+    Raises:
+        RecipeError: a task, rule or device that cannot be built.
+    """
+
+    def __new__(cls, recipe: Recipe, **_: Any) -> Experiment:
+        """The kind of experiment that the recipe needs: one class serves one hidden layer, another several."""
+        if cls is Experiment and recipe.network.n_layers > 1:
+            from mft_engine.experiment.layered import LayeredExperiment
+
+            return super().__new__(LayeredExperiment)
+        return super().__new__(cls)
+
+    def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
+        self.comparison: Comparison | None = None
+        self.foreground_cloud: Cloud | None = None
+        self.solution: PlanarTheory | None = None
+        self.certificate: Certificate | None = None
+        self.kernels: DataKernels | None = None
+        self.references: ReferenceLines | None = None
+        self._warm: PlanarTheory | None = None
+        self._foreground_theta: Tensor | None = None
+        self._sampler_health: dict[str, float] = {}
+        self._felt: tuple[FrozenField, int] | None = None
+        self._foreground_seconds = 0.0
+        self._n_draws = 0
+        super().__init__(recipe, kernel=kernel)
+
+    def retune(self, recipe: Recipe) -> Change:
+        """Follow a recipe as the background does; answers that it makes stale are forgotten."""
+        change = super().retune(recipe)
+        if change is Change.RETUNE:
+            self.solution = self.references = None
+        self.foreground_cloud = self.comparison = self.certificate = self.kernels = None
+        return change
+
+    def initial_layers(self) -> tuple[LayerCloud, ...]:
+        """The neurons at step 0 of every hidden layer, where there are several."""
+        return ()
+
+    def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
+        """Target, background, foreground and residual on a square of the plane; None for other inputs."""
+        if self.task.n_inputs != 2:
+            return None
+        line = (np.arange(n_pixels) + 0.5) / n_pixels * 2 * extent - extent
+        x1, x2 = np.meshgrid(line, line)
+        grid = np.stack([x1.ravel(), x2.ravel()], axis=1)
+        shape = (n_pixels, n_pixels)
+        inputs = self.setting.tensor(grid)
+        target = np.asarray(self.task.target(grid), dtype=np.float64).reshape(shape)
+        background = to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent)).reshape(
+            shape
+        )
+        sampled = None
+        if self._foreground_theta is not None and self.foreground_cloud is not None:
+            exponent = self.setting.foreground_exponent(self.recipe)
+            sampled = to_host(self.kernel.predict(self._foreground_theta, inputs, exponent)).reshape(shape)
+        return FieldsReady(
+            extent=extent, target=target, background=background, foreground=sampled, residual=target - background
+        )
+
+    # ---- the foreground -------------------------------------------------------------------------------------------
+
+    def frozen_field(self) -> FrozenField:
+        """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
+        points = self.field_points
+        residual = self.setting.tensor(points.targets) - self.mean_prediction().to(self.setting.dtype)
+        signal = weighted(self.setting.tensor(points.weights), residual) * self._drive
+        return FrozenField(self.problem.field_inputs, signal)
+
+    @property
+    def _drive(self) -> float:
+        """N^(kappa-1), by which a foreground neuron feels the residual."""
+        return float(self.state.theta.shape[0] ** (self.setting.foreground_exponent(self.recipe) - 1.0))
+
+    def foreground(self) -> Iterator[Progress | ForegroundReady]:
+        """Sample the foreground in slices of about 10 ms; a second call draws fresh neurons."""
+        section = self.recipe.foreground
+        start = time.perf_counter()
+        draw, self._sampler_health = self._n_draws, {}
+        if section.method == "replay":
+            theta = yield from self._replayed_foreground(draw)
+        elif section.method != "dynamics":
+            self._felt = (self.frozen_field(), draw)
+            theta = self._draw_exactly(*self._felt)
+        else:
+            theta = yield from self._dynamical_foreground(draw)
+        self._n_draws += 1
+        self._foreground_theta = theta
+        self._foreground_seconds = time.perf_counter() - start
+        prediction, loss = self._function_of(theta)
+        self.foreground_cloud = Cloud(to_host(theta), prediction, loss, section.method)
+        self.comparison = self.kernels = None
+        yield ForegroundReady(
+            theta=self.foreground_cloud.theta.astype(np.float32),
+            loss=loss,
+            method=section.method,
+            seconds=self._foreground_seconds,
+            accuracies=self.foreground_accuracies(),
+        )
+
+    def redraw(self) -> ForegroundReady | None:
+        """The last exact foreground under the hyperparameters in force now: same frozen field, same random numbers.
+
+        Takes some milliseconds, so that neurons follow a slider; it is a picture, not compared with anything. None
+        where no foreground was drawn exactly yet.
+        """
+        if self._felt is None or self.recipe.foreground.method != "gibbs":
+            return None
+        start = time.perf_counter()
+        theta = self._draw_exactly(*self._felt)
+        _, loss = self._function_of(theta)
+        seconds = time.perf_counter() - start
+        return ForegroundReady(theta=to_host(theta).astype(np.float32), loss=loss, method="gibbs", seconds=seconds)
+
+    def _function_of(self, theta: Tensor) -> tuple[np.ndarray, float]:
+        """The recombined function of foreground neurons on the field points, (n_points,), and its loss."""
+        exponent, points = self.setting.foreground_exponent(self.recipe), self.field_points
+        prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
+        return prediction, float(np.sum(weighted(points.weights, (points.targets - prediction) ** 2)))
+
+    def foreground_accuracies(self) -> dict[str, float]:
+        """Share of right answers of the foreground's recombined function; empty where the output is no class."""
+        if self._foreground_theta is None or not self.task.is_classification:
+            return {}
+        exponent = self.setting.foreground_exponent(self.recipe)
+        return self.accuracies_of(self._foreground_theta, exponent)
+
+    def _draw_exactly(self, field: FrozenField, draw: int) -> Tensor:
+        n_background, activation = self.state.theta.shape[0], self.setting.activation
+        sample, self._sampler_health = sample_exactly(
+            self.recipe, activation, field, self.field_points, n_background, draw
+        )
+        return self.setting.tensor(sample)
+
+    def _dynamical_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
+        section, hyper = self.recipe.foreground, Hyper.of(self.recipe)
+        text = f"sampling {section.n_neurons:,} foreground neurons"
+        theta = self._initial_cloud(section.n_neurons, Stream.FOREGROUND_INITIAL, draw)
+        field = self.frozen_field()
+        if self.recipe.training.dynamics == "adam":
+            n_steps = section.n_steps or self.state.step
+            walk = adam.walk(theta, field, self.setting.activation, Adam.of(self.recipe), n_steps)
+        else:
+            walk = move(theta, field, self._walk(field, hyper, draw), self.kernel)
+        for item in walk:
+            if isinstance(item, float):
+                yield Progress("foreground", item, text)
+            else:
+                theta = item
+        return theta
+
+    def _replayed_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
+        theta = self._initial_cloud(self.recipe.foreground.n_neurons, Stream.FOREGROUND_INITIAL, draw)
+        start, n_steps = self.setting.tensor(self.initial_theta), self.state.step
+        plan_of = functools.partial(self._foreground_plan, draw)
+        for item in replay(theta, start, self.problem, self._path, n_steps, plan_of, self._drive, self.kernel):
+            if isinstance(item, float):
+                yield Progress("foreground", item, f"replaying {n_steps:,} steps of the training")
+            else:
+                theta = item
+        return theta
+
+    def _foreground_plan(self, draw: int, hyper: Hyper, step_size: float) -> kernels.StepPlan:
+        return dynamics.step_plan(
+            hyper,
+            step_size,
+            self.task.n_inputs,
+            seed=self.recipe.seed + draw * DRAWS,
+            stream=Stream.FOREGROUND,
+            readout_exponent=self.setting.foreground_exponent(self.recipe),
+            n_out=self.task.n_out,
+        )
+
+    def _walk(self, frozen: FrozenField, hyper: Hyper, draw: int) -> Walk:
+        """The foreground moves with the background's step for as long a time; an automatic step may be smaller.
+
+        Independent neurons have no common stability limit, but each must resolve its own potential, which a wrong
+        background makes steeper.
+        """
+        training, is_auto = self.recipe.training, self.recipe.training.step_size == "auto"
+        field = MeanField(frozen.inputs, frozen.signal, self.setting.activation, hyper.lambda_w, hyper.lambda_a)
+
+        def largest_step(theta: Tensor) -> float:
+            return resolving_step(theta, field, hyper)
+
+        start = self.state.step_size or (LARGEST_STEP if is_auto else float(training.step_size))
+        return Walk(
+            step_size=start,
+            n_steps=self.recipe.foreground.n_steps or training.n_steps,
+            time=training.time,
+            largest_step=largest_step if is_auto else None,
+            plan=functools.partial(self._foreground_plan, draw, hyper),
+        )
+
+    # ---- comparison and theory ------------------------------------------------------------------------------------
+
+    def compare(self) -> Iterator[Progress | ComparisonReady]:
+        """Compare the present background cloud with the foreground, in slices of about 10 ms."""
+        if self._foreground_theta is None or self.foreground_cloud is None:
+            raise RecipeError("There is no foreground yet: resample it first")
+        answers = compare_clouds(
+            self.state.theta,
+            self._foreground_theta,
+            self.task.n_inputs,
+            parity=self.setting.activation.parity,
+            n_permutations=self.recipe.comparison.n_permutations,
+            seed=self.recipe.seed,
+            eta_theta=self.state.step_size * self.state.eigenvalue,
+        )
+        for answer in answers:
+            if isinstance(answer, Comparison):
+                self.comparison = answer.with_functions(**self._functions())
+                yield ComparisonReady(comparison=self.comparison)
+            else:
+                yield Progress("compare", answer, "comparing the clouds")
+
+    def _functions(self) -> dict[str, Any]:
+        assert self._foreground_theta is not None and self.foreground_cloud is not None
+        points = self.field_points
+        mean = to_host(self.mean_prediction())
+        weights = self.setting.tensor(points.weights)
+        trace = function_covariance_trace(
+            self._foreground_theta, self.problem.field_inputs, weights, self.setting.activation
+        )
+        n = self._foreground_theta.shape[0]
+        spread = trace * n ** (1.0 - 2.0 * self.setting.foreground_exponent(self.recipe))
+        # The background's own networks scatter about their mean too, far less: neurons of one network repel.
+        own = self.background_loss - float(np.sum(weighted(points.weights, (points.targets - mean) ** 2)))
+        alignment = function_alignment(mean, self.foreground_cloud.prediction, points.weights)
+        return {
+            "function_alignment": alignment,
+            "background_loss": self.background_loss,
+            "foreground_loss": self.foreground_cloud.loss,
+            "expected_loss_difference": spread - max(0.0, own),
+        }
+
+    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
+        """Solve the infinite-width equation for the recipe in force, where there is one."""
+        yield Progress("theory", 0.0, "solving the infinite-width equation")
+        try:
+            if self.solution is None:
+                self.solution = solve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
+                self._warm = self.solution
+            yield TheoryReady(theory=self.solution, test_loss=self.theory_test_loss())
+        except RecipeError as error:
+            yield TheoryAbsent(reason=str(error))
+
+    def theory_test_loss(self) -> float | None:
+        """E (y - f)^2 of the infinitely wide network on what its training set leaves unseen; None for infinite data."""
+        points = self.test_points
+        if points is None or self.solution is None:
+            return None
+        return points.loss(self.solution.prediction(to_host(points.inputs).astype(np.float64)))
+
+    def refer(self) -> Iterator[ReferencesReady]:
+        """What a network that learns no features would do on the same task."""
+        if self.references is None:
+            self.references = reference_lines(self.recipe, self.task)
+        yield ReferencesReady(lines=self.references)
+
+    def certify(self) -> Iterator[Progress | CertificateReady]:
+        """How far the background's averaged residual is from the exact optimum (`theory` first, where there is one)."""
+        yield Progress("certify", 0.0, "certifying the background")
+        found = certify(
+            self.recipe,
+            self.field_points,
+            to_host(self.mean_prediction()),
+            to_host(self.state.theta),
+            self._drive,
+            self.solution if self.task.is_gaussian else None,
+        )
+        initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
+        inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
+        change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
+        self.certificate = replace(found, kernel_change=change, posterior=self.posterior())
+        yield CertificateReady(certificate=self.certificate)
+
+    def posterior(self, variance_theory: float | None = None) -> Posterior | None:
+        """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
+        if variance_theory is None and self.solution is not None and self.kind == "trained":
+            variance_theory = self.solution.trace_response / self.recipe.network.n_neurons[-1]
+        return super().posterior(variance_theory)
+
+    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+        """The data kernels of the initial cloud, the present background and the foreground where there is one."""
+        foreground = self.foreground_cloud.theta if self.foreground_cloud else None
+        answers = study_kernels(
+            self.initial_theta,
+            to_host(self.state.theta),
+            foreground,
+            self.field_points,
+            self.setting.activation,
+            seed=self.recipe.seed,
+        )
+        for answer in answers:
+            if isinstance(answer, DataKernels):
+                self.kernels = answer
+                yield KernelReady(kernels=answer, step=self.state.step)
+            else:
+                yield Progress("kernel", answer, "the spectrum of the data kernel")
+
+    def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
+        """Let the foreground become the background, again and again, from the present background (`theory` first)."""
+        prediction, theta = to_host(self.mean_prediction()), to_host(self.state.theta)
+        for turn in iterate(
+            self.recipe,
+            self.field_points,
+            prediction,
+            theta,
+            theory=self.solution,
+            damping=damping,
+            n_iterations=n_iterations,
+        ):
+            yield IterationReady(iteration=turn)
+            yield Progress("iterate", turn.index / n_iterations, f"iteration {turn.index}, gap {turn.gap:.1e}")
+
+    # ---- the whole recipe -----------------------------------------------------------------------------------------
+
+    def outcome(self) -> Outcome:
+        """Everything computed so far."""
+        cloud = to_host(self._shown(self.state.theta))
+        background = Cloud(cloud, to_host(self.mean_prediction()), self.background_loss, self.kind)
+        clouds, cloud_steps = self.history.clouds()
+        outcome = Outcome(
+            recipe=self.recipe,
+            points=self.field_points,
+            initial_theta=self.initial_theta,
+            background=background,
+            metrics=self.metrics(),
+            snapshots=clouds,
+            snapshot_steps=cloud_steps,
+            foreground=self.foreground_cloud,
+            comparison=self.comparison,
+            theory=self.solution,
+            certificate=self.certificate,
+            kernels=self.kernels,
+        )
+        return self._with_summary(outcome)
+
+    def _with_summary(self, outcome: Outcome) -> Outcome:
+        return replace(outcome, summary=summarise(outcome, self._run_facts()))
+
+    def _run_facts(self) -> dict[str, Any]:
+        state = self.state
+        return {
+            "device": describe_device(self.device),
+            "kernel": self.kernel.name,
+            "n_steps": state.step,
+            "time": state.time,
+            "step_size": state.step_size,
+            "eta_theta": state.step_size * state.eigenvalue,
+            "seconds": self.training_seconds,
+            "foreground_seconds": self._foreground_seconds,
+            "sampler": self._sampler_health,
+            "average_age": state.average_age,
+            "is_complete": self.is_complete,
+            "order_parameters": self.window_orders(),
+            "test_loss": self.measured_test_loss(),
+            "theory_test_loss": self.theory_test_loss(),
+            "generalisation": self._generalisation(),
+            "background_accuracy": self.window_accuracies() if self.task.n_out > 1 else self.accuracies(),
+            "foreground_accuracy": self.foreground_accuracies(),
+            "references": self.references,
+            "posterior": self.posterior(),
+            "fourier": self._fourier(),
+        }
+
+    def _generalisation(self) -> dict[str, float]:
+        gap = self.gap_to_test()
+        return {} if gap is None else {"test_minus_train": gap.mean, "test_minus_train_error": gap.standard_error}
+
+    def _fourier(self) -> dict[str, Any] | None:
+        """The clouds as waves, for additions modulo P."""
+        if not self.task.modulus or self.task.points is None:
+            return None
+        clouds = {"initial": self.initial_theta, "background": to_host(self.state.theta)}
+        if self.foreground_cloud is not None:
+            clouds["foreground"] = self.foreground_cloud.theta
+        scale = float(self.task.points.inputs.max())
+        return fourier_summary(clouds, self.task.modulus, self.setting.activation.name, scale, self.recipe.seed)
+
+    def __iter__(self) -> Iterator[Event]:
+        """The recipe to its end: train, foreground, compare, theory, Finished."""
+        slice_steps = RECORD_EVERY
+        while not self.is_complete:
+            start = time.perf_counter()
+            self.advance(slice_steps)
+            yield Progress("train", self.progress, f"training, t = {self.state.time:.2f}")
+            if time.perf_counter() - start < 0.05:
+                slice_steps = min(2 * slice_steps, 2000)
+        yield self.snapshot()
+        yield from self.foreground()
+        yield from self.compare()
+        yield from self.theory()
+        yield from self.refer()
+        yield from self.certify()
+        yield from self.data_kernel()
+        outcome = self.outcome()
+        yield Finished(outcome=outcome, summary=outcome.summary)
+
+
+__all__ = ["Diverged", "Experiment", "solve_theory"]

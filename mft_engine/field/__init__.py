@@ -1,0 +1,1 @@
+"""What one neuron feels, and how it moves in it."""

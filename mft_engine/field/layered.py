@@ -1,0 +1,55 @@
+"""What one neuron of a hidden layer feels: the features that reach it and the error signals that leave it.
+
+A neuron of layer l < L has incoming weights w and N_{l+1} outgoing ones v; with everything else frozen its potential is
+
+    V(w, v) = - sum_mu v . s_mu phi_l(w . x_mu) + penalties,   x_mu = c_l h_{l-1}(mu),   s_mu = c_{l+1} delta_{l+1}(mu)
+
+with c_l the input scale and delta the backward pass of the point-weighted residual: a neuron of a two-layer network
+with several readouts. In the last layer the only readout is b and s_mu the residual itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mft_engine.dynamics import Hyper
+from mft_engine.field.field import MeanField
+from mft_engine.network.layered import LayeredNetwork
+
+if TYPE_CHECKING:
+    from mft_engine.dynamics.layered_problem import LayeredProblem
+
+
+def layer_field(
+    problem: LayeredProblem,
+    hyper: Hyper,
+    parts: Sequence[Tensor],
+    residual: Tensor,
+    layer: int,
+    *,
+    exponent: float = 1.0,
+) -> MeanField:
+    """The field of hidden layer 1 .. L.
+
+    Args:
+        parts: W_1 .. W_L and b of the background.
+        residual: (n_points,) y - f, of the moment or averaged.
+        exponent: kappa with which the neuron's own layer is read out.
+    """
+    network = problem.layered
+    found = network.run(parts, problem.inputs, exponent)
+    signal = problem.weights * residual * float(network.n_neurons[-1]) ** (exponent - 1.0)
+    below = (problem.inputs, *found.features)[layer - 1] * network.input_scale(layer)
+    penalties = problem.penalties(hyper)
+    if layer < network.n_layers:
+        signal = network.errors(parts, found, signal)[layer] * network.input_scale(layer + 1)
+    return MeanField(below, signal, network.activations[layer - 1], penalties[layer - 1], penalties[layer])
+
+
+def neurons_of(network: LayeredNetwork, parts: Sequence[Tensor], layer: int) -> Tensor:
+    """The neurons of a layer as rows: incoming weights, then outgoing ones, (N_l, N_{l-1} + N_{l+1})."""
+    return torch.cat([parts[layer - 1], parts[layer].T], dim=1)

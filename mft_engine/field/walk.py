@@ -1,0 +1,159 @@
+"""The foreground: iid neurons, each moved by the frozen field of the background; none sees another."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine.device import to_host
+from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.kernels import StepPlan
+from mft_engine.laws.chains import sample_frozen_law
+from mft_engine.laws.finite_width import solve_finite_width
+from mft_engine.laws.planar import PlanarLaw
+from mft_engine.network.activations import Activation
+from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.rng import Stream, host_generator
+
+SLICE_SECONDS = 0.008
+LOOK_EVERY = 500
+# Added to the seed for every further draw of a foreground from the same background.
+DRAWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class FrozenField:
+    """A background that no longer moves, as its neurons feel it.
+
+    Attributes:
+        inputs: (n_points, n_inputs).
+        signal: (n_points,) or (n_points, n_out), point weight x frozen residual x N^(kappa-1).
+    """
+
+    inputs: Tensor
+    signal: Tensor
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How long and with what steps the neurons move.
+
+    Attributes:
+        step_size: at the start; n_steps: 0 means until `time` is reached.
+        largest_step: cloud -> the largest step that resolves its neurons; None keeps the step as it is.
+        plan: step size -> the kernel's numbers.
+    """
+
+    step_size: float
+    n_steps: int
+    time: float
+    largest_step: Callable[[Tensor], float] | None
+    plan: Callable[[float], StepPlan]
+
+
+def move(theta: Tensor, field: FrozenField, walk: Walk, kernel: Any) -> Iterator[float | Tensor]:
+    """The neurons' own dynamics in the frozen field, from `theta`.
+
+    Yields the fraction done about every 8 ms (large clouds: every step), at last the (n_neurons, n_params) cloud.
+
+    Raises:
+        ArithmeticError: a neuron that is no longer finite.
+    """
+    step, elapsed, chunk, step_size = 0, 0.0, 1, walk.step_size
+    while True:
+        if step % LOOK_EVERY == 0 and walk.largest_step is not None:
+            step_size = min(step_size, walk.largest_step(theta))
+        left = walk.n_steps - step if walk.n_steps else math.ceil((walk.time - elapsed) / step_size - 1e-9)
+        if left <= 0:
+            break
+        start = time.perf_counter()
+        n = min(chunk, left, LOOK_EVERY - step % LOOK_EVERY)
+        result = kernel.advance_frozen(theta, field.inputs, field.signal, walk.plan(step_size), step, n)
+        if not result.is_finite:
+            raise ArithmeticError(
+                f"The foreground diverged before its step {step + n}; choose a smaller training.step_size"
+            )
+        theta = result.theta
+        step += n
+        for _ in range(n):  # one by one, so that the clock's split of the steps leaves no trace in the sum
+            elapsed += step_size
+        yield min(1.0, step / walk.n_steps if walk.n_steps else elapsed / walk.time)
+        seconds = max(time.perf_counter() - start, 1e-6)
+        chunk = max(1, min(4 * chunk, math.floor(n * SLICE_SECONDS / seconds)))
+    yield theta
+
+
+def sample_exactly(
+    recipe: Recipe, activation: Activation, field: FrozenField, points: FieldPoints, n_background: int, draw: int
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Neurons drawn from a law that is known exactly: no dynamics, no step size.
+
+    Method "gibbs": the Gibbs law exp(-V/T)/Z of the frozen field. Method "finite-width": the law of one neuron of an
+    equilibrium network of n_background neurons with that mean residual, correct to O(1/N). In other dimensions than
+    two Metropolis-adjusted Langevin chains sample.
+
+    Returns:
+        (n_neurons, n_inputs + 1) float64, and how the chains fared: acceptance, effective_sample_size, drift (none for
+        draws that are independent by construction).
+
+    Raises:
+        RecipeError: frozen readouts, or a case without a known law.
+        ArithmeticError: chains that have not mixed.
+    """
+    method = recipe.foreground.method
+    if not recipe.network.train_readout:
+        raise RecipeError(f'foreground.method = "{method}" needs trained readouts; choose "dynamics" for this recipe')
+    problem = (activation.name, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
+    signal = to_host(field.signal).astype(np.float64)
+    if method == "finite-width":
+        if points.inputs.shape[1] != 2 or recipe.network.readout_exponent != 1.0:
+            raise RecipeError('foreground.method = "finite-width" needs two inputs and network.readout_exponent = 1')
+        law = solve_finite_width(
+            points.inputs, points.targets, points.weights, n_background, *problem, residual=signal / points.weights
+        ).law
+    elif points.inputs.shape[1] == 2:
+        law = PlanarLaw.from_field(points.inputs, signal, *problem)
+    else:
+        sample = sample_frozen_law(
+            points.inputs, signal, *problem, recipe.foreground.n_neurons, seed=recipe.seed + draw * DRAWS
+        )
+        if abs(sample.drift) > 4:
+            raise ArithmeticError(
+                "The exact foreground has not reached its law: its chains still drift. Choose "
+                'foreground.method = "dynamics", or a higher temperature'
+            )
+        health = {
+            "acceptance": sample.acceptance,
+            "effective_sample_size": sample.effective_sample_size,
+            "drift": sample.drift,
+        }
+        return sample.theta, health
+    return law.sample(recipe.foreground.n_neurons, host_generator(recipe.seed, Stream.FOREGROUND_GIBBS, draw)), {}
+
+
+def function_covariance_trace(theta: Tensor, inputs: Tensor, weights: Tensor, activation: Any) -> float:
+    """Tr C of h = a phi(w.x) over the cloud: E_x Var_i(a_i phi(w_i.x)), summed over the readouts.
+
+    The recombined function of N iid neurons misses its mean by Tr C / N in mean square.
+
+    Args:
+        theta: (n_neurons, n_params); inputs: (n_points, n_inputs); weights: (n_points,).
+    """
+    n_inputs = inputs.shape[1]
+    mean = torch.zeros(inputs.shape[0], theta.shape[1] - n_inputs, dtype=torch.float64, device=inputs.device)
+    square = torch.zeros_like(mean)
+    for start in range(0, theta.shape[0], 4096):
+        block = theta[start : start + 4096]
+        phi, readout = activation.phi(inputs @ block[:, :n_inputs].T).double(), block[:, n_inputs:].double()
+        mean += phi @ readout
+        square += (phi * phi) @ (readout * readout)
+    n = theta.shape[0]
+    variance = (square / n - (mean / n) ** 2) * n / max(1, n - 1)
+    return float((weights.double() @ variance).sum())

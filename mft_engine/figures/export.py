@@ -1,0 +1,303 @@
+"""What leaves the lab: both clouds as data, the run as an animation, and all of it from a run folder in one call."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from mft_engine import palette
+from mft_engine.experiment.outcome import Outcome
+from mft_engine.questions.pictures import axis_range
+from mft_engine.runs.storage import write_atomically, writing_to
+
+__all__ = ["ANIMATIONS", "DATA_FORMATS", "ExportError", "columns", "export_run", "save_animation", "save_data"]
+
+DATA_FORMATS = ("npz", "csv", "safetensors")
+ANIMATIONS = ("gif", "png", "mp4")
+FRAMES_PER_SECOND = 12
+# Frames of a still end, so that a loop does not jump back at once.
+N_LAST = 12
+# Pictures are drawn so many times larger and shrunk, for smooth points.
+OVERSAMPLING = 3
+MARGIN = 0.06
+
+
+class ExportError(ValueError):
+    """An export that is not possible; the message says what is missing or allowed."""
+
+
+def columns(n_params: int, n_out: int = 1) -> list[str]:
+    """Names of a cloud's columns: w1 .. wd, a (a1 .. for several readouts)."""
+    readouts = ["a"] if n_out == 1 else [f"a{c + 1}" for c in range(n_out)]
+    return [f"w{j + 1}" for j in range(n_params - n_out)] + readouts
+
+
+def _columns_of(outcome: Outcome) -> list[str]:
+    n_params = outcome.background.theta.shape[1]
+    return columns(n_params, n_params - outcome.points.inputs.shape[1])
+
+
+def _clouds(outcome: Outcome) -> dict[str, np.ndarray]:
+    clouds = {"background": outcome.background.theta}
+    if outcome.foreground is not None:
+        clouds["foreground"] = outcome.foreground.theta
+    return clouds
+
+
+def save_data(
+    outcome: Outcome, folder: str | Path, formats: Sequence[str] = ("npz",), name: str = "clouds"
+) -> list[Path]:
+    """Both clouds, bit for bit in NPZ and safetensors, in CSV with as many digits as distinguish all numbers.
+
+    NPZ: `background` and, once sampled, `foreground`, (n_neurons, n_params), and `columns`. CSV: one row a neuron,
+    its cloud in the first column. Safetensors: the two arrays, the columns in the metadata.
+
+    Args:
+        formats: of npz, csv, safetensors; name: of the files.
+
+    Returns:
+        the files, in the order of the formats.
+
+    Raises:
+        ExportError: an unknown format. RunError: a folder that cannot be written.
+    """
+    makers = {"npz": _npz, "csv": _csv, "safetensors": _safetensors}
+    for form in formats:
+        if form not in makers:
+            raise ExportError(f"There is no data format {form!r}; there are {', '.join(makers)}")
+    folder = _made(folder)
+    files = []
+    for form in formats:
+        files.append(folder / f"{name}.{form}")
+        write_atomically(files[-1], makers[form](outcome))
+    return files
+
+
+def _npz(outcome: Outcome) -> bytes:
+    memory = io.BytesIO()
+    clouds = _clouds(outcome)
+    np.savez_compressed(memory, columns=np.array(_columns_of(outcome)), **clouds)  # type: ignore[arg-type]
+    return memory.getvalue()
+
+
+def _csv(outcome: Outcome) -> bytes:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["cloud", *_columns_of(outcome)])
+    for name, theta in _clouds(outcome).items():
+        rows.writerows(
+            [name, *(np.format_float_positional(v, unique=True, trim="0") for v in neuron)] for neuron in theta
+        )
+    return text.getvalue().encode()
+
+
+def _safetensors(outcome: Outcome) -> bytes:
+    clouds = {name: np.ascontiguousarray(theta) for name, theta in _clouds(outcome).items()}
+    metadata = {"columns": ",".join(_columns_of(outcome)), "recipe": outcome.recipe.to_toml()}
+    return safetensors.numpy.save(clouds, metadata=metadata)
+
+
+# ---- animation ----------------------------------------------------------------------------------------------------
+
+
+def save_animation(
+    outcome: Outcome, folder: str | Path, form: str = "gif", *, n_pixels: int = 480, name: str = "background"
+) -> list[Path]:
+    """The background's neurons along the run, from the start over the stored snapshots, in the plane of w1 and w2.
+
+    Args:
+        form: gif (loops), png (numbered frames in a folder), mp4 (needs an installed ffmpeg).
+        n_pixels: side of a frame; name: of the file or the folder of frames.
+
+    Returns:
+        the files.
+
+    Raises:
+        ExportError: no snapshots, an unknown form, no ffmpeg, fewer than two inputs.
+        RunError: a folder that cannot be written.
+    """
+    if form not in ANIMATIONS:
+        raise ExportError(f"There is no animation format {form!r}; there are {', '.join(ANIMATIONS)}")
+    if outcome.points.inputs.shape[1] < 2:
+        raise ExportError("An animation needs at least two input weights to draw")
+    if not len(outcome.snapshots):
+        raise ExportError("There is nothing to animate: the run has stored no snapshots yet")
+    ffmpeg = shutil.which("ffmpeg") if form == "mp4" else None
+    if form == "mp4" and ffmpeg is None:
+        raise ExportError('MP4 needs ffmpeg, which is not installed here: install it, or choose "gif" or "png"')
+    # Encoders of video want even sides.
+    size = max(64, n_pixels + n_pixels % 2)
+    folder = _made(folder)
+    if form == "png":
+        frames = _made(folder / f"{name}-frames")
+        files = []
+        for number, frame in enumerate(_frames(outcome, size)):
+            files.append(frames / f"{number:04d}.png")
+            write_atomically(files[-1], _encoded(frame, "PNG"))
+        return files
+    path = folder / f"{name}.{form}"
+    write_atomically(path, _gif(outcome, size) if ffmpeg is None else _mp4(outcome, size, ffmpeg))
+    return [path]
+
+
+def _frames(outcome: Outcome, size: int) -> Iterator[Image.Image]:
+    shown = outcome.snapshots.shape[1]
+    series = [outcome.initial_theta[:shown], *outcome.snapshots]
+    steps = [0, *(int(step) for step in outcome.snapshot_steps)]
+    # The last third decides the range: the start may be far wider than what forms.
+    half = axis_range([cloud for cloud in series[-max(1, len(series) // 3) :]] + [outcome.background.theta])
+    times = _times(outcome, steps)
+    for theta, time in zip(series, times, strict=True):
+        yield _frame(theta, half, size, f"t = {time:.2f}", outcome.recipe.name)
+
+
+def _times(outcome: Outcome, steps: Sequence[int]) -> list[float]:
+    """Time of each step, between the records where it falls there."""
+    recorded = outcome.metrics.get("step", np.zeros(0))
+    if not len(recorded):
+        return [float(step) for step in steps]
+    known = np.concatenate([[0.0], outcome.metrics["time"]])
+    return [float(v) for v in np.interp(steps, np.concatenate([[0.0], recorded]), known)]
+
+
+def _frame(theta: np.ndarray, half: float, size: int, left: str, right: str) -> Image.Image:
+    """Anti-aliased points on white with a thin frame; the time above it."""
+    large = size * OVERSAMPLING
+    header = int(0.055 * large)
+    margin = int(MARGIN * large)
+    side = large - header - 2 * margin
+    image = Image.new("RGB", (large, large), "white")
+    draw = ImageDraw.Draw(image)
+    origin = (large - side) // 2, header + margin
+    inside = np.abs(theta[:, :2]).max(axis=1) <= half
+    places = (theta[inside, :2] / half * (1, -1) + 1) * (side / 2) + origin
+    radius = max(0.9 * OVERSAMPLING, 0.0022 * large)
+    for x, y in places:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=palette.BACKGROUND)
+    box = (*origin, origin[0] + side, origin[1] + side)
+    draw.rectangle(box, outline=palette.LINE, width=OVERSAMPLING)
+    font = ImageFont.load_default(size=0.032 * large)
+    draw.text((origin[0], origin[1] - 0.008 * large), left, fill=palette.TEXT, font=font, anchor="ls")
+    draw.text((box[2], origin[1] - 0.008 * large), right, fill=palette.MUTED, font=font, anchor="rs")
+    below = box[3] + 0.008 * large
+    for words, x, anchor in (
+        (f"{-half:g}", box[0], "la"),
+        ("w1, w2", (box[0] + box[2]) / 2, "ma"),
+        (f"{half:g}", box[2], "ra"),
+    ):
+        draw.text((x, below), words, fill=palette.MUTED, font=font, anchor=anchor)
+    return image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _gif(outcome: Outcome, size: int) -> bytes:
+    # One palette for all frames (a palette of its own for each flickers): every ink in steps towards white.
+    inks = [ImageColor.getrgb(ink) for ink in (palette.BACKGROUND, palette.TEXT, palette.MUTED, palette.LINE)]
+    ramp = [tuple(round(255 + (c - 255) * k / 15) for c in ink) for ink in inks for k in range(16)]
+    colours = Image.new("P", (1, 1))
+    colours.putpalette([value for colour in ramp for value in colour])
+    reduced = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in _frames(outcome, size)]
+    duration = round(1000 / FRAMES_PER_SECOND)
+    durations = [duration] * (len(reduced) - 1) + [duration * N_LAST]
+    memory = io.BytesIO()
+    reduced[0].save(memory, "GIF", save_all=True, append_images=reduced[1:], duration=durations, loop=0, optimize=False)
+    return memory.getvalue()
+
+
+def _mp4(outcome: Outcome, size: int, ffmpeg: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="mft-lab-") as folder:
+        for number, frame in enumerate(_frames(outcome, size)):
+            frame.save(Path(folder) / f"{number:04d}.png")
+        command = [ffmpeg, "-y", "-loglevel", "error", "-framerate", str(FRAMES_PER_SECOND), "-i", f"{folder}/%04d.png"]
+        command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", f"{folder}/run.mp4"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ExportError(f"ffmpeg could not make the film: {done.stderr.strip()[-300:]}")
+        return (Path(folder) / "run.mp4").read_bytes()
+
+
+def _encoded(image: Image.Image, form: str) -> bytes:
+    memory = io.BytesIO()
+    image.save(memory, form)
+    return memory.getvalue()
+
+
+def _made(folder: str | Path) -> Path:
+    folder = Path(folder)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+# ---- all of it ----------------------------------------------------------------------------------------------------
+
+
+def export_run(
+    run_folder: str | Path,
+    out: str | Path,
+    *,
+    figures: Sequence[str] = (),
+    wrong: str | Path | None = None,
+    formats: Sequence[str] = ("pdf",),
+    width_mm: float = 85.0,
+    has_caption: bool = False,
+    animation: str | None = None,
+    data: Sequence[str] = (),
+) -> list[Path]:
+    """Figures, animation and data of a stored run.
+
+    Args:
+        figures: names of `figures.FIGURES`; "all" for every one that this run has the numbers for.
+        wrong: the twin run with the wrong background. "three-pictures" then also writes each picture by itself.
+        formats, width_mm, has_caption: as `figures.save`.
+        animation: gif, png or mp4; data: of npz, csv, safetensors.
+
+    Returns:
+        the files.
+
+    Raises:
+        ExportError, figures.FigureError: a name or format that does not exist, or something not computed.
+        RunError: no run there, or a folder that cannot be written.
+    """
+    from mft_engine import figures as drawing
+    from mft_engine.runs.runs import load
+
+    outcome = load(run_folder)
+    twin = load(wrong) if wrong is not None else None
+    options: dict[str, Any] = {"wrong": twin, "has_caption": has_caption}
+    files: list[Path] = []
+    for name in figures:
+        if name == "all":
+            files += _every_figure(outcome, out, formats, width_mm, options)
+        elif name.replace("_", "-") == "three-pictures" and twin is not None:
+            files += drawing.save_three_pictures(outcome, twin, out, formats, width_mm, has_caption=has_caption)
+        else:
+            files += drawing.save(name, outcome, out, formats, width_mm, **options)
+    if animation:
+        files += save_animation(outcome, out, animation)
+    if data:
+        files += save_data(outcome, out, data)
+    return files
+
+
+def _every_figure(
+    outcome: Outcome, out: str | Path, formats: Sequence[str], width_mm: float, options: dict[str, Any]
+) -> list[Path]:
+    from mft_engine import figures as drawing
+
+    files: list[Path] = []
+    for name in drawing.FIGURES:
+        try:
+            files += drawing.save(name, outcome, out, formats, width_mm, **options)
+        except drawing.MissingError:
+            continue
+    return files

@@ -1,0 +1,101 @@
+"""The inner loop of networks with several hidden layers: matrix products on any device, no autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine.device import host_device
+from mft_engine.kernels.plan import BackgroundResult, StepPlan
+from mft_engine.network.layered import LayeredNetwork, flat_normal
+from mft_engine.rng import seed_key
+
+Noise = Callable[[int, int, int, int], Tensor]
+
+
+class LayeredKernel:
+    """Like the kernels of two-layer networks, for flat parameters (n_parameters,).
+
+    The plan has one rate, decay and noise for each of W_1 .. W_L and the readouts.
+    """
+
+    name = "layered"
+    is_ready = True
+
+    def __init__(self, network: LayeredNetwork, device: torch.device, dtype: torch.dtype) -> None:
+        self.network = network
+        self._noise = _noise_source(network.n_parameters, device, dtype)
+
+    def warm_up(self, points: Tensor | None = None) -> None:
+        """Nothing that is worth compiling ahead."""
+
+    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
+        """f at the points, (n_points,)."""
+        return self.network.run(self.network.split(theta), points, readout_exponent).prediction
+
+    def advance_background(
+        self,
+        theta: Tensor,
+        points: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        plan: StepPlan,
+        first_step: int,
+        n_steps: int,
+        prediction_sum: Tensor,
+    ) -> BackgroundResult:
+        """n_steps of the whole network; arguments and result as for `Kernel.advance_background`."""
+        network, exponent = self.network, plan.readout_exponent
+        factor = weights * float(network.n_neurons[-1]) ** (exponent - 1.0)
+        shrink, noise_scale, rate = (
+            _spread(values, network, theta) for values in ([1.0 - decay for decay in plan.decay], plan.noise, plan.rate)
+        )
+        total = prediction_sum.clone()
+        losses: list[Tensor] = []
+        finite: list[Tensor] = []
+        is_lm = plan.integrator == "leimkuhler-matthews"
+        now = self._noise(plan.seed, plan.stream, first_step, len(theta)) if plan.is_noisy else None
+        for step in range(first_step, first_step + n_steps):
+            parts = network.split(theta)
+            found = network.run(parts, points, exponent)
+            residual = targets - found.prediction
+            drift = network.drift(parts, points, found, factor * residual)
+            theta = (theta * shrink).addcmul_(rate, drift)
+            if now is not None:
+                following = self._noise(plan.seed, plan.stream, step + 1, len(theta))
+                theta = theta.addcmul_(noise_scale, (now + following).mul_(0.5) if is_lm else now)
+                now = following
+            total += found.prediction
+            wide = residual.to(total.dtype)
+            losses.append((weights.to(total.dtype) * wide * wide).sum())
+            finite.append(torch.isfinite(losses[-1]) & torch.isfinite(theta.sum()))
+        return BackgroundResult(theta, total, torch.stack(losses), found.prediction, torch.stack(finite), first_step)
+
+
+def _spread(values: Any, network: LayeredNetwork, like: Tensor) -> Tensor:
+    """One number for each layer's parameters, (n_parameters,)."""
+    sizes = torch.tensor(network.sizes, device=like.device)
+    numbers = torch.tensor(tuple(values), dtype=like.dtype, device=like.device)
+    return torch.repeat_interleave(numbers, sizes, output_size=network.n_parameters)
+
+
+def _noise_source(n: int, device: torch.device, dtype: torch.dtype) -> Noise:
+    """Standard normal numbers of a step: compiled where the parameters live on the host in float32."""
+    if torch.device(device).type != host_device().type or dtype != torch.float32:
+        return lambda seed, stream, step, n: flat_normal(seed, stream, step, n, device, dtype)
+    from mft_engine.kernels.noise import fill_normal
+
+    n_rows = -(-n // 4)
+    words, out = np.empty((4, n_rows), np.uint64), np.empty((4, n_rows), np.float32)
+
+    def compiled(seed: int, stream: int, step: int, n: int) -> Tensor:
+        key_0, key_1 = seed_key(seed)
+        counter = np.uint64(step & 0xFFFFFFFF)
+        fill_normal(np.uint64(key_0), np.uint64(key_1), np.uint64(stream), counter, 0, n_rows, words, out)
+        return torch.from_numpy(out.T.reshape(-1)[:n].copy())
+
+    return compiled

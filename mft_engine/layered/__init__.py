@@ -1,1 +1,0 @@
-"""Networks with several hidden layers: the same experiment, one field and one verdict for every layer."""

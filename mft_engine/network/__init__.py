@@ -1,0 +1,1 @@
+"""Networks: activations, neurons as rows, several hidden layers."""

@@ -1,0 +1,1 @@
+"""Measures of inputs and statistics of what is seen on them."""

@@ -1,0 +1,1 @@
+"""What can be asked of an experiment, one file each."""

@@ -1,0 +1,87 @@
+"""A background that was trained elsewhere: the cloud of a stored run, or an uploaded file of neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.recipe import RecipeError
+
+RESULT = "result.h5"
+
+
+@dataclass(frozen=True)
+class StoredBackground:
+    """Neurons of a finished network.
+
+    Attributes:
+        theta: (n_neurons, n_inputs + n_out) columns w1 .. wd, then the readouts.
+        readout_exponent: kappa of its function.
+        points, prediction: where its averaged f is stored, (n_points,) or (n_points, n_out), None for a bare cloud.
+    """
+
+    theta: np.ndarray
+    readout_exponent: float
+    points: FieldPoints | None = None
+    prediction: np.ndarray | None = None
+
+    def prediction_on(self, points: FieldPoints) -> np.ndarray | None:
+        """The stored average of f, where it lives on the same points; else None."""
+        if self.points is None or self.points.inputs.shape != points.inputs.shape:
+            return None
+        return self.prediction if np.allclose(self.points.inputs, points.inputs, atol=1e-12) else None
+
+
+def load_stored_background(source: str, n_inputs: int, n_out: int = 1) -> StoredBackground:
+    """The background of a run folder, or the array `background` of an NPZ file as `mft-lab export` makes it.
+
+    Raises:
+        RecipeError: nothing there, a damaged file, or neurons of another number of inputs; the message names the file.
+    """
+    path = Path(source).expanduser()
+    if (path / RESULT).is_file():
+        stored = _from_run(path)
+    elif path.is_file() and path.suffix == ".npz":
+        stored = StoredBackground(_from_npz(path), 1.0)
+    else:
+        raise RecipeError(
+            f'foreground.background = {source!r}: it can be "trained", "lazy" (Gaussian-process-like), "untrained", '
+            "the folder of a finished run, or an .npz file with an array background"
+        )
+    theta = stored.theta
+    if theta.ndim != 2 or theta.shape[1] != n_inputs + n_out or not len(theta) or not np.isfinite(theta).all():
+        raise RecipeError(
+            f"foreground.background = {source!r} holds an array of shape {theta.shape}; this task needs finite numbers "
+            f"in {n_inputs + n_out} columns (w1 .. w{n_inputs}, {'a' if n_out == 1 else f'a1 .. a{n_out}'}), "
+            "one row a neuron"
+        )
+    return stored
+
+
+def _from_run(path: Path) -> StoredBackground:
+    from mft_engine.recipe import parse_recipe
+    from mft_engine.runs.storage import RunError, read_result
+
+    try:
+        result = read_result(path / RESULT, "choose another run as the background")
+    except RunError as error:
+        raise RecipeError(f"foreground.background: {error}") from None
+    recipe = parse_recipe(result.recipe, origin=str(path))
+    kappa = 0.5 if result.background.kind == "lazy" else recipe.network.readout_exponent
+    return StoredBackground(result.background.theta, kappa, result.points, result.background.prediction)
+
+
+def _from_npz(path: Path) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if "background" not in file:
+                names = ", ".join(file.files) or "nothing"
+                raise RecipeError(f"foreground.background: {path} has no array 'background'; it holds {names}")
+            return np.asarray(file["background"], dtype=np.float64)
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        if isinstance(error, RecipeError):
+            raise
+        raise RecipeError(f"foreground.background: {path} cannot be read as NPZ: {error}") from None

@@ -1,0 +1,132 @@
+"""The summary document of a run: plain numbers, never NaN."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mft_engine.experiment.outcome import Outcome
+    from mft_engine.theory import PlanarTheory
+
+SCHEMA = "mft-lab/summary/1"
+
+
+def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
+    """The JSON document of `mft-lab run`.
+
+    Args:
+        outcome: what was computed.
+        facts: what only the experiment knows: device, kernel, times, step size, order parameters with errors.
+    """
+    # Here and not above: whoever reads summaries alone needs neither tasks nor theory, which bring torch.
+    from mft_engine.questions.closure import closure_summary
+
+    recipe = outcome.recipe
+    seconds = facts["seconds"]
+    background = {
+        "loss": outcome.background.loss,
+        "test_loss": facts["test_loss"],
+        "n_neurons": sum(recipe.network.n_neurons) if outcome.layers else len(outcome.background.theta),
+        "n_steps": facts["n_steps"],
+        "time": facts["time"],
+        "step_size": facts["step_size"],
+        "eta_theta": facts["eta_theta"],
+        "seconds": seconds,
+        "steps_per_second": facts["n_steps"] / seconds if seconds > 0 else None,
+        "kind": outcome.background.kind,
+        "kernel": facts["kernel"],
+        "average_age": facts["average_age"],
+        "is_complete": facts["is_complete"],
+        "warning": step_size_warning(facts["eta_theta"], facts["step_size"]),
+        **facts["generalisation"],
+        **facts["background_accuracy"],
+    }
+    comparison = outcome.comparison.to_dict() if outcome.comparison else None
+    orders = facts["order_parameters"]
+    references = facts["references"]
+    theory, certificate = outcome.theory, outcome.certificate
+    document = {
+        "schema": SCHEMA,
+        "recipe": recipe.name,
+        "digest": recipe.digest,
+        "seed": recipe.seed,
+        "device": facts["device"],
+        "dtype": recipe.engine.dtype,
+        "rule": outcome.points.rule,
+        "background": background,
+        "foreground": None
+        if outcome.foreground is None
+        else {
+            "loss": outcome.foreground.loss,
+            "n_neurons": len(outcome.foreground.theta),
+            "method": outcome.foreground.kind,
+            "seconds": facts["foreground_seconds"],
+            **facts["sampler"],
+            **facts["foreground_accuracy"],
+        },
+        "theory": None if theory is None else theory_summary(theory) | {"test_loss": facts["theory_test_loss"]},
+        "closure": closure_summary(recipe),
+        "references": None
+        if references is None
+        else {
+            "gaussian_process_loss": references.gaussian_process_loss,
+            "gaussian_process_network_loss": references.gaussian_process_network_loss,
+        },
+        "certificate": certificate.to_dict() if certificate else None,
+        "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
+        "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
+        "comparison": comparison,
+        "feature_learning": {
+            "kl_from_prior": certificate.kl_from_prior if certificate else None,
+            "kernel_change": certificate.kernel_change if certificate else None,
+            "order_parameters": {name: mean for name, (mean, _) in orders.items()},
+            "order_parameters_error": {name: error for name, (_, error) in orders.items()},
+            **({"fourier": facts["fourier"]} if facts["fourier"] else {}),
+        },
+        "layers": [c.to_dict() for c in outcome.layer_comparisons] or ([comparison] if comparison else []),
+        "run_dir": None,
+    }
+    return without_nan(document)
+
+
+def theory_summary(theory: PlanarTheory) -> dict[str, Any]:
+    """The numbers of an infinite-width solution."""
+    return {
+        "loss": theory.loss,
+        "target_power": theory.target_power,
+        "alignment": theory.alignment,
+        "free_energy": theory.free_energy,
+        "gap": theory.gap,
+        "kl": theory.kl,
+        "readout_free_kl": theory.readout_free_kl,
+        "mean_norm": theory.mean_norm,
+        "mean_square_norm": theory.mean_square_norm,
+        "mean_square_readout": theory.mean_square_readout,
+        "order_parameters": dict(theory.order_parameters),
+        "seconds": theory.seconds,
+        "n_iterations": theory.n_iterations,
+    }
+
+
+def step_size_warning(eta_theta: float, step_size: float) -> str | None:
+    """A sentence where the step is too large for its numbers to be trusted, naming the largest safe one."""
+    if eta_theta <= 1.5:
+        return None
+    safe = 1.4 * step_size / eta_theta
+    return (
+        f"The step size {step_size:.3g} is too large here (step size x Theta = {eta_theta:.2f}, stable below 2): "
+        f"loss and cloud are distorted. The largest safe step size is {safe:.2g}."
+    )
+
+
+def without_nan(value: Any) -> Any:
+    """The same document with every number that is not finite replaced by None."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,419 @@
+"""Many runs of one recipe: swept fields times seeds, on a Dask cluster of this machine or at an address.
+
+Every point is a stored run of its own in `runs/`; `table.csv` has a row a point and is replaced whole whenever points
+have finished, so a killed sweep shows what it has and resumes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mft_engine.recipe import Recipe, RecipeError, parse_recipe, toml_value
+from mft_engine.runs import storage
+from mft_engine.runs.folder import Run
+from mft_engine.runs.runs import run_stored
+from mft_engine.runs.storage import RunError
+from mft_engine.tasks import build_task
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+TABLE = "table.csv"
+RUNS = "runs"
+FAILURE = "failure"
+MAX_POINTS = 100_000
+SAVE_SECONDS = 0.5
+CONNECT_SECONDS = 20
+# Columns of the summary that say nothing about a point, or say it twice.
+_LEFT_OUT = {"schema", "recipe", "seed", "layers"}
+
+Row = dict[str, Any]
+Report = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A field of the recipe and the values that it takes, in order."""
+
+    path: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep; `values` in the order of the axes."""
+
+    values: tuple[Any, ...]
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished (or interrupted) sweep.
+
+    Attributes:
+        axes: what was swept.
+        rows: one a finished point, in the order of the grid: seed, the swept paths, the summary's leaves, failure.
+        n_points: of the whole grid.
+        folder: where table and runs are.
+    """
+
+    axes: tuple[Axis, ...]
+    rows: tuple[Row, ...]
+    n_points: int
+    folder: Path
+
+    @property
+    def n_failed(self) -> int:
+        """Points that ended in a sentence instead of numbers."""
+        return sum(bool(row.get(FAILURE)) for row in self.rows)
+
+
+# ---- what to run ----------------------------------------------------------------------------------------------------
+
+
+def parse_axis(text: str, recipe: Recipe) -> Axis:
+    """`path=START:STOP:logN`, `path=START:STOP:linN` or `path=a,b,c`.
+
+    Values of whole-number fields are rounded to whole numbers, others to six digits, and each is kept once.
+
+    Raises:
+        RecipeError: another form, an unknown field, or a range that is none; the message says what is allowed.
+    """
+    path, separator, values = (part.strip() for part in text.partition("="))
+    if not separator or not path or not values:
+        raise RecipeError(f"--param {text!r}: {_FORMS}")
+    if path == "seed":
+        raise RecipeError(f"--param {text!r}: seeds are not a parameter; give their number with --seeds")
+    present = None if path.startswith("task.") else recipe.get(path)
+    parts = values.split(":")
+    found = _ranged(text, parts, _is_whole(present)) if len(parts) == 3 else _listed(values)
+    return Axis(path, tuple(dict.fromkeys(tuple(v) if isinstance(v, list) else v for v in found)))
+
+
+_FORMS = (
+    "write path=START:STOP:logN, path=START:STOP:linN or path=a,b,c, for example regularisation.scale=1e-4:1e-1:log8"
+)
+
+
+def _is_whole(value: Any) -> bool:
+    numbers = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+
+
+def _ranged(text: str, parts: Sequence[str], is_whole: bool) -> list[Any]:
+    kind, count = parts[2][:3], parts[2][3:]
+    try:
+        start, stop, n = float(parts[0]), float(parts[1]), int(count)
+    except ValueError:
+        raise RecipeError(f"--param {text!r}: {_FORMS}") from None
+    if kind not in ("log", "lin") or not 1 <= n <= MAX_POINTS or not np.isfinite([start, stop]).all():
+        raise RecipeError(f"--param {text!r}: {_FORMS}; N from 1 to {MAX_POINTS}, START and STOP finite")
+    if kind == "log" and (start <= 0 or stop <= 0):
+        raise RecipeError(f"--param {text!r}: a logarithmic range needs START and STOP above 0")
+    values = np.geomspace(start, stop, n) if kind == "log" else np.linspace(start, stop, n)
+    return [round(float(value)) if is_whole else float(f"{value:.6g}") for value in values]
+
+
+def _listed(values: str) -> list[Any]:
+    together = toml_value(f"[{values}]")
+    if isinstance(together, list):
+        return together
+    return [toml_value(value.strip()) for value in values.split(",") if value.strip()]
+
+
+def plan_sweep(recipe: Recipe, axes: Sequence[Axis], n_seeds: int) -> list[Point]:
+    """Every point of the grid, seeds innermost; each recipe is validated before anything is computed.
+
+    Raises:
+        RecipeError: a field twice, a value that is not allowed, or too many points.
+    """
+    paths = [axis.path for axis in axes]
+    if len(set(paths)) < len(paths):
+        raise RecipeError(f"--param: {max(paths, key=paths.count)!r} is given twice")
+    n_points = n_seeds * int(np.prod([len(axis.values) for axis in axes], dtype=float))
+    if n_points > MAX_POINTS:
+        raise RecipeError(f"The sweep has {n_points:,} points; at most {MAX_POINTS:,} are allowed")
+    points, tasks = [], set()
+    for values in itertools.product(*(axis.values for axis in axes)):
+        changed = recipe.replace({**dict(zip(paths, values, strict=True)), "engine.n_threads": 1})
+        section = changed.task.model_dump_json()
+        if section not in tasks:
+            build_task(changed.task)
+            tasks.add(section)
+        points += [Point(values, changed.replace({"seed": recipe.seed + k})) for k in range(n_seeds)]
+    return points
+
+
+# ---- one point ------------------------------------------------------------------------------------------------------
+
+
+def run_point(recipe_toml: str, folder: str, should_resume: bool = False) -> Row:
+    """Carry out and store one point, in whatever process this is called; a fault becomes a sentence in the row."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stored = run_stored(parse_recipe(recipe_toml), folder, resume=should_resume)
+        return {**flatten(stored.summary), FAILURE: None}
+    except Exception as error:  # one point must not take the others with it, whatever is wrong with it
+        return {FAILURE: " ".join(str(error).split()) or type(error).__name__}
+
+
+def flatten(summary: Mapping[str, Any], prefix: str = "") -> Row:
+    """The leaves of a summary by dotted name; of `layers` those beyond the first, which is `comparison`."""
+    leaves: Row = {}
+    # Numbers first: what describes the run as a whole (device, digest, folder) ends the row.
+    for key, value in sorted(summary.items(), key=lambda item: not (prefix or isinstance(item[1], Mapping))):
+        if key in _LEFT_OUT and not prefix:
+            continue
+        if isinstance(value, Mapping):
+            leaves.update(flatten(value, f"{prefix}{key}."))
+        elif not isinstance(value, (list, tuple)):
+            leaves[f"{prefix}{key}"] = value
+    for number, layer in enumerate(summary.get("layers", ())[1:] if not prefix else (), start=2):
+        leaves.update(flatten(layer, f"layers.{number}."))
+    return leaves
+
+
+# ---- all of them ----------------------------------------------------------------------------------------------------
+
+
+def run_sweep(
+    recipe: Recipe,
+    axes: Sequence[Axis],
+    n_seeds: int,
+    out: str | Path,
+    *,
+    n_workers: int | None = None,
+    scheduler: str | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+) -> Sweep:
+    """Every point of a sweep, stored; the table is written as points finish.
+
+    Args:
+        recipe: its seed is the first of `n_seeds` that follow each other.
+        n_workers: processes of one thread each (all cores but one by default); 1 runs in this process.
+        scheduler: address of a Dask scheduler whose workers see `out` under the same path; instead of `n_workers`.
+        resume: keep the finished rows of `out`, go on with its unfinished runs, try failed points again.
+        report: called with part, fraction and a text.
+
+    Returns:
+        the sweep, failed points included.
+
+    Raises:
+        RecipeError: bad axes. RunError: a folder that cannot be written or has a sweep already; no scheduler there.
+    """
+    points = plan_sweep(recipe, axes, n_seeds)
+    folder = Path(out).absolute()
+    tell = report or (lambda part, fraction, text: None)
+    with storage.writing_to(folder):
+        (folder / RUNS).mkdir(parents=True, exist_ok=True)
+    if not resume and (folder / TABLE).exists():
+        raise RunError(f"{folder} has a sweep already: go on with it (--resume), or choose another folder (--out)")
+    table = _Table(folder, tuple(axes), points)
+    places = _unfinished(folder / RUNS) if resume else {}
+    if resume:
+        table.take_finished()
+    table.save()
+    todo = [number for number in range(len(points)) if number not in table.rows]
+    jobs = [(points[i].recipe.to_toml(), str(places.get(points[i].recipe.digest, folder / RUNS))) for i in todo]
+    tell("sweep", 1 - len(todo) / len(points), f"{len(points) - len(todo)} of {len(points)} points were there")
+    saved = time.perf_counter()
+    try:
+        for number, row in _carry_out(jobs, n_workers, scheduler, resume):
+            table.add(todo[number], row)
+            if time.perf_counter() - saved > SAVE_SECONDS:
+                table.save()
+                saved = time.perf_counter()
+            tell("sweep", len(table.rows) / len(points), table.describe())
+    finally:
+        table.save()
+    return table.sweep()
+
+
+def _carry_out(
+    jobs: Sequence[tuple[str, str]], n_workers: int | None, scheduler: str | None, resume: bool
+) -> Iterator[tuple[int, Row]]:
+    workers = min(n_workers or max(1, (os.cpu_count() or 2) - 1), len(jobs))
+    if not jobs:
+        return
+    if scheduler is None and workers == 1:
+        for number, (toml, folder) in enumerate(jobs):
+            yield number, run_point(toml, folder, resume)
+        return
+    from distributed import as_completed
+
+    with _client(workers, scheduler) as client:
+        futures = {
+            client.submit(run_point, toml, folder, resume, pure=False, key=f"point-{number}"): number
+            for number, (toml, folder) in enumerate(jobs)
+        }
+        try:
+            for future in as_completed(futures):
+                row = future.result() if future.status == "finished" else {FAILURE: _lost(future)}
+                yield futures[future], row
+        finally:
+            client.cancel(list(futures), force=True)
+
+
+def _lost(future: Any) -> str:
+    if future.status == "cancelled":
+        return "The scheduler cancelled this point"
+    return f"The worker was lost with this point ({type(future.exception()).__name__}): was there enough memory?"
+
+
+@contextmanager
+def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            sentence = f"No Dask scheduler answers at {scheduler!r} ({str(error).splitlines()[0] or 'no reason given'})"
+            raise RunError(sentence) from None
+        with client:
+            yield client
+        return
+    settings = {
+        "distributed.worker.multiprocessing-method": "spawn",
+        "distributed.worker.memory.terminate": False,
+        "distributed.scheduler.allowed-failures": 1,
+    }
+    with dask.config.set(settings), warnings.catch_warnings():
+        # Another program on the port of the pages that nobody asked for is no news.
+        warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
+        with _interrupts_held_back():
+            cluster = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                silence_logs="CRITICAL",
+                env={**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
+            )
+        with cluster, Client(cluster) as client:
+            yield client
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal: workers born here never see it, this one a moment later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its own start would let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _unfinished(folder: Path) -> dict[str, Path]:
+    """Digest to folder of the runs that are worth going on with; a finished one wins."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        try:
+            stored = Run(path)
+            if stored.state != "failed" and (stored.is_complete or stored.recipe.digest not in found):
+                found[stored.recipe.digest] = path
+        except (RunError, OSError):
+            continue
+    return found
+
+
+class _Table:
+    """The rows that are there, and the file that has them."""
+
+    def __init__(self, folder: Path, axes: tuple[Axis, ...], points: Sequence[Point]) -> None:
+        self.folder, self.axes, self.points = folder, axes, points
+        self.rows: dict[int, Row] = {}
+
+    def add(self, number: int, row: Row) -> None:
+        """The row of a point, with what identifies it in front."""
+        point = self.points[number]
+        names = dict(zip((axis.path for axis in self.axes), point.values, strict=True))
+        head = {"seed": point.recipe.seed, **{path: _cell(value) for path, value in names.items()}}
+        self.rows[number] = {**head, **row, "digest": point.recipe.digest}
+
+    def take_finished(self) -> None:
+        """The rows of an earlier table that belong to this grid and did not fail."""
+        if not (self.folder / TABLE).exists():
+            return
+        numbers = {point.recipe.digest: number for number, point in enumerate(self.points)}
+        for row in read_table(self.folder):
+            number = numbers.get(str(row.get("digest")))
+            if number is not None and not row.get(FAILURE):
+                self.add(number, {name: row[name] for name in row if name not in self._head()})
+
+    def _head(self) -> list[str]:
+        return ["seed", *(axis.path for axis in self.axes)]
+
+    def save(self) -> None:
+        """Replace the file by one with the rows of now."""
+        names = dict.fromkeys([*self._head(), *(name for row in self.rows.values() for name in row)])
+        names.pop(FAILURE, None)
+        memory = io.StringIO()
+        writer = csv.DictWriter(memory, [*names, FAILURE], restval="", lineterminator="\n")
+        writer.writeheader()
+        for number in sorted(self.rows):
+            writer.writerow({name: "" if value is None else value for name, value in self.rows[number].items()})
+        storage.write_atomically(self.folder / TABLE, memory.getvalue().encode())
+
+    def describe(self) -> str:
+        """How far it is, in words."""
+        n_failed = self.sweep().n_failed
+        return f"{len(self.rows)} of {len(self.points)} points" + (f", {n_failed} failed" if n_failed else "")
+
+    def sweep(self) -> Sweep:
+        """What is there."""
+        rows = tuple(self.rows[number] for number in sorted(self.rows))
+        return Sweep(self.axes, rows, len(self.points), self.folder)
+
+
+def _cell(value: Any) -> Any:
+    return str(list(value)) if isinstance(value, tuple) else value
+
+
+def read_table(folder: str | Path) -> list[Row]:
+    """The rows of a stored sweep; numbers as numbers, empty cells as None.
+
+    Raises:
+        RunError: no table there, or one that is damaged.
+    """
+    path = Path(folder) / TABLE
+    with storage.reading_from(path, "the runs are kept: --resume makes it again"):
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file, strict=True)]
+
+
+def _value(text: str | None) -> Any:
+    if not text:
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+__all__ = ["Axis", "Point", "Sweep", "parse_axis", "plan_sweep", "read_table", "run_point", "run_sweep"]
