@@ -24,13 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.runs import checkpoint
-
-from mft_engine.runs import storage
 from mft_engine.device import choose_device, describe_device, host_device
 from mft_engine.experiment.experiment import Experiment, solve_theory
 from mft_engine.experiment.outcome import Cloud, Outcome
 from mft_engine.recipe import Recipe, RecipeError, load_recipe, parse_recipe
+from mft_engine.runs import checkpoint, storage
 from mft_engine.runs.storage import RunError
 
 RECIPE = "recipe.toml"

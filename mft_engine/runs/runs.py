@@ -11,11 +11,11 @@ from typing import Any
 
 import platformdirs
 
-from mft_engine.runs import checkpoint
 from mft_engine.experiment.events import Progress
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.recipe import Recipe
+from mft_engine.runs import checkpoint
 from mft_engine.runs.folder import RECIPE, Population, Run
 from mft_engine.runs.storage import RunError
 

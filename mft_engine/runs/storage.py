@@ -22,9 +22,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mft_engine.questions.certificate import Certificate
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome
+from mft_engine.questions.certificate import Certificate
 from mft_engine.runs.summary import without_nan
 from mft_engine.theory.certificates import SteinDiscrepancy
 
