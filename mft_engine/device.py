@@ -67,6 +67,11 @@ def set_threads(section: EngineSection) -> int:
     return wanted
 
 
+def n_threads() -> int:
+    """CPU threads that compiled loops may use: what `set_threads` set."""
+    return torch.get_num_threads()
+
+
 def can_record_graphs(device: torch.device) -> bool:
     """Whether this device can record work once and replay it."""
     return device.type == "cuda"

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mft_engine import rng
+from mft_engine.device import n_threads
 from mft_engine.kernels import loops
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.kernels.reference import check_arguments
 from mft_engine.kernels.slots import Slots, arrange
+from mft_engine.kernels.team import run_together
 from mft_engine.network.activations import Activation
 
 # What each activation is made of: the function b, and whether phi is its positive side only.
@@ -33,6 +35,8 @@ FORMS: dict[str, tuple[int, bool]] = {
 # u of as many neurons is kept between the two passes as fits a third-level cache; for the others it is computed twice,
 # which costs no more than main memory.
 KEPT_BYTES = 2**24
+# Blocks of neurons x slots of points below which a second thread costs more than it saves (some 15 microseconds).
+WORK_FOR_ONE = 1024
 
 _compiled: dict[tuple[int, int, bool], Any] = {}
 _registering = threading.Lock()
@@ -208,16 +212,30 @@ class FusedKernel:
         # A frozen field needs no sum over neurons: each block goes forward and backward at once.
         n_kept = 0 if is_frozen else KEPT_BYTES // (4 * n_slots)
         n_kept = min(n_kept - n_kept % loops.NEURON_BLOCK, state.shape[1])
-        u = _kept_array(n_kept + loops.NEURON_BLOCK, n_slots)
+        n_blocks = -(-state.shape[1] // loops.NEURON_BLOCK)
+        n_members = max(1, min(n_threads(), n_blocks, n_blocks * n_slots // WORK_FOR_ONE))
+        u = _kept_array(n_kept + n_members * loops.NEURON_BLOCK, n_slots)
+        xi_now = np.empty((4 * -(-len(plan.rate) // 4) if plan.is_noisy else 0, state.shape[1]), dtype=np.float32)
+        parts = np.empty((2, n_blocks if n_members > 1 and not is_frozen else 0, n_slots), dtype=np.float32)
+        counter, is_bad = np.zeros(1, dtype=np.int64), np.zeros(n_members, dtype=np.bool_)
+        sums = np.zeros((2, n_slots))
         key_0, key_1 = rng.seed_key(plan.seed)
-        self._function(slots.is_paired, n_inputs <= 2)(
-            state, n_neurons, w, n_inputs, slots.x, u, n_kept, slots.plus, slots.minus,
-            self._parity, is_frozen, moves_last, targets, weights, float(n_neurons) ** -plan.readout_exponent,
-            float(n_neurons) ** (plan.readout_exponent - 1.0), _float32(plan.rate), _float32(plan.decay),
-            _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),
-            np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), np.uint64(first_step), n_steps,
-            signal, total, prediction, losses, finite,
-        )  # fmt: skip
+        advance = self._function(slots.is_paired, n_inputs <= 2)
+
+        def work(member: int) -> None:
+            own = [signal, total, prediction, losses]
+            if member:
+                own = [array.copy() for array in own]
+            advance(
+                state, n_neurons, w, n_inputs, slots.x, u, n_kept, slots.plus, slots.minus,
+                self._parity, is_frozen, moves_last, targets, weights, float(n_neurons) ** -plan.readout_exponent,
+                float(n_neurons) ** (plan.readout_exponent - 1.0), _float32(plan.rate), _float32(plan.decay),
+                _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),
+                np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), np.uint64(first_step), n_steps,
+                *own, finite, xi_now, member, n_members, counter, parts, sums, is_bad,
+            )  # fmt: skip
+
+        run_together(n_members, work)
 
     def _function(self, is_paired: bool, is_planar: bool) -> Callable[..., None]:
         if not self._is_one_sided:

@@ -26,6 +26,7 @@ from numba.extending import overload
 
 from mft_engine.kernels import approximations as approx
 from mft_engine.kernels.noise import fill_normal
+from mft_engine.kernels.team import meet
 
 NEURON_GROUP = 4
 NEURON_BLOCK = 64
@@ -48,7 +49,9 @@ EXPONENT_BITS = i32(0x7F800000)
 
 # The compiler's cache only looks at the main function's file: this makes it follow the others too.
 SOURCES = zlib.crc32(
-    b"".join((Path(__file__).parent / name).read_bytes() for name in ("approximations.py", "loops.py", "noise.py"))
+    b"".join(
+        (Path(__file__).parent / name).read_bytes() for name in ("approximations.py", "loops.py", "noise.py", "team.py")
+    )
 )
 
 _identity = fast(lambda z: z)
@@ -285,7 +288,9 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
     """Compile (or load from the cache) the step loop for one b, one mode and planar or general inputs.
 
     The function runs n_steps without returning to Python: forward pass, loss and signals in float64, backward
-    pass, noise, update, in one sweep over blocks of neurons per step.
+    pass, noise, update, in one sweep over blocks of neurons per step. It is called once by each member of a team
+    (`team.run_together`) with the same theta, u, xi_now, finite, counter, parts, sums and is_bad; signal, total,
+    prediction and losses are each member's own and end equal.
     """
     BASE, MODE, IS_PLANAR, STAMP = base, mode, is_planar, SOURCES
 
@@ -293,32 +298,37 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
     def advance(
         theta, n_neurons, w, a, x, u, n_kept, plus, minus, parity, is_frozen, moves_last,
         targets, weights, scale, factor, rate, decay, noise, is_noisy, uses_next, key_0, key_1, stream,
-        first_step, n_steps, signal, total, prediction, losses, finite,
+        first_step, n_steps, signal, total, prediction, losses, finite, xi_now,
+        member, n_members, counter, parts, sums, is_bad,
     ):  # fmt: skip
         _ = STAMP
         n_params, n_padded, n_slots = rate.shape[0], theta.shape[1], x.shape[1]
         odd, even, z = np.zeros(n_slots, f32), np.zeros(n_slots, f32), np.zeros(n_slots, f32)
-        odd_sum, even_sum = np.zeros(n_slots), np.zeros(n_slots)
         c_plus, c_minus = np.zeros(n_slots, f32), np.zeros(n_slots, f32)
         drift = np.zeros((theta.shape[0], NEURON_BLOCK), f32)
-        n_noise = 4 * ((n_params + 3) // 4) if is_noisy else 0
+        n_noise = xi_now.shape[0]
         words = np.empty((4, NEURON_BLOCK), u64)
         xi_next = np.empty((n_noise, NEURON_BLOCK), f32)
-        xi_now = np.empty((n_noise, n_padded), f32)
+        # My blocks of neurons, and the slots that I sum.
+        n_blocks = (n_padded + NEURON_BLOCK - 1) // NEURON_BLOCK
+        first_block, last_block = member * n_blocks // n_members, (member + 1) * n_blocks // n_members
+        first_slot, last_slot = member * n_slots // n_members, (member + 1) * n_slots // n_members
+        n_meetings = 0
         if is_frozen:
             spread(MODE, parity, signal, plus, minus, c_plus, c_minus)
         for k in range(n_steps + 1):
             step = first_step + u64(k)
-            is_bad = False
-            odd_sum[:] = 0.0
-            even_sum[:] = 0.0
+            is_bad[member] = False
             if k == n_steps and not moves_last:
                 break
-            for i0 in range(0, n_padded, NEURON_BLOCK):
+            if n_members == 1:
+                sums[:] = 0.0
+            for block in range(first_block, last_block):
+                i0 = block * NEURON_BLOCK
                 i1 = min(i0 + NEURON_BLOCK, n_padded)
                 n = min(i1, n_neurons) - i0
                 is_kept = i0 < n_kept
-                row = i0 if is_kept else n_kept
+                row = i0 if is_kept else n_kept + member * NEURON_BLOCK
                 if k == 0 and is_noisy:
                     fill_normal(key_0, key_1, stream, step, i0, n, words, xi_next)
                     for j in range(n_noise):
@@ -331,22 +341,43 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                     if is_noisy:
                         fill_normal(key_0, key_1, stream, step, i0, n, words, xi_next)
                     update(theta, n_params, i0, n, drift, rate, decay, noise, is_noisy, uses_next, xi_now, xi_next)
-                    is_bad |= _has_nonfinite(theta, n_params, i0, n)
+                    is_bad[member] |= _has_nonfinite(theta, n_params, i0, n)
                 # One call site with sums: a state gives the same f whether it is met inside a call or begins the next.
                 if k < n_steps and not is_frozen:
                     for s in range(n_slots):
                         odd[s] = ZERO
                         even[s] = ZERO
                     forward(BASE, MODE, IS_PLANAR, True, theta, w, a, i0, i1, x, u, row, odd, even, z)
-                    for s in range(n_slots):
-                        odd_sum[s] += odd[s]
-                        even_sum[s] += even[s]
+                    if n_members == 1:
+                        for s in range(n_slots):
+                            sums[0, s] += odd[s]
+                            sums[1, s] += even[s]
+                    else:
+                        for s in range(n_slots):
+                            parts[0, block, s] = odd[s]
+                            parts[1, block, s] = even[s]
+            n_meetings += 1
+            meet(counter, n_members, n_meetings)
+            if n_members > 1 and k < n_steps and not is_frozen:
+                # Block by block, as a single thread adds them: the same bits for any number of members.
+                for s in range(first_slot, last_slot):
+                    sums[0, s] = 0.0
+                    sums[1, s] = 0.0
+                for block in range(n_blocks):
+                    for s in range(first_slot, last_slot):
+                        sums[0, s] += parts[0, block, s]
+                        sums[1, s] += parts[1, block, s]
             if k > 0:
-                finite[k - 1] = not is_bad
-                if is_bad:
+                has_failed = False
+                for other in range(n_members):
+                    has_failed |= is_bad[other]
+                finite[k - 1] = not has_failed
+                if has_failed:
                     break
+            n_meetings += 1
+            meet(counter, n_members, n_meetings)
             if k < n_steps and not is_frozen:
-                collect(MODE, parity, scale, odd_sum, even_sum, plus, minus, prediction)
+                collect(MODE, parity, scale, sums[0], sums[1], plus, minus, prediction)
                 losses[k] = measure(prediction, targets, weights, factor, total, signal)
                 spread(MODE, parity, signal, plus, minus, c_plus, c_minus)
 

@@ -1,0 +1,102 @@
+"""Claims about compiled loops in several threads: the same bits for any number, whoever else is at work."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from mft_engine import rng
+from mft_engine.kernels import StepPlan
+from mft_engine.network.activations import get_activation
+from mft_engine.points.measure import polar_rule
+
+pytest.importorskip("numba")
+
+from mft_engine.kernels import fused
+from mft_engine.kernels.fused import FusedKernel
+
+# 20 blocks of neurons, the last one not full; with 128 slots enough for two members, with WORK_FOR_ONE = 1 for more.
+N_NEURONS = 19 * 64 + 13
+
+
+@pytest.fixture(autouse=True)
+def _many_members(monkeypatch):
+    monkeypatch.setattr(fused, "WORK_FOR_ONE", 1)
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def drawn(step, rows, columns):
+    return rng.normal(7, rng.Stream.TASK, step, rows, columns, device="cpu", dtype=torch.float32)
+
+
+def plan(n_inputs, rate=1e-2):
+    n_params = n_inputs + 1
+    return StepPlan(
+        (rate,) * n_params, (1e-3,) * n_params, (1e-2,) * n_params, "leimkuhler-matthews", 3, rng.Stream.BACKGROUND
+    )
+
+
+def problem(n_inputs):
+    inputs = polar_rule(8, 32).inputs if n_inputs == 2 else drawn(0, 101, n_inputs).numpy()
+    points = torch.as_tensor(inputs, dtype=torch.float32)
+    weights = torch.full((len(points),), 1 / len(points))
+    return drawn(1, N_NEURONS, n_inputs + 1), points, points[:, 0] * points[:, -1], weights
+
+
+def everything(kernel, n_inputs, *, rate=1e-2):
+    theta, points, targets, weights = problem(n_inputs)
+    total = torch.zeros(len(points), dtype=torch.float64)
+    trained = kernel.advance_background(theta, points, targets, weights, plan(n_inputs, rate), 5, 30, total)
+    frozen = kernel.advance_frozen(theta, points, weights * targets, plan(n_inputs, rate), 5, 30)
+    predicted = kernel.predict(theta, points, 1.0)
+    found = (trained.theta, trained.prediction_sum, trained.losses, trained.prediction, trained.finite)
+    return [tensor.numpy().tobytes() for tensor in (*found, frozen.theta, frozen.finite, predicted)]
+
+
+@pytest.mark.parametrize("n_inputs", [1, 2, 5])
+@pytest.mark.parametrize("name", ["relu_tanh", "sin"])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch, name, n_inputs, is_kept):
+    if not is_kept:
+        monkeypatch.setattr(fused, "KEPT_BYTES", 0)
+    kernel = FusedKernel(get_activation(name))
+    torch.set_num_threads(1)
+    alone = everything(kernel, n_inputs)
+    for n_threads in (2, 3, 7):
+        torch.set_num_threads(n_threads)
+        assert everything(kernel, n_inputs) == alone
+
+
+def test_the_first_step_that_is_not_finite_is_the_same_for_any_number_of_threads():
+    kernel = FusedKernel(get_activation("quadratic"))
+    torch.set_num_threads(1)
+    alone = everything(kernel, 2, rate=1e9)
+    torch.set_num_threads(3)
+    together = everything(kernel, 2, rate=1e9)
+    theta, points, targets, weights = problem(2)
+    total = torch.zeros(len(points), dtype=torch.float64)
+    result = kernel.advance_background(theta, points, targets, weights, plan(2, 1e9), 5, 30, total)
+    assert result.nonfinite_step is not None
+    assert together[4] == alone[4]  # the flags
+
+
+def test_two_callers_with_teams_of_their_own_do_not_wait_for_each_other_for_ever():
+    torch.set_num_threads(1)
+    kernel = FusedKernel(get_activation("relu_tanh"))
+    alone = everything(kernel, 2)
+    found = []
+
+    def work():
+        torch.set_num_threads(3)
+        found.extend(everything(FusedKernel(get_activation("relu_tanh")), 2) == alone for _ in range(10))
+
+    callers = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=120)
+    assert found == [True] * 30
