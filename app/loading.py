@@ -182,7 +182,7 @@ class TorchEngine:
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:
         """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""
         from mft_engine.questions.widths import study_widths
-        from mft_engine.theory import SolveStopped
+        from mft_engine.theory.dual import SolveStopped
 
         with contextlib.suppress(SolveStopped):
             yield from study_widths(recipe, should_stop=should_stop)

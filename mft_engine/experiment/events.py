@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mft_engine.questions.kernel_study import DataKernels
     from mft_engine.questions.loop import Iteration
     from mft_engine.questions.references import ReferenceLines
-    from mft_engine.theory import PlanarTheory
+    from mft_engine.theory.planar import PlanarTheory
 
 Array = np.ndarray
 

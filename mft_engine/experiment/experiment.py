@@ -53,7 +53,7 @@ from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.rng import Stream
 from mft_engine.runs.summary import summarise
-from mft_engine.theory import PlanarTheory
+from mft_engine.theory.planar import PlanarTheory
 
 
 class Experiment(Background):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
     from mft_engine.questions.certificate import Certificate
     from mft_engine.questions.kernel_study import DataKernels
-    from mft_engine.theory import PlanarTheory
+    from mft_engine.theory.planar import PlanarTheory
 
 Array = np.ndarray
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Outcome
-    from mft_engine.theory import PlanarTheory
+    from mft_engine.theory.planar import PlanarTheory
 
 SCHEMA = "mft-lab/summary/1"
 

@@ -37,7 +37,7 @@ from mft_engine.points.statistics import Estimate, averaged, order_parameters
 from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import PlanarTheory
+from mft_engine.theory.planar import PlanarTheory
 
 TARGET_RATE = 0.3
 # The square root of D at which neighbours exchange with TARGET_RATE.

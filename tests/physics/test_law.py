@@ -9,8 +9,9 @@ import pytest
 from planar_targets import TARGETS, polar_rule
 from scipy.stats import chi2, kstest, norm
 
+from mft_engine.laws.planar import PlanarLaw
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import PlanarLaw, solve_planar
+from mft_engine.theory.planar import solve_planar
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from mft_engine import kernels
 from mft_engine.device import host_device
 from mft_engine.dynamics import Hyper, step_plan
 from mft_engine.kernels import StepPlan
+from mft_engine.laws.planar import PlanarLaw
 from mft_engine.network.activations import get_activation
 from mft_engine.points.measure import polar_rule
 from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import PlanarLaw
 
 TEMPERATURE, LAMBDA_W, LAMBDA_A = 0.02, 0.02, 0.001
 

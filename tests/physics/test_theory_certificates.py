@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from planar_targets import TARGETS, laguerre_rule, polar_rule
 
+from mft_engine.laws.planar import PlanarLaw
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import PlanarLaw, solve_planar
 from mft_engine.theory.certificates import (
     certify_law,
     certify_residual,
@@ -18,6 +18,7 @@ from mft_engine.theory.certificates import (
     residual_gap,
     stein_discrepancy,
 )
+from mft_engine.theory.planar import solve_planar
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ import pytest
 from planar_targets import TARGETS, laguerre_rule
 
 from mft_engine.laws.finite_width import solve_finite_width
+from mft_engine.laws.planar import PlanarLaw
 from mft_engine.network.activations import phi_numpy
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import PlanarLaw, SolveStopped, solve_planar
+from mft_engine.theory.dual import SolveStopped
 from mft_engine.theory.gibbs import GibbsBackground
+from mft_engine.theory.planar import solve_planar
 
 SETTINGS = ("relu_tanh", 0.02, 0.02, 0.001)
 # physics.md section 10: N -> (-cos4, E|w|, E|w|^2, E a^2, loss), sampled exactly and predicted

@@ -8,7 +8,8 @@ from planar_targets import TARGETS, laguerre_rule
 
 from mft_engine.network.activations import phi_numpy
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import solve_gaussian_process, solve_planar
+from mft_engine.theory.gaussian_process import solve_gaussian_process
+from mft_engine.theory.planar import solve_planar
 
 
 def test_the_stated_numbers_of_the_clover_s_lazy_end_are_met():

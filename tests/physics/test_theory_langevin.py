@@ -14,11 +14,12 @@ from mft_engine import kernels
 from mft_engine.compare.clouds import Comparison, compare_clouds
 from mft_engine.device import host_device
 from mft_engine.kernels import StepPlan
+from mft_engine.laws.planar import PlanarLaw
 from mft_engine.network.activations import get_activation
 from mft_engine.points.measure import polar_rule
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import PlanarLaw, solve_planar
 from mft_engine.theory.gibbs import GibbsBackground
+from mft_engine.theory.planar import solve_planar
 
 
 def plan(eta: float, temperature: float, lambda_w: float, lambda_a: float, seed: int) -> StepPlan:

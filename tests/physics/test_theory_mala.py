@@ -8,7 +8,9 @@ from planar_targets import TARGETS, polar_rule
 from scipy.stats import chi2, kstest, norm
 
 from mft_engine.laws.chains import sample_frozen_law
-from mft_engine.theory import PlanarLaw, SolveStopped, solve_planar
+from mft_engine.laws.planar import PlanarLaw
+from mft_engine.theory.dual import SolveStopped
+from mft_engine.theory.planar import solve_planar
 
 
 def test_the_sample_agrees_with_the_planar_density():

@@ -11,8 +11,10 @@ from planar_targets import TARGETS
 
 from mft_engine.network.activations import get_activation, phi_numpy
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import NonFiniteTargetError, SolveStopped, SuperlinearActivationError, solve_planar
-from mft_engine.theory.harmonics import angular_table
+from mft_engine.theory.dual import SolveStopped
+from mft_engine.theory.harmonics import SuperlinearActivationError, angular_table
+from mft_engine.theory.planar import solve_planar
+from mft_engine.theory.projection import NonFiniteTargetError
 
 CASES = json.loads((Path(__file__).parent / "planar_reference.json").read_text())["cases"]
 

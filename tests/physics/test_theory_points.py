@@ -8,7 +8,7 @@ from planar_targets import TARGETS, laguerre_rule
 
 from mft_engine.network.activations import phi_numpy
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import solve_planar
+from mft_engine.theory.planar import solve_planar
 
 
 def test_the_stated_numbers_on_the_256_laguerre_points_are_met():

@@ -8,7 +8,8 @@ from planar_targets import TARGETS, laguerre_rule, polar_rule
 
 from mft_engine.network.activations import dphi_numpy, phi_numpy
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory import solve_gaussian_process, solve_planar
+from mft_engine.theory.gaussian_process import solve_gaussian_process
+from mft_engine.theory.planar import solve_planar
 from mft_engine.theory.roads import equivalent_mean_field, observation_noise
 from mft_engine.theory.tangent_kernel import tangent_kernel
 
