@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PySide6.QtCore import QObject, Signal, Slot
 
 from app.messages import Built
@@ -15,21 +14,21 @@ if TYPE_CHECKING:
     from app.window import MainWindow
     from mft_engine.compare.clouds import Comparison
     from mft_engine.experiment.events import ForegroundReady, Snapshot
-    from mft_engine.experiment.outcome import LayerCloud
+    from mft_engine.experiment.outcome import Cloud
 
 
 class LayerKeeper(QObject):
-    """Keeps what is known of every layer and shows the one that was picked; of one hidden layer it passes all on."""
+    """Keeps what is known of every layer and shows the one that was picked."""
 
     picked = Signal()
 
     def __init__(self, window: MainWindow, stage: CloudStage) -> None:
         super().__init__(window)
         self._window, self._stage = window, stage
-        self._layer = 0
-        self._initial: Sequence[LayerCloud] = ()
-        self._background: Sequence[LayerCloud] = ()
-        self._foreground: Sequence[LayerCloud] = ()
+        self._layer = self._n_neurons = 0
+        self._initial: Sequence[Cloud] = ()
+        self._background: Sequence[Cloud] = ()
+        self._foreground: Sequence[Cloud] = ()
         self._comparisons: Sequence[Comparison] = ()
         window.cloud.header.layer_picked.connect(self.pick)
 
@@ -42,40 +41,33 @@ class LayerKeeper(QObject):
         """A new experiment: its layers are offered, the first one is shown."""
         self._layer = 0
         self._background = self._foreground = self._comparisons = ()
-        self._initial = event.initial_layers
+        self._initial = event.initial
         self._window.cloud.header.offer_layers(len(self._initial))
         for view in (self._window.cloud, self._window.marginals):
-            view.set_columns(self._initial[0].names if self._initial else None, has_weights=True)
-        first = self._initial[0].theta if self._initial else self._stage.joined(event.initial_theta)
-        self._window.cloud.show_initial(first)
+            # Views name the columns of a whole neuron themselves, by what the task says of its inputs.
+            view.set_columns(self._initial[0].names if len(self._initial) > 1 else None, has_weights=True)
+        self._window.cloud.show_initial(self._stage.joined(self._initial[0].theta))
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """The background's neurons of the layer on screen."""
-        self._background = snapshot.layers
-        if self._background:
-            theta = self._background[self._layer].theta
-            self._stage.show_background(theta, len(theta))
-        else:
-            self._stage.show_background(snapshot.theta, snapshot.n_neurons)
+        self._background, self._n_neurons = snapshot.clouds, snapshot.n_neurons
+        self._show_background()
 
     def show_foreground(self, event: ForegroundReady) -> None:
         """The foreground of the layer on screen."""
-        self._foreground = event.layers
-        self._stage.show_foreground(self._foreground[self._layer].theta if self._foreground else event.theta)
+        self._foreground = event.clouds
+        self._stage.show_foreground(self._foreground[self._layer].theta)
 
     def forget_foreground(self) -> None:
         """There is none any more."""
         self._foreground = ()
         self._stage.show_foreground(None)
 
-    @Slot(object, object)
-    def show_comparison(self, comparison: Comparison, layers: Sequence[Comparison]) -> None:
+    @Slot(object)
+    def show_comparisons(self, comparisons: Sequence[Comparison]) -> None:
         """The verdict of the layer on screen, with the others' beside it."""
-        self._comparisons = layers
-        if layers:
-            self._window.self_consistency.show_layer_comparison(layers, self._layer)
-        else:
-            self._window.self_consistency.show_comparison(comparison)
+        self._comparisons = comparisons
+        self._window.self_consistency.show_comparisons(comparisons, self._layer)
 
     @Slot(int)
     def pick(self, layer: int) -> None:
@@ -90,9 +82,12 @@ class LayerKeeper(QObject):
             view.set_columns(self._initial[layer].names, has_weights=layer == 0)
         cloud.show_initial(self._initial[layer].theta)
         if self._background:
-            theta: np.ndarray = self._background[layer].theta
-            self._stage.show_background(theta, len(theta))
+            self._show_background()
         self._stage.show_foreground(self._foreground[layer].theta if self._foreground else None)
         if self._comparisons:
-            self._window.self_consistency.show_layer_comparison(self._comparisons, layer)
+            self._window.self_consistency.show_comparisons(self._comparisons, layer)
         self.picked.emit()
+
+    def _show_background(self) -> None:
+        theta = self._background[self._layer].theta
+        self._stage.show_background(theta, self._n_neurons if self._layer == 0 else len(theta))

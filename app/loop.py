@@ -48,7 +48,7 @@ class LoopKeeper(QObject):
 
     @Slot(object)
     def _built(self, event: Built) -> None:
-        self._n_inputs = event.initial_theta.shape[1] - event.n_out
+        self._n_inputs = event.n_inputs
         self._turn = self._snapshot = None
         self._undrawn.clear()
         self._window.loop.clear()

@@ -15,7 +15,7 @@ from mft_engine.experiment.events import Event
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mft_engine.experiment.outcome import LayerCloud
+    from mft_engine.experiment.outcome import Cloud
 
 Array = np.ndarray
 LOOP_TOLERANCE = 1e-6  # gap at which the engine's loop ends, which a test checks
@@ -148,20 +148,30 @@ class Built(Event):
     """An experiment is on the bench: a new one, or a parked one that came back with its neurons.
 
     Attributes:
+        initial: the neurons at step 0, one cloud a hidden layer.
         n_out: readouts of a neuron, the last columns of every theta.
         projections: name -> (n_inputs,) directions of input space that the task names.
         modulus: P of an addition modulo P, else 0.
     """
 
     recipe: Recipe
-    initial_theta: Array
+    initial: tuple[Cloud, ...]
     device: str
     step: int
     is_restored: bool = False
-    initial_layers: tuple[LayerCloud, ...] = ()
     n_out: int = 1
     projections: dict[str, Array] = field(default_factory=dict)
     modulus: int = 0
+
+    @property
+    def n_layers(self) -> int:
+        """Hidden layers."""
+        return len(self.initial)
+
+    @property
+    def n_inputs(self) -> int:
+        """Of the network."""
+        return self.initial[0].theta.shape[1] - self.n_out
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Session(QObject):
     metrics_ready = Signal(object)  # MetricsReady
     stored_cloud_ready = Signal(object)  # StoredCloud
     foreground_ready = Signal(object)  # ForegroundReady
-    comparison_ready = Signal(object, object)  # Comparison, tuple of one Comparison a hidden layer of several
+    comparison_ready = Signal(object)  # one Comparison a hidden layer
     certificate_ready = Signal(object)  # Certificate
     references_ready = Signal(object)  # ReferenceLines
     theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
@@ -417,7 +417,7 @@ class Session(QObject):
 
     def _on_comparison(self, event: ComparisonReady) -> None:
         if not self._is_old(event):
-            self.comparison_ready.emit(event.comparison, event.layers)
+            self.comparison_ready.emit(event.comparisons)
 
     def _on_references(self, event: ReferencesReady) -> None:
         if not self._is_old(event):

@@ -35,7 +35,7 @@ class WidthKeeper(QObject):
 
     @Slot(object)
     def _built(self, event: Built) -> None:
-        self._n_inputs = event.initial_theta.shape[1] - event.n_out
+        self._n_inputs = event.n_inputs
         self._view.clear()
         self._judge(self._session.recipe)
 

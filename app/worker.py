@@ -207,11 +207,10 @@ class Worker(QObject):
         self._tell(
             Built(
                 recipe=bench.replay or bench.applied,
-                initial_theta=bench.experiment.initial_theta,
+                initial=bench.experiment.initial_clouds(),
                 device=bench.device,
                 step=bench.step,
                 is_restored=bench is parked,
-                initial_layers=bench.experiment.initial_layers(),
                 **_facts_of(bench.experiment),
             )
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from mft_engine.experiment.outcome import LayerCloud
+    from mft_engine.experiment.outcome import Cloud
 
 
 def order_words(name: str) -> tuple[str, str]:
@@ -28,25 +28,23 @@ def order_words(name: str) -> tuple[str, str]:
     )
 
 
-def cloud_orders(
-    theta: np.ndarray, layers: Sequence[LayerCloud], names: Iterable[str]
-) -> dict[str, tuple[float, float]]:
+def cloud_orders(clouds: Sequence[Cloud], names: Iterable[str]) -> dict[str, tuple[float, float]]:
     """Mean and standard error of the order parameters that can be read off a cloud.
 
     The error is that of independent neurons: an upper bound for a background, because its neurons repel.
 
     Args:
-        theta: (n_neurons, 3) of the plane, for cos k angle(w); other shapes have none.
-        layers: the clouds of several hidden layers, the last of which has the overlaps.
+        clouds: one a hidden layer; the first has cos k angle(w) in the plane (3 columns), the last one the overlaps.
         names: "cos4", "overlap_u", ...; others are left out.
     """
     found = {}
+    theta, last = clouds[0].theta, clouds[-1]
     for name in names:
         values = None
-        if name.startswith("overlap_") and layers:
+        if name.startswith("overlap_"):
             column = f"⟨φ, {name.removeprefix('overlap_')}⟩"
-            if column in layers[-1].names:
-                values = layers[-1].theta[:, layers[-1].names.index(column)] ** 2
+            if column in last.names:
+                values = last.theta[:, last.names.index(column)] ** 2
         elif name.startswith("cos") and theta.shape[1] == 3:
             values = np.cos(float(name.removeprefix("cos")) * np.arctan2(theta[:, 1], theta[:, 0]))
         if values is not None and len(values) > 1:

@@ -53,7 +53,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._theory: Mapping[str, Any] = {}
         self._order_names: tuple[str, ...] = ()
         self._comparison: Comparison | None = None
-        self._layers: tuple[Comparison, ...] = ()
+        self._comparisons: tuple[Comparison, ...] = ()
         self._layer = 0
         self._certificate: Certificate | None = None
         self._stale_reason = ""
@@ -204,8 +204,20 @@ class SelfConsistencyPanel(QScrollArea):
 
     # What is shown
 
-    def show_comparison(self, comparison: Comparison) -> None:
-        """The verdict and its numbers."""
+    def show_comparisons(self, comparisons: Sequence[Comparison], layer: int = 0) -> None:
+        """The verdict of one hidden layer (0: the first) with its numbers, and the others' in words."""
+        is_known = bool(self._comparisons) and self._comparisons[0] is comparisons[0]
+        certificate, reason = (self._certificate, self._stale_reason) if is_known else (None, "")
+        self._comparisons, self._layer = tuple(comparisons), layer
+        self._show_comparison(comparisons[layer])
+        if len(comparisons) > 1:
+            self._tell_layers(comparisons, layer)
+        if certificate is not None:
+            self.show_certificate(certificate)
+        if reason:
+            self.mark_stale(reason)
+
+    def _show_comparison(self, comparison: Comparison) -> None:
         self._comparison, self._certificate = comparison, None
         self._show_variance()
         self._stale_reason = ""
@@ -241,12 +253,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._fade(False)
         self._fade_certificate(True)
 
-    def show_layer_comparison(self, comparisons: Sequence[Comparison], layer: int) -> None:
-        """The verdict of one hidden layer of several (0: the first), and the others' in words."""
-        is_known = bool(self._layers) and self._layers[0] is comparisons[0]
-        certificate, reason = (self._certificate, self._stale_reason) if is_known else (None, "")
-        self._layers, self._layer = tuple(comparisons), layer
-        self.show_comparison(comparisons[layer])
+    def _tell_layers(self, comparisons: Sequence[Comparison], layer: int) -> None:
         self.distances.set_columns(_UPPER_LAYER if layer else _FIRST_LAYER)
         chosen = comparisons[layer]
         others = "; ".join(
@@ -262,10 +269,6 @@ class SelfConsistencyPanel(QScrollArea):
         )
         # The functions are the whole network's: they come with one layer's comparison alone.
         self._of_comparison[1].setVisible(chosen.function_alignment == chosen.function_alignment)
-        if certificate is not None:
-            self.show_certificate(certificate)
-        if reason:
-            self.mark_stale(reason)
 
     def show_certificate(self, certificate: Certificate) -> None:
         """What can be certified of the background that was compared."""
@@ -290,15 +293,7 @@ class SelfConsistencyPanel(QScrollArea):
         if self._comparison is None:
             self.card.show_state("none", "No verdict yet", _EMPTY)
             return
-        reason, certificate = self._stale_reason, self._certificate
-        if self._layers:
-            self.show_layer_comparison(self._layers, self._layer)
-        else:
-            self.show_comparison(self._comparison)
-        if certificate is not None:
-            self.show_certificate(certificate)
-        if reason:
-            self.mark_stale(reason)
+        self.show_comparisons(self._comparisons, self._layer)
 
     def mark_stale(self, reason: str) -> None:
         """The verdict no longer belongs to what is on screen; `reason` is a clause: "the scale has changed"."""
@@ -325,7 +320,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._foreground_orders = {}
         if foreground is not None:
             names = self._snapshot.order_parameters if self._snapshot is not None else ("cos4",)
-            self._foreground_orders = cloud_orders(foreground.theta, foreground.layers, names)
+            self._foreground_orders = cloud_orders(foreground.clouds, names)
         self._foreground_accuracies = foreground.accuracies if foreground is not None else {}
         self._show_orders()
 
@@ -352,7 +347,7 @@ class SelfConsistencyPanel(QScrollArea):
     def clear(self) -> None:
         """Forgets everything: a new experiment."""
         self._snapshot = self._comparison = self._certificate = None
-        self._layers, self._layer = (), 0
+        self._comparisons, self._layer = (), 0
         self._stale_reason = ""
         self._is_newer = False
         self._foreground_orders, self._foreground_accuracies = {}, {}
@@ -445,7 +440,7 @@ class SelfConsistencyPanel(QScrollArea):
         self.orders.setVisible(bool(names))
         self.orders.show_column(2, bool(theory))
         shown = self._snapshot
-        errors = {} if shown is None else cloud_orders(shown.theta, shown.layers, names)
+        errors = {} if shown is None else cloud_orders(shown.clouds, names)
         for name in names:
             here = UNKNOWN
             if name in background:

@@ -342,28 +342,19 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """The same statistics between two stored backgrounds. Example: mft-lab compare runs/a runs/b"""
-    from mft_engine.compare.clouds import compare as compare_arrays
-    from mft_engine.network.activations import get_activation
+    from mft_engine.runs.compare import compare_runs
     from mft_engine.runs.runs import load
 
-    first, second = load(run_a), load(run_b)
-    parity = get_activation(first.recipe.network.activation).parity
-    n_inputs = first.points.inputs.shape[1]
-    answer = compare_arrays(
-        first.background.theta,
-        second.background.theta,
-        n_inputs,
-        parity=parity,
-        n_permutations=first.recipe.comparison.n_permutations,
-        seed=first.recipe.seed,
-    )
-    document = {"schema": "mft-lab/comparison/1", "run_a": str(run_a), "run_b": str(run_b), **answer.to_dict()}
+    answers = compare_runs(load(run_a), load(run_b))
+    document = {"schema": "mft-lab/comparison/1", "run_a": str(run_a), "run_b": str(run_b), **answers[0].to_dict()}
     if as_json:
-        _print_json(document)
-    else:
+        _print_json({**document, "layers": [answer.to_dict() for answer in answers]})
+        return
+    for layer, answer in enumerate(answers, start=1):
         typer.echo(
-            f"{answer.verdict}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} times its null mean, "
-            f"p = {answer.p_value:.3f}"
+            (f"layer {layer}: " if len(answers) > 1 else "")
+            + f"{answer.verdict}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} times its null "
+            f"mean, p = {answer.p_value:.3f}"
         )
 
 

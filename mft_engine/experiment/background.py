@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -19,10 +20,10 @@ from mft_engine.experiment.accuracy import accuracy
 from mft_engine.experiment.events import Snapshot
 from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.history import N_STORED_NEURONS, History
-from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.experiment.outcome import Cloud, FieldPoints
 from mft_engine.experiment.posterior import FunctionSamples, Posterior
 from mft_engine.experiment.setting import Setting, burn_in
-from mft_engine.network.two_layer import initial_cloud
+from mft_engine.network.two_layer import column_names, initial_cloud
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.replay import InForce, in_force
@@ -54,7 +55,7 @@ class Background:
         self.setting = Setting.of(recipe, kernel)
         self.problem = self.setting.problem(recipe)
         theta = self._initial_parameters()
-        self.initial_theta = to_host(self._shown(theta))
+        self.initial_theta = to_host(self._tables(theta)[0])
         self.state: State = dynamics.init(theta, self.problem)
         self.training_seconds = 0.0
         self.history = History(RECORD_EVERY)
@@ -126,7 +127,7 @@ class Background:
             # A record is due at the end of a slice at most, so the network is the record's.
             self.history.add_rows(self._tested(row) for row in info.records)
             if self.history.wants_cloud(self.state.step):
-                self.history.add_cloud(self.state.step, to_host(self._shown(self.state.theta)[:N_STORED_NEURONS]))
+                self.history.add_cloud(self.state.step, to_host(self._tables(self.state.theta)[0][:N_STORED_NEURONS]))
             if self.state.is_settled and self.recipe.training.temperature > 0:
                 self.function_samples.offer(self.state.step, self.state.average_time, self._sampled_function)
             self._apply_schedule()
@@ -234,9 +235,27 @@ class Background:
             return self.setting.tensor(stored.theta)
         return self._initial_cloud(self.recipe.network.n_neurons[0], Stream.INITIAL)
 
-    def _shown(self, theta: Tensor) -> Tensor:
-        """The state's parameters as a cloud: neurons as rows, columns w1 .. wd, then readouts."""
-        return theta
+    def _tables(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """The state's parameters as tables, one a hidden layer: neurons as rows."""
+        return (theta,)
+
+    def _columns(self, layer: int) -> tuple[str, ...]:
+        """Names of the columns of the table of layer 1 .. L."""
+        return column_names(self.task.n_inputs, self.task.n_out)
+
+    def clouds(self, tables: Sequence[Tensor], n_shown: int | None = None) -> tuple[Cloud, ...]:
+        """Tables of neurons, one a hidden layer, on the host; of each the first `n_shown` neurons."""
+        return tuple(
+            Cloud(to_host(table[:n_shown]), self._columns(layer)) for layer, table in enumerate(tables, start=1)
+        )
+
+    def shown_clouds(self, tables: Sequence[Tensor], n_shown: int | None = None) -> tuple[Cloud, ...]:
+        """The same in float32, for pictures."""
+        return tuple(Cloud(c.theta.astype(np.float32), c.names) for c in self.clouds(tables, n_shown))
+
+    def initial_clouds(self) -> tuple[Cloud, ...]:
+        """The neurons at step 0, one cloud a hidden layer."""
+        return (Cloud(self.initial_theta, self._columns(1)),)
 
     def _initial_cloud(self, n_neurons: int, stream: Stream, draw: int = 0) -> Tensor:
         setting = self.setting
@@ -272,15 +291,15 @@ class Background:
     def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
         """The background as it stands, on the host."""
         state = self.state
-        cloud = self._shown(state.theta)
+        tables = self._tables(state.theta)
         gap = self.gap_to_test()
         latest = self.history.rows[-1] if self.history.rows else {}
         loss = latest["loss"] if latest else self.present_loss()
         return Snapshot(
             step=state.step,
             time=state.time,
-            theta=to_host(cloud[:n_shown]).astype(np.float32),
-            n_neurons=cloud.shape[0],
+            clouds=self.shown_clouds(tables, n_shown),
+            n_neurons=tables[0].shape[0],
             loss=loss,
             step_size=state.step_size,
             eta_theta=state.step_size * state.eigenvalue,

@@ -13,7 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
-    from mft_engine.experiment.outcome import LayerCloud, Outcome
+    from mft_engine.experiment.outcome import Cloud, Outcome
     from mft_engine.questions.certificate import Certificate
     from mft_engine.questions.kernel_study import DataKernels
     from mft_engine.questions.loop import Iteration
@@ -45,7 +45,7 @@ class Snapshot(Event):
 
     Attributes:
         step, time: steps done and t = sum of step sizes.
-        theta: (n_shown, n_params) float32; the first n_shown neurons, columns w1 .. wd, a.
+        clouds: the neurons of every hidden layer, float32; of one hidden layer the first n_shown neurons.
         n_neurons: neurons of the network (n_shown may be smaller).
         loss: E (y - f)^2 averaged over the steps since the last record.
         step_size: eta in force; eta_theta: eta x top eigenvalue of the tangent kernel (stable below 2).
@@ -54,7 +54,6 @@ class Snapshot(Event):
         is_complete: the recipe's last step has been done.
         prediction: (n_points,) f on the field points, running average where there is one.
         kernel: name of the inner loop in use.
-        layers: the neurons of every hidden layer, for networks with several; theta is then the first one's.
         test_loss: E (y - f)^2 at the last record on unseen data; None where training sees all that there is.
         test_minus_train, test_minus_train_error: mean over the averaging window, and its standard error (nan early on).
         accuracies: {"train_accuracy": ..., "test_accuracy": ...} at the last record, where the output is a class.
@@ -62,7 +61,7 @@ class Snapshot(Event):
 
     step: int
     time: float
-    theta: Array
+    clouds: tuple[Cloud, ...]
     n_neurons: int
     loss: float
     step_size: float
@@ -72,11 +71,15 @@ class Snapshot(Event):
     is_complete: bool
     prediction: Array
     kernel: str
-    layers: tuple[LayerCloud, ...] = ()
     test_loss: float | None = None
     test_minus_train: float | None = None
     test_minus_train_error: float | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def theta(self) -> Array:
+        """The table of the first hidden layer, (n_shown, n_columns)."""
+        return self.clouds[0].theta
 
 
 @dataclass(frozen=True)
@@ -96,25 +99,30 @@ class FieldsReady(Event):
 
 @dataclass(frozen=True)
 class ForegroundReady(Event):
-    """The foreground cloud: theta (n_neurons, n_params), its loss (and accuracies), and how it was sampled.
+    """The foreground's neurons of every hidden layer, its loss (and accuracies), and how it was sampled."""
 
-    `layers` has one cloud for each hidden layer of several.
-    """
-
-    theta: Array
+    clouds: tuple[Cloud, ...]
     loss: float
     method: str
     seconds: float
-    layers: tuple[LayerCloud, ...] = ()
     accuracies: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def theta(self) -> Array:
+        """The table of the first hidden layer, (n_neurons, n_columns)."""
+        return self.clouds[0].theta
 
 
 @dataclass(frozen=True)
 class ComparisonReady(Event):
-    """Verdict and numbers of background against foreground; `layers` has one for each hidden layer of several."""
+    """Verdict and numbers of background against foreground, one comparison a hidden layer."""
 
-    comparison: Comparison
-    layers: tuple[Comparison, ...] = ()
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def comparison(self) -> Comparison:
+        """Of the first hidden layer."""
+        return self.comparisons[0]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from mft_engine.experiment.events import (
     TheoryAbsent,
     TheoryReady,
 )
-from mft_engine.experiment.outcome import Cloud, LayerCloud, Outcome
+from mft_engine.experiment.outcome import Outcome, Population
 from mft_engine.experiment.posterior import Posterior
 from mft_engine.field.field import MeanField
 from mft_engine.field.walk import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
@@ -76,8 +76,8 @@ class Experiment(Background):
         return super().__new__(cls)
 
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
-        self.comparison: Comparison | None = None
-        self.foreground_cloud: Cloud | None = None
+        self.comparisons: tuple[Comparison, ...] = ()
+        self.fresh: Population | None = None
         self.solution: PlanarTheory | None = None
         self.certificate: Certificate | None = None
         self.kernels: DataKernels | None = None
@@ -95,12 +95,14 @@ class Experiment(Background):
         change = super().retune(recipe)
         if change is Change.RETUNE:
             self.solution = self.references = None
-        self.foreground_cloud = self.comparison = self.certificate = self.kernels = None
+        self.fresh = self.certificate = self.kernels = None
+        self.comparisons = ()
         return change
 
-    def initial_layers(self) -> tuple[LayerCloud, ...]:
-        """The neurons at step 0 of every hidden layer, where there are several."""
-        return ()
+    @property
+    def comparison(self) -> Comparison | None:
+        """Of the first hidden layer; None while there is none."""
+        return self.comparisons[0] if self.comparisons else None
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
@@ -116,7 +118,7 @@ class Experiment(Background):
             shape
         )
         sampled = None
-        if self._foreground_theta is not None and self.foreground_cloud is not None:
+        if self._foreground_theta is not None and self.fresh is not None:
             exponent = self.setting.foreground_exponent(self.recipe)
             sampled = to_host(self.kernel.predict(self._foreground_theta, inputs, exponent)).reshape(shape)
         return FieldsReady(
@@ -153,10 +155,10 @@ class Experiment(Background):
         self._foreground_theta = theta
         self._foreground_seconds = time.perf_counter() - start
         prediction, loss = self._function_of(theta)
-        self.foreground_cloud = Cloud(to_host(theta), prediction, loss, section.method)
-        self.comparison = self.kernels = None
+        self.fresh = Population(self.clouds([theta]), prediction, loss, section.method)
+        self.comparisons, self.kernels = (), None
         yield ForegroundReady(
-            theta=self.foreground_cloud.theta.astype(np.float32),
+            clouds=self.shown_clouds([theta]),
             loss=loss,
             method=section.method,
             seconds=self._foreground_seconds,
@@ -175,7 +177,7 @@ class Experiment(Background):
         theta = self._draw_exactly(*self._felt)
         _, loss = self._function_of(theta)
         seconds = time.perf_counter() - start
-        return ForegroundReady(theta=to_host(theta).astype(np.float32), loss=loss, method="gibbs", seconds=seconds)
+        return ForegroundReady(clouds=self.shown_clouds([theta]), loss=loss, method="gibbs", seconds=seconds)
 
     def _function_of(self, theta: Tensor) -> tuple[np.ndarray, float]:
         """The recombined function of foreground neurons on the field points, (n_points,), and its loss."""
@@ -261,7 +263,7 @@ class Experiment(Background):
 
     def compare(self) -> Iterator[Progress | ComparisonReady]:
         """Compare the present background cloud with the foreground, in slices of about 10 ms."""
-        if self._foreground_theta is None or self.foreground_cloud is None:
+        if self._foreground_theta is None or self.fresh is None:
             raise RecipeError("There is no foreground yet: resample it first")
         answers = compare_clouds(
             self.state.theta,
@@ -274,13 +276,13 @@ class Experiment(Background):
         )
         for answer in answers:
             if isinstance(answer, Comparison):
-                self.comparison = answer.with_functions(**self._functions())
-                yield ComparisonReady(comparison=self.comparison)
+                self.comparisons = (answer.with_functions(**self._functions()),)
+                yield ComparisonReady(comparisons=self.comparisons)
             else:
                 yield Progress("compare", answer, "comparing the clouds")
 
     def _functions(self) -> dict[str, Any]:
-        assert self._foreground_theta is not None and self.foreground_cloud is not None
+        assert self._foreground_theta is not None and self.fresh is not None
         points = self.field_points
         mean = to_host(self.mean_prediction())
         weights = self.setting.tensor(points.weights)
@@ -291,11 +293,11 @@ class Experiment(Background):
         spread = trace * n ** (1.0 - 2.0 * self.setting.foreground_exponent(self.recipe))
         # The background's own networks scatter about their mean too, far less: neurons of one network repel.
         own = self.background_loss - float(np.sum(weighted(points.weights, (points.targets - mean) ** 2)))
-        alignment = function_alignment(mean, self.foreground_cloud.prediction, points.weights)
+        alignment = function_alignment(mean, self.fresh.prediction, points.weights)
         return {
             "function_alignment": alignment,
             "background_loss": self.background_loss,
-            "foreground_loss": self.foreground_cloud.loss,
+            "foreground_loss": self.fresh.loss,
             "expected_loss_difference": spread - max(0.0, own),
         }
 
@@ -348,7 +350,7 @@ class Experiment(Background):
 
     def data_kernel(self) -> Iterator[Progress | KernelReady]:
         """The data kernels of the initial cloud, the present background and the foreground where there is one."""
-        foreground = self.foreground_cloud.theta if self.foreground_cloud else None
+        foreground = self.fresh.theta if self.fresh else None
         answers = study_kernels(
             self.initial_theta,
             to_host(self.state.theta),
@@ -383,8 +385,8 @@ class Experiment(Background):
 
     def outcome(self) -> Outcome:
         """Everything computed so far."""
-        cloud = to_host(self._shown(self.state.theta))
-        background = Cloud(cloud, to_host(self.mean_prediction()), self.background_loss, self.kind)
+        now = self.clouds(self._tables(self.state.theta))
+        background = Population(now, to_host(self.mean_prediction()), self.background_loss, self.kind)
         clouds, cloud_steps = self.history.clouds()
         outcome = Outcome(
             recipe=self.recipe,
@@ -394,15 +396,12 @@ class Experiment(Background):
             metrics=self.metrics(),
             snapshots=clouds,
             snapshot_steps=cloud_steps,
-            foreground=self.foreground_cloud,
-            comparison=self.comparison,
+            foreground=self.fresh,
+            comparisons=self.comparisons,
             theory=self.solution,
             certificate=self.certificate,
             kernels=self.kernels,
         )
-        return self._with_summary(outcome)
-
-    def _with_summary(self, outcome: Outcome) -> Outcome:
         return replace(outcome, summary=summarise(outcome, self._run_facts()))
 
     def _run_facts(self) -> dict[str, Any]:
@@ -439,8 +438,8 @@ class Experiment(Background):
         if not self.task.modulus or self.task.points is None:
             return None
         clouds = {"initial": self.initial_theta, "background": to_host(self.state.theta)}
-        if self.foreground_cloud is not None:
-            clouds["foreground"] = self.foreground_cloud.theta
+        if self.fresh is not None:
+            clouds["foreground"] = self.fresh.theta
         scale = float(self.task.points.inputs.max())
         return fourier_summary(clouds, self.task.modulus, self.setting.activation.name, scale, self.recipe.seed)
 

@@ -25,10 +25,9 @@ from mft_engine.experiment.events import (
     KernelReady,
     Progress,
     ReferencesReady,
-    Snapshot,
 )
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.experiment.outcome import Cloud, LayerCloud, Outcome
+from mft_engine.experiment.outcome import Cloud, Population
 from mft_engine.field.field import MeanField
 from mft_engine.field.layered import layer_field
 from mft_engine.field.surroundings import Watch, law_of, look, outgoing_law, reaching_kernels, watch_last_layer
@@ -37,7 +36,7 @@ from mft_engine.kernels import StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
 from mft_engine.laws.tempered import climb
 from mft_engine.network.layered import LayeredNetwork
-from mft_engine.network.tables import Tables, push_on_output
+from mft_engine.network.tables import Tables, push_on_output, table_parity
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate
 from mft_engine.questions.references import ReferenceLines
@@ -54,7 +53,7 @@ WATCHED_PART = 0.15
 class SampledLayer:
     """The foreground of one layer: its table, and the network function with these neurons in the layer's place."""
 
-    cloud: LayerCloud
+    cloud: Cloud
     prediction: np.ndarray | None
     loss: float
 
@@ -80,7 +79,6 @@ class LayeredExperiment(Experiment):
 
     def _initial_parameters(self) -> Tensor:
         self._sampled: dict[int, SampledLayer] = {}
-        self.layer_comparisons: tuple[Comparison, ...] = ()
         self._watch = Watch()
         setting = self.setting
         return self.network.initial(self.recipe, stream=Stream.INITIAL, device=setting.device, dtype=setting.dtype)
@@ -99,7 +97,7 @@ class LayeredExperiment(Experiment):
         change = super().retune(recipe)
         if change is Change.RETUNE:
             self._watch.forget()
-        self._sampled, self.layer_comparisons = {}, ()
+        self._sampled = {}
         return change
 
     def pack_more(self) -> dict[str, np.ndarray]:
@@ -110,8 +108,11 @@ class LayeredExperiment(Experiment):
         """Go on with averages from a checkpoint."""
         self._watch.unpack(arrays, self.device)
 
-    def _shown(self, theta: Tensor) -> Tensor:
-        return self._layer_table(theta, 1)
+    def _tables(self, theta: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self._layer_table(theta, layer) for layer in range(1, self.network.n_layers + 1))
+
+    def _columns(self, layer: int) -> tuple[str, ...]:
+        return self.tables.columns(layer, self.task.n_inputs)
 
     def _layer_table(self, theta: Tensor, layer: int) -> Tensor:
         network, parts = self.network, self.network.split(theta)
@@ -126,25 +127,11 @@ class LayeredExperiment(Experiment):
         found = self.network.run(self.network.split(theta), self.problem.inputs, self.problem.readout_exponent)
         return found.features[layer - 1]
 
-    def background_layers(self, theta: Tensor | None = None) -> tuple[LayerCloud, ...]:
-        """The neurons of every hidden layer as tables."""
-        theta = self.state.theta if theta is None else theta
-        return tuple(
-            self._as_cloud(layer, self._layer_table(theta, layer)) for layer in range(1, self.network.n_layers + 1)
-        )
-
-    def _as_cloud(self, layer: int, table: Tensor) -> LayerCloud:
-        return LayerCloud(to_host(table).astype(np.float32), self.tables.columns(layer, self.task.n_inputs))
-
-    def initial_layers(self) -> tuple[LayerCloud, ...]:
+    def initial_clouds(self) -> tuple[Cloud, ...]:
         """The neurons of every hidden layer at step 0, drawn again from the recipe's initial law."""
         setting = self.setting
         theta = self.network.initial(self.recipe, stream=Stream.INITIAL, device=setting.device, dtype=setting.dtype)
-        return self.background_layers(theta)
-
-    def snapshot(self, n_shown: int = 2**17) -> Snapshot:
-        """The background as it stands; `theta` is the first layer's table."""
-        return replace(super().snapshot(n_shown), layers=self.background_layers())
+        return self.clouds(self._tables(theta))
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> None:
         """No heat maps: an input of several layers' tasks is not a point of the plane."""
@@ -155,24 +142,19 @@ class LayeredExperiment(Experiment):
     def foreground(self) -> Iterator[Progress | ForegroundReady]:
         """Sample every layer's foreground, the first layer first, in slices of about 10 ms."""
         start, draw, method = time.perf_counter(), self._n_draws, self.recipe.foreground.method
-        self._sampled, self.comparison, self.layer_comparisons = {}, None, ()
+        self._sampled, self.comparisons = {}, ()
         if method == "gibbs":
             yield from self._draw_layers(draw)
         else:
             yield from self._move_layers(draw)
         self._n_draws += 1
         self._foreground_seconds = time.perf_counter() - start
-        first, last = self._sampled[1], self._sampled[self.network.n_layers]
-        self._foreground_theta = self.setting.tensor(first.cloud.theta)
+        clouds = tuple(self._sampled[layer].cloud for layer in sorted(self._sampled))
+        last = self._sampled[self.network.n_layers]
+        self._foreground_theta = self.setting.tensor(clouds[0].theta)
         assert last.prediction is not None
-        self.foreground_cloud = Cloud(first.cloud.theta, last.prediction, last.loss, method)
-        yield ForegroundReady(
-            theta=first.cloud.theta,
-            loss=last.loss,
-            method=method,
-            seconds=self._foreground_seconds,
-            layers=tuple(self._sampled[layer].cloud for layer in sorted(self._sampled)),
-        )
+        self.fresh = Population(clouds, last.prediction, last.loss, method)
+        yield ForegroundReady(clouds=clouds, loss=last.loss, method=method, seconds=self._foreground_seconds)
 
     def _move_layers(self, draw: int) -> Iterator[Progress]:
         """By their own dynamics in the field of the last moment, with the averaged residual."""
@@ -296,11 +278,12 @@ class LayeredExperiment(Experiment):
             table = self.tables.of_first_layer(incoming, told)
         else:
             table = self.tables.of_upper_layer(features, told, self._features(self.state.theta, layer))
+        cloud = Cloud(to_host(table).astype(np.float32), self._columns(layer))
         if function is None:
-            return SampledLayer(self._as_cloud(layer, table), None, math.nan)
+            return SampledLayer(cloud, None, math.nan)
         prediction, points = to_host(function).astype(np.float64), self.field_points
         loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
-        return SampledLayer(self._as_cloud(layer, table), prediction, loss)
+        return SampledLayer(cloud, prediction, loss)
 
     def _replaced(self, layer: int, features: Tensor, outgoing: Tensor, exponent: float) -> Tensor:
         """f when a layer's neurons are others, (n_points,); sums over fewer or more neurons keep their mean."""
@@ -328,20 +311,18 @@ class LayeredExperiment(Experiment):
                 else:
                     fraction = (layer - 1 + answer) / self.network.n_layers
                     yield Progress("compare", fraction, f"comparing the clouds of layer {layer}")
-        self.layer_comparisons, self.comparison = tuple(found), found[0]
-        yield ComparisonReady(comparison=found[0], layers=self.layer_comparisons)
+        self.comparisons = tuple(found)
+        yield ComparisonReady(comparisons=self.comparisons)
 
     def _compare_layer(self, layer: int) -> Iterator[float | Comparison]:
         sampled, points = self._sampled[layer], self.field_points
         table = self._layer_table(self.state.theta, layer)
-        parity = self.network.activations[layer - 1].parity
         mean = to_host(self.mean_prediction())
         for answer in compare_clouds(
             table,
             sampled.cloud.theta,
             table.shape[1] - 1,
-            # Overlaps of an even activation function do not turn with the weights, so there is nothing to fold.
-            parity="none" if layer > 1 and parity == "even" else parity,
+            parity=table_parity(self.network.activations, layer),
             n_permutations=self.recipe.comparison.n_permutations,
             seed=self.recipe.seed + layer,
             eta_theta=self.state.step_size * self.state.eigenvalue,
@@ -380,13 +361,3 @@ class LayeredExperiment(Experiment):
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
         """Refused: the loop needs the law of a neuron."""
         raise RecipeError("The self-consistency loop is for networks of one hidden layer")
-
-    def outcome(self) -> Outcome:
-        """Everything computed so far, with one cloud and one comparison a layer."""
-        outcome = replace(
-            super().outcome(),
-            layers=self.background_layers(),
-            foreground_layers=tuple(self._sampled[layer].cloud for layer in sorted(self._sampled)),
-            layer_comparisons=self.layer_comparisons,
-        )
-        return self._with_summary(outcome)

@@ -20,33 +20,44 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Cloud:
-    """One population of neurons on the host.
+    """The neurons of one hidden layer as a table.
 
     Attributes:
-        theta: (n_neurons, n_params) columns w1 .. wd, a.
-        prediction: (n_points,) or (n_points, n_out) the function it makes on the field points (background: its running
-            average).
-        loss: E (y - f)^2.
-        kind: trained, lazy, untrained, dynamics, gibbs, ...
-    """
-
-    theta: Array
-    prediction: Array
-    loss: float
-    kind: str
-
-
-@dataclass(frozen=True)
-class LayerCloud:
-    """The neurons of one hidden layer of a network with several, by the few numbers that tell them apart.
-
-    Attributes:
-        theta: (n_neurons, k + 1) float32; the last column is the weight with which a neuron acts on the output.
+        theta: (n_neurons, n_columns). Of one hidden layer the whole neuron, w1 .. wd and a; of several the few numbers
+            that tell neurons apart, the last one the weight with which a neuron acts on the output (`network.tables`).
         names: of the columns.
     """
 
     theta: Array
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Population:
+    """The neurons of a network, or the fresh ones in their place.
+
+    Attributes:
+        clouds: one a hidden layer, the first layer first.
+        prediction: (n_points,) or (n_points, n_out) the function it makes on the field points (background: its running
+            average; foreground: with the neurons of the last hidden layer in their place).
+        loss: E (y - f)^2.
+        kind: trained, lazy, untrained, dynamics, gibbs, ...
+    """
+
+    clouds: tuple[Cloud, ...]
+    prediction: Array
+    loss: float
+    kind: str
+
+    @property
+    def theta(self) -> Array:
+        """The table of the first hidden layer, (n_neurons, n_columns)."""
+        return self.clouds[0].theta
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its columns."""
+        return self.clouds[0].names
 
 
 @dataclass(frozen=True)
@@ -73,22 +84,24 @@ class Outcome:
         initial_theta: (n_neurons, n_params), the cloud at step 0.
         metrics: columns recorded along the run, each (n_records,): step, time, loss, step_size, eta_theta, cos4 ...
         snapshots: stored clouds along the run, (n_stored, n_shown, n_params); snapshot_steps (n_stored,).
-        layers, foreground_layers, layer_comparisons: one entry a hidden layer, for networks with several.
+        comparisons: one a hidden layer; none before there is a foreground.
     """
 
     recipe: Recipe
     points: FieldPoints
     initial_theta: Array
-    background: Cloud
+    background: Population
     metrics: dict[str, Array]
     snapshots: Array
     snapshot_steps: Array
-    foreground: Cloud | None = None
-    comparison: Comparison | None = None
+    foreground: Population | None = None
+    comparisons: tuple[Comparison, ...] = ()
     theory: PlanarTheory | None = None
     certificate: Certificate | None = None
-    layers: tuple[LayerCloud, ...] = ()
-    foreground_layers: tuple[LayerCloud, ...] = ()
-    layer_comparisons: tuple[Comparison, ...] = ()
     kernels: DataKernels | None = None
     summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Of the first hidden layer, which is the only one of most networks."""
+        return self.comparisons[0] if self.comparisons else None

@@ -163,7 +163,7 @@ class Watch:
 
     def unpack(self, arrays: Mapping[str, np.ndarray], device: torch.device) -> None:
         """Become what `pack` described."""
-        self.n_looks = int(arrays["watch_looks"])
+        self.n_looks = arrays["watch_looks"].item()
         self._sums = {n: torch.as_tensor(arrays[f"watch_{n}"], device=device) for n in _NAMES if f"watch_{n}" in arrays}
 
 

@@ -20,7 +20,7 @@ from mft_engine.experiment.outcome import Outcome
 from mft_engine.questions.pictures import axis_range
 from mft_engine.runs.storage import write_atomically, writing_to
 
-__all__ = ["ANIMATIONS", "DATA_FORMATS", "ExportError", "columns", "export_run", "save_animation", "save_data"]
+__all__ = ["ANIMATIONS", "DATA_FORMATS", "ExportError", "export_run", "save_animation", "save_data"]
 
 DATA_FORMATS = ("npz", "csv", "safetensors")
 ANIMATIONS = ("gif", "png", "mp4")
@@ -36,22 +36,12 @@ class ExportError(ValueError):
     """An export that is not possible; the message says what is missing or allowed."""
 
 
-def columns(n_params: int, n_out: int = 1) -> list[str]:
-    """Names of a cloud's columns: w1 .. wd, a (a1 .. for several readouts)."""
-    readouts = ["a"] if n_out == 1 else [f"a{c + 1}" for c in range(n_out)]
-    return [f"w{j + 1}" for j in range(n_params - n_out)] + readouts
-
-
-def _columns_of(outcome: Outcome) -> list[str]:
-    n_params = outcome.background.theta.shape[1]
-    return columns(n_params, n_params - outcome.points.inputs.shape[1])
-
-
-def _clouds(outcome: Outcome) -> dict[str, np.ndarray]:
-    clouds = {"background": outcome.background.theta}
-    if outcome.foreground is not None:
-        clouds["foreground"] = outcome.foreground.theta
-    return clouds
+def _layers(outcome: Outcome) -> Iterator[tuple[str, tuple[str, ...], dict[str, np.ndarray]]]:
+    """Ending of names ("" for the first hidden layer), columns, and the clouds by name, layer by layer."""
+    populations = {"background": outcome.background, "foreground": outcome.foreground}
+    for number, cloud in enumerate(outcome.background.clouds):
+        ending = f"_layer{number + 1}" if number else ""
+        yield ending, cloud.names, {name: p.clouds[number].theta for name, p in populations.items() if p is not None}
 
 
 def save_data(
@@ -59,8 +49,9 @@ def save_data(
 ) -> list[Path]:
     """Both clouds, bit for bit in NPZ and safetensors, in CSV with as many digits as distinguish all numbers.
 
-    NPZ: `background` and, once sampled, `foreground`, (n_neurons, n_params), and `columns`. CSV: one row a neuron,
-    its cloud in the first column. Safetensors: the two arrays, the columns in the metadata.
+    NPZ: `background` and, once sampled, `foreground`, (n_neurons, n_columns), and `columns`. CSV: one row a neuron,
+    its cloud in the first column. Safetensors: the two arrays, the columns in the metadata. The second hidden layer's
+    names end in `_layer2`, and so on; CSV has a file for each layer.
 
     Args:
         formats: of npz, csv, safetensors; name: of the files.
@@ -78,33 +69,43 @@ def save_data(
     folder = _made(folder)
     files = []
     for form in formats:
-        files.append(folder / f"{name}.{form}")
-        write_atomically(files[-1], makers[form](outcome))
+        for ending, data in makers[form](outcome).items():
+            files.append(folder / f"{name}{ending}.{form}")
+            write_atomically(files[-1], data)
     return files
 
 
-def _npz(outcome: Outcome) -> bytes:
+def _npz(outcome: Outcome) -> dict[str, bytes]:
+    arrays: dict[str, np.ndarray] = {}
+    for ending, names, clouds in _layers(outcome):
+        arrays[f"columns{ending}"] = np.array(names)
+        arrays |= {f"{name}{ending}": theta for name, theta in clouds.items()}
     memory = io.BytesIO()
-    clouds = _clouds(outcome)
-    np.savez_compressed(memory, columns=np.array(_columns_of(outcome)), **clouds)  # type: ignore[arg-type]
-    return memory.getvalue()
+    np.savez_compressed(memory, **arrays)  # type: ignore[arg-type]
+    return {"": memory.getvalue()}
 
 
-def _csv(outcome: Outcome) -> bytes:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["cloud", *_columns_of(outcome)])
-    for name, theta in _clouds(outcome).items():
-        rows.writerows(
-            [name, *(np.format_float_positional(v, unique=True, trim="0") for v in neuron)] for neuron in theta
-        )
-    return text.getvalue().encode()
+def _csv(outcome: Outcome) -> dict[str, bytes]:
+    files = {}
+    for ending, names, clouds in _layers(outcome):
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["cloud", *names])
+        for name, theta in clouds.items():
+            rows.writerows(
+                [name, *(np.format_float_positional(v, unique=True, trim="0") for v in neuron)] for neuron in theta
+            )
+        files[ending] = text.getvalue().encode()
+    return files
 
 
-def _safetensors(outcome: Outcome) -> bytes:
-    clouds = {name: np.ascontiguousarray(theta) for name, theta in _clouds(outcome).items()}
-    metadata = {"columns": ",".join(_columns_of(outcome)), "recipe": outcome.recipe.to_toml()}
-    return safetensors.numpy.save(clouds, metadata=metadata)
+def _safetensors(outcome: Outcome) -> dict[str, bytes]:
+    arrays: dict[str, np.ndarray] = {}
+    metadata = {"recipe": outcome.recipe.to_toml()}
+    for ending, names, clouds in _layers(outcome):
+        metadata[f"columns{ending}"] = ",".join(names)
+        arrays |= {f"{name}{ending}": np.ascontiguousarray(theta) for name, theta in clouds.items()}
+    return {"": safetensors.numpy.save(arrays, metadata=metadata)}
 
 
 # ---- animation ----------------------------------------------------------------------------------------------------

@@ -14,10 +14,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mft_engine.network.activations import Activation, Parity
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.points.statistics import Estimate
 
 N_COMPONENTS = 3
+
+
+def table_parity(activations: Sequence[Activation], layer: int) -> Parity:
+    """The symmetry by which clouds of layer 1 .. L are folded before they are compared.
+
+    Overlaps of an even activation function do not turn with the weights, so there is nothing to fold.
+    """
+    parity = activations[layer - 1].parity
+    return "none" if layer > 1 and parity == "even" else parity
 
 
 @dataclass(frozen=True)

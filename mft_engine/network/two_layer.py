@@ -30,6 +30,12 @@ class NeuronCloud:
         return self.theta[:, self.n_inputs :]
 
 
+def column_names(n_inputs: int, n_out: int = 1) -> tuple[str, ...]:
+    """Names of a neuron's columns: w1 .. wd, a (a1 .. for several readouts)."""
+    readouts = ("a",) if n_out == 1 else tuple(f"a{c + 1}" for c in range(n_out))
+    return (*(f"w{j + 1}" for j in range(n_inputs)), *readouts)
+
+
 def initial_cloud(
     recipe: Recipe,
     n_inputs: int,

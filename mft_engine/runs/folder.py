@@ -26,7 +26,8 @@ from torch import Tensor
 
 from mft_engine.device import choose_device, describe_device, host_device
 from mft_engine.experiment.experiment import Experiment, solve_theory
-from mft_engine.experiment.outcome import Cloud, Outcome
+from mft_engine.experiment.outcome import Outcome
+from mft_engine.experiment.outcome import Population as HostPopulation
 from mft_engine.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from mft_engine.runs import checkpoint, storage
 from mft_engine.runs.storage import RunError
@@ -48,22 +49,28 @@ CAN_BE_REPEATED = "it can be made again from the recipe"
 
 @dataclass(frozen=True)
 class Population:
-    """A stored cloud as tensors on the host.
+    """The neurons of a stored network, or of its foreground, as tensors on the host.
 
     Attributes:
-        theta: (n_neurons, n_params) columns w1 .. wd, a.
+        layers: a table for each hidden layer, (n_neurons, n_columns); `theta` is the first one's, w1 .. wd, a.
         prediction: (n_points,) its function on the field points; loss: E (y - f)^2; kind: how it was made.
     """
 
-    theta: Tensor
+    layers: tuple[Tensor, ...]
     prediction: Tensor
     loss: float
     kind: str
 
     @classmethod
-    def of(cls, cloud: Cloud) -> Population:
-        """The tensors of a host cloud."""
-        return cls(torch.from_numpy(cloud.theta), torch.from_numpy(cloud.prediction), cloud.loss, cloud.kind)
+    def of(cls, population: HostPopulation) -> Population:
+        """The tensors of host arrays."""
+        layers = tuple(torch.from_numpy(cloud.theta) for cloud in population.clouds)
+        return cls(layers, torch.from_numpy(population.prediction), population.loss, population.kind)
+
+    @property
+    def theta(self) -> Tensor:
+        """The table of the first hidden layer."""
+        return self.layers[0]
 
 
 class Run:
@@ -244,8 +251,8 @@ class Run:
     @property
     def foreground(self) -> Population | None:
         """The fresh neurons; None where they have not been sampled."""
-        cloud = self.outcome.foreground
-        return Population.of(cloud) if cloud else None
+        fresh = self.outcome.foreground
+        return Population.of(fresh) if fresh else None
 
     def _from_result(self, result: storage.Result) -> Outcome:
         recipe = parse_recipe(result.recipe, origin=str(self.folder / RESULT))
@@ -263,7 +270,7 @@ class Run:
             snapshots=stored["theta"],
             snapshot_steps=stored["steps"],
             foreground=result.foreground,
-            comparison=result.comparison,
+            comparisons=result.comparisons,
             certificate=result.certificate,
             summary=self.summary,
         )

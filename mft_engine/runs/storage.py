@@ -23,7 +23,8 @@ import safetensors
 import safetensors.numpy
 
 from mft_engine.compare.clouds import Comparison
-from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome
+from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome, Population
+from mft_engine.network.two_layer import column_names
 from mft_engine.questions.certificate import Certificate
 from mft_engine.runs.summary import without_nan
 from mft_engine.theory.certificates import SteinDiscrepancy
@@ -148,24 +149,28 @@ def outcome_bytes(outcome: Outcome) -> bytes:
     """An HDF5 file with clouds, field points, comparison and certificate of an outcome, and the recipe in force."""
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
-        file.attrs["schema"] = "mft-lab/result/1"
+        file.attrs["schema"] = "mft-lab/result/2"
         file.attrs["recipe"] = outcome.recipe.to_toml()
         points = outcome.points
         group = file.create_group("points")
         group.attrs["rule"] = points.rule
         _add(group, {"inputs": points.inputs, "weights": points.weights, "targets": points.targets})
         _add(file, {"initial_theta": outcome.initial_theta})
-        for name, cloud in (("background", outcome.background), ("foreground", outcome.foreground)):
-            if cloud is not None:
+        for name, population in (("background", outcome.background), ("foreground", outcome.foreground)):
+            if population is not None:
                 group = file.create_group(name)
-                group.attrs.update({"loss": cloud.loss, "kind": cloud.kind})
-                _add(group, {"theta": cloud.theta, "prediction": cloud.prediction})
+                group.attrs.update({"loss": population.loss, "kind": population.kind})
+                _add(group, {"prediction": population.prediction})
+                for layer, cloud in enumerate(population.clouds, start=1):
+                    part = group.create_group(f"layer{layer}")
+                    part.attrs["names"] = list(cloud.names)
+                    _add(part, {"theta": cloud.theta})
         if outcome.certificate is not None:
             file.attrs["certificate"] = json.dumps(outcome.certificate.to_dict())
-        if outcome.comparison is not None:
-            group = file.create_group("comparison")
+        for layer, comparison in enumerate(outcome.comparisons, start=1):
+            group = file.create_group(f"comparison{layer}")
             for field in dataclasses.fields(Comparison):
-                value = getattr(outcome.comparison, field.name)
+                value = getattr(comparison, field.name)
                 if isinstance(value, np.ndarray):
                     _add(group, {field.name: value})
                 elif value is not None:
@@ -180,35 +185,56 @@ class Result:
     recipe: str
     points: FieldPoints
     initial_theta: np.ndarray
-    background: Cloud
-    foreground: Cloud | None
-    comparison: Comparison | None
+    background: Population
+    foreground: Population | None
+    comparisons: tuple[Comparison, ...]
     certificate: Certificate | None
 
 
 def read_result(path: Path, remedy: str) -> Result:
-    """What `outcome_bytes` made.
+    """What `outcome_bytes` made, of version 0.1 (which kept the first hidden layer alone) too.
 
     Raises:
         RunError: not there, cut off or damaged.
     """
     with reading_from(path, remedy), h5py.File(path, "r") as file:
         points = file["points"]
+        n_inputs = points["inputs"].shape[1]
         return Result(
             recipe=str(file.attrs["recipe"]),
             points=FieldPoints(
                 points["inputs"][()], points["weights"][()], points["targets"][()], str(points.attrs["rule"])
             ),
             initial_theta=file["initial_theta"][()],
-            background=_cloud(file["background"]),
-            foreground=_cloud(file["foreground"]) if "foreground" in file else None,
-            comparison=_comparison(file["comparison"]) if "comparison" in file else None,
+            background=_population(file["background"], n_inputs),
+            foreground=_population(file["foreground"], n_inputs) if "foreground" in file else None,
+            comparisons=tuple(_comparison(group) for group in _numbered(file, "comparison")),
             certificate=_certificate(str(file.attrs["certificate"])) if "certificate" in file.attrs else None,
         )
 
 
-def _cloud(group: h5py.Group) -> Cloud:
-    return Cloud(group["theta"][()], group["prediction"][()], float(group.attrs["loss"]), str(group.attrs["kind"]))
+def _numbered(group: h5py.Group, name: str) -> list[h5py.Group]:
+    """name1, name2, ... as far as they go; a lone `name` of version 0.1."""
+    if name in group:
+        return [group[name]]
+    found: list[h5py.Group] = []
+    while f"{name}{len(found) + 1}" in group:
+        found.append(group[f"{name}{len(found) + 1}"])
+    return found
+
+
+def _population(group: h5py.Group, n_inputs: int) -> Population:
+    if "theta" in group:  # version 0.1
+        theta = group["theta"][()]
+        clouds = [Cloud(theta, column_names(n_inputs, theta.shape[1] - n_inputs))]
+    else:
+        clouds = [
+            Cloud(part["theta"][()], tuple(str(name) for name in part.attrs["names"]))
+            for part in _numbered(group, "layer")
+        ]
+    if not clouds:
+        raise ValueError("no neurons")
+    return Population(tuple(clouds), group["prediction"][()], float(group.attrs["loss"]), str(group.attrs["kind"]))
 
 
 def _comparison(group: h5py.Group) -> Comparison:
@@ -227,7 +253,8 @@ def _certificate(text: str) -> Certificate:
 
 def checkpoint_bytes(arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> bytes:
     """A safetensors file with arrays, JSON-able numbers and a checksum."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # Not `np.ascontiguousarray`, which gives a number a dimension.
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     metadata = {"numbers": json.dumps(numbers), "checksum": _checksum(contiguous)}
     return safetensors.numpy.save(contiguous, metadata=metadata)
 

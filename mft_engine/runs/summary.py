@@ -28,7 +28,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     background = {
         "loss": outcome.background.loss,
         "test_loss": facts["test_loss"],
-        "n_neurons": sum(recipe.network.n_neurons) if outcome.layers else len(outcome.background.theta),
+        "n_neurons": sum(len(cloud.theta) for cloud in outcome.background.clouds),
         "n_steps": facts["n_steps"],
         "time": facts["time"],
         "step_size": facts["step_size"],
@@ -43,7 +43,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         **facts["generalisation"],
         **facts["background_accuracy"],
     }
-    comparison = outcome.comparison.to_dict() if outcome.comparison else None
+    comparisons = [comparison.to_dict() for comparison in outcome.comparisons]
     orders = facts["order_parameters"]
     references = facts["references"]
     theory, certificate = outcome.theory, outcome.certificate
@@ -77,7 +77,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "certificate": certificate.to_dict() if certificate else None,
         "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
         "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
-        "comparison": comparison,
+        "comparison": comparisons[0] if comparisons else None,
         "feature_learning": {
             "kl_from_prior": certificate.kl_from_prior if certificate else None,
             "kernel_change": certificate.kernel_change if certificate else None,
@@ -85,7 +85,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "order_parameters_error": {name: error for name, (_, error) in orders.items()},
             **({"fourier": facts["fourier"]} if facts["fourier"] else {}),
         },
-        "layers": [c.to_dict() for c in outcome.layer_comparisons] or ([comparison] if comparison else []),
+        "layers": comparisons,
         "run_dir": None,
     }
     return without_nan(document)

@@ -27,10 +27,16 @@ from mft_engine.experiment.events import (
     TheoryAbsent,
     TheoryReady,
 )
+from mft_engine.experiment.outcome import Cloud
 from mft_engine.questions.kernel_spectrum import KernelSpectrum
 from mft_engine.questions.kernel_study import DataKernels, KernelAgreement
 from mft_engine.questions.references import ReferenceLines
 from mft_engine.recipe import Recipe, RecipeError, ScheduledChange, differences
+
+
+def cloud(theta: np.ndarray) -> Cloud:
+    """Neurons of the plane."""
+    return Cloud(theta, ("w1", "w2", "a"))
 
 
 class FakeDeviceError(RuntimeError):
@@ -87,7 +93,7 @@ class FakeExperiment:
         self.diverges_at = -1
         self.device_fails_at: int | None = None
         self.history = FakeHistory()
-        self.foreground_cloud: Any = None
+        self.has_foreground = False
         self.retuned_at = 0
         log.append(f"build {recipe.foreground.background} seed {recipe.seed}")
 
@@ -135,7 +141,7 @@ class FakeExperiment:
         return Snapshot(
             step=self.state.step,
             time=self.state.time,
-            theta=self.theta[:n_shown].copy(),
+            clouds=(cloud(self.theta[:n_shown].copy()),),
             n_neurons=len(self.theta),
             loss=1.0 / (1 + self.state.step),
             step_size=0.01,
@@ -164,12 +170,12 @@ class FakeExperiment:
         for k in range(5):
             yield Progress("foreground", k / 5, "sampling")
         theta = np.zeros((self.recipe.foreground.n_neurons, 3), np.float32)
-        self.foreground_cloud = theta
+        self.has_foreground = True
         self.log.append(f"foreground at step {self.state.step}")
-        yield ForegroundReady(theta=theta, loss=0.5, method="dynamics", seconds=0.1)
+        yield ForegroundReady(clouds=(cloud(theta),), loss=0.5, method="dynamics", seconds=0.1)
 
-    def initial_layers(self) -> tuple[Any, ...]:
-        return ()
+    def initial_clouds(self) -> tuple[Cloud, ...]:
+        return (cloud(self.initial_theta),)
 
     def refer(self) -> Iterator[Event]:
         yield ReferencesReady(lines=ReferenceLines(gaussian_process_network_loss=0.6))
@@ -180,7 +186,7 @@ class FakeExperiment:
     def compare(self) -> Iterator[Event]:
         yield Progress("compare", 0.5, "comparing")
         is_right = self.recipe.foreground.background == "trained"
-        yield ComparisonReady(comparison=fake_comparison(is_right))
+        yield ComparisonReady(comparisons=(fake_comparison(is_right),))
 
     def theory(self) -> Iterator[Event]:
         if self.recipe.network.readout_exponent != 1:
@@ -217,7 +223,7 @@ class FakeExperiment:
     def data_kernel(self) -> Iterator[Event]:
         yield Progress("kernel", 0.5, "the spectrum")
         self.log.append(f"kernel at step {self.state.step}")
-        yield KernelReady(kernels=fake_kernels(self.foreground_cloud is not None), step=self.state.step)
+        yield KernelReady(kernels=fake_kernels(self.has_foreground), step=self.state.step)
 
     def outcome(self) -> Any:
         return SimpleNamespace(recipe=self.recipe, step=self.state.step)

@@ -83,8 +83,8 @@ def test_play_drag_resample_verdict_wrong_background_export_close(
     with qtbot.waitSignal(session.comparison_ready, timeout=60_000) as right:
         click(qtbot, window, "resample")
     # The law is the same and the noise of 256 neurons is large: at worst "close" (ratio below 4).
-    assert right.args[0].ratio < 4
-    assert window.self_consistency.card.state == right.args[0].verdict
+    assert right.args[0][0].ratio < 4
+    assert window.self_consistency.card.state == right.args[0][0].verdict
     assert len(window.cloud.layers["foreground"].x) == 256
     # The wrong background is rejected.
     box = window.experiment.rows["foreground.background"].control
@@ -94,7 +94,7 @@ def test_play_drag_resample_verdict_wrong_background_export_close(
         qtbot.keyClick(box.box, Qt.Key.Key_Down)
     with qtbot.waitSignal(session.comparison_ready, timeout=60_000) as wrong:
         click(qtbot, window, "resample")
-    assert wrong.args[0].verdict == "inconsistent" and wrong.args[0].ratio > 5
+    assert wrong.args[0][0].verdict == "inconsistent" and wrong.args[0][0].ratio > 5
     # Export: the three pictures, each alone and all in one, and both clouds.
     command = Export(folder=tmp_path / "figures", figure_formats=("png", "pdf"), data_formats=("npz",))
     with qtbot.waitSignal(session.exported, timeout=60_000) as exported:

@@ -19,7 +19,7 @@ from app.panels.orders import cloud_orders
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.theme import DARK, LIGHT, Theme
 from mft_engine.experiment.events import ForegroundReady, Snapshot
-from mft_engine.experiment.outcome import LayerCloud
+from mft_engine.experiment.outcome import Cloud
 
 NULL = 0.0021 * (1 + 0.2 * gaussian(500)[:, 0].astype(float))
 
@@ -49,6 +49,7 @@ class Numbers:
     expected_loss_difference: float | None = 0.006
 
 
+PLANE = ("w1", "w2", "a")
 CLOSE = Numbers(energy_distance=0.0061, p_value=1 / 501, ratio=2.9, verdict="close")
 WRONG = Numbers(energy_distance=0.344, p_value=1 / 501, ratio=164.0, verdict="inconsistent", foreground_loss=2.6)
 
@@ -56,7 +57,8 @@ WRONG = Numbers(energy_distance=0.344, p_value=1 / 501, ratio=164.0, verdict="in
 def snapshot(eta_theta: float = 1.4, **changes: object) -> Snapshot:
     theta = clover(2048)
     values = {
-        "step": 16000, "time": 24.0, "theta": theta, "n_neurons": 2048, "loss": 0.294, "step_size": 0.00157,
+        "step": 16000, "time": 24.0, "clouds": (Cloud(theta, PLANE),), "n_neurons": 2048,
+        "loss": 0.294, "step_size": 0.00157,
         "eta_theta": eta_theta, "order_parameters": {"cos4": -0.5621}, "average_age": 16.0, "is_complete": True,
         "prediction": np.zeros(4), "kernel": "reference",
     }  # fmt: skip
@@ -76,7 +78,7 @@ def panel(qtbot: QtBot) -> SelfConsistencyPanel:
 
 
 def show(panel: SelfConsistencyPanel, numbers: Numbers) -> None:
-    panel.show_comparison(numbers)  # type: ignore[arg-type]
+    panel.show_comparisons([numbers])  # type: ignore[arg-type]
 
 
 def words(panel: SelfConsistencyPanel) -> str:
@@ -137,7 +139,7 @@ def test_the_distances_of_a_layer_are_headed_by_its_own_coordinates(panel: SelfC
     headings = panel.distances._headings
     assert [label.text() for label in headings] == ["(w, a)", "w alone"]
     for layer, expected in enumerate((["(w, v)", "w alone"], ["(φ, b)", "φ alone"])):
-        panel.show_layer_comparison((CLOSE, WRONG), layer)
+        panel.show_comparisons((CLOSE, WRONG), layer)
         assert [label.text() for label in headings] == expected
     panel.clear()
     assert [label.text() for label in headings] == ["(w, a)", "w alone"]
@@ -146,15 +148,15 @@ def test_the_distances_of_a_layer_are_headed_by_its_own_coordinates(panel: SelfC
 def test_looking_at_another_layer_keeps_certificate_and_staleness(panel: SelfConsistencyPanel) -> None:
     nan = math.nan
     first = replace(WRONG, function_alignment=nan, background_loss=nan, foreground_loss=nan)
-    panel.show_layer_comparison((first, CLOSE), 0)
+    panel.show_comparisons((first, CLOSE), 0)
     assert "The two network functions" not in words(panel)
     certificate = Certified()
     certify(panel, certificate)
     panel.mark_stale("the temperature has changed")
-    panel.show_layer_comparison(panel._layers, 1)
+    panel.show_comparisons(panel._comparisons, 1)
     assert panel._certificate is certificate and panel.card.is_stale
     assert "The two network functions" in words(panel)
-    panel.show_layer_comparison((CLOSE, WRONG), 0)
+    panel.show_comparisons((CLOSE, WRONG), 0)
     assert panel._certificate is None and not panel.card.is_stale
 
 
@@ -364,7 +366,7 @@ def test_theory_numbers_are_greyed_while_a_drag_is_ahead_of_them(panel: SelfCons
 def test_order_parameters_have_errors_and_the_theory_beside_them(panel: SelfConsistencyPanel) -> None:
     panel.show_snapshot(snapshot())
     fresh = clover(2048, seed=3)
-    panel.show_foreground(ForegroundReady(theta=fresh, loss=0.3, method="dynamics", seconds=1.0))
+    panel.show_foreground(ForegroundReady(clouds=(Cloud(fresh, PLANE),), loss=0.3, method="dynamics", seconds=1.0))
     panel.show_theory(THEORY)
     values = np.cos(4 * np.arctan2(fresh[:, 1], fresh[:, 0]))
     error = values.std() / np.sqrt(len(values))
@@ -431,7 +433,9 @@ def test_nothing_is_cut_off_at_any_width(panel: SelfConsistencyPanel, qtbot: QtB
     show(panel, WRONG)
     panel.show_theory(THEORY)
     certify(panel, Certified())
-    panel.show_foreground(ForegroundReady(theta=clover(500), loss=0.3, method="dynamics", seconds=1.0))
+    panel.show_foreground(
+        ForegroundReady(clouds=(Cloud(clover(500), PLANE),), loss=0.3, method="dynamics", seconds=1.0)
+    )
     panel.resize(width, 600)
     qtbot.wait(20)
     viewport = panel.viewport().width()
@@ -542,9 +546,9 @@ def test_a_dynamics_without_a_stability_limit_says_so(panel: SelfConsistencyPane
 
 def test_overlaps_of_the_last_layer_are_read_off_its_cloud() -> None:
     names = ("⟨φ, u⟩", "⟨φ, uv⟩", "b")
-    upper = LayerCloud(np.array([[0.1, 0.2, 1.0], [-0.3, 0.2, 2.0]], np.float32), names)
-    lower = LayerCloud(np.zeros((2, 3), np.float32), ("w1", "w2", "v"))
-    orders = cloud_orders(lower.theta, (lower, upper), ("overlap_u", "overlap_uv", "overlap_v"))
+    upper = Cloud(np.array([[0.1, 0.2, 1.0], [-0.3, 0.2, 2.0]], np.float32), names)
+    lower = Cloud(np.zeros((2, 3), np.float32), ("w1", "w2", "v"))
+    orders = cloud_orders((lower, upper), ("overlap_u", "overlap_uv", "overlap_v"))
     assert set(orders) == {"overlap_u", "overlap_uv"}
     # Squares .01 and .09: mean .05, standard deviation .04 over the root of two neurons.
     assert orders["overlap_u"] == pytest.approx((0.05, 0.04 / 2**0.5))

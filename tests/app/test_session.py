@@ -137,7 +137,7 @@ def test_resampling_an_untrained_background_first_trains_it_to_the_recipes_end(
     with qtbot.waitSignal(session.comparison_ready) as comparison:
         session.resample()
     assert "foreground at step 200" in engine.log
-    assert comparison.args[0].verdict == "consistent"
+    assert comparison.args[0][0].verdict == "consistent"
     assert {part for part, _, _ in parts} >= {"foreground", "compare"}
 
 
@@ -173,12 +173,12 @@ def test_the_trained_background_survives_a_visit_to_the_wrong_one(
     session.edit("foreground.background", "lazy")
     with qtbot.waitSignal(session.comparison_ready) as wrong:
         session.resample()
-    assert wrong.args[0].verdict == "inconsistent"
+    assert wrong.args[0][0].verdict == "inconsistent"
     built = heard(session.experiment_changed)
     with qtbot.waitSignal(session.comparison_ready) as right:
         session.edit("foreground.background", "trained")
     assert built[-1].is_restored and built[-1].step == 200
-    assert right.args[0].verdict == "consistent"
+    assert right.args[0][0].verdict == "consistent"
     assert [line for line in engine.log if line.startswith("build")] == ["build trained seed 0", "build lazy seed 0"]
 
 

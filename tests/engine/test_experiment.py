@@ -81,7 +81,7 @@ def test_the_clocks_slices_leave_no_trace_in_the_foreground(monkeypatch: pytest.
         monkeypatch.setattr("mft_engine.field.walk.SLICE_SECONDS", seconds)
         experiment = trained(small())
         list(experiment.foreground())
-        clouds.append(experiment.foreground_cloud.theta)
+        clouds.append(experiment.fresh.theta)
     assert np.array_equal(*clouds)
 
 
@@ -100,9 +100,9 @@ def test_another_seed_gives_other_neurons_and_the_same_seed_the_same() -> None:
 def test_a_second_foreground_is_a_fresh_draw() -> None:
     experiment = trained(small())
     list(experiment.foreground())
-    first = experiment.foreground_cloud.theta
+    first = experiment.fresh.theta
     list(experiment.foreground())
-    assert not np.allclose(first, experiment.foreground_cloud.theta, atol=0.1)
+    assert not np.allclose(first, experiment.fresh.theta, atol=0.1)
 
 
 def test_an_exact_foreground_beyond_the_plane_reports_how_its_chains_fared() -> None:
@@ -117,14 +117,14 @@ def test_an_exact_foreground_is_redrawn_in_the_same_field_under_new_hyperparamet
     experiment = trained(small(foreground__method="gibbs"))
     assert experiment.redraw() is None
     list(experiment.foreground())
-    shown = experiment.foreground_cloud.theta
+    shown = experiment.fresh.theta
     np.testing.assert_allclose(experiment.redraw().theta, shown, rtol=1e-6)
     experiment.advance(50, beyond=True)
     experiment.retune(experiment.recipe.replace({"regularisation.scale": 0.1}))
     redrawn = experiment.redraw().theta
     # A hundred times the regularisation pulls the readouts in; the same random numbers keep the order of the neurons.
     assert np.abs(redrawn[:, 2]).mean() < 0.3 * np.abs(shown[:, 2]).mean()
-    assert experiment.comparison is None and experiment.foreground_cloud is None
+    assert experiment.comparison is None and experiment.fresh is None
 
 
 def test_a_new_regularisation_keeps_the_neurons_and_restarts_the_averages() -> None:

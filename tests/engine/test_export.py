@@ -17,7 +17,8 @@ from safetensors import safe_open
 from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.figures import FIGURES, FigureError, export
-from mft_engine.figures.export import ExportError, columns, export_run, save_animation, save_data
+from mft_engine.figures.export import ExportError, export_run, save_animation, save_data
+from mft_engine.network.two_layer import column_names
 from mft_engine.recipe import load_recipe, parse_recipe
 from mft_engine.runs import runs
 from mft_engine.runs.runs import RunError
@@ -81,7 +82,7 @@ def test_a_run_without_foreground_exports_its_background_alone(outcome, tmp_path
 
 
 def test_columns_are_named_after_inputs_and_readout():
-    assert columns(3) == ["w1", "w2", "a"] and columns(5) == ["w1", "w2", "w3", "w4", "a"]
+    assert column_names(2) == ("w1", "w2", "a") and column_names(4) == ("w1", "w2", "w3", "w4", "a")
 
 
 def blue(image: Image.Image) -> np.ndarray:

@@ -22,7 +22,7 @@ from PIL import Image
 from mft_engine import palette
 from mft_engine.compare.clouds import compare
 from mft_engine.experiment.experiment import Experiment, solve_theory
-from mft_engine.experiment.outcome import Cloud, Outcome
+from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.figures import FIGURES as ALL_FIGURES
 from mft_engine.figures import FigureError, MissingError, draw, save, save_three_pictures
 from mft_engine.questions.pictures import axis_range, caption, density_levels, functions_on_grid, shared_bins
@@ -57,9 +57,9 @@ def right() -> Outcome:
     background, foreground = clover(300, 1), clover(250, 2)
     return replace(
         outcome,
-        background=Cloud(background, np.zeros(256), 0.30, "trained"),
-        foreground=Cloud(foreground, np.zeros(256), 0.33, "dynamics"),
-        comparison=compare(background, foreground, 2),
+        background=population(background, 0.30, "trained"),
+        foreground=population(foreground, 0.33, "dynamics"),
+        comparisons=(compare(background, foreground, 2),),
         theory=solve_theory(RECIPE),
     )
 
@@ -69,9 +69,9 @@ def wrong(right) -> Outcome:
     background, foreground = round_cloud(300, 3), clover(250, 4)
     return replace(
         right,
-        background=Cloud(background, np.zeros(256), 0.6, "lazy"),
-        foreground=Cloud(foreground, np.zeros(256), 2.0, "dynamics"),
-        comparison=compare(background, foreground, 2),
+        background=population(background, 0.6, "lazy"),
+        foreground=population(foreground, 2.0, "dynamics"),
+        comparisons=(compare(background, foreground, 2),),
         theory=None,
     )
 
@@ -81,7 +81,11 @@ def offsets(figure, panel: int = 0) -> list[np.ndarray]:
     return [line.get_xydata() for line in figure.axes[panel].lines if line.get_marker() == "o"]
 
 
-def inside(cloud: Cloud, half: float) -> np.ndarray:
+def population(theta: np.ndarray, loss: float, kind: str) -> Population:
+    return Population((Cloud(theta, ("w1", "w2", "a")),), np.zeros(256), loss, kind)
+
+
+def inside(cloud: Population, half: float) -> np.ndarray:
     """The input weights that a square of that half side shows."""
     w = cloud.theta[:, :2]
     return w[np.abs(w).max(axis=1) <= half]

@@ -158,12 +158,12 @@ def test_every_layer_gets_a_cloud_a_foreground_and_a_verdict(recipe, method):
     n_layers = len(recipe.network.n_neurons)
     (ready,) = [e for e in experiment.foreground() if isinstance(e, ForegroundReady)]
     (compared,) = [e for e in experiment.compare() if isinstance(e, ComparisonReady)]
-    assert len(ready.layers) == len(compared.layers) == n_layers
-    for k, (cloud, n_neurons) in enumerate(zip(experiment.snapshot().layers, recipe.network.n_neurons, strict=True)):
+    assert len(ready.clouds) == len(compared.comparisons) == n_layers
+    for k, (cloud, n_neurons) in enumerate(zip(experiment.snapshot().clouds, recipe.network.n_neurons, strict=True)):
         assert cloud.theta.shape == (n_neurons, len(cloud.names))
-        assert ready.layers[k].theta.shape == (30, len(cloud.names)) and np.isfinite(ready.layers[k].theta).all()
-        assert isinstance(compared.layers[k], Comparison)
-    assert experiment.initial_layers()[0].theta.shape[0] == recipe.network.n_neurons[0]
+        assert ready.clouds[k].theta.shape == (30, len(cloud.names)) and np.isfinite(ready.clouds[k].theta).all()
+        assert isinstance(compared.comparisons[k], Comparison)
+    assert experiment.initial_clouds()[0].theta.shape[0] == recipe.network.n_neurons[0]
     summary = experiment.outcome().summary
     assert len(summary["layers"]) == n_layers and summary["comparison"] == summary["layers"][0]
     assert summary["theory"] is None and set(summary["feature_learning"]["order_parameters"]) == {
@@ -176,7 +176,7 @@ def test_every_layer_gets_a_cloud_a_foreground_and_a_verdict(recipe, method):
 def test_tables_of_a_task_without_named_functions_use_principal_components():
     recipe = SMALL.replace({"task.name": "product", "training.rule": "polar"})
     recipe = Recipe.model_validate({**recipe.model_dump(), "task": {"name": "product"}})
-    cloud = Experiment(recipe).snapshot().layers[1]
+    cloud = Experiment(recipe).snapshot().clouds[1]
     assert cloud.names == ("⟨φ, PC 1⟩", "⟨φ, PC 2⟩", "⟨φ, PC 3⟩", "b")
 
 

@@ -15,9 +15,9 @@ from mft_engine.experiment.experiment import Experiment
 from mft_engine.field.field import MeanField, stiffness
 from mft_engine.field.walk import function_covariance_trace
 from mft_engine.figures import MissingError, draw, save
-from mft_engine.figures.export import columns
 from mft_engine.kernels import reference
 from mft_engine.network.activations import get_activation
+from mft_engine.network.two_layer import column_names
 from mft_engine.points.measure import judging_measure, targets_on, training_measure
 from mft_engine.questions.fourier import (
     compare_frequencies,
@@ -221,7 +221,7 @@ def test_accuracy_counts_largest_outputs() -> None:
 
 
 def test_columns_of_several_readouts_are_numbered() -> None:
-    assert columns(7, 3) == ["w1", "w2", "w3", "w4", "a1", "a2", "a3"]
+    assert column_names(4, 3) == ("w1", "w2", "w3", "w4", "a1", "a2", "a3")
 
 
 def test_the_figure_of_waves_is_drawn_for_this_task_alone(tmp_path) -> None:

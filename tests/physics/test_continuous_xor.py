@@ -16,7 +16,7 @@ def compared(experiment: Experiment) -> tuple[Comparison, ...]:
     for _ in experiment.foreground():
         pass
     (answer,) = [event for event in experiment.compare() if isinstance(event, ComparisonReady)]
-    return answer.layers
+    return answer.comparisons
 
 
 @pytest.mark.slow

@@ -1,0 +1,39 @@
+"""Two stored runs, cloud against cloud."""
+
+from __future__ import annotations
+
+from mft_engine.compare.clouds import Comparison, compare
+from mft_engine.experiment.outcome import Outcome
+from mft_engine.network.layered import LayeredNetwork
+from mft_engine.network.tables import table_parity
+from mft_engine.runs.storage import RunError
+
+
+def compare_runs(first: Outcome, second: Outcome) -> tuple[Comparison, ...]:
+    """The backgrounds of two runs, one comparison a hidden layer; permutations and seed are the first recipe's.
+
+    Raises:
+        RunError: networks whose neurons are told by other numbers.
+    """
+    ours, theirs = first.background.clouds, second.background.clouds
+    if [cloud.names for cloud in ours] != [cloud.names for cloud in theirs]:
+        raise RunError(
+            "These two runs cannot be compared: the neurons of "
+            + " are told by other numbers than those of ".join(
+                f"{outcome.recipe.name} ({'; '.join(', '.join(cloud.names) for cloud in outcome.background.clouds)})"
+                for outcome in (first, second)
+            )
+        )
+    network = LayeredNetwork.of(first.recipe, first.points.inputs.shape[1])
+    n_out = 1 if first.points.targets.ndim == 1 else first.points.targets.shape[1]
+    return tuple(
+        compare(
+            mine.theta,
+            other.theta,
+            mine.theta.shape[1] - (n_out if layer == 1 else 1),
+            parity=table_parity(network.activations, layer),
+            n_permutations=first.recipe.comparison.n_permutations,
+            seed=first.recipe.seed + (layer if len(ours) > 1 else 0),
+        )
+        for layer, (mine, other) in enumerate(zip(ours, theirs, strict=True), start=1)
+    )
