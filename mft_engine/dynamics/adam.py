@@ -13,6 +13,7 @@ Source: Kingma and Ba, arXiv 1412.6980; Loshchilov and Hutter, arXiv 1711.05101.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,16 +21,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mft_engine.dynamics.langevin import (
-    FIELD_EVERY,
-    Diverged,
-    Info,
-    Problem,
-    State,
-    is_complete,
-    points_at,
-    settle_and_record,
-)
+from mft_engine.dynamics.divergence import Diverged, loss_limit
+from mft_engine.dynamics.langevin import FIELD_EVERY
+from mft_engine.dynamics.problem import Problem, points_at
+from mft_engine.dynamics.state import RECORD_EVERY, Info, State, check_loss, is_complete, settle_and_record
 from mft_engine.field.walk import SLICE_SECONDS, FrozenField
 from mft_engine.kernels import reference
 from mft_engine.network.activations import Activation
@@ -105,10 +100,15 @@ def advance(state: State, problem: Problem, adam: Adam, n_steps: int, *, beyond:
     records: list[dict[str, float]] = []
     if state.step_size != adam.step_size:
         state = replace(state, anchor_step=state.step, anchor_time=state.time, step_size=adam.step_size)
+    if math.isinf(state.loss_limit):
+        limit = loss_limit(problem.target_power, problem.loss(state.theta), fluctuation=0.0)
+        state = replace(state, loss_limit=limit)
     for _ in range(n_steps):
         if not beyond and is_complete(state, problem):
             break
         state = _step(state, problem, adam)
+        if state.step % RECORD_EVERY == 0 or is_complete(state, problem):
+            check_loss(state, can_be_automatic=False)
         state, row = settle_and_record(state, problem)
         records.extend(row)
     return state, Info(tuple(records))
@@ -123,7 +123,7 @@ def _step(state: State, problem: Problem, adam: Adam) -> State:
     moments = no_moments(state.theta) if state.moments is None else state.moments
     theta, moments = moved(state.theta, moments, drift, state.step, adam, inputs.shape[1])
     if not torch.isfinite(theta).all():
-        raise Diverged(state.step, adam.step_size, 0.0, has_automatic=False)
+        raise Diverged(state.step, adam.step_size, can_be_automatic=False)
     prediction_sum, n_predictions = state.prediction_sum, state.n_predictions
     if not problem.moves:
         prediction_sum, n_predictions = prediction_sum + (targets - residual).double(), n_predictions + 1

@@ -11,7 +11,8 @@ from dataclasses import replace
 import torch
 
 from mft_engine.device import to_host
-from mft_engine.dynamics.langevin import Hyper, Info, Problem, State, is_complete, settle_and_record
+from mft_engine.dynamics.problem import Hyper, Problem
+from mft_engine.dynamics.state import Info, State, is_complete, settle_and_record
 from mft_engine.theory.gibbs import GibbsBackground
 
 N_SWEEPS = 600

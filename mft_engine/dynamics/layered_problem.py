@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mft_engine.dynamics import Hyper, Problem
-from mft_engine.dynamics.langevin import plan_of, resolving_step
+from mft_engine.dynamics.problem import plan_of, resolving_step
 from mft_engine.field.layered import layer_field, neurons_of
 from mft_engine.kernels import StepPlan
 from mft_engine.network.layered import LayeredNetwork, penalties
@@ -63,6 +63,13 @@ class LayeredProblem(Problem):
             field = layer_field(self, hyper, parts, residual, layer)
             steps.append(resolving_step(neurons_of(network, parts, layer)[:PROBED_NEURONS], field, hyper))
         return min(steps)
+
+    def fluctuation(self, theta: Tensor, hyper: Hyper) -> float:
+        """The same with the last hidden layer's features as they are."""
+        network = self.layered
+        phi = network.run(network.split(theta), self.inputs, self.readout_exponent).features[-1]
+        size = float(network.n_neurons[-1]) ** (1.0 - 2.0 * self.readout_exponent)
+        return size * hyper.temperature / hyper.lambda_a * float(self.weights @ (phi * phi).mean(dim=1))
 
     def plan(self, hyper: Hyper, step_size: float) -> StepPlan:
         """The numbers of one update of the whole network."""

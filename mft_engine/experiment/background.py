@@ -15,7 +15,7 @@ from mft_engine import dynamics, kernels
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
 from mft_engine.dynamics.adam import Adam
-from mft_engine.dynamics.langevin import RECORD_EVERY, is_complete
+from mft_engine.dynamics.state import RECORD_EVERY, is_complete
 from mft_engine.experiment.accuracy import accuracy
 from mft_engine.experiment.events import Snapshot
 from mft_engine.experiment.generalisation import TestPoints, generalisation_gap

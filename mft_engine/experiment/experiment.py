@@ -20,7 +20,8 @@ from mft_engine.compare.clouds import Comparison, compare_clouds
 from mft_engine.device import describe_device, to_host
 from mft_engine.dynamics import Diverged, Hyper, adam
 from mft_engine.dynamics.adam import Adam
-from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, resolving_step
+from mft_engine.dynamics.problem import LARGEST_STEP, resolving_step
+from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.background import Background
 from mft_engine.experiment.events import (
     CertificateReady,

@@ -15,8 +15,9 @@ from torch import Tensor
 from mft_engine.compare.clouds import Comparison, compare_clouds
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper, Info, State
-from mft_engine.dynamics.langevin import LARGEST_STEP, RECORD_EVERY, plan_of, resolving_step
 from mft_engine.dynamics.layered_problem import LayeredProblem
+from mft_engine.dynamics.problem import LARGEST_STEP, plan_of, resolving_step
+from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.events import (
     CertificateReady,
     ComparisonReady,

@@ -126,7 +126,7 @@ def watch_last_layer(
             theta, problem.inputs, problem.targets, problem.weights, plan, step, STEPS_BETWEEN, total
         )
         if result.nonfinite_step is not None:
-            raise Diverged(result.nonfinite_step, state.step_size, state.eigenvalue)
+            raise Diverged(result.nonfinite_step, state.step_size)
         theta, total = result.theta, result.prediction_sum
         covariance = covariance + covariance_now()
         yield (number + 1) / n_looks

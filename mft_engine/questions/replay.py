@@ -18,7 +18,7 @@ from torch import Tensor
 from mft_engine import dynamics
 from mft_engine.dynamics import Hyper, Problem, adam
 from mft_engine.dynamics.adam import Adam, FreshNeurons
-from mft_engine.dynamics.langevin import points_at
+from mft_engine.dynamics.problem import points_at
 from mft_engine.field.walk import SLICE_SECONDS
 from mft_engine.kernels import StepPlan
 from mft_engine.points.measure import weighted

@@ -27,7 +27,7 @@ from torch import Tensor
 from mft_engine import dynamics
 from mft_engine.dynamics import Hyper, Problem
 from mft_engine.dynamics.gibbs import N_SWEEPS, start_chain
-from mft_engine.dynamics.langevin import RECORD_EVERY
+from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.setting import Setting
 from mft_engine.field.walk import DRAWS
 from mft_engine.laws.finite_width import solve_finite_width

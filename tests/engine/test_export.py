@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from mft_engine import palette
-from mft_engine.experiment.outcome import Outcome
+from mft_engine.experiment.outcome import Outcome, Population
 from mft_engine.figures import FIGURES, FigureError, export
 from mft_engine.figures.export import ExportError, export_run, save_animation, save_data
 from mft_engine.network.two_layer import column_names
@@ -24,6 +24,10 @@ from mft_engine.runs import runs
 from mft_engine.runs.runs import RunError
 
 RECIPE = load_recipe("clover").replace({"network.n_neurons": 64, "foreground.n_neurons": 48, "training.time": 1.0})
+
+
+def with_theta(population: Population, theta: np.ndarray) -> Population:
+    return replace(population, clouds=(replace(population.clouds[0], theta=theta),))
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,8 @@ def test_both_clouds_come_back_from_every_format_bit_for_bit(outcome, tmp_path, 
         clouds[name] = theta
     changed = replace(
         outcome,
-        background=replace(outcome.background, theta=clouds["background"]),
-        foreground=replace(outcome.foreground, theta=clouds["foreground"]),
+        background=with_theta(outcome.background, clouds["background"]),
+        foreground=with_theta(outcome.foreground, clouds["foreground"]),
     )
     npz, text, tensors = save_data(changed, tmp_path, ("npz", "csv", "safetensors"))
     with np.load(npz, allow_pickle=False) as file:
@@ -111,7 +115,7 @@ def test_frames_show_the_neurons_of_their_snapshot(outcome, tmp_path):
     snapshots = np.zeros((3, 50, 3), np.float32)
     for k, sign in enumerate((1, -1, 1)):
         snapshots[k, :, :2] = sign * spots[np.arange(50) % 2]
-    cloud = replace(outcome.background, theta=snapshots[2])
+    cloud = with_theta(outcome.background, snapshots[2])
     still = replace(
         outcome, snapshots=snapshots, snapshot_steps=np.array([50, 100, 150]), background=cloud,
         initial_theta=snapshots[0],

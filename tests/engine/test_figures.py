@@ -215,7 +215,7 @@ def test_three_pictures_in_one_action_give_each_picture_and_all_together(right, 
 
 @pytest.mark.parametrize("n_neurons", [5000, 5001])
 def test_large_clouds_are_rasterised_and_small_ones_are_not(right, n_neurons):
-    many = replace(right, background=replace(right.background, theta=round_cloud(n_neurons, 6)))
+    many = replace(right, background=population(round_cloud(n_neurons, 6), 0.30, "trained"))
     (line,) = draw("background", many).axes[0].lines
     assert line.get_rasterized() is (n_neurons > 5000)
 
@@ -237,7 +237,7 @@ def test_caption_says_recipe_seed_sizes_verdict_and_what_is_not_shown(right):
         assert expected in words
     theta = right.background.theta.copy()
     theta[0, 0] = 50.0
-    far = replace(right, background=replace(right.background, theta=theta))
+    far = replace(right, background=population(theta, 0.30, "trained"))
     texts = " ".join(text.get_text() for text in draw("background", far, has_caption=True, width_mm=170).texts)
     assert "1 of 300 neurons lie outside the axes" in texts
     assert not draw("background", far).texts

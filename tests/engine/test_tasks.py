@@ -99,7 +99,7 @@ def test_batches_of_sign_tasks_are_signs_and_their_targets_are_right() -> None:
         {"network.n_neurons": 32, "training.batch_size": 64, "training.n_steps": 3, "engine.n_threads": 1}
     )
     experiment = Experiment(recipe)
-    from mft_engine.dynamics.langevin import points_at
+    from mft_engine.dynamics.problem import points_at
 
     inputs, targets, weights = points_at(5, experiment.problem)
     assert inputs.shape == (64, 10) and set(inputs.unique().tolist()) == {-1.0, 1.0}
