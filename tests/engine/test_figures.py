@@ -324,18 +324,18 @@ def test_bins_are_fine_enough_for_two_narrow_peaks_with_long_tails():
 
 
 @pytest.mark.parametrize(
-    ("name", "part", "words"),
+    ("name", "missing", "words"),
     [
-        ("foreground", "foreground", "no foreground to draw yet"),
-        ("null", "comparison", "no comparison to draw yet"),
-        ("theory", "theory", "no infinite-width solution"),
-        ("three-pictures", None, "the wrong background"),
-        ("wrong-background", None, "the wrong background"),
+        ("foreground", {"foreground": None}, "no foreground to draw yet"),
+        ("null", {"comparisons": ()}, "no comparison to draw yet"),
+        ("theory", {"theory": None}, "no infinite-width solution"),
+        ("three-pictures", {}, "the wrong background"),
+        ("wrong-background", {}, "the wrong background"),
     ],
 )
-def test_what_is_not_there_yet_is_said(right, name, part, words):
+def test_what_is_not_there_yet_is_said(right, name, missing, words):
     with pytest.raises(MissingError, match=words):
-        draw(name, replace(right, **({part: None} if part else {})))
+        draw(name, replace(right, **missing))
 
 
 def test_bad_names_formats_widths_and_folders_are_said(right, tmp_path):
