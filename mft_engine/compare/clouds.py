@@ -142,8 +142,8 @@ def why_no_verdict(n_background: int, n_foreground: int, n_permutations: int) ->
         return ""
     enough = next(n for n in range(1, 100) if smallest_p_value(n, n, n_permutations) <= P_VALUE_LIMIT)
     return (
-        f"{n_background} background and {n_foreground} foreground neurons are too few for a verdict: whatever they look "
-        f"like, the p-value cannot fall below {least:.2g}. {enough} on each side are the least that can say no."
+        f"{n_background} background and {n_foreground} foreground neurons are too few for a verdict: whatever they "
+        f"look like, the p-value cannot fall below {least:.2g}. {enough} on each side are the least that can say no."
     )
 
 
