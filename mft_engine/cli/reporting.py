@@ -89,6 +89,8 @@ def describe_run(summary: dict[str, Any]) -> str:
             + (f"   infinite width {n * theory_value:.4f}" if theory_value is not None else "")
             + f"   loss of the mean function {posterior['mean_loss']:.4f}"
         )
+    for note in (summary["data"] or {}).get("notes", []):
+        lines.append(f"  Data: {note}")
     if background["warning"]:
         lines.append(f"  Warning: {background['warning']}")
     if summary["run_dir"]:
