@@ -124,15 +124,22 @@ class TorchEngine:
 
     def data_preview(self, path: Path) -> DataPreview:
         """What is in a file of numbers; a fault in it is a sentence."""
-        from mft_engine.tasks.dataset import read_columns
+        from mft_engine.tasks.tables import read_table
 
         try:
-            columns = read_columns(path)
+            table = read_table(path)
         except RecipeError as error:
             return DataPreview(path, fault=str(error))
-        n_rows = len(next(iter(columns.values())))
-        rows = tuple(tuple(float(column[i]) for column in columns.values()) for i in range(min(n_rows, _PREVIEW_ROWS)))
-        return DataPreview(path, tuple(columns), n_rows, rows)
+        shown = [
+            [table.classes[name][int(v)] if name in table.classes else f"{v:.6g}" for v in column[:_PREVIEW_ROWS]]
+            for name, column in table.columns.items()
+        ]
+        rows = tuple(zip(*shown, strict=True))
+        chosen = table.target if table.target is not None else next(reversed(table.columns))
+        return DataPreview(
+            path, tuple(table.columns), table.n_rows, rows, target=chosen, groups=table.groups,
+            worded=tuple(table.classes), n_test=table.n_test, notes=table.notes,
+        )  # fmt: skip
 
     def _card(self, name: str, parameters: dict[str, Any]) -> TaskCard:
         from mft_engine.tasks import build_task

@@ -149,7 +149,7 @@ class Wiring(QObject):
         self._pending.clear()
         self.stage.clear()
         window.loss.clear()
-        window.fields.clear(has_plane=event.n_inputs == 2 and event.n_layers == 1)
+        window.fields.clear(has_plane=event.n_inputs == 2 and event.n_layers == event.n_out == 1)
         window.kernel_view.clear(has_layers=event.n_layers > 1)
         window.marginals.clear()
         window.self_consistency.clear()

@@ -353,8 +353,8 @@ def compare(
     for layer, answer in enumerate(answers, start=1):
         typer.echo(
             (f"layer {layer}: " if len(answers) > 1 else "")
-            + f"{answer.verdict}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} times its null "
-            f"mean, p = {answer.p_value:.3f}"
+            + f"{answer.verdict or 'no verdict'}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} "
+            f"times its null mean, p = {answer.p_value:.3f}{'. ' + answer.why if answer.why else ''}"
         )
 
 

@@ -107,7 +107,7 @@ class Experiment(Background):
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
-        if self.task.n_inputs != 2:
+        if self.task.n_inputs != 2 or self.task.n_out > 1:
             return None
         line = (np.arange(n_pixels) + 0.5) / n_pixels * 2 * extent - extent
         x1, x2 = np.meshgrid(line, line)
@@ -428,6 +428,7 @@ class Experiment(Background):
             "references": self.references,
             "posterior": self.posterior(),
             "fourier": self._fourier(),
+            "data": dict(self.task.data) or None,
         }
 
     def _generalisation(self) -> dict[str, float]:

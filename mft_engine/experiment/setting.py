@@ -63,8 +63,10 @@ class Setting:
             stored, kind = load_stored_background(kind, task.n_inputs, task.n_out), "stored"
         if recipe.training.rule_rotates and not (task.n_inputs == 2 and task.is_gaussian):
             raise RecipeError("training.rule_rotates = true turns the Gaussian plane; this task has other inputs")
-        if recipe.training.dynamics == "gibbs" and task.n_inputs != 2:
-            raise RecipeError('training.dynamics = "gibbs" is for two inputs; choose "langevin" for this task')
+        if recipe.training.dynamics == "gibbs" and (task.n_inputs != 2 or task.n_out > 1):
+            raise RecipeError(
+                'training.dynamics = "gibbs" is for two inputs and one readout; choose "langevin" for this task'
+            )
         device = choose_device(recipe.engine.device)
         dtype = choose_dtype(recipe.engine.dtype, device)
         set_threads(recipe.engine)

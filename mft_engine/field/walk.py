@@ -112,13 +112,16 @@ def sample_exactly(
         raise RecipeError(f'foreground.method = "{method}" needs trained readouts; choose "dynamics" for this recipe')
     problem = (activation.name, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
     signal = to_host(field.signal).astype(np.float64)
+    is_planar = points.inputs.shape[1] == 2 and points.targets.ndim == 1
     if method == "finite-width":
-        if points.inputs.shape[1] != 2 or recipe.network.readout_exponent != 1.0:
-            raise RecipeError('foreground.method = "finite-width" needs two inputs and network.readout_exponent = 1')
+        if not is_planar or recipe.network.readout_exponent != 1.0:
+            raise RecipeError(
+                'foreground.method = "finite-width" needs two inputs, one readout and network.readout_exponent = 1'
+            )
         law = solve_finite_width(
             points.inputs, points.targets, points.weights, n_background, *problem, residual=signal / points.weights
         ).law
-    elif points.inputs.shape[1] == 2:
+    elif is_planar:
         law = PlanarLaw.from_field(points.inputs, signal, *problem)
     else:
         sample = sample_frozen_law(

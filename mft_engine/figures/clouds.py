@@ -192,4 +192,6 @@ def _verdict(outcome: Outcome, separator: str = ", ") -> str:
     comparison = outcome.comparison
     if comparison is None:
         return "not compared"
+    if comparison.verdict is None:
+        return "too few neurons for a verdict"
     return f"{comparison.verdict}{separator}{short(comparison.ratio)} × null"

@@ -87,7 +87,7 @@ def certify(
         cloud_score(neurons, points.inputs, signal, *problem),
         host_generator(recipe.seed, Stream.PERMUTATION),
     )
-    if points.inputs.shape[1] != 2:
+    if points.inputs.shape[1] != 2 or points.targets.ndim > 1:
         return Certificate(stein=stein)
     try:
         law = PlanarLaw.from_field(points.inputs, signal, *problem)

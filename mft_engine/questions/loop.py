@@ -78,7 +78,12 @@ def iterate(
         RecipeError: a task that is not planar, frozen readouts, or temperature 0.
         ArithmeticError: a plain loop that runs away.
     """
-    if points.inputs.shape[1] != 2 or not recipe.network.train_readout or recipe.training.temperature == 0:
+    if (
+        points.inputs.shape[1] != 2
+        or points.targets.ndim > 1
+        or not recipe.network.train_readout
+        or recipe.training.temperature == 0
+    ):
         raise RecipeError("The self-consistency loop needs two inputs, trained readouts and a temperature above 0")
     if recipe.network.readout_exponent != 1.0:
         raise RecipeError("The self-consistency loop is for network.readout_exponent = 1 (mean field)")

@@ -75,7 +75,7 @@ def study_widths(
         SolveStopped: `should_stop` answered True.
     """
     task = build_task(recipe.task)
-    reason = why_no_theory(recipe, task.n_inputs)
+    reason = why_no_theory(recipe, task.n_inputs, task.n_out)
     if reason:
         raise RecipeError(reason)
     measure = training_measure(recipe.training, task, recipe.seed)

@@ -242,7 +242,8 @@ def _comparison(group: h5py.Group) -> Comparison:
     for name, value in group.attrs.items():
         values[name] = value.item() if isinstance(value, np.generic) else value
     known = {field.name for field in dataclasses.fields(Comparison)}
-    return Comparison(**{name: value for name, value in values.items() if name in known})
+    # None is kept by leaving it out.
+    return Comparison(**{"verdict": None} | {name: value for name, value in values.items() if name in known})
 
 
 def _certificate(text: str) -> Certificate:

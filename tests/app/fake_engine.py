@@ -388,7 +388,7 @@ class FakeEngine:
         """Three columns where the file says anything at all."""
         if not path.read_bytes():
             return DataPreview(path, fault=f"{path.name} is empty")
-        return DataPreview(path, ("x1", "x2", "y"), 120, ((1.0, 2.0, 3.0), (4.0, 5.0, -6.0)))
+        return DataPreview(path, ("x1", "x2", "y"), 120, (("1", "2", "3"), ("4", "5", "-6")))
 
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[float | WidthRow]:
         """Three widths; the corrected law is half a standard error off, the uncorrected one five."""

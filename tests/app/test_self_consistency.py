@@ -544,3 +544,10 @@ def test_overlaps_of_the_last_layer_are_read_off_its_cloud() -> None:
     # Squares .01 and .09: mean .05, standard deviation .04 over the root of two neurons.
     assert orders["overlap_u"] == pytest.approx((0.05, 0.04 / 2**0.5))
     assert orders["overlap_uv"] == pytest.approx((0.04, 0.0), abs=1e-7)
+
+
+def test_too_few_neurons_are_no_verdict_and_the_card_says_what_would_be_enough(panel: SelfConsistencyPanel) -> None:
+    why = "4 background and 4 foreground neurons are too few for a verdict. 5 on each side are the least."
+    show(panel, replace(NUMBERS, verdict=None, why=why, n_background=4, n_foreground=4))
+    assert panel.card.state == "none" and panel.card.headline.text() == "No verdict"
+    assert panel.card.sentence.text() == why

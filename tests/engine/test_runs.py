@@ -359,3 +359,10 @@ def test_a_checkpoint_keeps_every_bit_of_arrays_and_numbers(tmp_path):
     for name, array in arrays.items():
         assert array.dtype == expected_arrays[name].dtype
         np.testing.assert_array_equal(array, expected_arrays[name])
+
+
+def test_a_run_of_three_neurons_is_stored_and_told_without_a_verdict(tmp_path):
+    run = run_stored(small(**{"network.n_neurons": 3, "foreground.n_neurons": 3, "training.n_steps": 60}), tmp_path)
+    assert run.is_complete and run.summary["comparison"]["verdict"] is None
+    assert "too few for a verdict" in run.summary["comparison"]["why"]
+    assert load(run.folder).comparison.why == run.summary["comparison"]["why"]
