@@ -16,6 +16,7 @@ from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Cloud
+    from mft_engine.questions.widths import WidthRow
 
 Array = np.ndarray
 LOOP_TOLERANCE = 1e-6  # gap at which the engine's loop ends, which a test checks
@@ -274,7 +275,7 @@ class StudyWidths:
 class WidthReady(Event):
     """One width of the study: a `mft_engine.questions.widths.WidthRow`."""
 
-    row: Any
+    row: WidthRow
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class SelfConsistencyPanel(QScrollArea):
         # Without a comparison there is nothing to list: a column of dashes says less than a sentence.
         self._of_comparison = (self._build_distance(), self._build_functions())
         self.certificates = CertificateSection(self.page)
-        self._sections = [
+        self._sections: list[TitledSection] = [
             *self._of_comparison,
             self.certificates,
             self._build_stability(),
@@ -372,8 +372,13 @@ class SelfConsistencyPanel(QScrollArea):
         """Takes the colours of a theme."""
         self._theme = theme
         self.setStyleSheet(f"QScrollArea, #selfConsistencyPage {{ background: {theme.panel}; }}")
-        for part in (*self._sections, self.card, self.band, self.gauge, *self._tables()):
-            part.apply_theme(theme)
+        for section in self._sections:
+            section.apply_theme(theme)
+        for table in self._tables():
+            table.apply_theme(theme)
+        self.card.apply_theme(theme)
+        self.band.apply_theme(theme)
+        self.gauge.apply_theme(theme)
 
     # Details
 
