@@ -14,10 +14,10 @@ from pytestqt.qtbot import QtBot
 
 from app.panels.gauges import stability_sentence, zone
 from app.panels.null_band import NullBand
-from app.panels.number_table import UNKNOWN, written, written_error, written_p
 from app.panels.orders import cloud_orders
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.theme import DARK, LIGHT, Theme
+from app.widgets.words import UNKNOWN, written, written_error, written_p
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import ForegroundReady, Snapshot
 from mft_engine.experiment.outcome import Cloud
