@@ -124,7 +124,7 @@ class TorchEngine:
 
     def data_preview(self, path: Path) -> DataPreview:
         """What is in a file of numbers; a fault in it is a sentence."""
-        from mft_engine.tasks.tables import read_table
+        from mft_engine.tasks.files import read_table
 
         try:
             table = read_table(path)
@@ -165,8 +165,8 @@ class TorchEngine:
 
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[float | WidthRow]:
         """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""
+        from mft_engine.laws.stopped import SolveStopped
         from mft_engine.questions.widths import study_widths
-        from mft_engine.theory.dual import SolveStopped
 
         with contextlib.suppress(SolveStopped):
             yield from study_widths(recipe, should_stop=should_stop)

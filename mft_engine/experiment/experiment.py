@@ -38,22 +38,23 @@ from mft_engine.experiment.events import (
     TheoryReady,
 )
 from mft_engine.experiment.outcome import Outcome, Population
-from mft_engine.experiment.posterior import Posterior
+from mft_engine.experiment.summary import summarise
 from mft_engine.field.field import MeanField
-from mft_engine.field.walk import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
+from mft_engine.field.walk import DRAWS, FrozenField, Walk, function_covariance_trace, move
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.data_kernel import kernel_change
+from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.fourier import fourier_summary
 from mft_engine.questions.kernel_study import DataKernels, study_kernels
 from mft_engine.questions.loop import iterate
+from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
 from mft_engine.questions.replay import replay
 from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.rng import Stream
-from mft_engine.runs.summary import summarise
 from mft_engine.theory.planar import PlanarTheory
 
 

@@ -14,14 +14,21 @@ from mft_engine import kernels
 from mft_engine.device import choose_device, choose_dtype, set_threads
 from mft_engine.dynamics import Problem
 from mft_engine.dynamics.layered_problem import LayeredProblem
-from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.experiment.stored_background import StoredBackground, load_stored_background
 from mft_engine.kernels.layered import LayeredKernel
 from mft_engine.network.activations import Activation, get_activation
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.network.tables import Tables
-from mft_engine.points.measure import Measure, judging_measure, polar_rule, signs, targets_on, training_measure
+from mft_engine.points.measure import (
+    FieldPoints,
+    Measure,
+    judging_measure,
+    polar_rule,
+    signs,
+    targets_on,
+    training_measure,
+)
 from mft_engine.recipe import Recipe, RecipeError
-from mft_engine.runs.stored_background import StoredBackground, load_stored_background
 from mft_engine.tasks import Task, build_task
 
 LAZY_EXPONENT = 0.5

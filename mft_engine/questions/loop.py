@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.network.activations import phi_numpy
+from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.certificates import law_kl
-from mft_engine.theory.harmonics import SuperlinearActivationError
 from mft_engine.theory.planar import PlanarTheory
 
 MIN_STEP = 2.0**-12

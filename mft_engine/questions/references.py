@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.points.measure import targets_on, training_measure
 from mft_engine.recipe import Recipe
 from mft_engine.tasks import Task
 from mft_engine.theory.gaussian_process import solve_gaussian_process
-from mft_engine.theory.harmonics import SuperlinearActivationError
 from mft_engine.theory.tangent_kernel import tangent_kernel
 
 N_TIMES = 200

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.points.measure import targets_on, training_measure
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import Task, build_task
-from mft_engine.theory.harmonics import SuperlinearActivationError
 from mft_engine.theory.planar import PlanarTheory, solve_planar
 
 MAX_TRAINING_POINTS = 1024

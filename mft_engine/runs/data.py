@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from mft_engine.experiment.storage import RunError, writing_to
 from mft_engine.recipe import Recipe, file_digest
-from mft_engine.runs.storage import RunError, writing_to
 
 DATA = "data"
 # Beside the runs of a sweep, from where they are linked and not copied again.

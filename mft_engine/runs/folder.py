@@ -25,13 +25,14 @@ import torch
 from torch import Tensor
 
 from mft_engine.device import choose_device, describe_device, host_device
+from mft_engine.experiment import storage
 from mft_engine.experiment.experiment import Experiment, solve_theory
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.outcome import Population as HostPopulation
+from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe, RecipeError, file_digest, load_recipe, parse_recipe
-from mft_engine.runs import checkpoint, storage
+from mft_engine.runs import checkpoint
 from mft_engine.runs.data import DATA, keep_data, with_own_data
-from mft_engine.runs.storage import RunError
 
 RECIPE = "recipe.toml"
 SUMMARY = "summary.json"

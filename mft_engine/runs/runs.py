@@ -14,11 +14,11 @@ import platformdirs
 from mft_engine.experiment.events import Progress
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.outcome import Outcome
+from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.data import refuse_changed_data
 from mft_engine.runs.folder import RECIPE, Population, Run
-from mft_engine.runs.storage import RunError
 
 __all__ = ["Population", "Run", "RunError", "default_parent", "list_runs", "load", "run", "run_stored"]
 

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from mft_engine.experiment import storage
+from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe, RecipeError, parse_recipe, toml_value
-from mft_engine.runs import storage
 from mft_engine.runs.data import share_data
 from mft_engine.runs.folder import Run
 from mft_engine.runs.runs import run_stored
-from mft_engine.runs.storage import RunError
 from mft_engine.tasks import build_task
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 from mft_engine.resources import resources_folder
 from mft_engine.rng import Stream, host_generator
 from mft_engine.tasks.archives import is_one_hot
-from mft_engine.tasks.tables import DELIMITERS, MAX_BYTES, MAX_CLASSES, Options, Table, read_table
+from mft_engine.tasks.files import read_table
+from mft_engine.tasks.tables import DELIMITERS, MAX_BYTES, MAX_CLASSES, Options, Table
 from mft_engine.tasks.task import OwnPoints, Task, TaskError, no_more, whole
 
 SAMPLE = "xor-blobs.csv"

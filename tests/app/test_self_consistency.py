@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mft_engine.experiment.posterior import Posterior
 from plot_clouds import clover, gaussian
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel
@@ -21,7 +22,6 @@ from app.widgets.words import UNKNOWN, written, written_error, written_p
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import ForegroundReady, Snapshot
 from mft_engine.experiment.outcome import Cloud
-from mft_engine.experiment.posterior import Posterior
 from mft_engine.questions.certificate import Certificate
 from mft_engine.theory.certificates import SteinDiscrepancy
 

@@ -17,9 +17,10 @@ import pytest
 import torch
 
 import mft_engine as mft
+from mft_engine.experiment import storage
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, load_recipe
-from mft_engine.runs import checkpoint, runs, storage
+from mft_engine.runs import checkpoint, runs
 from mft_engine.runs import folder as run_folder
 from mft_engine.runs.runs import Run, RunError, list_runs, load, run_stored
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import RecipeError, TaskSection, load_recipe
 from mft_engine.tasks import Task, build_task
-from mft_engine.tasks.tables import read_table
+from mft_engine.tasks.files import read_table
 
 # Rounded as a spreadsheet would show them; labels of three kinds.
 VALUES = np.round(np.stack([np.sin(np.arange(40.0)), np.cos(3 * np.arange(40.0))], axis=1), 4)

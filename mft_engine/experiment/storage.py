@@ -23,10 +23,11 @@ import safetensors
 import safetensors.numpy
 
 from mft_engine.compare.clouds import Comparison
-from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome, Population
+from mft_engine.experiment.outcome import Cloud, Outcome, Population
+from mft_engine.experiment.summary import without_nan
 from mft_engine.network.two_layer import column_names
+from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate
-from mft_engine.runs.summary import without_nan
 from mft_engine.theory.certificates import SteinDiscrepancy
 
 Arrays = dict[str, np.ndarray]
