@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mft_engine.experiment.posterior import Posterior
 from plot_clouds import clover, gaussian
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel
@@ -23,6 +22,7 @@ from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import ForegroundReady, Snapshot
 from mft_engine.experiment.outcome import Cloud
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.posterior import Posterior
 from mft_engine.theory.certificates import SteinDiscrepancy
 
 NULL = 0.0021 * (1 + 0.2 * gaussian(500)[:, 0].astype(float))
