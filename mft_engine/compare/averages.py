@@ -1,7 +1,7 @@
 """Do the averages that the field itself suggests agree? A quadratic test, far sharper than a distance of clouds.
 
-With m(theta) a vector of statistics of one neuron, d the difference of their averages over the background and of what is
-expected of them, and Sigma the covariance of d under self-consistency (`fluctuations`):
+With m(theta) a vector of statistics of one neuron, d the difference between their averages over the background and what
+is expected of them, and Sigma the covariance of d under self-consistency (`fluctuations`):
 
     T^2 = d' Sigma^-1 d        p: of chi^2 with as many degrees of freedom as statistics
 
@@ -15,8 +15,8 @@ Source: Hotelling, Ann. Math. Statist. 2 (1931) 360; what each alternative does 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +55,16 @@ class Statistic:
     def z(self) -> float:
         """The difference in standard errors."""
         return (self.value - self.expected) / self.standard_error if self.standard_error > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in the summary."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "null_mean": self.expected,
+            "null_error": self.standard_error,
+            "p": self.p_value,
+        }
 
 
 @dataclass(frozen=True)
@@ -109,9 +119,7 @@ class Expectation:
     modes: np.ndarray
 
     @classmethod
-    def of(
-        cls, words: dict[str, str], mean: np.ndarray, covariance: np.ndarray, modes: np.ndarray
-    ) -> Expectation:
+    def of(cls, words: dict[str, str], mean: np.ndarray, covariance: np.ndarray, modes: np.ndarray) -> Expectation:
         """With the directions in which the covariance is rounding alone left out."""
         spread = np.sqrt(np.diag(covariance))
         spread = np.where(spread > 1e-12 * np.maximum(np.abs(mean), 1e-300), spread, np.inf)
@@ -197,9 +205,7 @@ def averages(theta: Tensor, field: MeanField, temperature: float, short: float, 
     found = neuron_features(theta, field, temperature, short)
     if not modes.shape[1]:
         return found
-    blocks = [
-        neuron_outputs(theta[start : start + BLOCK], field) @ modes for start in range(0, len(theta), BLOCK)
-    ]
+    blocks = [neuron_outputs(theta[start : start + BLOCK], field) @ modes for start in range(0, len(theta), BLOCK)]
     return np.hstack([found, np.concatenate(blocks)])
 
 

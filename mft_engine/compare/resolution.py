@@ -1,7 +1,7 @@
 """What a verdict would have noticed: alternatives planted on the very law that the background was compared with.
 
-An alternative of size s moves the averages by d(s); the quadratic test finds it in 9 of 10 draws where the noncentrality
-d' Sigma^-1 d is large enough. The smallest such s is stated.
+An alternative of size s moves the averages by d(s); the quadratic test finds it in 9 of 10 draws where the
+noncentrality d' Sigma^-1 d is large enough. The smallest such s is stated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ N_BISECTIONS = 24
 
 @dataclass(frozen=True)
 class Resolution:
-    """The smallest alternatives that 9 of 10 draws would find; None where an alternative has no meaning or none is found.
+    """The smallest alternatives that 9 of 10 draws would find; None where one has no meaning, or none is found.
 
     Attributes:
         prior_share: of the neurons replaced by draws from the prior.
@@ -72,6 +72,7 @@ def resolve(
     temperature: float,
     short: float,
     expected: Expectation,
+    n_background: int,
     level: float,
     seed: int,
 ) -> Resolution:
@@ -89,10 +90,10 @@ def resolve(
     def moved(altered: Tensor) -> np.ndarray:
         return np.asarray((averages(altered, field, temperature, short, expected.modes) - before).mean(axis=0))
 
-    def smallest(change: Callable[[float], np.ndarray], largest: float) -> float | None:
+    def smallest(change: Callable[[float], np.ndarray], largest: float, rough: float = 0.0) -> float | None:
         def strength(size: float) -> float:
             coordinates = expected.coordinates(change(size))
-            return float(coordinates @ coordinates)
+            return float(coordinates @ coordinates) + size * rough
 
         if strength(largest) < needed:
             return None
@@ -111,6 +112,11 @@ def resolve(
     prior = averages(draws * torch.sqrt(temperature / penalties), field, temperature, short, expected.modes)
     # Against what is expected, which has less noise than these few neurons: two samples are compared here.
     to_prior = prior.mean(axis=0) - expected.mean
+    # Neurons drawn afresh do not repel: their averages scatter, and where the network's hardly do, that shows as well.
+    apart = (
+        expected.coordinates(prior - prior.mean(axis=0)) ** 2 + expected.coordinates(before - before.mean(axis=0)) ** 2
+    )
+    rough = float(apart.sum(axis=1).mean()) / n_background
 
     def scaled(size: float, first: int, last: int) -> np.ndarray:
         altered = cloud.clone()
@@ -130,7 +136,7 @@ def resolve(
         return np.asarray(weight @ before - before.mean(axis=0))
 
     return Resolution(
-        prior_share=smallest(lambda size: size * to_prior, 1.0),
+        prior_share=smallest(lambda size: size * to_prior, 1.0, rough),
         weight_scale=smallest(lambda size: scaled(size, 0, n_inputs), 1.0),
         readout_scale=smallest(lambda size: scaled(size, n_inputs, n_params), 1.0),
         turn=smallest(turned, math.pi / 2) if n_inputs == 2 else None,
