@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, prior_particles
 from mft_engine.theory.particle_theory import CLOSE, ParticleTheory, Round, TestPoints, observables, report
-from mft_engine.theory.particles import N_MOVES, N_SETTLING, Witnesses, averaged, settle, walk
+from mft_engine.theory.particles import N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
 
 N_PARTICLES = 8000
@@ -60,48 +60,57 @@ def solve_particles(
     n_populations += n_populations % 2
     n_each = max(64, (n_particles or N_PARTICLES) // n_populations)
 
-    def fresh(number: int, populations: int) -> Particles:
+    def fresh(number: int, populations: int, part: int = 1) -> Particles:
         own = seed + (number << 48)
         return prior_particles(
-            problem.inputs.shape[1], populations, n_each, seed=own, device=problem.inputs.device, dtype=problem.dtype
+            problem.inputs.shape[1],
+            populations,
+            n_each // part,
+            seed=own,
+            device=problem.inputs.device,
+            dtype=problem.dtype,
         )
 
     rounds: list[Round] = []
 
-    def told(laws: tuple[TiltedLaw, ...]) -> ParticleTheory:
+    def told(laws: tuple[TiltedLaw, ...], cloud: tuple[Tensor, Particles]) -> ParticleTheory:
         elapsed = time.perf_counter() - begin
-        return report(problem, rounds, laws, n_replicates, elapsed, precision)
+        return report(problem, rounds, laws, cloud, n_replicates, elapsed, precision)
 
     def judged(particles: Particles, rho: Tensor) -> None:
         witnesses = Witnesses(problem, particles, rho)
         rounds.append((witnesses.judge(), observables(witnesses, test, n_relevant)))
 
     if warm is not None and _is_neighbour(warm, problem):
-        laws = yield from _warm_start(problem, warm, judged)
+        laws, cloud, rho = yield from _warm_start(problem, warm, seed)
+        particles = fresh(1, n_populations, 2)  # half as many: quick, for sliders and sweeps
     else:
-        residuals: tuple[Tensor, ...] = ()
+        found: Walked | None = None
         for item in walk(problem, fresh(0, min(WALKERS, n_populations))):
             if isinstance(item, float):
                 yield 0.4 * item
             else:
-                residuals = item
-        laws = tuple(problem.law(rho) for rho in residuals)
-        particles = yield from _part(follow(fresh(1, n_populations), laws, N_MOVES, KEPT_ON_WAY), 0.4, 0.6)
-        judged(particles, residuals[-1])
-    answer = told(laws)
+                found = item
+        assert found is not None
+        laws, cloud = tuple(problem.law(rho) for rho in found.rhos), (found.rho, found.particles)
+        particles, rho = fresh(1, n_populations), found.rhos[-1]
+    particles = yield from _part(follow(particles, laws, N_MOVES, KEPT_ON_WAY), 0.4, 0.6)
+    judged(particles, rho)
+    answer = told(laws, cloud)
     yield answer
     number = 2
     while _goes_on(answer, problem.temperature, precision, seconds, number - 1):
         last, tail = rounds[-1][0], []
-        for rho in settle(problem, last.particles, last.rho):
-            tail.append(rho)
-            yield 0.3 * len(tail) / N_SETTLING
+        start = (last.rho, last.particles) if len(last.particles.u) >= len(cloud[1].u) else cloud
+        for cloud in settle(problem, start[1], start[0]):
+            tail.append(cloud[0])
+            yield 0.3 * min(1.0, len(tail) / N_SETTLING)
         rho = averaged(tail)
         laws = (*laws[:-1], problem.law(rho))
         particles = yield from _part(follow(fresh(number, n_populations), laws, N_MOVES, KEPT_ON_WAY), 0.3, 0.7)
         judged(particles, rho)
         number += 1
-        answer = told(laws)
+        answer = told(laws, cloud)
         yield answer
 
 
@@ -127,32 +136,30 @@ def _is_neighbour(warm: ParticleTheory, problem: PointProblem) -> bool:
 
 
 def _warm_start(
-    problem: PointProblem, warm: ParticleTheory, judged: Callable[[Particles, Tensor], None]
-) -> Generator[float, None, tuple[TiltedLaw, ...]]:
-    """Each half of the old particles finds a residual, to which the other half bears witness."""
-    old = warm.laws[-1]
-    inputs = problem.inputs.cpu().numpy()
-    guess = problem.targets - torch.as_tensor(warm.prediction(inputs), device=problem.inputs.device)
-    near = problem.law(problem.root_weights * guess)
-    particles = warm.judgement.particles
-    half = particles.n_populations // 2
-    parts = particles.some(slice(half)), particles.some(slice(half, None))
-    laws = warm.laws
-    for number in (0, 1):
-        # Halves had one counter: other seeds keep their numbers apart.
-        settlers = replace(parts[number], seed=particles.seed + ((2 * number + 1) << 52))
-        witnesses = replace(parts[1 - number], seed=particles.seed + ((2 * number + 2) << 52))
-        settled = yield from _part(follow(settlers, (old, near), N_MOVES, KEPT_ON_WAY), 0.5 * number, 0.15)
-        tail: list[Tensor] = []
-        for rho in settle(problem, settled, problem.root_weights * guess):
-            tail.append(rho)
-            yield 0.5 * number + 0.15 + 0.2 * len(tail) / N_SETTLING
-        rho = averaged(tail)
-        laws = (*warm.laws, near, problem.law(rho))
-        way = follow(witnesses, (old, near, laws[-1]), N_MOVES, KEPT_ON_WAY)
-        arrived = yield from _part(way, 0.5 * number + 0.35, 0.15)
-        judged(arrived, rho)
-    return laws
+    problem: PointProblem, warm: ParticleTheory, seed: int
+) -> Generator[float, None, tuple[tuple[TiltedLaw, ...], tuple[Tensor, Particles], Tensor]]:
+    """The settled particles of a neighbouring problem find this one's residual: laws on the way, particles, average."""
+    old, start = warm.problem.law(warm.cloud_rho), _carried(problem, warm)
+    near = problem.law(start)
+    particles = yield from _part(follow(replace(warm.cloud, seed=seed), (old, near), N_MOVES, KEPT_ON_WAY), 0.0, 0.1)
+    tail: list[Tensor] = []
+    cloud = start, particles
+    for cloud in settle(problem, particles, start):
+        tail.append(cloud[0])
+        yield 0.1 + 0.3 * min(1.0, len(tail) / (2 * N_SETTLING))
+    way = [problem.law(rho) for rho in tail[: -N_SETTLING - 1]]
+    rho = averaged(tail)
+    return (*warm.laws, near, *way, problem.law(rho)), cloud, rho
+
+
+def _carried(problem: PointProblem, warm: ParticleTheory) -> Tensor:
+    """(n_points, n_out) sqrt(weight) r to begin with: the old residual on points that stay, nothing on new ones."""
+    old = warm.problem
+    known = {row.tobytes(): k for k, row in enumerate(old.inputs.cpu().numpy())}
+    places = [known.get(row.tobytes(), -1) for row in problem.inputs.cpu().numpy()]
+    stays = torch.tensor([place >= 0 for place in places], device=problem.inputs.device)
+    residual = (warm.cloud_rho / old.root_weights)[places] + problem.targets - old.targets[places]
+    return torch.where(stays[:, None], problem.root_weights * residual, torch.zeros_like(problem.targets))
 
 
 def _part(job: Generator[float, None, Particles], start: float, length: float) -> Generator[float, None, Particles]:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mft_engine.device import to_host
-from mft_engine.laws.particles import BLOCK_ROWS, TiltedLaw, moved
+from mft_engine.laws.particles import Particles, TiltedLaw, moved
 from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.particles import N_MOVES, Estimate, Judgement, Witnesses, estimate
@@ -59,7 +60,9 @@ class ParticleTheory:
         population_share: effective share of the populations: 1 where they agree on Z.
         n_particles, n_replicates, n_rounds: witnesses of the last round, halves, rounds.
         shortfall: a sentence where the particles do not suffice, else empty.
-        judgement, problem, laws: the solver's own; laws lead from the prior to the judged residual.
+        judgements: of the rounds that count, the best last; problem: the points and penalties.
+        cloud, cloud_rho: particles that have settled with a common residual, and it.
+        laws: from the prior to the last judged residual.
     """
 
     loss: float
@@ -90,9 +93,11 @@ class ParticleTheory:
     n_rounds: int
     seconds: float
     shortfall: str
-    judgement: Judgement = dataclasses.field(repr=False)
+    judgements: tuple[Judgement, ...] = dataclasses.field(repr=False)
     problem: PointProblem = dataclasses.field(repr=False)
     laws: tuple[TiltedLaw, ...] = dataclasses.field(repr=False)
+    cloud: Particles = dataclasses.field(repr=False)
+    cloud_rho: Tensor = dataclasses.field(repr=False)
     method: str = "particles"
 
     @property
@@ -103,7 +108,7 @@ class ParticleTheory:
     @property
     def visible_residual(self) -> Tensor:
         """(n_points, n_out) sqrt(weight) r at the optimum."""
-        return self.judgement.rho + self.judgement.step
+        return torch.stack([judged.rho + judged.step for judged in self.judgements]).mean(0)
 
     def residual(self) -> Array:
         """(n_points, n_out) r = y - f on the training points."""
@@ -118,19 +123,16 @@ class ParticleTheory:
         Returns:
             (n, n_out).
         """
-        problem, coefficients = self.problem, self._coefficients
-        inputs = problem.scaled(torch.as_tensor(x, dtype=torch.float64, device=coefficients.device))
-        particles = self.judgement.particles
-        total = torch.zeros(len(x), coefficients.shape[1], dtype=torch.float64, device=coefficients.device)
-        for start in range(0, len(coefficients), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            total += (problem.activation.phi(inputs @ particles.u[rows].T) @ coefficients[rows]).double()
-        return to_host(total)
+        problem = self.problem
+        inputs = problem.scaled(torch.as_tensor(x, dtype=torch.float64, device=problem.inputs.device))
+        halves = [
+            witnesses.functions(lambda p: problem.activation.phi(p.u @ inputs.T)) for witnesses in self._witnesses
+        ]
+        return to_host(torch.stack([f for pair in halves for f in pair]).mean(0))
 
-    @property
-    def _coefficients(self) -> Tensor:
-        dual = SampledDual(self.problem, self.judgement.particles, self.judgement.rho)
-        return coefficients(dual, self.judgement.step)
+    @cached_property
+    def _witnesses(self) -> tuple[Witnesses, ...]:
+        return tuple(Witnesses(self.problem, judged.particles, judged.rho) for judged in self.judgements)
 
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """Neurons of the law.
@@ -141,9 +143,7 @@ class ParticleTheory:
         Returns:
             (n, n_inputs + n_out) columns w, a.
         """
-        problem, judged = self.problem, self.judgement
-        dual = SampledDual(problem, judged.particles, judged.rho)
-        weights = dual.pushed(judged.step)(1.0).probabilities
+        problem, weights = self.problem, self.cloud.probabilities
         generator = host_generator(seed, Stream.THEORY, 2**40)
         order = torch.as_tensor(generator.permutation(len(weights)), device=weights.device)
         total = torch.cumsum(weights[order], 0)
@@ -152,25 +152,16 @@ class ParticleTheory:
         rows = rows[torch.as_tensor(generator.permutation(n), device=rows.device)]
         single = torch.zeros(1, dtype=torch.float64, device=rows.device)
         drawn = replace(
-            judged.particles, u=judged.particles.u[rows], log_weights=single.repeat(1, n), log_z=single,
+            self.cloud, u=self.cloud.u[rows], log_weights=single.repeat(1, n), log_z=single,
             log_z_back=single, seed=seed + 1,
         )  # fmt: skip
-        law = problem.law(self.visible_residual)
+        law = problem.law(self.cloud_rho)
         drawn = moved(drawn, law, N_MOVES)  # twins part
         field = law.field(drawn.u).double() * math.sqrt(2 * problem.temperature / problem.lambda_a)
         noise = torch.as_tensor(generator.standard_normal(field.shape), device=field.device)
         readout = field + math.sqrt(problem.temperature / problem.lambda_a) * noise
         w = drawn.u.double() * math.sqrt(problem.temperature / problem.lambda_w)
         return to_host(torch.cat([w, readout], 1))
-
-
-def coefficients(dual: SampledDual, step: Tensor) -> Tensor:
-    """(n, n_out) by which a particle's feature enters f at rho + step, to first order in the step."""
-    problem = dual.problem
-    along = dual.features @ step.to(dual.field.dtype)
-    shared = (dual.field * along).sum(1, keepdim=True) / (problem.lambda_a * problem.temperature)
-    lost = float((dual.output * step).sum()) / problem.temperature
-    return dual.p[:, None] / problem.lambda_a * (dual.field * (1.0 - lost) + along + dual.field * shared)
 
 
 Round = tuple[Judgement, dict[str, Estimate]]
@@ -220,11 +211,8 @@ def observables(witnesses: Witnesses, test: TestPoints | None, n_relevant: int) 
 def _test_loss(witnesses: Witnesses, test: TestPoints) -> Estimate:
     problem = witnesses.problem
     inputs = problem.scaled(test.inputs)
-    at_optimum = []
-    for dual, step in zip(witnesses.halves, witnesses.steps[::-1], strict=True):
-        features = problem.activation.phi(dual.particles.u @ inputs.T)
-        at_optimum.append((features.T @ coefficients(dual, step)).double())
-    off = [test.targets - f for f in at_optimum]
+    by_halves = witnesses.functions(lambda particles: problem.activation.phi(particles.u @ inputs.T))
+    off = [test.targets - f for f in by_halves]
 
     def values(dual: SampledDual) -> tuple[Tensor, Tensor]:
         features = problem.activation.phi(dual.particles.u @ inputs.T)
@@ -245,6 +233,7 @@ def report(
     problem: PointProblem,
     rounds: Sequence[Round],
     laws: tuple[TiltedLaw, ...],
+    cloud: tuple[Tensor, Particles],
     n_replicates: int,
     seconds: float,
     precision: float | None,
@@ -300,9 +289,11 @@ def report(
         n_rounds=len(rounds),
         seconds=seconds,
         shortfall=_shortfall(agreement, excess, temperature, n_particles, loss_error, precision),
-        judgement=last,
+        judgements=tuple(judged),
         problem=problem,
         laws=laws,
+        cloud=cloud[1],
+        cloud_rho=cloud[0],
     )
 
 

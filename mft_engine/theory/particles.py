@@ -35,13 +35,30 @@ N_MOVES = 4
 N_SETTLING = 8
 N_AVERAGED = 6
 MAX_STEPS = 400
+# Products and tolerance of conjugate gradients where a large noise and the answer to it must cancel.
+FINELY = (200, 0.002)
 
 
-def walk(problem: PointProblem, particles: Particles) -> Iterator[float | tuple[Tensor, ...]]:
+@dataclass(frozen=True)
+class Walked:
+    """Where a walk led.
+
+    Attributes:
+        rhos: residuals sqrt(weight) r on the way, (n_points, n_out) each: the first is zero, the last the average of
+            those about the optimum.
+        rho, particles: the last moment: particles that share one residual and have settled with it.
+    """
+
+    rhos: tuple[Tensor, ...]
+    rho: Tensor
+    particles: Particles
+
+
+def walk(problem: PointProblem, particles: Particles) -> Iterator[float | Walked]:
     """The amplitude walk from the prior.
 
     Yields:
-        share of the walk behind, at last the residuals sqrt(weight) r on the way: the first is zero, the last the end.
+        share of the walk behind, at last where it led.
 
     Raises:
         LawLost: the walk does not arrive.
@@ -67,10 +84,11 @@ def walk(problem: PointProblem, particles: Particles) -> Iterator[float | tuple[
     else:
         raise LawLost("The walk to the full target does not arrive; more particles or a higher temperature help")
     tail: list[Tensor] = []
-    for settled in settle(problem, particles, rho):
-        tail.append(settled)
-        yield 0.9 + 0.1 * len(tail) / N_SETTLING
-    yield (*rhos, averaged(tail))
+    last = (rho, particles)
+    for last in settle(problem, particles, rho):
+        tail.append(last[0])
+        yield 0.9 + 0.1 * min(1.0, len(tail) / N_SETTLING)
+    yield Walked((*rhos, averaged(tail)), *last)
 
 
 def averaged(tail: list[Tensor]) -> Tensor:
@@ -78,19 +96,36 @@ def averaged(tail: list[Tensor]) -> Tensor:
     return torch.stack(tail[-N_AVERAGED:]).mean(0)
 
 
-def settle(problem: PointProblem, particles: Particles, rho: Tensor) -> Iterator[Tensor]:
-    """N_SETTLING residuals about the optimum: Newton steps of the sampled dual, moves between them."""
-    for _ in range(N_SETTLING):
-        rho, particles = _newton(problem, particles, rho)
-        yield rho
+def settle(problem: PointProblem, particles: Particles, rho: Tensor) -> Iterator[tuple[Tensor, Particles]]:
+    """Newton steps of the sampled dual with moves between them: to the optimum, then N_SETTLING residuals about it.
+
+    Yields:
+        the residual, and the particles under its law.
+
+    Raises:
+        LawLost: the optimum is not reached.
+    """
+    n_settled = 0
+    for _ in range(MAX_STEPS):
+        dual = SampledDual(problem, particles, rho)
+        step = dual.solve(dual.gradient())
+        length = dual.largest_push(torch.zeros_like(rho), step, 1.0, KEPT_ON_WALK)
+        rho, particles = rho + length * step, resampled(dual.pushed(step)(length))
+        particles = moved(particles, problem.law(rho), N_MOVES)
+        n_settled += n_settled > 0 or length == 1.0
+        yield rho, particles
+        if n_settled > N_SETTLING:
+            return
+    raise LawLost("The walk to the optimum does not arrive; more particles or a higher temperature help")
 
 
-def _newton(problem: PointProblem, particles: Particles, rho: Tensor) -> tuple[Tensor, Particles]:
-    dual = SampledDual(problem, particles, rho)
-    step = dual.solve(dual.gradient())
-    step = dual.largest_push(torch.zeros_like(rho), step, 1.0, KEPT_ON_WALK) * step
-    particles = resampled(dual.pushed(step)(1.0))
-    return rho + step, moved(particles, problem.law(rho + step), N_MOVES)
+def coefficients(dual: SampledDual, step: Tensor) -> Tensor:
+    """(n, n_out) by which a particle's feature enters f at rho + step, to first order in the step."""
+    problem = dual.problem
+    along = dual.features @ step.to(dual.field.dtype)
+    shared = (dual.field * along).sum(1, keepdim=True) / (problem.lambda_a * problem.temperature)
+    lost = float((dual.output * step).sum()) / problem.temperature
+    return dual.p[:, None] / problem.lambda_a * (dual.field * (1.0 - lost) + along + dual.field * shared)
 
 
 @dataclass(frozen=True)
@@ -150,11 +185,29 @@ class Witnesses:
         )
         self.gradients = tuple(dual.gradient() for dual in self.halves)
         self.steps = tuple(dual.solve(g) for dual, g in zip(self.halves, self.gradients, strict=True))
+        # The answer of one half to the other's gradient.
+        self.answers = tuple(dual.solve(g, *FINELY) for dual, g in zip(self.halves, self.gradients[::-1], strict=True))
         share = torch.cat([dual.particles.shares for dual in self.halves])
         outputs = torch.cat([dual.outputs for dual in self.halves])
         mean = torch.cat([dual.output.expand(half, -1, -1) for dual in self.halves])
         # What each population adds to its half's gradient: deviations of mean zero, counted by its estimate of Z.
         self.scatter = -(share * half)[:, None, None] * (outputs - mean)
+
+    def functions(self, features: Callable[[Particles], Tensor]) -> tuple[Tensor, Tensor]:
+        """f at the optimum by each half, (n, n_out), to first order in the step there.
+
+        A half's noise reaches the residual too, and with it the function: where both are counted they nearly cancel.
+
+        Args:
+            features: particles -> (n_particles, n) phi(w.x).
+        """
+        plain, response = [], []
+        for dual, answer in zip(self.halves, self.answers, strict=True):
+            phi = features(dual.particles).T
+            now = coefficients(dual, torch.zeros_like(answer))
+            plain.append((phi @ now).double())
+            response.append((phi @ (coefficients(dual, answer) - now)).double())
+        return plain[0] + response[1], plain[1] + response[0]
 
     def response(self, slopes: tuple[Tensor, Tensor], values: Tensor, value: float) -> Estimate:
         """An observable at the optimum, to first order in the step there.
@@ -163,7 +216,7 @@ class Witnesses:
             slopes: of the observable by rho, (n_points, n_out), as each half sees it.
             values: (n_populations,) deviations of the populations at rho; value: at rho.
         """
-        first, second = (dual.solve(slope) for dual, slope in zip(self.halves, slopes, strict=True))
+        first, second = (dual.solve(slope, *FINELY) for dual, slope in zip(self.halves, slopes, strict=True))
         half = len(self.scatter) // 2
         change = 0.5 * float((first * self.gradients[1]).sum() + (second * self.gradients[0]).sum())
         along = torch.cat(
@@ -187,7 +240,7 @@ class Witnesses:
         log_z, n = float(torch.logsumexp(both, 0)) - math.log(len(both)), len(both)
         dual = float((problem.visible_target * rho).sum()) - 0.5 * float((rho**2).sum()) - problem.temperature * log_z
         seen = torch.softmax(both, 0) * n - 1.0
-        step = 0.5 * (step_1 + step_2)
+        step = 0.5 * (self.answers[0] + self.answers[1])
         power = float((problem.visible_target**2).sum())
         ways = tuple(float(torch.logsumexp(z, 0)) - math.log(n) for z in (particles.log_z, particles.log_z_back))
         return Judgement(
