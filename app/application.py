@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 # Before anything imports torch: spinning OpenMP threads beside a window make small steps many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -14,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from loguru import logger
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from mft_engine.cli.doctor import guard
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
@@ -122,7 +121,7 @@ def first_recipe(source: str | None, device: str | None, last: Recipe | None) ->
 class _Ending(QObject):
     """Takes the picture and closes the window when its time has come."""
 
-    def __init__(self, window: Any, screenshot: Path | None, quit_after: float | None) -> None:
+    def __init__(self, window: QWidget, screenshot: Path | None, quit_after: float | None) -> None:
         super().__init__(window)
         self._window, self._screenshot = window, screenshot
         self._timer = QTimer(self)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from app.contract import Experiment
 from app.messages import TheoryPicture
 from mft_engine.experiment.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady, KernelReady
 from mft_engine.recipe import Change, Recipe, differences, plan_change
@@ -28,7 +29,7 @@ class Bench:
         replay: the recipe that repeats this run, with the changes made on the way as its schedule.
     """
 
-    experiment: Any
+    experiment: Experiment
     applied: Recipe
     device: str
     foreground: ForegroundReady | None = None
@@ -45,7 +46,7 @@ class Bench:
     @property
     def step(self) -> int:
         """Steps done."""
-        return int(self.experiment.state.step)
+        return self.experiment.state.step
 
     def retune(self, recipe: Recipe) -> bool:
         """Follow a recipe that keeps the neurons; True where the training itself changes."""

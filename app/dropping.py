@@ -10,6 +10,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QGraphicsView, QLineEdit, QWidget
 
 from app.views.colormaps import mixed, with_opacity
+from app.widgets.placing import parent_of
 
 if TYPE_CHECKING:
     from app.theme import Theme
@@ -57,7 +58,7 @@ class DropFrame(QWidget):
     def offer(self, path: Path) -> None:
         """Say what dropping a path would do."""
         self.title, self.hint = what_it_becomes(path)
-        self.setGeometry(self.parentWidget().rect())
+        self.setGeometry(parent_of(self).rect())
         self.raise_()
         self.show()
         self.update()
@@ -69,7 +70,7 @@ class DropFrame(QWidget):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Resize and watched is self.parent():
-            self.setGeometry(self.parentWidget().rect())
+            self.setGeometry(parent_of(self).rect())
         return False
 
     def paintEvent(self, event: QPaintEvent) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from app.messages import Export, Exported
 from mft_engine.experiment.events import Event, Progress
 
+if TYPE_CHECKING:
+    from mft_engine.experiment.outcome import Outcome
+
 THREE = "three-pictures"
 
 
-def write_files(command: Export, outcome: Any, wrong: Any | None) -> Iterator[Event]:
+def write_files(command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:
     """Write everything that was asked for, a `Progress` before each file, `Exported` at the end.
 
     The three pictures are four files a format: all in one (twice as wide) and each by itself.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from app.bench import SLICE_SECONDS, Bench, Pace
-from app.loading import Engine
+from app.contract import Engine, Experiment
 from app.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard, WidthReady
 from mft_engine.experiment.events import (
     CertificateReady,
@@ -73,9 +72,9 @@ def train_until_averaged(bench: Bench) -> Iterator[Event]:
         yield Progress("train", min(0.99, done), "averaging the field of the parameters in force")
 
 
-def _is_averaged(experiment: Any, wanted: float) -> bool:
+def _is_averaged(experiment: Experiment, wanted: float) -> bool:
     state = experiment.state
-    return wanted == 0 or bool(state.is_settled and state.average_age >= wanted * (1 - 1e-9))
+    return wanted == 0 or (state.is_settled and state.average_age >= wanted * (1 - 1e-9))
 
 
 def _duration(recipe: Recipe) -> float:
@@ -85,11 +84,11 @@ def _duration(recipe: Recipe) -> float:
     return training.time
 
 
-def _advance(experiment: Any, pace: Pace, *, beyond: bool) -> int:
+def _advance(experiment: Experiment, pace: Pace, *, beyond: bool) -> int:
     started = time.perf_counter()
     done = experiment.advance(pace.n_steps, beyond=beyond)
     pace.measured(done, time.perf_counter() - started)
-    return int(done)
+    return done
 
 
 def resample(bench: Bench) -> Iterator[Event]:
@@ -99,10 +98,10 @@ def resample(bench: Bench) -> Iterator[Event]:
         if isinstance(event, ForegroundReady):
             bench.foreground = event
         yield event
-    for event in bench.experiment.compare():
-        if isinstance(event, ComparisonReady):
-            bench.comparison = event
-        yield event
+    for answer in bench.experiment.compare():
+        if isinstance(answer, ComparisonReady):
+            bench.comparison = answer
+        yield answer
 
 
 def silent_resample(bench: Bench) -> Iterator[Event]:
@@ -189,4 +188,4 @@ def export(command: Export, bench: Bench, wrong: Bench | None, shown: Bench, eng
         if needed is not None and needed.comparison is None:
             yield from resample(needed) if needed is shown else silent_resample(needed)
     yield Progress("export", 0.0, "writing the figures")
-    yield from engine.export(command, bench.experiment.outcome(), wrong and wrong.experiment.outcome())
+    yield from engine.export(command, bench.experiment.outcome(), wrong.experiment.outcome() if wrong else None)

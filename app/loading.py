@@ -1,7 +1,7 @@
 """Bringing the engine into the worker's thread: the only place of the window that imports torch.
 
 The window is on the screen before any of this runs. Everything that the worker needs of the engine goes through the
-`Engine` protocol, so that tests can put a small fake in its place.
+protocols of `app.contract`, so that tests can put a small fake in its place.
 """
 
 from __future__ import annotations
@@ -11,14 +11,21 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from app.contract import Engine, Experiment
 from app.exporting import write_files
 from app.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
 from mft_engine.experiment.events import Event
 from mft_engine.recipe import EngineSection, Recipe, RecipeError, TaskSection
+
+if TYPE_CHECKING:
+    from mft_engine.experiment.experiment import Experiment as RealExperiment
+    from mft_engine.experiment.outcome import Outcome
+    from mft_engine.questions.widths import WidthRow
+    from mft_engine.theory.planar import PlanarTheory
 
 _READ_LIMIT = 1_500_000_000  # bytes; a CUDA build's libraries go far beyond what a cold start should read
 _PETALS = (2, 3, 4, 5, 6)
@@ -39,36 +46,6 @@ _THEORY_NUMBERS = (
     "trace_covariance",
     "seconds",
 )
-
-
-class Engine(Protocol):
-    """What the worker asks of the engine."""
-
-    ready: EngineReady
-
-    def experiment(self, recipe: Recipe) -> Any:
-        """A new `mft_engine.experiment.experiment.Experiment`."""
-
-    def device_of(self, experiment: Any) -> str:
-        """The device in force, in words."""
-
-    def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
-        """Whether the CPU would have managed: a device that is missing, broken or full."""
-
-    def task_cards(self) -> Iterator[TaskCard]:
-        """The gallery."""
-
-    def data_preview(self, path: Path) -> DataPreview:
-        """What is in a file of numbers."""
-
-    def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:
-        """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""
-
-    def theory_picture(self, theory: Any) -> TheoryPicture:
-        """A solution as arrays and plain numbers."""
-
-    def export(self, command: Export, outcome: Any, wrong: Any | None) -> Iterator[Event]:
-        """Write files; ends with `Exported`."""
 
 
 def read_libraries_once() -> None:
@@ -117,13 +94,13 @@ class TorchEngine:
             devices=tuple(device.available_devices()), n_threads=n_threads, seconds=time.perf_counter() - started
         )
 
-    def experiment(self, recipe: Recipe) -> Any:
+    def experiment(self, recipe: Recipe) -> Experiment:
         """A new experiment on the recipe's device."""
         return self._experiment.Experiment(recipe)
 
-    def device_of(self, experiment: Any) -> str:
+    def device_of(self, experiment: Experiment) -> str:
         """The device in force, in words."""
-        return str(self._device.describe_device(experiment.device))
+        return self._device.describe_device(cast("RealExperiment", experiment).device)
 
     def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
         """A missing device always; out of memory and driver errors where the recipe may run elsewhere than the CPU."""
@@ -147,15 +124,22 @@ class TorchEngine:
 
     def data_preview(self, path: Path) -> DataPreview:
         """What is in a file of numbers; a fault in it is a sentence."""
-        from mft_engine.tasks.dataset import read_columns
+        from mft_engine.tasks.files import read_table
 
         try:
-            columns = read_columns(path)
+            table = read_table(path)
         except RecipeError as error:
             return DataPreview(path, fault=str(error))
-        n_rows = len(next(iter(columns.values())))
-        rows = tuple(tuple(float(column[i]) for column in columns.values()) for i in range(min(n_rows, _PREVIEW_ROWS)))
-        return DataPreview(path, tuple(columns), n_rows, rows)
+        shown = [
+            [table.classes[name][int(v)] if name in table.classes else f"{v:.6g}" for v in column[:_PREVIEW_ROWS]]
+            for name, column in table.columns.items()
+        ]
+        rows = tuple(zip(*shown, strict=True))
+        chosen = table.target if table.target is not None else next(reversed(table.columns))
+        return DataPreview(
+            path, tuple(table.columns), table.n_rows, rows, target=chosen, groups=table.groups,
+            worded=tuple(table.classes), n_test=table.n_test, notes=table.notes,
+        )  # fmt: skip
 
     def _card(self, name: str, parameters: dict[str, Any]) -> TaskCard:
         from mft_engine.tasks import build_task
@@ -179,15 +163,15 @@ class TorchEngine:
         image = np.asarray(task.target(points), dtype=np.float32).reshape(_CARD_PIXELS, _CARD_PIXELS)
         return TaskCard(name, task.title, task.formula, shown, image, brings_points=has_own)
 
-    def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Any]:
+    def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[float | WidthRow]:
         """Fractions done, and a `WidthRow` for every width; ends early where it shall stop."""
+        from mft_engine.laws.stopped import SolveStopped
         from mft_engine.questions.widths import study_widths
-        from mft_engine.theory.dual import SolveStopped
 
         with contextlib.suppress(SolveStopped):
             yield from study_widths(recipe, should_stop=should_stop)
 
-    def theory_picture(self, theory: Any) -> TheoryPicture:
+    def theory_picture(self, theory: PlanarTheory) -> TheoryPicture:
         """Density of w as an image, the three marginals and the numbers of an infinite-width solution."""
         law, extent = theory.law, float(theory.radius)
         w = np.linspace(-extent, extent, _MARGINAL_POINTS)
@@ -206,6 +190,6 @@ class TorchEngine:
             numbers=numbers,
         )
 
-    def export(self, command: Export, outcome: Any, wrong: Any | None) -> Iterator[Event]:
+    def export(self, command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:
         """Write files; ends with `Exported`."""
         return write_files(command, outcome, wrong)

@@ -16,6 +16,7 @@ from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Cloud
+    from mft_engine.questions.widths import WidthRow
 
 Array = np.ndarray
 LOOP_TOLERANCE = 1e-6  # gap at which the engine's loop ends, which a test checks
@@ -125,12 +126,25 @@ class TaskCard(Event):
 
 @dataclass(frozen=True)
 class DataPreview(Event):
-    """What is in a file of numbers: column names, the number of rows, the first rows; or why it cannot be read."""
+    """What is in a file of data, or why it cannot be read.
+
+    Attributes:
+        names: of the columns; n_rows; rows: the first ones, as text.
+        target: the column (or the group of columns) that is learnt unless another is chosen.
+        groups: arrays of several columns by name; worded: columns of words, which can only be the target.
+        n_test: rows at the end that the file itself holds back.
+        notes: what was guessed and left out, in sentences.
+    """
 
     path: Path
     names: tuple[str, ...] = ()
     n_rows: int = 0
-    rows: tuple[tuple[float, ...], ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    target: str = ""
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    worded: tuple[str, ...] = ()
+    n_test: int = 0
+    notes: tuple[str, ...] = ()
     fault: str = ""
 
 
@@ -261,7 +275,7 @@ class StudyWidths:
 class WidthReady(Event):
     """One width of the study: a `mft_engine.questions.widths.WidthRow`."""
 
-    row: Any
+    row: WidthRow
 
 
 @dataclass(frozen=True)

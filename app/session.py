@@ -15,8 +15,9 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app import messages as m
+from app.contract import Engine
 from app.coupled import coupled
-from app.loading import Engine, load_engine
+from app.loading import load_engine
 from app.worker import Worker
 from mft_engine.experiment.events import (
     CertificateReady,

@@ -170,8 +170,8 @@ def palette_of(theme: Theme) -> QPalette:
 def mixed(first: str, second: str, share: float) -> str:
     """A colour between two: `share` of the first, the rest of the second."""
     a, b = QColor(first), QColor(second)
-    parts = [round(share * x + (1 - share) * y) for x, y in zip(a.getRgb()[:3], b.getRgb()[:3], strict=True)]
-    return QColor(*parts).name()
+    pairs = ((a.red(), b.red()), (a.green(), b.green()), (a.blue(), b.blue()))
+    return QColor(*(round(share * x + (1 - share) * y) for x, y in pairs)).name()
 
 
 def stylesheet_of(theme: Theme) -> str:

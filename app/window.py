@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Slot
 from PySide6.QtGui import (
@@ -34,7 +33,7 @@ from app.actions import ACTIONS, build_actions, fill_menus, fill_toolbar
 from app.commands import SPEEDS, Commands
 from app.dropping import DropFrame, dropped_path, let_drops_through
 from app.logs import LogBuffer
-from app.messages import LOOP_TOLERANCE
+from app.messages import LOOP_TOLERANCE, EngineReady
 from app.panels.experiment import ExperimentPanel
 from app.panels.log import LogPanel
 from app.panels.self_consistency import SelfConsistencyPanel
@@ -267,7 +266,7 @@ class MainWindow(QMainWindow):
             play.setIcon(qtawesome.icon(name, color=colour, color_disabled=colour))
 
     @Slot(object)
-    def _engine_ready(self, ready: Any) -> None:
+    def _engine_ready(self, ready: EngineReady) -> None:
         for spec in ACTIONS:
             if spec.needs == "engine":
                 self.actions_by_name[spec.name].setEnabled(True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Wiring(QObject):
         self.widths = WidthKeeper(session, window)
         self._has_undrawn = False
         self._marginals_at = 0.0
-        self._marginal_theory: dict[str, Any] | None = None
+        self._marginal_theory: dict[str, tuple[np.ndarray, np.ndarray]] | None = None
         self._duration = 0.0
         # Curves and numbers may lag a tenth of a second behind the finger; the cloud and its overlay may not.
         self._pending: dict[str, Callable[[], None]] = {}
@@ -148,7 +149,7 @@ class Wiring(QObject):
         self._pending.clear()
         self.stage.clear()
         window.loss.clear()
-        window.fields.clear(has_plane=event.n_inputs == 2 and event.n_layers == 1)
+        window.fields.clear(has_plane=event.n_inputs == 2 and event.n_layers == event.n_out == 1)
         window.kernel_view.clear(has_layers=event.n_layers > 1)
         window.marginals.clear()
         window.self_consistency.clear()
@@ -329,7 +330,7 @@ class Wiring(QObject):
             window.self_consistency.end_pending()
 
     @Slot(object)
-    def _exported(self, paths: tuple[Any, ...]) -> None:
+    def _exported(self, paths: tuple[Path, ...]) -> None:
         if paths:
             self._window.status_line.say(f"Exported {len(paths)} files to {paths[0].parent}")
 
@@ -339,7 +340,7 @@ def _tanh_positive(z: np.ndarray) -> np.ndarray:
 
 
 # For the hover card alone, so that the window needs no torch.
-_ACTIVATIONS: dict[str, Any] = {
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu_tanh": _tanh_positive,
     "clip01": lambda z: np.clip(z, 0.0, 1.0),
     "tanh": np.tanh,

@@ -17,8 +17,8 @@ from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
 from app import jobs
 from app.bench import Bench, Pace, Parking
+from app.contract import Engine, Experiment
 from app.jobs import Job
-from app.loading import Engine
 from app.messages import (
     Built,
     Cancel,
@@ -143,7 +143,8 @@ class Worker(QObject):
         self.is_stopping = True
         self._timer.stop()
         self._jobs.clear()
-        if self.thread() is not QCoreApplication.instance().thread():
+        application = QCoreApplication.instance()
+        if application is None or self.thread() is not application.thread():
             self.thread().quit()
 
     # One slice ---------------------------------------------------------------------------------------------------
@@ -453,7 +454,7 @@ class Worker(QObject):
         self.event_ready.emit(replace(event, generation=self._generation))
 
 
-def _facts_of(experiment: Any) -> dict[str, Any]:
+def _facts_of(experiment: Experiment) -> dict[str, Any]:
     """What views must know of a task beyond its recipe."""
     task = experiment.task
     return {"n_out": task.n_out, "projections": dict(task.projections), "modulus": task.modulus}

@@ -12,7 +12,7 @@ import numpy as np
 
 from mft_engine.device import to_host
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import Recipe, load_recipe
 
 RECIPES = ("parity", "staircase", "cubic-teacher")

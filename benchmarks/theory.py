@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mft_engine.laws.finite_width import solve_finite_width
+from mft_engine.laws.harmonics import angular_table, radial_kernel
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.network.activations import phi_numpy
 from mft_engine.rng import Stream, host_generator
+from mft_engine.theory.finite_width import solve_finite_width
 from mft_engine.theory.gibbs import GibbsBackground
-from mft_engine.theory.harmonics import angular_table, radial_kernel
 from mft_engine.theory.planar import solve_planar
 
 Array = NDArray[np.float64]

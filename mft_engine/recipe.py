@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import functools
 import hashlib
 import json
 import tomllib
@@ -273,9 +274,19 @@ class Recipe(_Section):
         return node
 
     @property
+    def data_path(self) -> str:
+        """The file of data that the task is made of; empty where it is made of none."""
+        path = self.task.parameters.get("path", "")
+        return path if isinstance(path, str) else ""
+
+    @property
     def digest(self) -> str:
-        """A short fingerprint of every value that the numbers depend on (not the name or description)."""
+        """A short fingerprint of all that the numbers depend on (not the name or description).
+
+        Of a file of data its content counts, wherever it lies.
+        """
         tree = self.model_dump(mode="json", exclude={"name", "description"})
+        _put_content_for_path(tree)
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -284,6 +295,7 @@ class Recipe(_Section):
         tree = self.model_dump(mode="json", exclude={"name", "description", "comparison", "foreground"})
         tree["background"] = self.foreground.background
         tree["window"] = self.foreground.window
+        _put_content_for_path(tree)
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_toml(self) -> str:
@@ -402,8 +414,36 @@ def toml_value(text: str) -> Any:
         return text
 
 
-def parse_recipe(text: str, origin: str = "recipe") -> Recipe:
+def file_digest(path: str | Path) -> str | None:
+    """A fingerprint of a file's content; None where there is none that can be read."""
+    place = Path(path).expanduser()
+    try:
+        status = place.stat()
+        return _content_digest(place, status.st_mtime_ns, status.st_size)
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _content_digest(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _put_content_for_path(tree: dict[str, Any]) -> None:
+    """In the values of a recipe, replace the name of a file of data by what is in it."""
+    task = tree.get("task", {})
+    path = task.get("path")
+    content = file_digest(path) if isinstance(path, str) and path else None
+    if content is not None:
+        tree["task"] = {**task, "path": content}
+
+
+def parse_recipe(text: str, origin: str = "recipe", *, folder: Path | None = None) -> Recipe:
     """A recipe from TOML text.
+
+    Args:
+        folder: of the file that it came from; a relative `task.path` is relative to it.
 
     Raises:
         RecipeError: text that is not TOML, or not a recipe.
@@ -412,6 +452,11 @@ def parse_recipe(text: str, origin: str = "recipe") -> Recipe:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{origin} is not valid TOML: {error}") from None
+    section = tree.get("task")
+    if folder is not None and isinstance(section, dict):
+        path = section.get("path")
+        if isinstance(path, str) and path and not path.startswith("~"):
+            tree["task"] = {**section, "path": str(folder.absolute() / path)}
     return recipe_from_dict(tree)
 
 
@@ -441,4 +486,4 @@ def load_recipe(source: str | Path) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} cannot be read as a recipe: {error}") from None
-    return parse_recipe(text, origin=str(path))
+    return parse_recipe(text, origin=str(path), folder=path.parent)

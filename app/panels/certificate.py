@@ -75,13 +75,13 @@ class CertificateSection(TitledSection):
         """Certificates of the background; None where there are none (any more)."""
         stein = certificate.stein if certificate is not None else None
         self._values |= {
-            "residual_gap": certificate and certificate.residual_gap,
-            "excess": certificate and certificate.free_energy_excess,
-            "lower": certificate and certificate.lower,
-            "upper": certificate and certificate.upper,
-            "stein": stein and stein.value,
-            "stein_95": stein and stein.null_95,
-            "stein_p": stein and stein.p_value,
+            "residual_gap": certificate.residual_gap if certificate else None,
+            "excess": certificate.free_energy_excess if certificate else None,
+            "lower": certificate.lower if certificate else None,
+            "upper": certificate.upper if certificate else None,
+            "stein": stein.value if stein else None,
+            "stein_95": stein.null_95 if stein else None,
+            "stein_p": stein.p_value if stein else None,
         }
         self._show()
 

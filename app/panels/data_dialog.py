@@ -46,8 +46,8 @@ class DataDialog(QDialog):
         self.title = QLabel(f"<b>{preview.n_rows:,} rows, {len(names):,} columns</b> of numbers", self)
         self.table = _preview_table(preview, self)
         self.target = QComboBox(self)
-        self.target.addItems(list(names))
-        self.target.setCurrentIndex(len(names) - 1)
+        self.target.addItems([*names, *preview.groups])
+        self.target.setCurrentText(preview.target or names[-1])
         self.target.setToolTip("The column to be learnt")
         self.inputs = QListWidget(self)
         self.inputs.setAccessibleName("Inputs")
@@ -65,6 +65,15 @@ class DataDialog(QDialog):
         self.test_percent.setSuffix(" % of the rows")
         self.test_percent.setValue(USUAL_TEST_PERCENT if preview.n_rows >= FEW_ROWS else 0.0)
         self.test_percent.setToolTip("Drawn at random, never learnt from: the test loss is theirs")
+        if preview.n_test:
+            self.test_percent.setValue(0.0)
+            self.test_percent.setEnabled(False)
+            self.test_percent.setToolTip(f"The file itself holds back its last {preview.n_test:,} rows")
+        self.notes = QLabel(" ".join(preview.notes), self)
+        self.notes.setProperty("role", "muted")
+        self.notes.setAccessibleName("What was guessed about the file")
+        self.notes.setWordWrap(True)
+        self.notes.setVisible(bool(preview.notes))
         self.standardise = QCheckBox("inputs and target to mean 0 and deviation 1", self)
         self.standardise.setChecked(True)
         self.standardise.setToolTip("By mean and standard deviation of the rows that are learnt from")
@@ -102,21 +111,29 @@ class DataDialog(QDialog):
         layout.setSpacing(10)
         layout.addWidget(self.title)
         layout.addWidget(self.table)
+        layout.addWidget(self.notes)
         layout.addLayout(form)
         layout.addWidget(self.outcome)
         layout.addWidget(self.buttons)
         self.resize(560, self.sizeHint().height())
 
     def chosen_inputs(self) -> list[str]:
-        """The ticked columns, the target apart."""
-        items = [self.inputs.item(k) for k in range(self.inputs.count()) if k != self.target.currentIndex()]
-        return [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
+        """The ticked columns, the target and columns of words apart."""
+        items = [self.inputs.item(k) for k in range(self.inputs.count())]
+        ticked = [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
+        return [name for name in ticked if name in self._possible_inputs()]
+
+    def _possible_inputs(self) -> list[str]:
+        target = self.target.currentText()
+        own = self.preview.groups.get(target, (target,))
+        return [name for name in self.preview.names if name not in own and name not in self.preview.worded]
 
     def parameters(self) -> dict[str, Any]:
         """The task's parameters; what is as usual is left out."""
         found: dict[str, Any] = {"path": str(self.preview.path), "target": self.target.currentText()}
         inputs = self.chosen_inputs()
-        if len(inputs) < len(self.preview.names) - 1:
+        own = self.preview.groups.get(self.target.currentText(), (self.target.currentText(),))
+        if len(inputs) < len(self.preview.names) - len(own):
             found["inputs"] = inputs
         if self.test_percent.value() > 0:
             found["train_fraction"] = round(1.0 - self.test_percent.value() / 100.0, 2)
@@ -141,10 +158,11 @@ class DataDialog(QDialog):
 
     @Slot()
     def _follow(self) -> None:
+        possible = self._possible_inputs()
         for k in range(self.inputs.count()):
-            self.inputs.setRowHidden(k, k == self.target.currentIndex())
+            self.inputs.setRowHidden(k, self.inputs.item(k).text() not in possible)
         inputs, n = self.chosen_inputs(), self.preview.n_rows
-        n_train = max(1, round((1.0 - self.test_percent.value() / 100.0) * n))
+        n_train = max(1, round((1.0 - self.test_percent.value() / 100.0) * n)) - self.preview.n_test
         self.go.setEnabled(bool(inputs))
         if not inputs:
             self.outcome.setText("Tick at least one input.")
@@ -155,6 +173,14 @@ class DataDialog(QDialog):
         if d != 2:
             text += " The exact infinite-width theory is for two inputs."
         self.outcome.setText(text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _preview_table(preview: DataPreview, parent: QWidget) -> QTableWidget:
@@ -169,7 +195,7 @@ def _preview_table(preview: DataPreview, parent: QWidget) -> QTableWidget:
     table.verticalHeader().hide()
     for i, row in enumerate(preview.rows):
         for j, value in enumerate(row[:n_columns]):
-            item = QTableWidgetItem(f"{value:.6g}".replace("-", "−"))
+            item = QTableWidgetItem(value.replace("-", "−") if _is_number(value) else value)
             item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             table.setItem(i, j, item)
     header = table.horizontalHeader()

@@ -71,7 +71,7 @@ class SelfConsistencyPanel(QScrollArea):
         # Without a comparison there is nothing to list: a column of dashes says less than a sentence.
         self._of_comparison = (self._build_distance(), self._build_functions())
         self.certificates = CertificateSection(self.page)
-        self._sections = [
+        self._sections: list[TitledSection] = [
             *self._of_comparison,
             self.certificates,
             self._build_stability(),
@@ -223,8 +223,9 @@ class SelfConsistencyPanel(QScrollArea):
         self._stale_reason = ""
         self._show_comparison_parts(True)
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
-        self.card.show_state(comparison.verdict, HEADLINES[comparison.verdict], verdict_sentence(comparison, eta_theta))
-        self.band.show_null(comparison.null, comparison.null_95, comparison.energy_distance, ROLES[comparison.verdict])
+        state = comparison.verdict or "none"
+        self.card.show_state(state, HEADLINES[state], verdict_sentence(comparison, eta_theta))
+        self.band.show_null(comparison.null, comparison.null_95, comparison.energy_distance, ROLES[state])
         for key, full, weights in (
             ("distance", comparison.energy_distance, comparison.energy_distance_weights),
             ("null_mean", comparison.null_mean, comparison.null_mean_weights),
@@ -257,14 +258,14 @@ class SelfConsistencyPanel(QScrollArea):
         self.distances.set_columns(_UPPER_LAYER if layer else _FIRST_LAYER)
         chosen = comparisons[layer]
         others = "; ".join(
-            f"layer {k + 1} is {other.verdict} (ratio {written(other.ratio)})"
+            f"layer {k + 1} is {other.verdict or 'without verdict'} (ratio {written(other.ratio)})"
             for k, other in enumerate(comparisons)
             if k != layer
         )
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
         self.card.show_state(
-            chosen.verdict,
-            f"Layer {layer + 1}: {HEADLINES[chosen.verdict]}",
+            chosen.verdict or "none",
+            f"Layer {layer + 1}: {HEADLINES[chosen.verdict or 'none']}",
             f"{verdict_sentence(chosen, eta_theta)} Besides, {others}.",
         )
         # The functions are the whole network's: they come with one layer's comparison alone.
@@ -371,8 +372,13 @@ class SelfConsistencyPanel(QScrollArea):
         """Takes the colours of a theme."""
         self._theme = theme
         self.setStyleSheet(f"QScrollArea, #selfConsistencyPage {{ background: {theme.panel}; }}")
-        for part in (*self._sections, self.card, self.band, self.gauge, *self._tables()):
-            part.apply_theme(theme)
+        for section in self._sections:
+            section.apply_theme(theme)
+        for table in self._tables():
+            table.apply_theme(theme)
+        self.card.apply_theme(theme)
+        self.band.apply_theme(theme)
+        self.gauge.apply_theme(theme)
 
     # Details
 

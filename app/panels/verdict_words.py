@@ -10,8 +10,8 @@ from app.panels.number_table import written, written_p
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
 
-HEADLINES = {"consistent": "Consistent", "close": "Close", "inconsistent": "Inconsistent"}
-ROLES = {"consistent": "good", "close": "warning", "inconsistent": "bad"}
+HEADLINES = {"none": "No verdict", "consistent": "Consistent", "close": "Close", "inconsistent": "Inconsistent"}
+ROLES = {"none": "muted", "consistent": "good", "close": "warning", "inconsistent": "bad"}
 
 
 def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
@@ -22,6 +22,8 @@ def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
         eta_theta: step size x Theta of the run, where known.
     """
     p = written_p(comparison.p_value, comparison.n_permutations)
+    if comparison.verdict is None:
+        return comparison.why
     # No line break inside the statement.
     p = (f"p {p}" if p.startswith("≤") else f"p = {p}").replace(" ", "\u00a0")
     neurons = f"the {comparison.n_foreground:,} foreground neurons"

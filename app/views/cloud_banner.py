@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QWidget
 
+from app.widgets.placing import parent_of
+
 if TYPE_CHECKING:
     from app.theme import Theme
 
@@ -55,4 +57,4 @@ class CloudBanner(QFrame):
 
     def _place(self) -> None:
         self.adjustSize()
-        self.move(max(0, (self.parentWidget().width() - self.width()) // 2), _TOP)
+        self.move(max(0, (parent_of(self).width() - self.width()) // 2), _TOP)

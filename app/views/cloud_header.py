@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
 from superqt.utils import QFlowLayout
 
-from app.views.chips import LegendChip
+from app.views.chips import LegendChip, Mark
 from app.views.projections import Axis
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ COLOURINGS = (
     ("angle", "by angle", "direction of (w₁, w₂)"),
 )
 
-_OVERLAYS = (
+_OVERLAYS: tuple[tuple[str, Mark, str, str], ...] = (
     ("initial", "dot", "initial_cloud", "The neurons at step 0"),
     ("background", "dot", "background_cloud", "The neurons of the trained network: the background"),
     ("foreground", "dot", "foreground_cloud", "Fresh neurons, moved by the background's field alone: the foreground"),
@@ -114,7 +115,9 @@ class CloudHeader(QWidget):
             picker.blockSignals(False)
         for kind in ("norm", "angle"):
             is_there = any(axis.kind == kind for axis in axes)
-            self.colour_picker.model().item(self.colour_picker.findData(kind)).setEnabled(is_there)
+            model = self.colour_picker.model()
+            assert isinstance(model, QStandardItemModel)  # what a combo box makes for itself
+            model.item(self.colour_picker.findData(kind)).setEnabled(is_there)
 
     def set_count(self, name: str, count: int | None) -> None:
         """The number of neurons behind a chip; None while there are none."""

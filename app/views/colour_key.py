@@ -10,6 +10,7 @@ from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
 from app.views.colormaps import with_opacity
+from app.widgets.placing import parent_of
 
 if TYPE_CHECKING:
     from app.theme import Theme
@@ -45,7 +46,7 @@ class ColourKey(QWidget):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.Resize, QEvent.Type.Show) and watched is self.parent():
-            self.move(self.parentWidget().width() - self.width() - 10, 8)
+            self.move(parent_of(self).width() - self.width() - 10, 8)
         return False
 
     def paintEvent(self, event: QPaintEvent) -> None:

@@ -173,8 +173,8 @@ class MarginalsView(QWidget):
             span = self._ranges[axis.key]
             if axis.kind == "angle":
                 span.low, span.high = -180.0, 180.0
-            for values in projected[axis.key].values() if axis.kind != "angle" else ():
-                span.follow(values)
+            for along in projected[axis.key].values() if axis.kind != "angle" else ():
+                span.follow(along)
         for axis in self._axes:
             span, item, values = self._ranges[axis.key], self._items[axis.key], projected[axis.key]
             tops = []

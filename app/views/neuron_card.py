@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from app.views.colormaps import mixed
+from app.widgets.placing import parent_of
 
 if TYPE_CHECKING:
     from app.theme import Theme
@@ -143,7 +144,7 @@ class NeuronCard(QFrame):
 
     def place(self, cursor: QPoint) -> None:
         """Puts the card beside the cursor, inside the parent."""
-        space = self.parentWidget().rect()
+        space = parent_of(self).rect()
         x = cursor.x() + 18
         if x + self.width() > space.right():
             x = cursor.x() - 18 - self.width()

@@ -109,9 +109,8 @@ class RangeFollower(QObject):
 
     def _step(self) -> None:
         """A part of the way per tick: the eye follows a growing picture, but loses one that jumps."""
-        goal = self._goal()
-        wanted = goal.getCoords()
-        edges = [(1 - _EASE) * a + _EASE * b for a, b in zip(self._box.targetRect().getCoords(), wanted, strict=True)]
+        goal, wanted = self._goal(), _edges(self._goal())
+        edges = [(1 - _EASE) * a + _EASE * b for a, b in zip(_edges(self._box.targetRect()), wanted, strict=True)]
         if max(abs(a - b) for a, b in zip(edges, wanted, strict=True)) < _SETTLED * max(goal.width(), goal.height()):
             self.settle()
             return
@@ -125,3 +124,7 @@ class RangeFollower(QObject):
     def _resized(self) -> None:
         if not self._is_by_hand:
             self.settle()
+
+
+def _edges(rect: QRectF) -> tuple[float, float, float, float]:
+    return rect.left(), rect.top(), rect.right(), rect.bottom()

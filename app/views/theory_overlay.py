@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import contourpy
 import numpy as np
 import pyqtgraph as pg
@@ -116,7 +118,8 @@ def mass_contours(image: np.ndarray, extent: float, masses: list[float]) -> list
     found = []
     for share in masses:
         level = ordered[min(np.searchsorted(mass, (1.0 - share) * mass[-1]), len(ordered) - 1)]
-        pieces = [np.vstack([piece, [[np.nan, np.nan]]]) for piece in generator.lines(float(np.cbrt(level)))]
+        lines = cast(list[np.ndarray], generator.lines(float(np.cbrt(level))))  # of the line type that is the default
+        pieces = [np.vstack([piece, [[np.nan, np.nan]]]) for piece in lines]
         points = np.concatenate(pieces) if pieces else np.empty((0, 2))
         found.append((points[:, 0], points[:, 1]))
     return found

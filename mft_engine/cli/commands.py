@@ -153,8 +153,8 @@ def theory(recipe: RecipeArgument, changes: SetOption = None, as_json: JsonOptio
     A cubic teacher seen by erf neurons has an order-parameter closure instead, and is answered with that.
     """
     from mft_engine.experiment.experiment import solve_theory
+    from mft_engine.experiment.summary import theory_summary, without_nan
     from mft_engine.questions.closure import closure_summary
-    from mft_engine.runs.summary import theory_summary, without_nan
 
     chosen = recipe_of(recipe, changes)
     closure = closure_summary(chosen)
@@ -245,9 +245,9 @@ def temper(
 ) -> None:
     """Replica exchange up a ladder of temperatures. Example: mft-lab temper clover --set network.n_neurons=64"""
     from mft_engine.cli.reporting import ProgressReport, describe_tempering
+    from mft_engine.experiment.storage import write_atomically, writing_to
+    from mft_engine.experiment.summary import without_nan
     from mft_engine.figures.ladder import save_ladder
-    from mft_engine.runs.storage import write_atomically, writing_to
-    from mft_engine.runs.summary import without_nan
     from mft_engine.studies.tempering import Tempering
     from mft_engine.studies.tempering import temper as climb
 
@@ -353,8 +353,8 @@ def compare(
     for layer, answer in enumerate(answers, start=1):
         typer.echo(
             (f"layer {layer}: " if len(answers) > 1 else "")
-            + f"{answer.verdict}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} times its null "
-            f"mean, p = {answer.p_value:.3f}"
+            + f"{answer.verdict or 'no verdict'}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} "
+            f"times its null mean, p = {answer.p_value:.3f}{'. ' + answer.why if answer.why else ''}"
         )
 
 

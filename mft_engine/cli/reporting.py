@@ -68,9 +68,11 @@ def describe_run(summary: dict[str, Any]) -> str:
     for number, found in enumerate(layers, start=1):
         where = f"layer {number} " if len(layers) > 1 else ""
         lines.append(
-            f"  {where}{found['verdict']}: energy distance {found['energy_distance']:.4f}, "
+            f"  {where}{found['verdict'] or 'no verdict'}: energy distance {found['energy_distance']:.4f}, "
             f"{found['ratio']:.2f} times its null mean, p = {found['p_value']:.3f}"
         )
+        if found["why"]:
+            lines.append(f"  {found['why']}")
     orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
     if orders.get("cos4") is not None:
         reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
@@ -87,6 +89,8 @@ def describe_run(summary: dict[str, Any]) -> str:
             + (f"   infinite width {n * theory_value:.4f}" if theory_value is not None else "")
             + f"   loss of the mean function {posterior['mean_loss']:.4f}"
         )
+    for note in (summary["data"] or {}).get("notes", []):
+        lines.append(f"  Data: {note}")
     if background["warning"]:
         lines.append(f"  Warning: {background['warning']}")
     if summary["run_dir"]:

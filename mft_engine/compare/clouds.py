@@ -67,7 +67,8 @@ class Comparison:
         null, null_weights: (n_permutations,) the same after exchanging neurons at random between the clouds.
         null_mean, null_95: of `null`; p_value = (1 + #{null >= distance})/(1 + n_permutations).
         ratio: energy_distance / null_mean.
-        verdict: consistent if p_value > 0.01 (unless eta_theta > 1.8), else close if ratio < 4, else not.
+        verdict: consistent if p_value > 0.01 (unless eta_theta > 1.8), else close if ratio < 4, else not; None where
+            there are too few neurons for any p_value to fall that low, and `why` says so.
         function_alignment: E[f_bg f_fg]/(|f_bg||f_fg|); nan where unknown, as are the losses.
         background_loss, foreground_loss: E (y - f)^2 of the two networks.
         expected_loss_difference: Tr C / n_foreground, by which a foreground of the same law is worse.
@@ -81,7 +82,7 @@ class Comparison:
     null: np.ndarray
     p_value: float
     ratio: float
-    verdict: Verdict
+    verdict: Verdict | None
     energy_distance_weights: float
     null_mean_weights: float
     null_95_weights: float
@@ -96,6 +97,7 @@ class Comparison:
     background_loss: float = math.nan
     foreground_loss: float = math.nan
     expected_loss_difference: float | None = None
+    why: str = ""
 
     def with_functions(
         self,
@@ -121,6 +123,28 @@ class Comparison:
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in values.items()
         }
+
+
+def smallest_p_value(n_background: int, n_foreground: int, n_permutations: int) -> float:
+    """The least p-value that exchanges of so many neurons can give, however different the clouds are.
+
+    The share of all exchanges that leave the clouds as they are (clouds of equal size may also change places), and not
+    below 1/(1 + n_permutations).
+    """
+    n_exchanges = math.comb(n_background + n_foreground, n_background)
+    return max(1 / (1 + n_permutations), (1 + (n_background == n_foreground)) / n_exchanges)
+
+
+def why_no_verdict(n_background: int, n_foreground: int, n_permutations: int) -> str:
+    """The sentence that says why these sizes allow no verdict, and what would be enough; empty where they do."""
+    least = smallest_p_value(n_background, n_foreground, n_permutations)
+    if least <= P_VALUE_LIMIT:
+        return ""
+    enough = next(n for n in range(1, 100) if smallest_p_value(n, n, n_permutations) <= P_VALUE_LIMIT)
+    return (
+        f"{n_background} background and {n_foreground} foreground neurons are too few for a verdict: whatever they "
+        f"look like, the p-value cannot fall below {least:.2g}. {enough} on each side are the least that can say no."
+    )
 
 
 def judge(p_value: float, ratio: float, eta_theta: float | None = None) -> Verdict:
@@ -411,6 +435,7 @@ def _comparison(
 ) -> Comparison:
     """Verdict and numbers from statistics whose first value is the observed one and the others the null."""
     distance, null, null_mean, null_95, p_value, ratio = _against_null(whole)
+    why = why_no_verdict(n_bg, n_fg, len(null))
     distance_w, null_w, null_mean_w, null_95_w, p_value_w, ratio_w = _against_null(weights_alone)
     return Comparison(
         energy_distance=distance,
@@ -419,7 +444,7 @@ def _comparison(
         null=null,
         p_value=p_value,
         ratio=ratio,
-        verdict=judge(p_value, ratio, eta_theta),
+        verdict=None if why else judge(p_value, ratio, eta_theta),
         energy_distance_weights=distance_w,
         null_mean_weights=null_mean_w,
         null_95_weights=null_95_w,
@@ -430,6 +455,7 @@ def _comparison(
         n_foreground=n_fg,
         n_permutations=len(null),
         method=method,
+        why=why,
     )
 
 

@@ -57,10 +57,10 @@ class LayeredProblem(Problem):
         """The largest step that resolves single neurons, in every layer."""
         network, parts = self.layered, self.layered.split(theta)
         found = network.run(parts, self.inputs, self.readout_exponent)
-        residual = self.targets - found.prediction
+        signal = self.weights * (self.targets - found.prediction)
         steps = []
         for layer in range(1, network.n_layers + 1):
-            field = layer_field(self, hyper, parts, residual, layer)
+            field = layer_field(network, self.penalties(hyper), self.inputs, parts, signal, layer)
             steps.append(resolving_step(neurons_of(network, parts, layer)[:PROBED_NEURONS], field, hyper))
         return min(steps)
 

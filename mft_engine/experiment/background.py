@@ -20,12 +20,12 @@ from mft_engine.experiment.accuracy import accuracy
 from mft_engine.experiment.events import Snapshot
 from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.history import N_STORED_NEURONS, History
-from mft_engine.experiment.outcome import Cloud, FieldPoints
-from mft_engine.experiment.posterior import FunctionSamples, Posterior
+from mft_engine.experiment.outcome import Cloud
 from mft_engine.experiment.setting import Setting, burn_in
 from mft_engine.network.two_layer import column_names, initial_cloud
-from mft_engine.points.measure import weighted
+from mft_engine.points.measure import FieldPoints, weighted
 from mft_engine.points.statistics import Estimate, averaged
+from mft_engine.questions.posterior import FunctionSamples, Posterior
 from mft_engine.questions.replay import InForce, in_force
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
 from mft_engine.rng import Stream

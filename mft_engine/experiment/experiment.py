@@ -38,22 +38,23 @@ from mft_engine.experiment.events import (
     TheoryReady,
 )
 from mft_engine.experiment.outcome import Outcome, Population
-from mft_engine.experiment.posterior import Posterior
+from mft_engine.experiment.summary import summarise
 from mft_engine.field.field import MeanField
-from mft_engine.field.walk import DRAWS, FrozenField, Walk, function_covariance_trace, move, sample_exactly
+from mft_engine.field.walk import DRAWS, FrozenField, Walk, function_covariance_trace, move
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.data_kernel import kernel_change
+from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.fourier import fourier_summary
 from mft_engine.questions.kernel_study import DataKernels, study_kernels
 from mft_engine.questions.loop import iterate
+from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
 from mft_engine.questions.replay import replay
 from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.rng import Stream
-from mft_engine.runs.summary import summarise
 from mft_engine.theory.planar import PlanarTheory
 
 
@@ -107,7 +108,7 @@ class Experiment(Background):
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
-        if self.task.n_inputs != 2:
+        if self.task.n_inputs != 2 or self.task.n_out > 1:
             return None
         line = (np.arange(n_pixels) + 0.5) / n_pixels * 2 * extent - extent
         x1, x2 = np.meshgrid(line, line)
@@ -428,6 +429,7 @@ class Experiment(Background):
             "references": self.references,
             "posterior": self.posterior(),
             "fourier": self._fourier(),
+            "data": dict(self.task.data) or None,
         }
 
     def _generalisation(self) -> dict[str, float]:

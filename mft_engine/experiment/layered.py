@@ -31,7 +31,6 @@ from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.outcome import Cloud, Population
 from mft_engine.field.field import MeanField
 from mft_engine.field.layered import layer_field
-from mft_engine.field.surroundings import Watch, law_of, look, outgoing_law, reaching_kernels, watch_last_layer
 from mft_engine.field.walk import DRAWS, FrozenField, Walk, move
 from mft_engine.kernels import StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
@@ -41,6 +40,7 @@ from mft_engine.network.tables import Tables, push_on_output, table_parity
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate
 from mft_engine.questions.references import ReferenceLines
+from mft_engine.questions.surroundings import Watch, law_of, look, outgoing_law, reaching_kernels, watch_last_layer
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.rng import Stream, normal
 
@@ -222,10 +222,11 @@ class LayeredExperiment(Experiment):
 
     def frozen_layer(self, layer: int) -> MeanField:
         """The field that the foreground of a layer reacts to."""
-        residual = self.problem.targets - self.mean_prediction().to(self.setting.dtype)
-        hyper, parts = Hyper.of(self.recipe), self.network.split(self.state.theta)
+        problem, parts = self.problem, self.network.split(self.state.theta)
+        signal = problem.weights * (problem.targets - self.mean_prediction().to(self.setting.dtype))
+        penalties = problem.penalties(Hyper.of(self.recipe))
         exponent = self.setting.foreground_exponent(self.recipe)
-        return layer_field(self.problem, hyper, parts, residual, layer, exponent=exponent)
+        return layer_field(self.network, penalties, problem.inputs, parts, signal, layer, exponent=exponent)
 
     def _sample_layer(self, layer: int, draw: int) -> Iterator[float | Tensor]:
         hyper, field = Hyper.of(self.recipe), self.frozen_layer(layer)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -58,22 +59,6 @@ class Population:
     def names(self) -> tuple[str, ...]:
         """Of its columns."""
         return self.clouds[0].names
-
-
-@dataclass(frozen=True)
-class FieldPoints:
-    """The points that stand for the measure of x, with the target on them.
-
-    Attributes:
-        inputs: (n_points, n_inputs); weights: (n_points,) that sum to 1 or to the data's own total; targets:
-            (n_points,) or (n_points, n_out).
-        rule: in words, with its size.
-    """
-
-    inputs: Array
-    weights: Array
-    targets: Array
-    rule: str
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,21 @@ from mft_engine import kernels
 from mft_engine.device import choose_device, choose_dtype, set_threads
 from mft_engine.dynamics import Problem
 from mft_engine.dynamics.layered_problem import LayeredProblem
-from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.experiment.stored_background import StoredBackground, load_stored_background
 from mft_engine.kernels.layered import LayeredKernel
 from mft_engine.network.activations import Activation, get_activation
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.network.tables import Tables
-from mft_engine.points.measure import Measure, judging_measure, polar_rule, signs, targets_on, training_measure
+from mft_engine.points.measure import (
+    FieldPoints,
+    Measure,
+    judging_measure,
+    polar_rule,
+    signs,
+    targets_on,
+    training_measure,
+)
 from mft_engine.recipe import Recipe, RecipeError
-from mft_engine.runs.stored_background import StoredBackground, load_stored_background
 from mft_engine.tasks import Task, build_task
 
 LAZY_EXPONENT = 0.5
@@ -63,8 +70,10 @@ class Setting:
             stored, kind = load_stored_background(kind, task.n_inputs, task.n_out), "stored"
         if recipe.training.rule_rotates and not (task.n_inputs == 2 and task.is_gaussian):
             raise RecipeError("training.rule_rotates = true turns the Gaussian plane; this task has other inputs")
-        if recipe.training.dynamics == "gibbs" and task.n_inputs != 2:
-            raise RecipeError('training.dynamics = "gibbs" is for two inputs; choose "langevin" for this task')
+        if recipe.training.dynamics == "gibbs" and (task.n_inputs != 2 or task.n_out > 1):
+            raise RecipeError(
+                'training.dynamics = "gibbs" is for two inputs and one readout; choose "langevin" for this task'
+            )
         device = choose_device(recipe.engine.device)
         dtype = choose_dtype(recipe.engine.dtype, device)
         set_threads(recipe.engine)

@@ -11,24 +11,20 @@ with several readouts. In the last layer the only readout is b and s_mu the resi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from mft_engine.dynamics import Hyper
 from mft_engine.field.field import MeanField
 from mft_engine.network.layered import LayeredNetwork
 
-if TYPE_CHECKING:
-    from mft_engine.dynamics.layered_problem import LayeredProblem
-
 
 def layer_field(
-    problem: LayeredProblem,
-    hyper: Hyper,
+    network: LayeredNetwork,
+    penalties: Sequence[float],
+    inputs: Tensor,
     parts: Sequence[Tensor],
-    residual: Tensor,
+    signal: Tensor,
     layer: int,
     *,
     exponent: float = 1.0,
@@ -36,15 +32,14 @@ def layer_field(
     """The field of hidden layer 1 .. L.
 
     Args:
+        penalties: lambda of W_1 .. W_L and b; inputs: (n_points, n_inputs).
         parts: W_1 .. W_L and b of the background.
-        residual: (n_points,) y - f, of the moment or averaged.
+        signal: (n_points,) point weight times y - f, of the moment or averaged.
         exponent: kappa with which the neuron's own layer is read out.
     """
-    network = problem.layered
-    found = network.run(parts, problem.inputs, exponent)
-    signal = problem.weights * residual * float(network.n_neurons[-1]) ** (exponent - 1.0)
-    below = (problem.inputs, *found.features)[layer - 1] * network.input_scale(layer)
-    penalties = problem.penalties(hyper)
+    found = network.run(parts, inputs, exponent)
+    signal = signal * float(network.n_neurons[-1]) ** (exponent - 1.0)
+    below = (inputs, *found.features)[layer - 1] * network.input_scale(layer)
     if layer < network.n_layers:
         signal = network.errors(parts, found, signal)[layer] * network.input_scale(layer + 1)
     return MeanField(below, signal, network.activations[layer - 1], penalties[layer - 1], penalties[layer])

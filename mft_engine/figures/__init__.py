@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from mft_engine.experiment.outcome import Outcome
+from mft_engine.experiment.storage import write_atomically, writing_to
 from mft_engine.figures.clouds import (
     draw_background,
     draw_foreground,
@@ -27,7 +28,6 @@ from mft_engine.figures.maps import draw_fields
 from mft_engine.figures.sheet import DPI, MM_PER_INCH, FigureError, MissingError, Page, style
 from mft_engine.figures.spectra import draw_kernel
 from mft_engine.figures.svg_fonts import embed_fonts
-from mft_engine.runs.storage import write_atomically, writing_to
 
 __all__ = ["FIGURES", "FORMATS", "FigureError", "MissingError", "draw", "save", "save_three_pictures", "write_figure"]
 

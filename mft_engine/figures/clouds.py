@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 
 from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
+from mft_engine.figures.pictures import axis_range, caption, density_levels, n_outside, short
 from mft_engine.figures.sheet import Layer, MissingError, Page, dot, few_ticks, layers_of, name_above, require_plane
-from mft_engine.questions.pictures import axis_range, caption, density_levels, n_outside, short
 
 # More markers than this make a vector file that viewers redraw for seconds.
 MAX_VECTOR_POINTS = 5000
@@ -192,4 +192,6 @@ def _verdict(outcome: Outcome, separator: str = ", ") -> str:
     comparison = outcome.comparison
     if comparison is None:
         return "not compared"
+    if comparison.verdict is None:
+        return "too few neurons for a verdict"
     return f"{comparison.verdict}{separator}{short(comparison.ratio)} × null"

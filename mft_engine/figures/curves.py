@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mft_engine import palette
+from mft_engine.figures.pictures import background_name, caption, shared_bins, short
 from mft_engine.figures.sheet import MissingError, Page, bare, few_ticks, layers_of, name_above, points
-from mft_engine.questions.pictures import background_name, caption, shared_bins, short
 
 DASHES: Any = (0, (4, 1.5))
 DOTS: Any = (0, (1, 1.2))

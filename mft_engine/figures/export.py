@@ -17,8 +17,8 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
-from mft_engine.questions.pictures import axis_range
-from mft_engine.runs.storage import write_atomically, writing_to
+from mft_engine.experiment.storage import write_atomically, writing_to
+from mft_engine.figures.pictures import axis_range
 
 __all__ = ["ANIMATIONS", "DATA_FORMATS", "ExportError", "export_run", "save_animation", "save_data"]
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mft_engine import palette
+from mft_engine.figures.pictures import caption
 from mft_engine.figures.sheet import Layer, MissingError, Page, bare, few_ticks, layers_of, name_above
-from mft_engine.questions.pictures import caption
 from mft_engine.questions.waves import Waves, waves
 
 HALF = 0.5

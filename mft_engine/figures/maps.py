@@ -8,8 +8,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from mft_engine import palette
+from mft_engine.figures.pictures import background_name, caption, functions_on_grid
 from mft_engine.figures.sheet import Page, few_ticks, require_plane
-from mft_engine.questions.pictures import background_name, caption, functions_on_grid
 
 LEFT_MM, RIGHT_MM, TOP_MM, BOTTOM_MM, GAP_MM = 8.5, 12.0, 5.0, 9.0, 3.0
 

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from mft_engine import palette
 from mft_engine.figures import write_figure
 from mft_engine.figures.curves import DASHES
+from mft_engine.figures.pictures import short
 from mft_engine.figures.sheet import MissingError, Sheet, bare, few_ticks, name_above, points, style
-from mft_engine.questions.pictures import short
 from mft_engine.studies.sweep import FAILURE, Axis, Sweep
 
 NAME = "phase-diagram"

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
-from mft_engine.questions.pictures import background_name
+from mft_engine.figures.pictures import background_name
 
 DPI = 300
 MM_PER_INCH = 25.4

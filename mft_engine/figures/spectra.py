@@ -14,10 +14,10 @@ from matplotlib.ticker import PercentFormatter
 
 from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
+from mft_engine.figures.pictures import background_name, caption
 from mft_engine.figures.sheet import MissingError, Page, Sheet, bare, few_ticks, name_above
 from mft_engine.network.activations import get_activation
 from mft_engine.questions.kernel_study import DataKernels, last_of, study_kernels
-from mft_engine.questions.pictures import background_name, caption
 
 COLOURS = {"initial": palette.INITIAL, "background": palette.BACKGROUND, "foreground": palette.FOREGROUND}
 MARKERS = {"initial": "v", "background": "o", "foreground": "D"}

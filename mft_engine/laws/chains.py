@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mft_engine.laws.stopped import SolveStopped
 from mft_engine.network.activations import dphi_numpy, phi_numpy
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.dual import SolveStopped
 
 Array = NDArray[np.float64]
 

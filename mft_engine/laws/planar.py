@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from mft_engine.laws.harmonics import SuperlinearActivationError, angular_table
 from mft_engine.network.activations import phi_numpy
-from mft_engine.theory.harmonics import SuperlinearActivationError, angular_table
 
 Array = NDArray[np.float64]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.dynamics import Hyper
 from mft_engine.network.activations import Activation, get_activation
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
@@ -159,7 +159,26 @@ class LayeredNetwork:
         return kernel / self.n_neurons[-1]
 
 
-def penalties(source: Recipe | Hyper, n_layers: int) -> tuple[float, ...]:
+class HasPenalties(Protocol):
+    """What knows the penalties: a recipe, or the hyperparameters of a dynamics."""
+
+    @property
+    def lambda_w(self) -> float:
+        """Of the weights of the first layer."""
+        ...
+
+    @property
+    def lambda_hidden(self) -> float:
+        """Of the weights between hidden layers."""
+        ...
+
+    @property
+    def lambda_a(self) -> float:
+        """Of the readouts."""
+        ...
+
+
+def penalties(source: HasPenalties, n_layers: int) -> tuple[float, ...]:
     """lambda of W_1, of W_2 .. W_L (`regularisation.hidden_weight`), and of the readouts."""
     return (source.lambda_w, *(source.lambda_hidden,) * (n_layers - 1), source.lambda_a)
 

@@ -31,6 +31,22 @@ class MeasureError(RecipeError):
 
 
 @dataclass(frozen=True)
+class FieldPoints:
+    """The points that stand for the measure of x, with the target on them.
+
+    Attributes:
+        inputs: (n_points, n_inputs); weights: (n_points,) that sum to 1 or to the data's own total; targets:
+            (n_points,) or (n_points, n_out).
+        rule: in words, with its size.
+    """
+
+    inputs: np.ndarray
+    weights: np.ndarray
+    targets: np.ndarray
+    rule: str
+
+
+@dataclass(frozen=True)
 class Measure:
     """Points that stand for a measure.
 

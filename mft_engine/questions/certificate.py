@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mft_engine.experiment.outcome import FieldPoints
-from mft_engine.experiment.posterior import Posterior
+from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.laws.planar import PlanarLaw
-from mft_engine.points.measure import weighted
+from mft_engine.points.measure import FieldPoints, weighted
+from mft_engine.questions.posterior import Posterior
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.certificates import (
@@ -21,7 +21,6 @@ from mft_engine.theory.certificates import (
     residual_gap,
     stein_discrepancy,
 )
-from mft_engine.theory.harmonics import SuperlinearActivationError
 from mft_engine.theory.planar import PlanarTheory
 
 STEIN_NEURONS = 1024
@@ -87,7 +86,7 @@ def certify(
         cloud_score(neurons, points.inputs, signal, *problem),
         host_generator(recipe.seed, Stream.PERMUTATION),
     )
-    if points.inputs.shape[1] != 2:
+    if points.inputs.shape[1] != 2 or points.targets.ndim > 1:
         return Certificate(stein=stein)
     try:
         law = PlanarLaw.from_field(points.inputs, signal, *problem)

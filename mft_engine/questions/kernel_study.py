@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mft_engine import rng
-from mft_engine.experiment.outcome import FieldPoints
 from mft_engine.network.activations import Activation
+from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.data_kernel import thinned
 from mft_engine.questions.kernel_spectrum import (
     KernelSpectrum,

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.network.activations import phi_numpy
+from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.certificates import law_kl
-from mft_engine.theory.harmonics import SuperlinearActivationError
 from mft_engine.theory.planar import PlanarTheory
 
 MIN_STEP = 2.0**-12
@@ -78,7 +78,12 @@ def iterate(
         RecipeError: a task that is not planar, frozen readouts, or temperature 0.
         ArithmeticError: a plain loop that runs away.
     """
-    if points.inputs.shape[1] != 2 or not recipe.network.train_readout or recipe.training.temperature == 0:
+    if (
+        points.inputs.shape[1] != 2
+        or points.targets.ndim > 1
+        or not recipe.network.train_readout
+        or recipe.training.temperature == 0
+    ):
         raise RecipeError("The self-consistency loop needs two inputs, trained readouts and a temperature above 0")
     if recipe.network.readout_exponent != 1.0:
         raise RecipeError("The self-consistency loop is for network.readout_exponent = 1 (mean field)")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.points.measure import targets_on, training_measure
 from mft_engine.recipe import Recipe
 from mft_engine.tasks import Task
 from mft_engine.theory.gaussian_process import solve_gaussian_process
-from mft_engine.theory.harmonics import SuperlinearActivationError
 from mft_engine.theory.tangent_kernel import tangent_kernel
 
 N_TIMES = 200
@@ -39,7 +39,7 @@ def reference_lines(recipe: Recipe, task: Task) -> ReferenceLines:
     The linearised run at T = 0 leaves regularisation out, so it is a guide for the early part of training.
     """
     training = recipe.training
-    if task.n_inputs != 2 or training.n_points > MAX_TRAINING_POINTS:
+    if task.n_inputs != 2 or task.n_out > 1 or training.n_points > MAX_TRAINING_POINTS:
         return ReferenceLines()
     activation = recipe.network.activation
     if training.temperature > 0:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.points.measure import targets_on, training_measure
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import Task, build_task
-from mft_engine.theory.harmonics import SuperlinearActivationError
 from mft_engine.theory.planar import PlanarTheory, solve_planar
 
 MAX_TRAINING_POINTS = 1024
 
 
-def why_no_theory(recipe: Recipe, n_inputs: int) -> str:
+def why_no_theory(recipe: Recipe, n_inputs: int, n_out: int = 1) -> str:
     """The sentence that says why the infinite-width solver does not apply; empty where it does."""
     if recipe.network.n_layers > 1:
         return "The exact infinite-width solver is for one hidden layer."
     if n_inputs != 2:
         return f"The exact infinite-width solver is for two inputs; this task has {n_inputs}."
+    if n_out > 1:
+        return f"The exact infinite-width solver is for one readout; this task has {n_out}."
     if recipe.training.temperature == 0:
         return "At temperature 0 there is no Gibbs law; the cloud keeps the memory of its start."
     if not recipe.network.train_readout:
@@ -48,7 +50,7 @@ def solve_theory(
         RecipeError: a recipe for which no solver exists; the message says why.
     """
     task = task or build_task(recipe.task, recipe.seed)
-    reason = why_no_theory(recipe, task.n_inputs)
+    reason = why_no_theory(recipe, task.n_inputs, task.n_out)
     if reason:
         raise RecipeError(reason)
     points = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.experiment.outcome import Outcome
+from mft_engine.experiment.storage import RunError
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.network.tables import table_parity
-from mft_engine.runs.storage import RunError
 
 
 def compare_runs(first: Outcome, second: Outcome) -> tuple[Comparison, ...]:

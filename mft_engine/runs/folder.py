@@ -25,12 +25,14 @@ import torch
 from torch import Tensor
 
 from mft_engine.device import choose_device, describe_device, host_device
+from mft_engine.experiment import storage
 from mft_engine.experiment.experiment import Experiment, solve_theory
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.outcome import Population as HostPopulation
-from mft_engine.recipe import Recipe, RecipeError, load_recipe, parse_recipe
-from mft_engine.runs import checkpoint, storage
-from mft_engine.runs.storage import RunError
+from mft_engine.experiment.storage import RunError
+from mft_engine.recipe import Recipe, RecipeError, file_digest, load_recipe, parse_recipe
+from mft_engine.runs import checkpoint
+from mft_engine.runs.data import DATA, keep_data, with_own_data
 
 RECIPE = "recipe.toml"
 SUMMARY = "summary.json"
@@ -107,7 +109,8 @@ class Run:
             parent.mkdir(parents=True, exist_ok=True)
             _require_room(parent, recipe)
             folder = _new_folder(parent, recipe)
-        storage.write_atomically(folder / RECIPE, recipe.to_toml().encode())
+        own = keep_data(folder, recipe)
+        storage.write_atomically(folder / RECIPE, own.to_toml().encode())
         storage.write_atomically(folder / PROVENANCE, storage.json_bytes(provenance(recipe, command)))
         return cls(folder)
 
@@ -115,6 +118,8 @@ class Run:
 
     def save_recipe(self, recipe: Recipe) -> None:
         """Replace the recipe by one with the changes that were made while the run was going."""
+        if (self.folder / DATA).is_dir() and recipe.data_path:
+            recipe = recipe.replace({"task.path": f"{DATA}/{Path(recipe.data_path).name}"})
         storage.write_atomically(self.folder / RECIPE, recipe.to_toml().encode())
 
     def save_checkpoint(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -188,7 +193,7 @@ class Run:
                     text = storage.read_result(self.folder / name, "").recipe
                 else:
                     text = storage.read_checkpoint(self.folder / name, "")[1]["recipe"]
-                return parse_recipe(text, origin=str(self.folder / name))
+                return with_own_data(self.folder, parse_recipe(text, origin=str(self.folder / name)))
             except (RunError, RecipeError):
                 continue
         raise RunError(f"{self.folder} holds no readable recipe; the run cannot be opened")
@@ -255,7 +260,7 @@ class Run:
         return Population.of(fresh) if fresh else None
 
     def _from_result(self, result: storage.Result) -> Outcome:
-        recipe = parse_recipe(result.recipe, origin=str(self.folder / RESULT))
+        recipe = with_own_data(self.folder, parse_recipe(result.recipe, origin=str(self.folder / RESULT)))
         metrics = self._try(lambda: storage.read_columns(self.folder / METRICS, "the curves are lost")) or {}
         stored = self._try(lambda: storage.read_columns(self.folder / SNAPSHOTS, "the clouds on the way are lost")) or {
             "theta": np.zeros((0, 0, 0), np.float32),
@@ -304,7 +309,8 @@ class Run:
 
 def _require_room(parent: Path, recipe: Recipe) -> None:
     neurons = sum(recipe.network.n_neurons) + recipe.foreground.n_neurons
-    wanted = BYTES_PER_RUN + BYTES_PER_NEURON * neurons
+    data = Path(recipe.data_path).expanduser()
+    wanted = BYTES_PER_RUN + BYTES_PER_NEURON * neurons + (data.stat().st_size if data.is_file() else 0)
     free = shutil.disk_usage(parent).free
     if free < wanted:
         raise RunError(
@@ -338,6 +344,7 @@ def provenance(recipe: Recipe, command: str | None = None) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command if command is not None else shlex.join(sys.argv),
         "digest": recipe.digest,
+        "data": {"path": recipe.data_path, "sha256": file_digest(recipe.data_path)} if recipe.data_path else None,
         "device": describe_device(choose_device(recipe.engine.device)),
         "n_threads": torch.get_num_threads(),
         "platform": platform.platform(),

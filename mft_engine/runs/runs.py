@@ -14,10 +14,11 @@ import platformdirs
 from mft_engine.experiment.events import Progress
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.outcome import Outcome
+from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe
 from mft_engine.runs import checkpoint
+from mft_engine.runs.data import refuse_changed_data
 from mft_engine.runs.folder import RECIPE, Population, Run
-from mft_engine.runs.storage import RunError
 
 __all__ = ["Population", "Run", "RunError", "default_parent", "list_runs", "load", "run", "run_stored"]
 
@@ -171,13 +172,21 @@ def run_stored(
 
 def _resumable(parent: Path, recipe: Recipe) -> Run | None:
     """The newest run of this recipe that is worth going on with; an unfinished one before a finished one."""
-    same = []
+    same, changed = [], []
     for stored in _runs_in(parent):
         try:
-            if stored.recipe.digest == recipe.digest and stored.state != "failed":
-                same.append(stored)
+            kept = stored.recipe
         except RunError:
             continue
+        if stored.state == "failed":
+            continue
+        if kept.digest == recipe.digest:
+            same.append(stored)
+        elif not stored.is_complete:
+            changed.append((stored.folder, kept))
+    if not same:
+        for folder, kept in changed:
+            refuse_changed_data(folder, kept, recipe)
     unfinished = [stored for stored in same if not stored.is_complete]
     return next(iter(unfinished + same), None)
 

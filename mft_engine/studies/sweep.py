@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from mft_engine.experiment import storage
+from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe, RecipeError, parse_recipe, toml_value
-from mft_engine.runs import storage
+from mft_engine.runs.data import share_data
 from mft_engine.runs.folder import Run
 from mft_engine.runs.runs import run_stored
-from mft_engine.runs.storage import RunError
 from mft_engine.tasks import build_task
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -106,6 +107,10 @@ def parse_axis(text: str, recipe: Recipe) -> Axis:
 _FORMS = (
     "write path=START:STOP:logN, path=START:STOP:linN or path=a,b,c, for example regularisation.scale=1e-4:1e-1:log8"
 )
+
+
+# Columns that are text whatever they look like.
+_TEXTS = ("digest", FAILURE)
 
 
 def _is_whole(value: Any) -> bool:
@@ -216,13 +221,16 @@ def run_sweep(
     Raises:
         RecipeError: bad axes. RunError: a folder that cannot be written or has a sweep already; no scheduler there.
     """
-    points = plan_sweep(recipe, axes, n_seeds)
+    plan_sweep(recipe, axes, n_seeds)  # refuses what cannot be, before anything is written
     folder = Path(out).absolute()
     tell = report or (lambda part, fraction, text: None)
     with storage.writing_to(folder):
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
     if not resume and (folder / TABLE).exists():
         raise RunError(f"{folder} has a sweep already: go on with it (--resume), or choose another folder (--out)")
+    if all(axis.path != "task.path" for axis in axes):
+        recipe = share_data(folder / RUNS, recipe)
+    points = plan_sweep(recipe, axes, n_seeds)
     table = _Table(folder, tuple(axes), points)
     places = _unfinished(folder / RUNS) if resume else {}
     if resume:
@@ -400,17 +408,20 @@ def read_table(folder: str | Path) -> list[Row]:
     path = Path(folder) / TABLE
     with storage.reading_from(path, "the runs are kept: --resume makes it again"):
         with path.open(newline="", encoding="utf-8") as file:
-            return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file, strict=True)]
+            rows = list(csv.DictReader(file, strict=True))
+    return [{name: (text or None) if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]
 
 
 def _value(text: str | None) -> Any:
+    """What was written as this text: only what a number is written as is one ("402e535387068602" is none)."""
     if not text:
         return None
     if text in ("True", "False"):
         return text == "True"
     for kind in (int, float):
         try:
-            return kind(text)
+            if str(kind(text)) == text:
+                return kind(text)
         except ValueError:
             continue
     return text

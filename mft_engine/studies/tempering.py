@@ -30,13 +30,13 @@ from mft_engine.dynamics.gibbs import N_SWEEPS, start_chain
 from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.setting import Setting
 from mft_engine.field.walk import DRAWS
-from mft_engine.laws.finite_width import solve_finite_width
 from mft_engine.network.two_layer import initial_cloud
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import Estimate, averaged, order_parameters
 from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
+from mft_engine.theory.finite_width import solve_finite_width
 from mft_engine.theory.planar import PlanarTheory
 
 TARGET_RATE = 0.3

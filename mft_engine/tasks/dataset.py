@@ -1,11 +1,7 @@
-"""Data of one's own: a CSV or NPZ file, its columns, standardised, with a part held back for testing."""
+"""Data of one's own: the columns of a file, standardised, with a part held back for testing."""
 
 from __future__ import annotations
 
-import csv
-import functools
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,51 +12,94 @@ from scipy.spatial import cKDTree
 
 from mft_engine.resources import resources_folder
 from mft_engine.rng import Stream, host_generator
+from mft_engine.tasks.archives import is_one_hot
+from mft_engine.tasks.files import read_table
+from mft_engine.tasks.tables import DELIMITERS, MAX_BYTES, MAX_CLASSES, Options, Table
 from mft_engine.tasks.task import OwnPoints, Task, TaskError, no_more, whole
 
-MAX_BYTES = 500_000_000
-MAX_CELLS = 50_000_000
-MAX_INPUTS = 1000
 SAMPLE = "xor-blobs.csv"
-DELIMITERS = ",;\t"
-
-Columns = dict[str, np.ndarray]
+PARAMETERS = (
+    "path", "target", "inputs", "standardise", "train_fraction", "split", "delimiter", "decimal", "header",
+)  # fmt: skip
 
 
 def build_dataset(name: str, parameters: Mapping[str, Any]) -> Task:
     """Rows of a file, `task.path`: inputs and target by column, 1/n each.
 
     Parameters, with what they are where they are left out: path (CSV or NPZ; a sample of 400 points); target (a
-    column's name or number from 1; the last one); inputs (a list of columns; all others); standardise (true: each input
-    and the target by mean and standard deviation of the training part); train_fraction (1: nothing is held back); split
-    (which random split; 0).
+    column's name or number from 1, or an NPZ's array of several columns; the one called y, target or label in an NPZ,
+    else the last one); inputs (a list of columns; all others); standardise (true: each input and the target by mean and
+    standard deviation of the training part); train_fraction (1: nothing is held back but what the file itself does);
+    split (which random split; 0); delimiter, decimal, header (guessed, and said in the summary).
+
+    A target of two values is a classification by sign; one of words, or a one-hot array, has a readout for each class
+    (two words: one readout).
 
     Raises:
         TaskError: whatever is wrong with the file or a parameter, with line and column.
     """
-    no_more(name, parameters, ("path", "target", "inputs", "standardise", "train_fraction", "split"))
+    no_more(name, parameters, PARAMETERS)
     path = _path(parameters.get("path", ""))
-    columns = read_columns(path)
-    target_name, input_names = _choose(columns, parameters.get("target"), parameters.get("inputs"), path)
-    inputs = np.column_stack([columns[column] for column in input_names])
-    targets = columns[target_name].copy()
+    table = read_table(path, options_of(parameters))
+    chosen, input_names = _choose(table, parameters.get("target"), parameters.get("inputs"), path)
+    inputs = np.column_stack([table.columns[column] for column in input_names])
+    targets, words = _targets(table, chosen, path)
     fraction = parameters.get("train_fraction", 1.0)
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
         raise TaskError(f"task.train_fraction = {fraction!r}: a number above 0 and at most 1")
+    if table.n_test and fraction < 1:
+        raise TaskError(
+            f"task.train_fraction = {fraction!r}: {path.name} itself holds back {table.n_test:,} rows; leave it out"
+        )
     split = whole(parameters, "split", 0, 0, 2**31, "the number of the split")
-    n_train = max(1, round(fraction * len(targets)))
-    order = host_generator(split, Stream.TASK).permutation(len(targets)) if n_train < len(targets) else slice(None)
-    inputs, targets = inputs[order], targets[order]
+    n_train = len(targets) - table.n_test if table.n_test else max(1, round(fraction * len(targets)))
+    if n_train < len(targets) and not table.n_test:
+        order = host_generator(split, Stream.TASK).permutation(len(targets))
+        inputs, targets = inputs[order], targets[order]
     standardise = parameters.get("standardise", True)
     if not isinstance(standardise, bool):
         raise TaskError(f"task.standardise = {standardise!r}: true or false")
+    is_classification = bool(words) or _has_two_values(targets)
     if standardise:
         inputs = _standardised(inputs, n_train, input_names, path)
-        targets = _standardised(targets[:, None], n_train, [target_name], path)[:, 0]
+        if targets.ndim == 1:
+            targets = _standardised(targets[:, None], n_train, [chosen], path)[:, 0]
+        else:
+            targets = targets - targets[:n_train].mean(axis=0)
     points = OwnPoints(inputs[:n_train], targets[:n_train], inputs[n_train:], targets[n_train:], path.name)
-    title = f"{path.name}: {n_train:,} points" + (f", {len(targets) - n_train:,} held back" if fraction < 1 else "")
-    formula = f"{target_name} of {', '.join(input_names[:4])}" + (", ..." if len(input_names) > 4 else "")
-    return Task(name, title, formula, inputs.shape[1], NearestTarget(points), points=points)
+    n_test = len(targets) - n_train
+    title = f"{path.name}: {n_train:,} points" + (f", {n_test:,} held back" if n_test else "")
+    formula = f"{chosen} of {', '.join(input_names[:4])}" + (", ..." if len(input_names) > 4 else "")
+    facts = {"path": str(path), **table.facts, "target": chosen, "inputs": input_names, "notes": list(table.notes)}
+    return Task(
+        name,
+        title,
+        formula + (f" ({' / '.join(words[:4])}{', ...' if len(words) > 4 else ''})" if words else ""),
+        inputs.shape[1],
+        NearestTarget(points),
+        points=points,
+        # The sign tells the class where both values lie around zero, as standardised ones do.
+        is_classification=is_classification and (targets.ndim == 2 or bool(targets.min() < 0 < targets.max())),
+        n_out=1 if targets.ndim == 1 else targets.shape[1],
+        data=facts | ({"classes": list(words)} if words else {}),
+    )
+
+
+def options_of(parameters: Mapping[str, Any]) -> Options:
+    """What the parameters say of the file's dialect.
+
+    Raises:
+        TaskError: a value that is not one of those allowed.
+    """
+    delimiter, decimal, header = (parameters.get(name) for name in ("delimiter", "decimal", "header"))
+    known = DELIMITERS | {value: value for value in DELIMITERS.values()}
+    if delimiter is not None and delimiter not in known:
+        raise TaskError(f"task.delimiter = {delimiter!r}: one of {', '.join(DELIMITERS)}")
+    if decimal not in (None, ".", ","):
+        raise TaskError(f'task.decimal = {decimal!r}: "." or ","')
+    if header is not None and not isinstance(header, bool):
+        raise TaskError(f"task.header = {header!r}: true or false")
+    return Options(None if delimiter is None else known[delimiter], decimal, header)
 
 
 class NearestTarget:
@@ -94,166 +133,78 @@ def _path(value: Any) -> Path:
     return path
 
 
-def read_columns(path: Path) -> Columns:
-    """Name to column of a CSV file (with or without a header) or an NPZ file.
-
-    Raises:
-        TaskError: a file that cannot be read; the sentence says where and what is expected.
-    """
-    try:
-        status = path.stat()
-        return dict(_read(path, status.st_mtime_ns, status.st_size))
-    except OSError as error:
-        raise TaskError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-@functools.lru_cache(maxsize=4)
-def _read(path: Path, changed: int, size: int) -> Columns:
-    with path.open("rb") as file:
-        is_archive = file.read(4).startswith(b"PK")
-    columns = _read_npz(path) if is_archive or path.suffix.lower() == ".npz" else _read_csv(path)
-    if len(columns) < 2:
-        raise TaskError(f"{path.name} has {len(columns)} column; inputs and a target need at least 2")
-    n_rows = {len(column) for column in columns.values()}
-    if n_rows == {0}:
-        raise TaskError(f"{path.name} has no rows")
-    for column in columns.values():
-        column.setflags(write=False)
-    return columns
-
-
-# ---- CSV ------------------------------------------------------------------------------------------------------------
-
-
-def _read_csv(path: Path) -> Columns:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path.name} is not a text file in UTF-8 (byte {error.start + 1}); save it as UTF-8") from None
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
-        raise TaskError(f"{path.name} is empty")
-    delimiter = max(DELIMITERS, key=first.count)
-    try:
-        if first.count(delimiter):
-            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-        else:
-            lines = enumerate(text.splitlines(), start=1)
-            rows = [(number, line.split()) for number, line in lines if line.strip()]
-    except csv.Error as error:
-        raise TaskError(f"{path.name} is not a table: {error}") from None
-    if not rows:
-        raise TaskError(f"{path.name} is empty")
-    cells = [cell.strip() for cell in rows[0][1]]
-    has_header = not all(_is_number(cell) for cell in cells)
-    names = _names(cells, path) if has_header else [str(j + 1) for j in range(len(cells))]
-    return _table(rows[1:] if has_header else rows, names, path)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _names(cells: Sequence[str], path: Path) -> list[str]:
-    names = [cell or str(j + 1) for j, cell in enumerate(cells)]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(names) <= MAX_INPUTS + 1 else None
-    if twice is not None:
-        raise TaskError(f"{path.name} has two columns named {twice!r}")
-    return names
-
-
-def _table(rows: Sequence[tuple[int, list[str]]], names: Sequence[str], path: Path) -> Columns:
-    if len(names) > MAX_INPUTS + 1:
-        raise TaskError(f"{path.name} has {len(names):,} columns; at most {MAX_INPUTS + 1:,} are read")
-    if len(rows) * len(names) > MAX_CELLS:
-        raise TaskError(f"{path.name} has {len(rows) * len(names):,} cells; at most {MAX_CELLS:,} are read")
-    values = np.empty((len(rows), len(names)))
-    for i, (line, cells) in enumerate(rows):
-        if len(cells) != len(names):
-            raise TaskError(f"{path.name}, line {line}: {len(cells)} cells where the first line has {len(names)}")
-        for j, cell in enumerate(cells):
-            try:
-                values[i, j] = float(cell)
-            except ValueError:
-                shown = cell.strip()[:30]
-                what = f"{shown!r} is not a number" if shown else "the cell is empty"
-                raise TaskError(f"{path.name}, line {line}, column {names[j]!r}: {what}") from None
-            if not np.isfinite(values[i, j]):
-                raise TaskError(f"{path.name}, line {line}, column {names[j]!r}: {cell.strip()[:30]} is not finite")
-    return {name: np.ascontiguousarray(values[:, j]) for j, name in enumerate(names)}
-
-
-# ---- NPZ ------------------------------------------------------------------------------------------------------------
-
-
-def _read_npz(path: Path) -> Columns:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            n_bytes = sum(entry.file_size for entry in archive.infolist())
-        if n_bytes > MAX_BYTES:
-            raise TaskError(
-                f"{path.name} unpacks to {n_bytes / 1e6:,.0f} MB; at most {MAX_BYTES / 1e6:,.0f} MB are read"
-            )
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: np.asarray(stored[name]) for name in stored.files}
-    except TaskError:
-        raise
-    except Exception as error:  # a damaged archive can raise anything, and none of it is a defect of this program
-        words = str(error).partition("\n")[0][:120] or type(error).__name__
-        raise TaskError(f"{path.name} cannot be read as an NPZ file of plain arrays: {words}") from None
-    columns: Columns = {}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or array.size > MAX_CELLS:
-            raise TaskError(
-                f"{path.name}: {name!r} is an array of {array.dtype} with shape {array.shape}; real numbers "
-                "of shape (n,) or (n, d) are expected"
-            )
-        if array.ndim == 2 and array.shape[1] > MAX_INPUTS:
-            raise TaskError(f"{path.name}: {name!r} has {array.shape[1]:,} columns; at most {MAX_INPUTS:,} are read")
-        values = array.astype(np.float64).reshape(len(array), -1) if array.size else np.zeros((0, 1))
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            raise TaskError(f"{path.name}: {name!r} has a number that is not finite in row {bad[0][0] + 1}")
-        is_single = array.ndim == 1 or values.shape[1] == 1
-        columns.update({name if is_single else f"{name}{j + 1}": values[:, j].copy() for j in range(values.shape[1])})
-    sizes = {len(column) for column in columns.values()}
-    if len(sizes) > 1:
-        shown = ", ".join(f"{name!r} {len(column):,}" for name, column in list(columns.items())[:6])
-        raise TaskError(f"{path.name}: the arrays differ in their number of rows ({shown})")
-    return columns
-
-
 # ---- columns --------------------------------------------------------------------------------------------------------
 
 
-def _choose(columns: Columns, target: Any, inputs: Any, path: Path) -> tuple[str, list[str]]:
-    names = list(columns)
-    chosen = _column(names, target, "target", path) if target is not None else names[-1]
+def _choose(table: Table, target: Any, inputs: Any, path: Path) -> tuple[str, list[str]]:
+    """Name of the target (a column or a group) and of the input columns."""
+    names = list(table.columns)
+    if isinstance(target, str) and target in table.groups:
+        chosen = target
+    elif target is not None:
+        chosen = _column(names, target, "target", path, table.groups)
+    else:
+        chosen = table.target or names[-1]
+    own = table.groups.get(chosen, (chosen,))
     if inputs is None:
-        return chosen, [name for name in names if name != chosen]
-    wanted = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-    found = [_column(names, name, "inputs", path) for name in wanted]
-    if not found or len(set(found)) < len(found):
-        raise TaskError(f"task.inputs = {inputs!r}: a list of different columns of {', '.join(names[:12])}")
-    if chosen in found:
-        raise TaskError(f"task.inputs = {inputs!r}: {chosen!r} is the target already")
+        found = [name for name in names if name not in own]
+    else:
+        wanted = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        found = [_column(names, name, "inputs", path) for name in wanted]
+        if not found or len(set(found)) < len(found):
+            raise TaskError(f"task.inputs = {inputs!r}: a list of different columns of {', '.join(names[:12])}")
+        if set(own) & set(found):
+            raise TaskError(f"task.inputs = {inputs!r}: {chosen!r} is the target already")
+    worded = next((name for name in found if name in table.classes), None)
+    if worded is not None:
+        raise TaskError(
+            f"{path.name}: column {worded!r} holds words ({', '.join(table.classes[worded][:3])}, ...), which cannot "
+            "be an input: leave it out (task.inputs), make it the target (task.target), or write numbers"
+        )
+    if not found:
+        raise TaskError(f"{path.name}: beside the target {chosen!r} there is no column left to learn from")
     return chosen, found
 
 
-def _column(names: Sequence[str], wanted: Any, field: str, path: Path) -> str:
+def _column(
+    names: Sequence[str], wanted: Any, field: str, path: Path, groups: Mapping[str, Sequence[str]] | None = None
+) -> str:
     if isinstance(wanted, str) and wanted in names:
         return wanted
     if isinstance(wanted, int) and not isinstance(wanted, bool) and 1 <= wanted <= len(names):
         return names[wanted - 1]
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    all_names = [*names, *(groups or ())]
+    shown = ", ".join(all_names[:12]) + (", ..." if len(all_names) > 12 else "")
     raise TaskError(
         f"task.{field} = {wanted!r}: {path.name} has no such column; there are {shown} (or numbers 1 to {len(names)})"
     )
+
+
+def _targets(table: Table, chosen: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(n,) numbers, or (n, n_classes) 0 and 1, and the names of the classes (none for plain numbers)."""
+    if chosen in table.groups:
+        names = table.groups[chosen]
+        values = np.column_stack([table.columns[name] for name in names])
+        if not is_one_hot(values):
+            raise TaskError(
+                f"{path.name}: the array {chosen!r} has {len(names)} columns and is not one-hot (a single 1 in every "
+                f"row): choose one of its columns as task.target ({', '.join(names[:4])})"
+            )
+        return values, names
+    column = table.columns[chosen].copy()
+    words = table.classes.get(chosen, ())
+    if len(words) <= 2:
+        return column, words
+    if len(words) > MAX_CLASSES:
+        raise TaskError(
+            f"{path.name}: column {chosen!r} holds {len(words):,} different words; a target of words has at most "
+            f"{MAX_CLASSES} classes"
+        )
+    return np.eye(len(words))[column.astype(int)], words
+
+
+def _has_two_values(targets: np.ndarray) -> bool:
+    return targets.ndim == 1 and len(np.unique(targets)) == 2
 
 
 def _standardised(values: np.ndarray, n_train: int, names: Sequence[str], path: Path) -> np.ndarray:
@@ -261,10 +212,15 @@ def _standardised(values: np.ndarray, n_train: int, names: Sequence[str], path: 
     size = np.abs(values).max(axis=0)
     scaled = values / np.where(size > 0, size, 1.0)
     mean, deviation = scaled[:n_train].mean(axis=0), scaled[:n_train].std(axis=0)
-    flat = np.flatnonzero(deviation <= 1e-12)
-    if len(flat):
-        raise TaskError(
-            f"{path.name}: column {names[flat[0]]!r} is the same in all {n_train:,} training rows, so it cannot be "
-            "standardised; leave it out (task.inputs), or set task.standardise = false"
-        )
-    return (scaled - mean) / deviation
+    for j in np.flatnonzero(deviation <= 1e-12).tolist():
+        # Large numbers that differ little: what they have in common is taken off before anything is rounded.
+        apart = values[:, j] - values[0, j]
+        largest = np.abs(apart[:n_train]).max()
+        if largest == 0:
+            raise TaskError(
+                f"{path.name}: column {names[j]!r} is the same in all {n_train:,} training rows, so it cannot be "
+                "standardised; leave it out (task.inputs), or set task.standardise = false"
+            )
+        scaled[:, j] = apart / largest
+        mean[j], deviation[j] = scaled[:n_train, j].mean(), scaled[:n_train, j].std()
+    return np.asarray((scaled - mean) / deviation)

@@ -68,6 +68,7 @@ class Task:
         split: seed -> the task's own data, where each seed shows another part of it.
         projections: name -> (n_inputs,) direction, in which a cloud of this task is worth looking at.
         modulus: P of an addition modulo P, else 0.
+        data: what was found out about a file of data (dialect, target, inputs, what was left out), for the summary.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Task:
     split: Callable[[int], OwnPoints] | None = None
     projections: Mapping[str, np.ndarray] = field(default_factory=dict)
     modulus: int = 0
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_gaussian(self) -> bool:

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from mft_engine.theory.harmonics import RadialKernel
+from mft_engine.laws.harmonics import RadialKernel
+from mft_engine.laws.stopped import SolveStopped
 from mft_engine.theory.symmetry import AngularBasis
 
 Array = NDArray[np.float64]
@@ -32,10 +33,6 @@ SOFT = 0.02
 N_CHEAP = 200
 N_PRODUCTS_CHEAP = 8
 N_PRODUCTS = 40
-
-
-class SolveStopped(RuntimeError):
-    """Raised when the caller's `should_stop` answered True: a newer request has come."""
 
 
 @dataclass(frozen=True)

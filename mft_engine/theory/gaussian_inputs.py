@@ -12,8 +12,7 @@ import numpy as np
 from numpy.polynomial.legendre import leggauss, legvander
 from numpy.typing import NDArray
 
-from mft_engine.theory.dual import DualState, HarmonicDual, Preconditioner, maximise
-from mft_engine.theory.harmonics import (
+from mft_engine.laws.harmonics import (
     N_HARMONICS_MAX,
     RadialKernel,
     angular_table,
@@ -21,6 +20,7 @@ from mft_engine.theory.harmonics import (
     radial_kernel,
     weight_panels,
 )
+from mft_engine.theory.dual import DualState, HarmonicDual, Preconditioner, maximise
 from mft_engine.theory.projection import ProjectedTarget, Target, project_target
 from mft_engine.theory.symmetry import NO_SYMMETRY, AngularBasis, AngularSymmetry, find_symmetry
 

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mft_engine.laws.planar import PlanarLaw
-from mft_engine.theory.dual import DualState, HarmonicDual, Preconditioner
-from mft_engine.theory.gaussian_inputs import HarmonicSolution, quantise, stack_factors, target_coordinates
-from mft_engine.theory.harmonics import (
+from mft_engine.laws.harmonics import (
     N_HARMONICS_MAX,
     angular_table,
     mean_square_feature,
     radial_kernel,
     weight_panels,
 )
+from mft_engine.laws.planar import PlanarLaw
+from mft_engine.theory.dual import DualState, HarmonicDual, Preconditioner
+from mft_engine.theory.gaussian_inputs import HarmonicSolution, quantise, stack_factors, target_coordinates
 from mft_engine.theory.projection import Target, project_target
 from mft_engine.theory.symmetry import NO_SYMMETRY, find_symmetry
 from mft_engine.theory.training_points import PointDual, PointSolution, point_grid

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mft_engine.laws.planar import PlanarLaw
+from mft_engine.laws.stopped import SolveStopped
 from mft_engine.network.activations import phi_numpy
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.dual import SolveStopped
 from mft_engine.theory.planar import solve_planar
 
 try:

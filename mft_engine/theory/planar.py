@@ -19,9 +19,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mft_engine.laws.harmonics import angular_table
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.theory.gaussian_inputs import HarmonicSolution, solve_gaussian_inputs
-from mft_engine.theory.harmonics import angular_table
 from mft_engine.theory.projection import Target
 from mft_engine.theory.training_points import PointSolution, solve_training_points
 

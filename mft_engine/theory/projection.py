@@ -9,7 +9,7 @@ import numpy as np
 from numpy.polynomial.legendre import leggauss, legvander
 from numpy.typing import NDArray
 
-from mft_engine.theory.harmonics import X_MAX, composite_legendre
+from mft_engine.laws.harmonics import X_MAX, composite_legendre
 
 Array = NDArray[np.float64]
 Target = Callable[[Array], Array]

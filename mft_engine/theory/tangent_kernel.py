@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mft_engine.laws.harmonics import N_HARMONICS_MAX, angular_table, radial_kernel, weight_panels
 from mft_engine.theory.gaussian_inputs import quantise, stack_factors, target_coordinates
-from mft_engine.theory.harmonics import N_HARMONICS_MAX, angular_table, radial_kernel, weight_panels
 from mft_engine.theory.projection import Target, project_target
 from mft_engine.theory.symmetry import find_symmetry
 

@@ -16,9 +16,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mft_engine.laws.harmonics import RadialPanels, weight_panels
 from mft_engine.network.activations import phi_numpy
 from mft_engine.theory.dual import DualState, Preconditioner, maximise
-from mft_engine.theory.harmonics import RadialPanels, weight_panels
 
 Array = NDArray[np.float64]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,11 +26,19 @@ from mft_engine.experiment.events import (
     TheoryAbsent,
     TheoryReady,
 )
-from mft_engine.experiment.outcome import Cloud
+from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome, Population
+from mft_engine.points.statistics import Estimate
+from mft_engine.questions.certificate import Certificate
 from mft_engine.questions.kernel_spectrum import KernelSpectrum
 from mft_engine.questions.kernel_study import DataKernels, KernelAgreement
+from mft_engine.questions.loop import Iteration
 from mft_engine.questions.references import ReferenceLines
-from mft_engine.recipe import Recipe, RecipeError, ScheduledChange, differences
+from mft_engine.questions.widths import WidthRow
+from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
+from mft_engine.tasks import build_task
+from mft_engine.tasks.task import Task
+from mft_engine.theory.certificates import SteinDiscrepancy
+from mft_engine.theory.planar import PlanarTheory
 
 
 def cloud(theta: np.ndarray) -> Cloud:
@@ -87,7 +94,7 @@ class FakeExperiment:
         self.recipe, self.log = recipe, log
         self.state = FakeState()
         self.device = "cpu"
-        self.task = SimpleNamespace(n_out=1, projections={}, modulus=0)
+        self.task: Task = build_task(recipe.task)
         self.initial_theta = np.full((recipe.network.n_neurons[0], 3), float(recipe.seed), np.float32)
         self.theta = self.initial_theta.copy()
         self.diverges_at = -1
@@ -125,10 +132,12 @@ class FakeExperiment:
         age = 0.1 * (step - self.retuned_at - self.N_STEPS // 2)
         return FakeState(step, 0.1 * step, age >= 0, max(0.0, age))
 
-    def retune(self, recipe: Recipe) -> None:
+    def retune(self, recipe: Recipe) -> Change:
+        change = plan_change(self.recipe, recipe)
         self.recipe, self.retuned_at = recipe, self.state.step
         self.state = self.state_at(self.state.step)
         self.log.append(f"retune {recipe.regularisation.scale:g}")
+        return change
 
     def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
         changed = {p: v for p, _, v in differences(old, new) if p.startswith("regularisation.")}
@@ -166,7 +175,7 @@ class FakeExperiment:
             "cos4": -0.5 + 0 * steps,
         }
 
-    def foreground(self) -> Iterator[Event]:
+    def foreground(self) -> Iterator[Progress | ForegroundReady]:
         for k in range(5):
             yield Progress("foreground", k / 5, "sampling")
         theta = np.zeros((self.recipe.foreground.n_neurons, 3), np.float32)
@@ -177,33 +186,32 @@ class FakeExperiment:
     def initial_clouds(self) -> tuple[Cloud, ...]:
         return (cloud(self.initial_theta),)
 
-    def refer(self) -> Iterator[Event]:
+    def refer(self) -> Iterator[ReferencesReady]:
         yield ReferencesReady(lines=ReferenceLines(gaussian_process_network_loss=0.6))
 
     def redraw(self) -> ForegroundReady | None:
         return None
 
-    def compare(self) -> Iterator[Event]:
+    def compare(self) -> Iterator[Progress | ComparisonReady]:
         yield Progress("compare", 0.5, "comparing")
         is_right = self.recipe.foreground.background == "trained"
         yield ComparisonReady(comparisons=(fake_comparison(is_right),))
 
-    def theory(self) -> Iterator[Event]:
+    def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
         if self.recipe.network.readout_exponent != 1:
             yield TheoryAbsent(reason="No solver for this readout exponent.")
             return
         self.log.append(f"theory {self.recipe.regularisation.scale:g}")
         yield Progress("theory", 0.0, "solving")
-        yield TheoryReady(theory=SimpleNamespace(scale=self.recipe.regularisation.scale))
+        yield TheoryReady(theory=fake_theory(self.recipe.regularisation.scale))
 
-    def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Event]:
+    def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
         """Automatically to 1e-8 in five turns; with a damping of 0.01 or less a tenth a turn; above, away."""
         factor = 100.0 if damping is None else 10.0 if damping <= 0.01 else 1e-3
         gap = 1.0
         for k in range(n_iterations + 1):
             theta = np.full((16, 3), float(k), np.float32)
-            turn = SimpleNamespace(index=k, background=theta, foreground=theta + 1, gap=gap, excess=gap / 2, kl=gap / 4)
-            yield IterationReady(iteration=turn)  # type: ignore[arg-type]
+            yield IterationReady(iteration=fake_turn(k, gap, theta, excess=gap / 2, kl=gap / 4))
             yield Progress("iterate", k / n_iterations, "iterating")
             if gap < 1e-6:
                 return
@@ -211,25 +219,28 @@ class FakeExperiment:
                 raise ArithmeticError(f"The loop ran away at turn {k}; choose a damping below {damping:g}")
             gap /= factor
 
-    def certify(self) -> Iterator[Event]:
+    def certify(self) -> Iterator[Progress | CertificateReady]:
         yield Progress("certify", 0.0, "certifying")
         self.log.append(f"certify {self.recipe.regularisation.scale:g}")
         yield CertificateReady(certificate=fake_certificate())
 
-    def fields(self, n_pixels: int = 64) -> FieldsReady:
+    def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         image = np.zeros((n_pixels, n_pixels))
-        return FieldsReady(extent=3.0, target=image, background=image, foreground=None, residual=image)
+        return FieldsReady(extent=extent, target=image, background=image, foreground=None, residual=image)
 
-    def data_kernel(self) -> Iterator[Event]:
+    def data_kernel(self) -> Iterator[Progress | KernelReady]:
         yield Progress("kernel", 0.5, "the spectrum")
         self.log.append(f"kernel at step {self.state.step}")
         yield KernelReady(kernels=fake_kernels(self.has_foreground), step=self.state.step)
 
-    def outcome(self) -> Any:
-        return SimpleNamespace(recipe=self.recipe, step=self.state.step)
+    def outcome(self) -> Outcome:
+        points = FieldPoints(np.zeros((4, 2)), np.full(4, 0.25), np.zeros(4), "polar")
+        background = Population((cloud(self.theta),), np.zeros(4), 1.0 / (1 + self.state.step), "trained")
+        clouds, steps = self.history.clouds()
+        return Outcome(self.recipe, points, self.initial_theta, background, self.metrics(), clouds, steps)
 
 
-def fake_comparison(is_right: bool) -> Any:
+def fake_comparison(is_right: bool) -> Comparison:
     """A comparison that accepts or rejects."""
     null = np.linspace(0.5, 1.5, 99)
     distance = 1.0 if is_right else 80.0
@@ -285,9 +296,58 @@ def fake_kernels(has_foreground: bool = True, has_maps: bool = True, p_value: fl
     )
 
 
-def fake_certificate() -> Any:
-    """A certificate with every part."""
-    return SimpleNamespace(
+def fake_theory(scale: float) -> PlanarTheory:
+    """A solution that a test can tell from others by its prior precision; nobody asks it for a density."""
+    return PlanarTheory(
+        loss=0.29,
+        target_power=1.0,
+        alignment=0.7,
+        free_energy=0.3,
+        gap=1e-9,
+        kl=4.0,
+        readout_free_kl=3.0,
+        mean_norm=1.4,
+        mean_square_norm=2.5,
+        mean_square_readout=4.0,
+        order_parameters={"cos4": -0.56},
+        trace_covariance=1.0,
+        seconds=0.01,
+        n_iterations=12,
+        activation="relu_tanh",
+        temperature=0.02,
+        lambda_w=scale,
+        lambda_a=scale,
+        solution=None,  # type: ignore[arg-type]
+    )
+
+
+def fake_turn(
+    index: int, gap: float, theta: np.ndarray, *, excess: float | None = None, kl: float | None = None
+) -> Iteration:
+    """A turn of the loop whose fresh neurons lie one beside the old ones."""
+    return Iteration(
+        index=index,
+        background=theta,
+        foreground=theta + 1,
+        prediction=np.zeros(4),
+        gap=gap,
+        free_energy=0.3 + gap / 2,
+        excess=excess,
+        distance=gap,
+        kl=kl,
+        damping=1.0,
+    )
+
+
+def fake_width(n_neurons: int, simulated: dict[str, Estimate], **laws: dict[str, float]) -> WidthRow:
+    """One width of a study with the laws given."""
+    spreads = {"background_spread": 0.1, "foreground_spread": 0.2, "measured_spread": 0.1, "acceptance": 0.6}
+    return WidthRow(n_neurons=n_neurons, simulated=simulated, **laws, **spreads)  # type: ignore[arg-type]
+
+
+def fake_certificate() -> Certificate:
+    """A certificate with every part but the posterior."""
+    return Certificate(
         kernel_change=0.014,
         kl_from_prior=3.98,
         residual_gap=0.002,
@@ -296,7 +356,7 @@ def fake_certificate() -> Any:
         lower=1.4e-5,
         upper=0.45,
         posterior=None,
-        stein=SimpleNamespace(value=0.007, null_mean=0.008, null_95=0.0119, p_value=0.8),
+        stein=SteinDiscrepancy(value=0.007, null_mean=0.008, null_95=0.0119, p_value=0.8),
     )
 
 
@@ -328,29 +388,29 @@ class FakeEngine:
         """Three columns where the file says anything at all."""
         if not path.read_bytes():
             return DataPreview(path, fault=f"{path.name} is empty")
-        return DataPreview(path, ("x1", "x2", "y"), 120, ((1.0, 2.0, 3.0), (4.0, 5.0, -6.0)))
+        return DataPreview(path, ("x1", "x2", "y"), 120, (("1", "2", "3"), ("4", "5", "-6")))
 
-    def study_widths(self, recipe: Recipe, should_stop: Any) -> Iterator[Any]:
+    def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[float | WidthRow]:
         """Three widths; the corrected law is half a standard error off, the uncorrected one five."""
         for k, n_neurons in enumerate((8, 64, 512)):
             yield k / 3
             names = ("loss", "cos4", "mean_norm", "mean_square_norm", "mean_square_readout")
-            yield SimpleNamespace(
-                n_neurons=n_neurons,
-                simulated={name: SimpleNamespace(mean=1.0 + 1 / n_neurons, standard_error=0.01) for name in names},
+            yield fake_width(
+                n_neurons,
+                {name: Estimate(1.0 + 1 / n_neurons, 0.01) for name in names},
                 corrected={name: 1.005 + 1 / n_neurons for name in names},
                 uncorrected={name: 0.95 + 1 / n_neurons for name in names},
                 infinite=dict.fromkeys(names, 1.0),
             )
 
-    def theory_picture(self, theory: Any) -> TheoryPicture:
+    def theory_picture(self, theory: PlanarTheory) -> TheoryPicture:
         line = np.linspace(-1, 1, 11)
         marginals = {name: (line, np.ones(11)) for name in ("w1", "w2", "a")}
-        numbers = {"loss": 0.29, "free_energy": 0.3, "gap": 1e-9, "kl": 4.0, "scale": theory.scale}
-        numbers["order_parameters"] = {"cos4": -0.56}
+        numbers: dict[str, Any] = {name: getattr(theory, name) for name in ("loss", "free_energy", "gap", "kl")}
+        numbers |= {"scale": theory.lambda_w, "order_parameters": theory.order_parameters}
         return TheoryPicture(np.ones((16, 16)), 1.0, marginals, numbers)
 
-    def export(self, command: Export, outcome: Any, wrong: Any | None) -> Iterator[Event]:
+    def export(self, command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:
         command.folder.mkdir(parents=True, exist_ok=True)
         path = command.folder / "background.png"
         path.write_bytes(b"figure")

@@ -184,7 +184,7 @@ def test_data_dropped_before_the_engine_is_there_are_read_once_it_is(
 @pytest.fixture
 def dialog(qtbot: QtBot) -> DataDialog:
     names = ("age", "height", "noise", "yield")
-    dialog = DataDialog(DataPreview(Path("/data/field.csv"), names, 300, ((1.0, 2.0, -3.5, 4.0),)))
+    dialog = DataDialog(DataPreview(Path("/data/field.csv"), names, 300, (("1", "2", "-3.5", "4"),)))
     qtbot.addWidget(dialog)
     return dialog
 
@@ -227,10 +227,10 @@ def torch_engine() -> TorchEngine:
 def test_the_engine_tells_columns_rows_and_faults_of_real_files(torch_engine: Any, tmp_path: Path) -> None:
     preview = torch_engine.data_preview(written(tmp_path, "points.csv"))
     assert preview.names == ("x1", "x2", "y") and preview.n_rows == 60 and not preview.fault
-    assert preview.rows[2] == (2.0, 4.0, -2.0)
+    assert preview.rows[2] == ("2", "4", "-2")
     np.savez(tmp_path / "both.npz", x=np.ones((7, 2)), y=np.zeros(7))
     assert torch_engine.data_preview(tmp_path / "both.npz").names == ("x1", "x2", "y")
-    fault = torch_engine.data_preview(written(tmp_path, "bad.csv", "a,b\n1,x\n")).fault
+    fault = torch_engine.data_preview(written(tmp_path, "bad.csv", "a,b\n1,x\n2,3\n")).fault
     assert fault == "bad.csv, line 2, column 'b': 'x' is not a number"
     assert "cannot be read" in torch_engine.data_preview(tmp_path / "gone.csv").fault
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from fake_engine import FakeExperiment, fake_turn
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
@@ -18,11 +18,12 @@ from app.messages import LOOP_TOLERANCE
 from app.theme import DARK, LIGHT
 from app.views.loop import LoopView
 from app.window import MainWindow
+from mft_engine.questions.loop import Iteration
 from mft_engine.recipe import Recipe
 
 
-def turn(index: int, gap: float, excess: float | None = None, kl: float | None = None) -> Any:
-    return SimpleNamespace(index=index, gap=gap, excess=excess, kl=kl)
+def turn(index: int, gap: float, excess: float | None = None, kl: float | None = None) -> Iteration:
+    return fake_turn(index, gap, np.zeros((4, 3), np.float32), excess=excess, kl=kl)
 
 
 @pytest.fixture
@@ -123,9 +124,11 @@ def test_both_themes_reach_the_curves(view: LoopView) -> None:
 
 def test_the_start_is_named_by_what_the_background_is() -> None:
     recipe = Recipe()
-    begun: Any = SimpleNamespace(step=10, time=1.25)
+    experiment = FakeExperiment(recipe, [])
+    fresh = experiment.snapshot()
+    begun = replace(fresh, step=10, time=1.25)
     assert start_of(recipe, begun) == "trained, t = 1.25"
-    assert start_of(recipe, SimpleNamespace(step=0, time=0.0)) == "untrained"  # type: ignore[arg-type]
+    assert start_of(recipe, fresh) == "untrained"
     assert start_of(recipe.replace({"foreground.background": "lazy"}), begun) == "lazy, t = 1.25"
     assert start_of(recipe.replace({"foreground.background": "untrained"}), begun) == "untrained"
     assert start_of(recipe.replace({"foreground.background": "cloud.npz"}), begun) == "stored"

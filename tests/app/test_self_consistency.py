@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from mft_engine.experiment.posterior import Posterior
 from plot_clouds import clover, gaussian
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel
@@ -18,40 +19,43 @@ from app.panels.number_table import UNKNOWN, written, written_error, written_p
 from app.panels.orders import cloud_orders
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.theme import DARK, LIGHT, Theme
+from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import ForegroundReady, Snapshot
 from mft_engine.experiment.outcome import Cloud
+from mft_engine.questions.certificate import Certificate
+from mft_engine.theory.certificates import SteinDiscrepancy
 
 NULL = 0.0021 * (1 + 0.2 * gaussian(500)[:, 0].astype(float))
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """What the panel reads of a comparison; the engine's own class would import torch."""
-
-    energy_distance: float = 0.00203
-    null_mean: float = float(NULL.mean())
-    null_95: float = float(np.quantile(NULL, 0.95))
-    null: np.ndarray = field(default_factory=lambda: NULL)
-    p_value: float = 0.4192
-    ratio: float = 0.967
-    verdict: str = "consistent"
-    energy_distance_weights: float = 0.0018
-    null_mean_weights: float = 0.0019
-    null_95_weights: float = 0.0026
-    p_value_weights: float = 0.51
-    ratio_weights: float = 0.95
-    n_background: int = 2048
-    n_foreground: int = 2048
-    n_permutations: int = 500
-    function_alignment: float = 0.9981
-    background_loss: float = 0.29412
-    foreground_loss: float = 0.2991
-    expected_loss_difference: float | None = 0.006
-
-
+NUMBERS = Comparison(
+    energy_distance=0.00203,
+    null_mean=float(NULL.mean()),
+    null_95=float(np.quantile(NULL, 0.95)),
+    null=NULL,
+    p_value=0.4192,
+    ratio=0.967,
+    verdict="consistent",
+    energy_distance_weights=0.0018,
+    null_mean_weights=0.0019,
+    null_95_weights=0.0026,
+    null_weights=NULL,
+    p_value_weights=0.51,
+    ratio_weights=0.95,
+    n_background=2048,
+    n_foreground=2048,
+    n_permutations=500,
+    method="exact",
+    function_alignment=0.9981,
+    background_loss=0.29412,
+    foreground_loss=0.2991,
+    expected_loss_difference=0.006,
+)
 PLANE = ("w1", "w2", "a")
-CLOSE = Numbers(energy_distance=0.0061, p_value=1 / 501, ratio=2.9, verdict="close")
-WRONG = Numbers(energy_distance=0.344, p_value=1 / 501, ratio=164.0, verdict="inconsistent", foreground_loss=2.6)
+CLOSE = replace(NUMBERS, energy_distance=0.0061, p_value=1 / 501, ratio=2.9, verdict="close")
+WRONG = replace(
+    NUMBERS, energy_distance=0.344, p_value=1 / 501, ratio=164.0, verdict="inconsistent", foreground_loss=2.6
+)
 
 
 def snapshot(eta_theta: float = 1.4, **changes: object) -> Snapshot:
@@ -77,8 +81,8 @@ def panel(qtbot: QtBot) -> SelfConsistencyPanel:
     return panel
 
 
-def show(panel: SelfConsistencyPanel, numbers: Numbers) -> None:
-    panel.show_comparisons([numbers])  # type: ignore[arg-type]
+def show(panel: SelfConsistencyPanel, numbers: Comparison) -> None:
+    panel.show_comparisons([replace(numbers)])  # a comparison of its own, as every resampling makes one
 
 
 def words(panel: SelfConsistencyPanel) -> str:
@@ -87,7 +91,7 @@ def words(panel: SelfConsistencyPanel) -> str:
 
 
 def test_consistent_is_said_in_words_with_the_number_of_neurons_and_p(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     assert panel.card.headline.text() == "Consistent"
     assert "The 2,048 foreground neurons cannot be told from the background (p = 0.42)." in words(panel)
     assert "Consistent" in panel.card.accessibleName()
@@ -107,20 +111,20 @@ def test_close_points_at_the_step_size(panel: SelfConsistencyPanel) -> None:
 
 def test_a_good_p_at_an_unstable_step_is_explained(panel: SelfConsistencyPanel) -> None:
     panel.show_snapshot(snapshot(eta_theta=1.93))
-    show(panel, replace(Numbers(), verdict="close"))
+    show(panel, replace(NUMBERS, verdict="close"))
     assert "look like the background (p = 0.42), but the step size is too large" in words(panel)
 
 
 def test_verdicts_differ_in_colour_and_in_icon(panel: SelfConsistencyPanel) -> None:
     seen = []
-    for numbers in (Numbers(), CLOSE, WRONG):
+    for numbers in (NUMBERS, CLOSE, WRONG):
         show(panel, numbers)
         seen.append(panel.card.icon.grab().toImage())
     colours = [image.pixelColor(image.width() // 2, 5).name() for image in seen]
     assert len(set(colours)) == 3
     # The same three in grey: the icon's shape alone tells them apart.
     shapes = []
-    for numbers in (Numbers(), CLOSE, WRONG):
+    for numbers in (NUMBERS, CLOSE, WRONG):
         show(panel, numbers)
         panel.mark_stale("x")
         shapes.append(panel.card.icon.grab().toImage())
@@ -128,7 +132,7 @@ def test_verdicts_differ_in_colour_and_in_icon(panel: SelfConsistencyPanel) -> N
 
 
 def test_both_distances_are_listed_with_their_nulls(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     table = panel.distances
     assert table.text("distance") == "0.00203" and table.text("distance", 1) == "0.00180"
     assert table.text("ratio") == "0.967" and table.text("ratio", 1) == "0.950"
@@ -150,7 +154,7 @@ def test_looking_at_another_layer_keeps_certificate_and_staleness(panel: SelfCon
     first = replace(WRONG, function_alignment=nan, background_loss=nan, foreground_loss=nan)
     panel.show_comparisons((first, CLOSE), 0)
     assert "The two network functions" not in words(panel)
-    certificate = Certified()
+    certificate = CERTIFIED
     certify(panel, certificate)
     panel.mark_stale("the temperature has changed")
     panel.show_comparisons(panel._comparisons, 1)
@@ -161,13 +165,13 @@ def test_looking_at_another_layer_keeps_certificate_and_staleness(panel: SelfCon
 
 
 def test_losses_stand_beside_each_other_with_the_difference_theory_expects(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     assert panel.functions.text("background_loss") == "0.2941"
     assert panel.functions.text("foreground_loss") == "0.2991"
     assert panel.functions.text("difference") == "0.0050"
     assert panel.functions.text("expected") == "0.0060"
     assert "theory expects the foreground's loss to be larger by about 0.0060" in words(panel)
-    show(panel, replace(Numbers(), expected_loss_difference=None))
+    show(panel, replace(NUMBERS, expected_loss_difference=None))
     assert "expected difference" not in words(panel)
     show(panel, WRONG)
     assert "theory expects" not in words(panel)
@@ -176,19 +180,19 @@ def test_losses_stand_beside_each_other_with_the_difference_theory_expects(panel
 
 def test_unknown_functions_are_dashes_not_nan(panel: SelfConsistencyPanel) -> None:
     nan = math.nan
-    show(panel, replace(Numbers(), function_alignment=nan, background_loss=nan, foreground_loss=nan))
+    show(panel, replace(NUMBERS, function_alignment=nan, background_loss=nan, foreground_loss=nan))
     assert panel.functions.text("alignment") == UNKNOWN
     assert "nan" not in words(panel)
 
 
 def test_a_stale_verdict_is_greyed_with_its_reason_until_the_next_one(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     panel.mark_stale("the regularisation scale has changed")
     assert panel.card.is_stale
     assert "Out of date: the regularisation scale has changed" in words(panel)
     assert "Out of date" in panel.card.accessibleName()
     assert LIGHT.good not in panel.card.headline.styleSheet()
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     assert not panel.card.is_stale
     assert LIGHT.good in panel.card.headline.styleSheet()
 
@@ -245,50 +249,37 @@ def test_order_parameters_have_no_column_of_a_theory_that_is_not_there(panel: Se
     assert panel.orders.isVisible() and not heading.isVisible()
 
 
-@dataclass(frozen=True)
-class Stein:
-    """What the panel reads of a Stein discrepancy."""
-
-    value: float = 0.00696
-    null_95: float = 0.01185
-    p_value: float = 0.8
-
-
-@dataclass(frozen=True)
-class Spread:
-    """What the panel reads of a posterior."""
-
-    variance: float = 9.62e-5
-    variance_error: float = 3.4e-6
-    variance_theory: float | None = 9.33e-5
-    n_neurons: int = 2048
-
-
-@dataclass(frozen=True)
-class Certified:
-    """What the panel reads of a certificate; the engine's own class would import torch."""
-
-    kl_from_prior: float | None = 3.9845
-    residual_gap: float | None = 0.00198
-    free_energy_excess: float | None = 0.001976
-    lower: float | None = 1.4e-5
-    upper: float | None = 0.4465
-    stein: Stein | None = field(default_factory=Stein)
-    kernel_change: float | None = 0.0141
-    posterior: Spread | None = None
+STEIN = SteinDiscrepancy(value=0.00696, null_mean=0.0081, null_95=0.01185, p_value=0.8)
+SPREAD = Posterior(
+    mean_loss=0.29,
+    variance=9.62e-5,
+    variance_error=3.4e-6,
+    variance_theory=9.33e-5,
+    n_neurons=2048,
+    n_samples=64,
+    autocorrelation_time=1.5,
+)
+CERTIFIED = Certificate(
+    kl_from_prior=3.9845,
+    residual_gap=0.00198,
+    free_energy=0.2282,
+    free_energy_excess=0.001976,
+    lower=1.4e-5,
+    upper=0.4465,
+    stein=STEIN,
+    kernel_change=0.0141,
+)
+ONLY_STEIN = Certificate(kernel_change=0.0141, stein=STEIN)
 
 
-ONLY_STEIN = Certified(None, None, None, None, None)
-
-
-def certify(panel: SelfConsistencyPanel, certificate: Certified) -> None:
-    panel.show_certificate(certificate)  # type: ignore[arg-type]
+def certify(panel: SelfConsistencyPanel, certificate: Certificate) -> None:
+    panel.show_certificate(certificate)
 
 
 def test_the_free_energy_excess_stands_between_its_bounds(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     panel.show_theory(THEORY)
-    certify(panel, Certified())
+    certify(panel, CERTIFIED)
     table = panel.certificates.numbers
     shown = {key: table.text(key) for key in table.keys()}
     assert shown == {
@@ -299,13 +290,13 @@ def test_the_free_energy_excess_stands_between_its_bounds(panel: SelfConsistency
 
 
 def test_the_card_says_which_certificate_is_behind_its_words(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     assert not panel.card.certificate.isVisible()
     for certificate, line in (
-        (Certified(), "Certified by the exact optimum: free energy 0.0020 above it."),
+        (CERTIFIED, "Certified by the exact optimum: free energy 0.0020 above it."),
         (replace(ONLY_STEIN, residual_gap=0.03), "Certified by the residual gap: free energy at most 0.030 above"),
         (ONLY_STEIN, "Stein test without theory: the cloud agrees with the law of its own field (p = 0.80)."),
-        (replace(ONLY_STEIN, stein=Stein(p_value=1 / 301)), "the cloud differs from the law of its own field"),
+        (replace(ONLY_STEIN, stein=replace(STEIN, p_value=1 / 301)), "the cloud differs from the law of its own field"),
         (replace(ONLY_STEIN, stein=None), "No certificate for this recipe: the words rest on"),
     ):
         certify(panel, certificate)
@@ -314,18 +305,18 @@ def test_the_card_says_which_certificate_is_behind_its_words(panel: SelfConsiste
 
 
 def test_what_cannot_be_certified_has_no_row(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     certify(panel, ONLY_STEIN)
     assert "Stein discrepancy" in words(panel)
     assert "residual gap" not in words(panel) and "free-energy excess" not in words(panel)
-    certify(panel, Certified(None, None, None, None, None, None))
+    certify(panel, Certificate(kernel_change=0.0141))
     assert not panel.certificates.isVisible()
 
 
 def test_the_backgrounds_own_distance_from_the_prior_stands_beside_the_theorys(panel: SelfConsistencyPanel) -> None:
     panel.show_theory(THEORY)
     assert panel.features.text("kl", 0) == UNKNOWN
-    certify(panel, Certified())
+    certify(panel, CERTIFIED)
     assert (panel.features.text("kl", 0), panel.features.text("kl", 1)) == ("3.98", "3.98")
     certify(panel, ONLY_STEIN)
     panel.show_theory(None, "No solver.")
@@ -338,14 +329,14 @@ def colour_of(panel: SelfConsistencyPanel, text: str) -> str:
 
 
 def test_a_certificate_goes_stale_with_its_verdict_and_waits_for_the_next_one(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
-    certify(panel, Certified())
+    show(panel, NUMBERS)
+    certify(panel, CERTIFIED)
     assert LIGHT.text in colour_of(panel, "0.447")
     panel.mark_stale("the seed has changed")
     assert LIGHT.muted in colour_of(panel, "0.447")
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     assert LIGHT.muted in colour_of(panel, "0.447") and not panel.card.certificate.isVisible()
-    certify(panel, replace(Certified(), upper=0.222))
+    certify(panel, replace(CERTIFIED, upper=0.222))
     assert LIGHT.text in colour_of(panel, "0.222")
     panel.show_pending("Resampling")
     panel.end_pending()
@@ -353,7 +344,7 @@ def test_a_certificate_goes_stale_with_its_verdict_and_waits_for_the_next_one(pa
 
 
 def test_theory_numbers_are_greyed_while_a_drag_is_ahead_of_them(panel: SelfConsistencyPanel) -> None:
-    certify(panel, Certified())
+    certify(panel, CERTIFIED)
     panel.show_theory(THEORY, is_current=False)
     numbers = [label for label in panel.exact.findChildren(QLabel) if label.text() == "0.2933"]
     assert [LIGHT.muted in label.styleSheet() for label in numbers] == [True]
@@ -405,7 +396,7 @@ def test_many_snapshots_are_drawn_a_few_times_a_second_and_the_last_one_always(
 
 def test_clear_forgets_the_run(panel: SelfConsistencyPanel) -> None:
     panel.show_snapshot(snapshot())
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     panel.show_theory(THEORY)
     panel.clear()
     for table in (panel.distances, panel.functions, panel.stability, panel.exact, panel.features):
@@ -415,9 +406,9 @@ def test_clear_forgets_the_run(panel: SelfConsistencyPanel) -> None:
 
 def test_every_number_says_what_it_means(panel: SelfConsistencyPanel) -> None:
     panel.show_snapshot(snapshot())
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     panel.show_theory(THEORY)
-    certify(panel, Certified())
+    certify(panel, CERTIFIED)
     tables = (panel.distances, panel.functions, panel.stability, panel.exact, panel.features, panel.orders,
               panel.certificates.numbers)  # fmt: skip
     for table in tables:
@@ -432,7 +423,7 @@ def test_nothing_is_cut_off_at_any_width(panel: SelfConsistencyPanel, qtbot: QtB
     panel.show_snapshot(snapshot())
     show(panel, WRONG)
     panel.show_theory(THEORY)
-    certify(panel, Certified())
+    certify(panel, CERTIFIED)
     panel.show_foreground(
         ForegroundReady(clouds=(Cloud(clover(500), PLANE),), loss=0.3, method="dynamics", seconds=1.0)
     )
@@ -449,7 +440,7 @@ def test_nothing_is_cut_off_at_any_width(panel: SelfConsistencyPanel, qtbot: QtB
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 def test_verdict_text_has_contrast_in_both_themes(panel: SelfConsistencyPanel, theme: Theme) -> None:
     panel.apply_theme(theme)
-    for numbers in (Numbers(), CLOSE, WRONG):
+    for numbers in (NUMBERS, CLOSE, WRONG):
         show(panel, numbers)
         image = panel.card.grab().toImage()
         page = image.pixelColor(8, image.height() // 2)
@@ -520,22 +511,22 @@ def test_every_width_of_the_null_band_finds_its_ticks(span: float) -> None:
 
 
 def test_the_change_of_the_data_kernel_stands_beside_the_kl_from_the_prior(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     assert panel.features.text("kernel", 0) == UNKNOWN
-    certify(panel, Certified())
+    certify(panel, CERTIFIED)
     assert panel.features.text("kernel", 0) == "0.0141"
 
 
 def test_the_functions_variance_is_shown_times_n_beside_the_theorys(panel: SelfConsistencyPanel) -> None:
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     rows = {key: panel.functions._rows[key][0] for key in ("variance", "variance_theory")}
     assert all(title.isHidden() for title in rows.values())
-    certify(panel, Certified(posterior=Spread()))
+    certify(panel, replace(CERTIFIED, posterior=SPREAD))
     assert panel.functions.text("variance").startswith("0.197<") and "± 0.007" in panel.functions.text("variance")
     assert panel.functions.text("variance_theory") == "0.191"
-    certify(panel, Certified(posterior=Spread(variance_theory=None)))
+    certify(panel, replace(CERTIFIED, posterior=replace(SPREAD, variance_theory=None)))
     assert not rows["variance"].isHidden() and rows["variance_theory"].isHidden()
-    show(panel, Numbers())
+    show(panel, NUMBERS)
     assert all(title.isHidden() for title in rows.values()), "another comparison, another posterior"
 
 
@@ -553,3 +544,10 @@ def test_overlaps_of_the_last_layer_are_read_off_its_cloud() -> None:
     # Squares .01 and .09: mean .05, standard deviation .04 over the root of two neurons.
     assert orders["overlap_u"] == pytest.approx((0.05, 0.04 / 2**0.5))
     assert orders["overlap_uv"] == pytest.approx((0.04, 0.0), abs=1e-7)
+
+
+def test_too_few_neurons_are_no_verdict_and_the_card_says_what_would_be_enough(panel: SelfConsistencyPanel) -> None:
+    why = "4 background and 4 foreground neurons are too few for a verdict. 5 on each side are the least."
+    show(panel, replace(NUMBERS, verdict=None, why=why, n_background=4, n_foreground=4))
+    assert panel.card.state == "none" and panel.card.headline.text() == "No verdict"
+    assert panel.card.sentence.text() == why

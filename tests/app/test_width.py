@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_engine import fake_width
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
@@ -15,6 +15,8 @@ from app.exact_law import why_no_law
 from app.theme import DARK, LIGHT
 from app.views.width import WidthView, summary
 from app.window import MainWindow
+from mft_engine.points.statistics import Estimate
+from mft_engine.questions.widths import WidthRow
 from mft_engine.recipe import Recipe
 
 NAMES = ("loss", "cos4", "mean_norm", "mean_square_norm", "mean_square_readout")
@@ -22,10 +24,10 @@ NAMES = ("loss", "cos4", "mean_norm", "mean_square_norm", "mean_square_readout")
 
 def row(
     n_neurons: int, mean: float = 1.0, error: float = 0.01, corrected: float = 1.02, uncorrected: float = 1.3
-) -> Any:
-    return SimpleNamespace(
-        n_neurons=n_neurons,
-        simulated={name: SimpleNamespace(mean=mean, standard_error=error) for name in NAMES},
+) -> WidthRow:
+    return fake_width(
+        n_neurons,
+        {name: Estimate(mean, error) for name in NAMES},
         corrected=dict.fromkeys(NAMES, corrected),
         uncorrected=dict.fromkeys(NAMES, uncorrected),
         infinite=dict.fromkeys(NAMES, 0.9),

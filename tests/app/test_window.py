@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, FakeExperiment
+from fake_engine import FakeEngine, FakeExperiment, fake_turn
 from loguru import logger
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QColor, QDropEvent, QGuiApplication
@@ -128,7 +127,7 @@ def test_a_loop_that_ran_far_away_leaves_no_wide_axes_behind(window: MainWindow)
     for leave in (lambda: stage.show_stored(near, 1.0), stage.go_live):
         stage.show_background(near, 16)
         stage.begin_loop()
-        stage.show_turn(SimpleNamespace(index=3, background=far, foreground=far))  # type: ignore[arg-type]
+        stage.show_turn(fake_turn(3, 1.0, far))
         window.cloud.reset_view()
         assert window.cloud.visible_range()[0][1] > 200
         leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import threading
@@ -10,10 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_engine import FakeEngine, FakeExperiment
+from fake_engine import FakeEngine, FakeExperiment, FakeHistory
 
+from app import contract
 from app.bench import Bench, Pace, Parking
+from app.loading import TorchEngine
 from app.session import Session
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.experiment.history import History
 from mft_engine.recipe import EngineSection, Recipe
 
 MakeSession = Callable[..., Session]
@@ -122,9 +127,53 @@ def test_the_window_imports_neither_torch_nor_matplotlib_nor_scipy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [n for n in dir(FakeExperiment) if not n.startswith("_") and n.islower()])
-def test_the_fake_experiment_has_nothing_that_the_real_one_lacks(name: str) -> None:
-    from mft_engine.experiment.experiment import Experiment
+def names_of(protocol: type) -> list[str]:
+    """What a protocol asks for."""
+    return sorted(name for name in vars(protocol) if not name.startswith("_"))
 
-    only_in_tests = {"log", "diverges_at", "retuned_at", "state_at", "theta"}
-    assert name in only_in_tests or hasattr(Experiment, name)
+
+def arguments_of(owner: type, name: str) -> list[inspect.Parameter] | None:
+    """Names, kinds and defaults of a method; None for a value."""
+    found = inspect.getattr_static(owner, name, None)
+    if not inspect.isfunction(found):
+        return None
+    return [p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(found).parameters.values()]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "fake", "real"),
+    [
+        (contract.Experiment, FakeExperiment, Experiment),
+        (contract.Engine, FakeEngine, TorchEngine),
+        (contract.History, FakeHistory, History),
+    ],
+)
+def test_the_fake_and_the_real_engine_take_the_arguments_that_the_window_may_give(
+    protocol: type, fake: type, real: type
+) -> None:
+    for name in names_of(protocol):
+        asked = arguments_of(protocol, name)
+        if asked is None:
+            continue
+        for owner in (fake, real):
+            given = arguments_of(owner, name)
+            assert given is not None, f"{owner.__name__} has no method {name}"
+            assert given[: len(asked)] == asked, f"{owner.__name__}.{name}"
+            assert all(more.default is not inspect.Parameter.empty for more in given[len(asked) :]), name
+
+
+def test_the_fake_experiment_has_nothing_that_the_real_one_lacks_and_every_value_that_is_asked_for() -> None:
+    recipe = Recipe().replace({"network.n_neurons": 64, "training.n_points": 64, "training.rule": "polar"})
+    fake, real = FakeExperiment(recipe, []), Experiment(recipe)
+    only_in_tests = {"N_STEPS", "log", "diverges_at", "device_fails_at", "retuned_at", "state_at", "theta"}
+    only_in_tests |= {"initial_theta", "has_foreground"}
+    public = {name for name in dir(fake) if not name.startswith("_")} - only_in_tests
+    assert public <= set(dir(real))
+    for one, protocol in ((fake, contract.Experiment), (real, contract.Experiment)):
+        assert set(names_of(protocol)) <= set(dir(one))
+    for one in (fake.state, real.state):
+        assert set(names_of(contract.State)) <= set(dir(one))
+    assert set(vars(fake.state)) <= set(dir(real.state))
+    for name in names_of(contract.Experiment):
+        if arguments_of(contract.Experiment, name) is not None:
+            assert arguments_of(FakeExperiment, name) == arguments_of(Experiment, name) or name == "snapshot", name

@@ -18,7 +18,15 @@ from scipy.spatial.distance import cdist
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mft_engine.compare import clouds as compare_module
-from mft_engine.compare.clouds import Comparison, ComparisonError, compare, compare_clouds, fold, judge
+from mft_engine.compare.clouds import (
+    Comparison,
+    ComparisonError,
+    compare,
+    compare_clouds,
+    fold,
+    judge,
+    smallest_p_value,
+)
 from mft_engine.points.statistics import averaged, function_alignment, order_parameters
 from mft_engine.rng import Stream, host_generator
 
@@ -427,3 +435,21 @@ def test_function_alignment_is_the_weighted_cosine():
     assert function_alignment(torch.from_numpy(f), g, weights) == pytest.approx(1 / 3, rel=1e-15)
     assert function_alignment(f, -3 * f, weights) == pytest.approx(-1, rel=1e-15)
     assert math.isnan(function_alignment(f, 0 * f, weights))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_neurons_too_few_for_any_p_value_to_fall_below_the_level_get_no_verdict(n):
+    """Of C(2n, n) exchanges two leave the clouds apart as they are: with n = 4 a p-value of 2/70 at the least."""
+    far = np.full((n, 3), 100.0) + np.arange(n)[:, None]
+    found = compare(np.zeros((n, 3)) + np.arange(n)[:, None], far, 2, n_permutations=99)
+    assert found.verdict is None and found.to_dict()["verdict"] is None
+    assert f"{n} background and {n} foreground neurons are too few" in found.why and "5 on each side" in found.why
+
+
+def test_five_neurons_a_side_can_be_told_apart():
+    near, far = np.arange(15.0).reshape(5, 3), 1000 + np.arange(15.0).reshape(5, 3)
+    found = compare(near, far, 2, n_permutations=999)
+    assert found.verdict == "inconsistent" and found.why == ""
+    # Half of all p-values of such clouds lie below 2/252: the level is reached, not only allowed.
+    assert smallest_p_value(5, 5, 10**6) == pytest.approx(2 / 252)
+    assert smallest_p_value(1, 2048, 500) == pytest.approx(1 / 501)

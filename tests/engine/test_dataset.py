@@ -125,7 +125,7 @@ def test_the_sample_runs_to_its_end_and_reports_both_losses(tmp_path) -> None:
         ("a,b,y\n1,1e999,3\n", ["line 2", "'b'", "not finite"]),
         ("a,a,y\n1,2,3\n", ["two columns named 'a'"]),
         ('a,b,y\n"1,2,3\n', ["not a table"]),
-        (b"\xff\xfe\x00\x01", ["UTF-8", "byte 1"]),
+        (b"a,b\n\x00\xff,1", ["UTF-8", "byte 6"]),
         ("a,b,y\n1,2,3\n1,4,5\n", ["'a'", "same in all", "standardise = false"]),
         (b"PK\x03\x04 this is no archive", ["NPZ"]),
     ],

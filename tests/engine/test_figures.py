@@ -23,12 +23,12 @@ from mft_engine import palette
 from mft_engine.compare.clouds import compare
 from mft_engine.experiment.experiment import Experiment, solve_theory
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
+from mft_engine.experiment.storage import RunError
 from mft_engine.figures import FIGURES as ALL_FIGURES
 from mft_engine.figures import FigureError, MissingError, draw, save, save_three_pictures
-from mft_engine.questions.pictures import axis_range, caption, density_levels, functions_on_grid, shared_bins
+from mft_engine.figures.pictures import axis_range, caption, density_levels, functions_on_grid, shared_bins
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.runs.storage import RunError
 
 RECIPE = load_recipe("clover").replace({"network.n_neurons": 300, "foreground.n_neurons": 250, "training.time": 0.5})
 

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
+from mft_engine.experiment.storage import checkpoint_bytes, read_checkpoint, write_atomically
 from mft_engine.recipe import Recipe, load_recipe
 from mft_engine.runs.runs import Run, load, run_stored
-from mft_engine.runs.storage import checkpoint_bytes, read_checkpoint, write_atomically
 
 TINY = {
     "foreground.n_neurons": 24,

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mft_engine.experiment.outcome import FieldPoints
 from mft_engine.network.activations import get_activation
-from mft_engine.points.measure import polar_rule, sobol_rule
+from mft_engine.points.measure import FieldPoints, polar_rule, sobol_rule
 from mft_engine.questions.data_kernel import kernel_change, thinned
 from mft_engine.questions.kernel_spectrum import eigenfunctions_at, spectrum_of, weighted_features
 from mft_engine.questions.kernel_study import (

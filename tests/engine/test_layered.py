@@ -112,7 +112,8 @@ def test_every_neuron_feels_the_field_of_its_layer_as_it_feels_the_network(recip
     residual = problem.targets - found.prediction
     drift = network.split(network.drift(parts, problem.inputs, found, problem.weights * residual))
     for layer in range(1, network.n_layers + 1):
-        field = layer_field(problem, hyper, parts, residual, layer)
+        signal = problem.weights * residual
+        field = layer_field(network, problem.penalties(hyper), problem.inputs, parts, signal, layer)
         rows = neurons_of(network, parts, layer)
         n_in = parts[layer - 1].shape[1]
         penalty = torch.cat([field.lambda_w * rows[:, :n_in], field.lambda_a * rows[:, n_in:]], dim=1)

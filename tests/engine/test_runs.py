@@ -17,9 +17,10 @@ import pytest
 import torch
 
 import mft_engine as mft
+from mft_engine.experiment import storage
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, load_recipe
-from mft_engine.runs import checkpoint, runs, storage
+from mft_engine.runs import checkpoint, runs
 from mft_engine.runs import folder as run_folder
 from mft_engine.runs.runs import Run, RunError, list_runs, load, run_stored
 
@@ -359,3 +360,10 @@ def test_a_checkpoint_keeps_every_bit_of_arrays_and_numbers(tmp_path):
     for name, array in arrays.items():
         assert array.dtype == expected_arrays[name].dtype
         np.testing.assert_array_equal(array, expected_arrays[name])
+
+
+def test_a_run_of_three_neurons_is_stored_and_told_without_a_verdict(tmp_path):
+    run = run_stored(small(**{"network.n_neurons": 3, "foreground.n_neurons": 3, "training.n_steps": 60}), tmp_path)
+    assert run.is_complete and run.summary["comparison"]["verdict"] is None
+    assert "too few for a verdict" in run.summary["comparison"]["why"]
+    assert load(run.folder).comparison.why == run.summary["comparison"]["why"]

@@ -7,12 +7,12 @@ import pytest
 
 from mft_engine.experiment.background import SWEEPS_A_SAMPLE
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.experiment.posterior import FEWEST_SAMPLES, MAX_SAMPLES, MOST_POINTS, FunctionSamples
-from mft_engine.laws.finite_width import solve_finite_width
 from mft_engine.points.statistics import autocorrelation_time
+from mft_engine.questions.posterior import FEWEST_SAMPLES, MAX_SAMPLES, MOST_POINTS, FunctionSamples
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.runs import checkpoint
+from mft_engine.theory.finite_width import solve_finite_width
 
 SMALL = load_recipe("clover").replace({
     "engine.n_threads": 1, "network.n_neurons": 64, "foreground.n_neurons": 64, "comparison.n_permutations": 99,

@@ -16,7 +16,6 @@ from mft_engine.dynamics import Hyper
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.figures.ladder import save_ladder
 from mft_engine.kernels import reference
-from mft_engine.laws.finite_width import solve_finite_width
 from mft_engine.network.activations import get_activation
 from mft_engine.points.statistics import averaged
 from mft_engine.recipe import RecipeError, load_recipe
@@ -32,6 +31,7 @@ from mft_engine.studies.tempering import (
     spaced,
     temper,
 )
+from mft_engine.theory.finite_width import solve_finite_width
 
 SMALL = load_recipe("clover").replace({"engine.n_threads": 1, "network.n_neurons": 32, "training.rule_size": [6, 24]})
 # Few points make the finite-width law of a rung quick where it is not what is tested.

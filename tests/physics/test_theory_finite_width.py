@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from planar_targets import TARGETS, laguerre_rule
 
-from mft_engine.laws.finite_width import solve_finite_width
 from mft_engine.laws.planar import PlanarLaw
+from mft_engine.laws.stopped import SolveStopped
 from mft_engine.network.activations import phi_numpy
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.dual import SolveStopped
+from mft_engine.theory.finite_width import solve_finite_width
 from mft_engine.theory.gibbs import GibbsBackground
 from mft_engine.theory.planar import solve_planar
 

@@ -9,7 +9,7 @@ from scipy.stats import chi2, kstest, norm
 
 from mft_engine.laws.chains import sample_frozen_law
 from mft_engine.laws.planar import PlanarLaw
-from mft_engine.theory.dual import SolveStopped
+from mft_engine.laws.stopped import SolveStopped
 from mft_engine.theory.planar import solve_planar
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from planar_targets import TARGETS
 
+from mft_engine.laws.harmonics import SuperlinearActivationError, angular_table
+from mft_engine.laws.stopped import SolveStopped
 from mft_engine.network.activations import get_activation, phi_numpy
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.dual import SolveStopped
-from mft_engine.theory.harmonics import SuperlinearActivationError, angular_table
 from mft_engine.theory.planar import solve_planar
 from mft_engine.theory.projection import NonFiniteTargetError
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mft_engine.laws.harmonics import DEPTH, angular_table, weight_panels
 from mft_engine.laws.planar import N_ANGLES, N_RADII, N_RADII_FIELD, PlanarLaw, feature_grid, radial_upsampling
-from mft_engine.theory.dual import SolveStopped
-from mft_engine.theory.harmonics import DEPTH, angular_table, weight_panels
+from mft_engine.laws.stopped import SolveStopped
 from mft_engine.theory.training_points import point_grid
 
 Array = NDArray[np.float64]

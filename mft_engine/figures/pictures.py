@@ -73,7 +73,7 @@ def caption(outcome: Outcome, *, has_foreground: bool = True) -> str:
     )
     if has_foreground and comparison is not None:
         words.append(
-            f"{comparison.verdict}: energy distance {comparison.energy_distance:.3g} is "
+            f"{comparison.verdict or 'no verdict'}: energy distance {comparison.energy_distance:.3g} is "
             f"{short(comparison.ratio)} times the mean of its null, p\xa0=\xa0{comparison.p_value:.2g}"
         )
     return "; ".join(words) + "."

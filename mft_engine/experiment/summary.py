@@ -55,6 +55,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "device": facts["device"],
         "dtype": recipe.engine.dtype,
         "rule": outcome.points.rule,
+        "data": facts["data"],
         "background": background,
         "foreground": None
         if outcome.foreground is None

@@ -23,10 +23,11 @@ import safetensors
 import safetensors.numpy
 
 from mft_engine.compare.clouds import Comparison
-from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome, Population
+from mft_engine.experiment.outcome import Cloud, Outcome, Population
+from mft_engine.experiment.summary import without_nan
 from mft_engine.network.two_layer import column_names
+from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate
-from mft_engine.runs.summary import without_nan
 from mft_engine.theory.certificates import SteinDiscrepancy
 
 Arrays = dict[str, np.ndarray]
@@ -242,7 +243,8 @@ def _comparison(group: h5py.Group) -> Comparison:
     for name, value in group.attrs.items():
         values[name] = value.item() if isinstance(value, np.generic) else value
     known = {field.name for field in dataclasses.fields(Comparison)}
-    return Comparison(**{name: value for name, value in values.items() if name in known})
+    # None is kept by leaving it out.
+    return Comparison(**{"verdict": None} | {name: value for name, value in values.items() if name in known})
 
 
 def _certificate(text: str) -> Certificate:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mft_engine.experiment.outcome import FieldPoints
+from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import RecipeError
 
 RESULT = "result.h5"
@@ -62,8 +62,8 @@ def load_stored_background(source: str, n_inputs: int, n_out: int = 1) -> Stored
 
 
 def _from_run(path: Path) -> StoredBackground:
+    from mft_engine.experiment.storage import RunError, read_result
     from mft_engine.recipe import parse_recipe
-    from mft_engine.runs.storage import RunError, read_result
 
     try:
         result = read_result(path / RESULT, "choose another run as the background")

@@ -1,0 +1,66 @@
+"""A foreground from a law that is known exactly: the Gibbs law of the frozen field, or that of a finite network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mft_engine.device import to_host
+from mft_engine.field.walk import DRAWS, FrozenField
+from mft_engine.laws.chains import sample_frozen_law
+from mft_engine.laws.planar import PlanarLaw
+from mft_engine.network.activations import Activation
+from mft_engine.points.measure import FieldPoints
+from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.rng import Stream, host_generator
+from mft_engine.theory.finite_width import solve_finite_width
+
+
+def sample_exactly(
+    recipe: Recipe, activation: Activation, field: FrozenField, points: FieldPoints, n_background: int, draw: int
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Neurons drawn from a law that is known exactly: no dynamics, no step size.
+
+    Method "gibbs": the Gibbs law exp(-V/T)/Z of the frozen field. Method "finite-width": the law of one neuron of an
+    equilibrium network of n_background neurons with that mean residual, correct to O(1/N). In other dimensions than
+    two Metropolis-adjusted Langevin chains sample.
+
+    Returns:
+        (n_neurons, n_inputs + 1) float64, and how the chains fared: acceptance, effective_sample_size, drift (none for
+        draws that are independent by construction).
+
+    Raises:
+        RecipeError: frozen readouts, or a case without a known law.
+        ArithmeticError: chains that have not mixed.
+    """
+    method = recipe.foreground.method
+    if not recipe.network.train_readout:
+        raise RecipeError(f'foreground.method = "{method}" needs trained readouts; choose "dynamics" for this recipe')
+    problem = (activation.name, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
+    signal = to_host(field.signal).astype(np.float64)
+    is_planar = points.inputs.shape[1] == 2 and points.targets.ndim == 1
+    if method == "finite-width":
+        if not is_planar or recipe.network.readout_exponent != 1.0:
+            raise RecipeError(
+                'foreground.method = "finite-width" needs two inputs, one readout and network.readout_exponent = 1'
+            )
+        law = solve_finite_width(
+            points.inputs, points.targets, points.weights, n_background, *problem, residual=signal / points.weights
+        ).law
+    elif is_planar:
+        law = PlanarLaw.from_field(points.inputs, signal, *problem)
+    else:
+        sample = sample_frozen_law(
+            points.inputs, signal, *problem, recipe.foreground.n_neurons, seed=recipe.seed + draw * DRAWS
+        )
+        if abs(sample.drift) > 4:
+            raise ArithmeticError(
+                "The exact foreground has not reached its law: its chains still drift. Choose "
+                'foreground.method = "dynamics", or a higher temperature'
+            )
+        health = {
+            "acceptance": sample.acceptance,
+            "effective_sample_size": sample.effective_sample_size,
+            "drift": sample.drift,
+        }
+        return sample.theta, health
+    return law.sample(recipe.foreground.n_neurons, host_generator(recipe.seed, Stream.FOREGROUND_GIBBS, draw)), {}
