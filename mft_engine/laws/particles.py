@@ -158,13 +158,23 @@ def reweighted(particles: Particles, change: Tensor) -> Particles:
     """The same particles under a law whose tilt is larger by `change`, (n_populations * n,)."""
     log_weights = particles.log_weights + change.double().reshape(particles.log_weights.shape)
     total = torch.logsumexp(log_weights, 1)
-    return replace(particles, log_weights=log_weights - total[:, None], log_z=particles.log_z + total)
+    return replace(
+        particles,
+        log_weights=log_weights - total[:, None],
+        log_z=particles.log_z + total,
+        log_z_back=particles.log_z_back + total,
+    )
 
 
-def counted_back(particles: Particles, change: Tensor) -> Particles:
-    """Count Z the other way: the particles have moved under the new law; `change` is its tilt minus the old one's."""
+def counted_back(particles: Particles, change: Tensor, before: Tensor) -> Particles:
+    """Count Z the other way.
+
+    Args:
+        particles: after they have moved under the new law; change: its tilt minus the old one's.
+        before: (n_populations,) `log_z_back` under the old law.
+    """
     back = torch.logsumexp(particles.log_weights - change.double().reshape(particles.log_weights.shape), 1)
-    return replace(particles, log_z_back=particles.log_z_back - back)
+    return replace(particles, log_z_back=before - back)
 
 
 def resampled(particles: Particles) -> Particles:
@@ -271,9 +281,11 @@ def follow(
             n_rungs += 1
             if n_rungs > MAX_RUNGS or not math.isfinite(effective_share(trial)):
                 raise LawLost("The particles cannot follow the law of a neuron here; a higher temperature helps")
+            old_count = particles.log_z_back
             particles = moved(resampled(trial), first.towards(second, done), n_moves)
             start, end = first.field(particles.u), second.field(particles.u)
-            particles = counted_back(particles, _between(start, end, done) - _between(start, end, before))
+            change = _between(start, end, done) - _between(start, end, before)
+            particles = counted_back(particles, change, old_count)
             yield (number + done) / (len(path) - 1)
     return particles
 
