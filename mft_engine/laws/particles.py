@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.device import n_threads
+from mft_engine.device import host_device, n_threads
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
 
@@ -209,7 +209,7 @@ def moved(particles: Particles, law: TiltedLaw, n_moves: int) -> Particles:
         u[rows], n_accepted = _trajectories(u[rows], law, n_moves, size, generator)
         return n_accepted
 
-    if n_threads() > 1 and u.device.type == "cpu" and len(starts) > 1:
+    if n_threads() > 1 and u.device == host_device() and len(starts) > 1:
         with ThreadPoolExecutor(n_threads()) as team:
             n_accepted = sum(team.map(work, range(len(starts))))
     else:
