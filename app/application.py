@@ -55,10 +55,10 @@ def main(
         return 1
     # The engine's thread holds the interpreter for at most this long before the window gets its turn.
     sys.setswitchinterval(SWITCH_INTERVAL)
-    from app.garbage import GarbageKeeper
     from app.logs import ExceptionHook, LogBuffer, quiet_standard_error, watch_for_crashes
     from app.session import Session
     from app.settings import Settings
+    from app.shell.garbage import GarbageKeeper
     from app.theme import ThemeKeeper
     from app.window import MainWindow
 

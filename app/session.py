@@ -12,26 +12,19 @@ from typing import Any
 
 from loguru import logger
 from PySide6.QtCore import QObject, QThread, Signal, Slot
-from PySide6.QtGui import QUndoCommand, QUndoStack
+from PySide6.QtGui import QUndoStack
 
-from app import messages as m
-from app.contract import Engine
-from app.coupled import coupled
-from app.loading import load_engine
+from app.answers import PASSED_ON
+from app.edits import Edit
+from app.engine import messages as m
+from app.engine.contract import Engine
+from app.engine.loading import load_engine
 from app.worker import Worker
+from mft_engine.applies import SHIPPED_SETTINGS, coupled, settings_for
 from mft_engine.experiment.events import (
-    CertificateReady,
-    ComparisonReady,
     Event,
     Failed,
-    FieldsReady,
-    ForegroundReady,
-    IterationReady,
-    KernelReady,
     Progress,
-    ReferencesReady,
-    Snapshot,
-    TheoryAbsent,
 )
 from mft_engine.recipe import (
     Change,
@@ -44,34 +37,6 @@ from mft_engine.recipe import (
 )
 
 CLOSE_MILLISECONDS = 2000
-
-# Tasks that need the network and the training of their own shipped recipe to be learnt at all.
-_SHIPPED_SETTINGS = ("parity", "staircase", "cubic-teacher", "continuous-xor", "digits", "modular-addition")
-_USUAL_SETTINGS = "clover"
-
-
-class _Edit(QUndoCommand):
-    """One change of the recipe; the moves of one drag become one."""
-
-    def __init__(self, session: Session, before: Recipe, after: Recipe, text: str, key: tuple[str, int]) -> None:
-        super().__init__(text)
-        self._session, self.before, self.after, self.key = session, before, after, key
-
-    def id(self) -> int:
-        return 1
-
-    def mergeWith(self, other: QUndoCommand) -> bool:
-        if not isinstance(other, _Edit) or other.key != self.key:
-            return False
-        self.after = other.after
-        self.setObsolete(self.before == self.after)
-        return True
-
-    def redo(self) -> None:
-        self._session._use(self.after)
-
-    def undo(self) -> None:
-        self._session._use(self.before)
 
 
 class Session(QObject):
@@ -229,8 +194,8 @@ class Session(QObject):
 
     def choose_task(self, name: str, parameters: Mapping[str, Any]) -> bool:
         """Another task, with its own parameters instead of the old task's; some bring the settings they need."""
-        start = self._settings_for(name)
-        if name in _SHIPPED_SETTINGS:
+        start = settings_for(self._recipe, name)
+        if name in SHIPPED_SETTINGS:
             parameters = parameters or load_recipe(name).task.parameters
         tree = start.model_dump(mode="json")
         tree["task"] = {"name": name, **parameters}
@@ -247,15 +212,6 @@ class Session(QObject):
         self.edit_done()
         return done
 
-    def _settings_for(self, name: str) -> Recipe:
-        """The recipe whose settings a task is tried with: the one in force, unless either task needs its own."""
-        here = self._recipe.task.name
-        if name == here or name == "dataset" or not {name, here} & set(_SHIPPED_SETTINGS):
-            return self._recipe
-        own = load_recipe(name if name in _SHIPPED_SETTINGS else _USUAL_SETTINGS)
-        engine = {f"engine.{k}": v for k, v in self._recipe.engine.model_dump(mode="json").items()}
-        return own.replace({"seed": self._recipe.seed, **engine})
-
     def edit_done(self) -> None:
         """The end of a drag or of typing: the next edit is an entry of its own."""
         self._drag += 1
@@ -269,7 +225,7 @@ class Session(QObject):
 
     def _push(self, after: Recipe, text: str) -> bool:
         if after != self._recipe:
-            self.undo_stack.push(_Edit(self, self._recipe, after, text, (text, self._drag)))
+            self.undo_stack.push(Edit(self._use, self._recipe, after, text, (text, self._drag)))
         return True
 
     def play(self) -> None:
@@ -382,6 +338,12 @@ class Session(QObject):
 
     @Slot(object)
     def _receive(self, event: Event) -> None:
+        passed = PASSED_ON.get(type(event))
+        if passed is not None:
+            if not (passed.is_answer and self._is_old(event)):
+                value = getattr(event, passed.part) if passed.part else event
+                getattr(self, passed.signal).emit(value)
+            return
         handler = _HANDLERS.get(type(event))
         if handler is not None:
             handler(self, event)
@@ -403,56 +365,8 @@ class Session(QObject):
         self.experiment_changed.emit(event)
         self.device_changed.emit(event.device)
 
-    def _on_snapshot(self, event: Snapshot) -> None:
-        self.snapshot_ready.emit(event)
-
-    def _on_metrics(self, event: m.MetricsReady) -> None:
-        self.metrics_ready.emit(event)
-
-    def _on_stored(self, event: m.StoredCloud) -> None:
-        self.stored_cloud_ready.emit(event)
-
-    def _on_foreground(self, event: ForegroundReady) -> None:
-        if not self._is_old(event):
-            self.foreground_ready.emit(event)
-
-    def _on_comparison(self, event: ComparisonReady) -> None:
-        if not self._is_old(event):
-            self.comparison_ready.emit(event.comparisons)
-
-    def _on_references(self, event: ReferencesReady) -> None:
-        if not self._is_old(event):
-            self.references_ready.emit(event.lines)
-
-    def _on_certificate(self, event: CertificateReady) -> None:
-        if not self._is_old(event):
-            self.certificate_ready.emit(event.certificate)
-
     def _on_theory(self, event: m.TheoryPicture) -> None:
         self.theory_ready.emit(replace(event, is_current=not self._is_old(event)))
-
-    def _on_no_theory(self, event: TheoryAbsent) -> None:
-        if not self._is_old(event):
-            self.theory_absent.emit(event.reason)
-
-    def _on_iteration(self, event: IterationReady) -> None:
-        if not self._is_old(event):
-            self.iteration_ready.emit(event.iteration)
-
-    def _on_loop_ended(self, event: m.LoopEnded) -> None:
-        if not self._is_old(event):
-            self.loop_ended.emit(event)
-
-    def _on_width(self, event: m.WidthReady) -> None:
-        if not self._is_old(event):
-            self.width_ready.emit(event.row)
-
-    def _on_fields(self, event: FieldsReady) -> None:
-        self.fields_ready.emit(event)
-
-    def _on_kernel(self, event: KernelReady) -> None:
-        if not self._is_old(event):
-            self.kernel_ready.emit(event)
 
     def _on_retuned(self, event: m.Retuned) -> None:
         self._replay = event.recipe
@@ -496,9 +410,6 @@ class Session(QObject):
             self.job_cancelled.emit(event.name)
             self.status.emit(f"Cancelled: {event.name}")
 
-    def _on_exported(self, event: m.Exported) -> None:
-        self.exported.emit(event.paths)
-
     def _on_note(self, event: m.Note) -> None:
         logger.info(event.sentence)
         self.status.emit(event.sentence)
@@ -521,20 +432,7 @@ class Session(QObject):
 _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.EngineReady: Session._on_engine,
     m.Built: Session._on_built,
-    Snapshot: Session._on_snapshot,
-    m.MetricsReady: Session._on_metrics,
-    m.StoredCloud: Session._on_stored,
-    ForegroundReady: Session._on_foreground,
-    ComparisonReady: Session._on_comparison,
-    CertificateReady: Session._on_certificate,
-    ReferencesReady: Session._on_references,
     m.TheoryPicture: Session._on_theory,
-    TheoryAbsent: Session._on_no_theory,
-    IterationReady: Session._on_iteration,
-    m.LoopEnded: Session._on_loop_ended,
-    m.WidthReady: Session._on_width,
-    FieldsReady: Session._on_fields,
-    KernelReady: Session._on_kernel,
     m.Retuned: Session._on_retuned,
     m.Scheduled: Session._on_scheduled,
     m.RecipeComplete: Session._on_complete,
@@ -543,7 +441,6 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     Progress: Session._on_progress,
     m.JobStarted: Session._on_started,
     m.JobEnded: Session._on_ended,
-    m.Exported: Session._on_exported,
     m.Note: Session._on_note,
     m.Rejected: Session._on_rejected,
     Failed: Session._on_failed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Slot
@@ -20,7 +19,6 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
     QComboBox,
-    QDockWidget,
     QLabel,
     QMainWindow,
     QTabWidget,
@@ -30,27 +28,31 @@ from PySide6.QtWidgets import (
 )
 
 from app.actions import ACTIONS, build_actions, fill_menus, fill_toolbar
-from app.commands import SPEEDS, Commands
-from app.dropping import DropFrame, dropped_path, let_drops_through
+from app.docks import Docks, Ground
+from app.engine.messages import EngineReady
+from app.keepers.clouds import CloudKeeper
+from app.keepers.loop import LoopKeeper
+from app.keepers.progress import ProgressKeeper
+from app.keepers.soon import Soon
+from app.keepers.theory import TheoryKeeper
+from app.keepers.widths import WidthKeeper
 from app.logs import LogBuffer
-from app.messages import LOOP_TOLERANCE, EngineReady
 from app.panels.experiment import ExperimentPanel
 from app.panels.log import LogPanel
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.session import Session
 from app.settings import Settings
+from app.shell.commands import SPEEDS, Commands
+from app.shell.dropping import DropFrame, dropped_path, let_drops_through
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
-from app.views.fields import FieldsView
 from app.views.fourier import FourierView
-from app.views.kernel import KernelView
 from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
 from app.views.width import WidthView
 from app.widgets.status_line import StatusLine
-from app.wiring import Wiring
-from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
+from mft_engine.recipe import Recipe
 
 USUAL_SIZE = QSize(1440, 900)
 LAYOUT_VERSION = 4
@@ -68,23 +70,26 @@ class MainWindow(QMainWindow):
         self._has_icons = False
         theme = themes.theme
         self.cloud = CloudView(theme, self)
-        self.loss, self.fields, self.marginals = LossView(theme), FieldsView(theme), MarginalsView(theme)
-        self.kernel_view = KernelView(theme)
-        self.fourier = FourierView(theme)
-        self.loop, self.width_view = LoopView(LOOP_TOLERANCE, theme), WidthView(theme)
-        self.self_consistency = SelfConsistencyPanel(theme)
-        self.experiment = ExperimentPanel(_descriptions())
-        self.log_panel = LogPanel(log)
         self.status_line = StatusLine(self)
         self.setStatusBar(self.status_line)
         self.setCentralWidget(self.cloud)
-        self.docks: dict[str, QDockWidget] = {}
-        self._build_docks()
-        self.commands = Commands(session, settings, themes, self)
+        self.setDockOptions(
+            QMainWindow.DockOption.AnimatedDocks
+            | QMainWindow.DockOption.AllowTabbedDocks
+            | QMainWindow.DockOption.AllowNestedDocks
+        )
+        self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
+        self.docks = Docks(self, session, Ground(theme, log))
+        view = self.docks.view
+        self.experiment, self.self_consistency = view(ExperimentPanel), view(SelfConsistencyPanel)
+        self.log_panel = view(LogPanel)
+        self.loss, self.marginals, self.fourier = view(LossView), view(MarginalsView), view(FourierView)
+        self.loop, self.width_view = view(LoopView), view(WidthView)
+        self.commands = Commands(session, settings, themes, self.loop, self)
         self.actions_by_name: dict[str, QAction] = build_actions(self, self.commands)
         self._build_menus()
         self._build_toolbar()
-        self.wiring = Wiring(session, self)
+        self._make_keepers()
         self.drop_frame = DropFrame(theme, self)
         self.setAcceptDrops(True)
         let_drops_through(self)
@@ -93,7 +98,8 @@ class MainWindow(QMainWindow):
         self._autosave.setSingleShot(True)
         self._autosave.setInterval(AUTOSAVE_MILLISECONDS)
         self._autosave.timeout.connect(self._save_recipe)
-        self.wiring.show_recipe(session.recipe)
+        self.show_recipe(session.recipe)
+        self.loss.set_duration(session.recipe.training.time)
         self.apply_theme(theme)
         self._restore()
         self._watched: QWidget | None = None
@@ -103,55 +109,15 @@ class MainWindow(QMainWindow):
 
     # Building ------------------------------------------------------------------------------------------------
 
-    def _build_docks(self) -> None:
-        self.setDockOptions(
-            QMainWindow.DockOption.AnimatedDocks
-            | QMainWindow.DockOption.AllowTabbedDocks
-            | QMainWindow.DockOption.AllowNestedDocks
+    def _make_keepers(self) -> None:
+        session, actions, soon = self.session, self.actions_by_name, Soon(self)
+        self.clouds = CloudKeeper(
+            session, self.cloud, self.loss, self.marginals, self.fourier, self.self_consistency, soon
         )
-        self.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
-        left, right, bottom = (
-            Qt.DockWidgetArea.LeftDockWidgetArea,
-            Qt.DockWidgetArea.RightDockWidgetArea,
-            Qt.DockWidgetArea.BottomDockWidgetArea,
-        )
-        for name, title, widget, area in (
-            ("experiment", "Experiment", self.experiment, left),
-            ("self_consistency", "Self-consistency", self.self_consistency, right),
-            ("loss", "Loss", self.loss, bottom),
-            ("fields", "Fields", self.fields, bottom),
-            ("kernel", "Kernel", self.kernel_view, bottom),
-            ("marginals", "Marginals", self.marginals, bottom),
-            ("fourier", "Fourier", self.fourier, bottom),
-            ("loop", "Loop", self.loop, bottom),
-            ("width", "Width", self.width_view, bottom),
-            ("log", "Log", self.log_panel, bottom),
-        ):
-            dock = QDockWidget(title, self)
-            dock.setObjectName(f"dock_{name}")
-            dock.setWidget(widget)
-            if area is bottom:
-                # Their tabs already say what they are; View closes and opens them.
-                dock.setTitleBarWidget(QWidget(dock))
-            self.docks[name] = dock
-            self.addDockWidget(area, dock)
-        self.setCorner(Qt.Corner.BottomLeftCorner, left)
-        self.setCorner(Qt.Corner.BottomRightCorner, right)
-        self._arrange()
-
-    def _arrange(self) -> None:
-        names = ("loss", "fields", "kernel", "marginals", "fourier", "loop", "width", "log")
-        bottom = [self.docks[name] for name in names]
-        for first, second in pairwise(bottom):
-            self.tabifyDockWidget(first, second)
-        for dock in self.docks.values():
-            dock.setFloating(False)
-            dock.show()
-        self.docks["loss"].raise_()
-        self.resizeDocks(
-            [self.docks["experiment"], self.docks["self_consistency"]], [330, 320], Qt.Orientation.Horizontal
-        )
-        self.resizeDocks([self.docks["loss"]], [235], Qt.Orientation.Vertical)
+        TheoryKeeper(session, self.clouds, self.cloud, self.loss, self.marginals, self.self_consistency, soon)
+        LoopKeeper(session, self.loop, actions["iterate"], self.clouds.stage)
+        WidthKeeper(session, self.width_view, actions["widths"])
+        ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
 
     def _build_menus(self) -> None:
         menus = fill_menus(self.menuBar(), self.actions_by_name)
@@ -160,12 +126,10 @@ class MainWindow(QMainWindow):
         self._recent.aboutToShow.connect(self._fill_recent)
         view = menus["View"]
         first = view.actions()[0]
-        for dock in self.docks.values():
+        for dock in self.docks:
             view.insertAction(first, dock.toggleViewAction())
         view.insertSeparator(first)
-        mode = self._themes.mode
-        for name in ("system", "light", "dark"):
-            self.actions_by_name[f"theme_{name}"].setChecked(name == mode)
+        self._show_mode(self._themes.mode)
 
     def _build_toolbar(self) -> None:
         bar = QToolBar("Run", self)
@@ -208,13 +172,27 @@ class MainWindow(QMainWindow):
         self.actions_by_name["undo"].setEnabled(False)
         self.actions_by_name["redo"].setEnabled(False)
         self._themes.theme_changed.connect(self.apply_theme)
+        panel, commands = self.experiment, self.commands
+        panel.edited.connect(session.edit)
+        panel.settled.connect(session.edit_done)
+        panel.refused.connect(self.status_line.say_fault)
+        panel.task_chosen.connect(session.choose_task)
+        panel.preset_chosen.connect(commands.open_preset)
+        commands.live_wanted.connect(self.clouds.go_live)
+        commands.dock_wanted.connect(self.docks.bring_up)
+        commands.view_reset_wanted.connect(self.cloud.reset_view)
+        commands.layout_wanted.connect(self.restore_usual_layout)
+        commands.speed_changed.connect(self.show_speed)
+        commands.mode_changed.connect(self._show_mode)
         for name in ("marginals", "fourier"):
             self.docks[name].visibilityChanged.connect(self._marginals_shown)
 
     # What is shown -------------------------------------------------------------------------------------------
 
-    def show_title(self, recipe: Recipe) -> None:
-        """The recipe's name and seed in the title bar."""
+    @Slot(object)
+    def show_recipe(self, recipe: Recipe) -> None:
+        """The recipe in force, in controls and title."""
+        self.experiment.show_recipe(recipe, self.session.opened_recipe)
         self.setWindowTitle(f"{recipe.name} · seed {recipe.seed} - MFT Lab")
 
     def show_speed(self, steps_per_frame: int) -> None:
@@ -224,21 +202,8 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def apply_theme(self, theme: Theme) -> None:
         """Everything that draws by itself takes the theme."""
-        for view in (
-            self.cloud,
-            self.loss,
-            self.fields,
-            self.kernel_view,
-            self.marginals,
-            self.fourier,
-            self.loop,
-            self.width_view,
-            self.self_consistency,
-            self.experiment,
-            self.log_panel,
-            self.drop_frame,
-        ):
-            view.apply_theme(theme)
+        for part in (self.cloud, self.docks, self.drop_frame):
+            part.apply_theme(theme)
         if self._has_icons:
             self._paint_icons()
 
@@ -277,13 +242,19 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _recipe_changed(self, recipe: Recipe) -> None:
+        self.show_recipe(recipe)
         self._autosave.start()
+
+    @Slot(str)
+    def _show_mode(self, mode: str) -> None:
+        for name in ("system", "light", "dark"):
+            self.actions_by_name[f"theme_{name}"].setChecked(name == mode)
 
     @Slot(bool)
     def _marginals_shown(self, is_visible: bool) -> None:
         if is_visible:
             # The dock says that it is visible before its content is.
-            QTimer.singleShot(0, self.wiring.refresh_marginals)
+            QTimer.singleShot(0, self.clouds.refresh_marginals)
 
     @Slot(int)
     def _speed_picked(self, index: int) -> None:
@@ -325,14 +296,8 @@ class MainWindow(QMainWindow):
 
     def restore_usual_layout(self) -> None:
         """All docks back where they were at first."""
-        for name, dock in self.docks.items():
-            area = {
-                "experiment": Qt.DockWidgetArea.LeftDockWidgetArea,
-                "self_consistency": Qt.DockWidgetArea.RightDockWidgetArea,
-            }.get(name, Qt.DockWidgetArea.BottomDockWidgetArea)
-            self.addDockWidget(area, dock)
+        self.docks.put_back()
         self._toolbar.show()
-        self._arrange()
 
     @Slot()
     def _save_recipe(self) -> None:
@@ -386,13 +351,3 @@ class MainWindow(QMainWindow):
                 event.accept()
                 return True
         return super().eventFilter(watched, event)
-
-
-def _descriptions() -> dict[str, str]:
-    found = {}
-    for name in shipped_recipes():
-        try:
-            found[name] = load_recipe(name).description
-        except RecipeError as error:
-            found[name] = str(error)
-    return dict(sorted(found.items(), key=lambda item: (item[0] != "clover", item[0])))

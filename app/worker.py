@@ -15,11 +15,11 @@ from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
-from app import jobs
-from app.bench import Bench, Pace, Parking
-from app.contract import Engine, Experiment
-from app.jobs import Job
-from app.messages import (
+from app.engine import jobs
+from app.engine.contract import Engine, Experiment
+from app.engine.hand import Bench, Pace, Parking
+from app.engine.jobs import Job
+from app.engine.messages import (
     Built,
     Cancel,
     Export,

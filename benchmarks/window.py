@@ -78,10 +78,10 @@ class Bench:
         from PySide6.QtCore import Qt, QTimer
         from PySide6.QtWidgets import QApplication
 
-        from app.garbage import GarbageKeeper
         from app.logs import LogBuffer, quiet_standard_error
         from app.session import Session
         from app.settings import Settings
+        from app.shell.garbage import GarbageKeeper
         from app.theme import ThemeKeeper
         from app.window import MainWindow
         from mft_engine.recipe import load_recipe

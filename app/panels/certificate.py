@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QWidget
 
-from app.panels.number_table import NumberTable, written
-from app.panels.titled import TitledSection
+from app.panels.number_table import NumberTable
 from app.theme import Theme
+from app.widgets.titled import TitledSection
+from app.widgets.words import written
 
 if TYPE_CHECKING:
     from mft_engine.questions.certificate import Certificate

@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.messages import DataPreview
+from app.engine.messages import DataPreview
 
 USUAL_TEST_PERCENT = 20.0
 # Of fewer rows none is held back unless it is asked for.

@@ -7,7 +7,7 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
-from app.messages import TaskCard
+from app.engine.messages import TaskCard
 from app.panels.experiment_rows import SECTIONS, scale_row
 from app.panels.formulas import Formulas
 from app.theme import Theme

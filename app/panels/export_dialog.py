@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.messages import Export
+from app.engine.messages import Export
 
 FIGURES = (
     ("three-pictures", "Three pictures: background, foreground, wrong background", True),

@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.theme import LIGHT, Theme
-from app.views.colormaps import mixed
+from app.widgets.colours import mixed
 
 WARN_ABOVE = 1.5
 BAD_ABOVE = 1.8

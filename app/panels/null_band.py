@@ -7,9 +7,9 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from app.panels.number_table import written
 from app.theme import LIGHT, Theme
-from app.views.colormaps import mixed, with_opacity
+from app.widgets.colours import mixed, with_opacity
+from app.widgets.words import written
 
 # Beyond this multiple of the null's mean a linear axis would squeeze the band into a line.
 _LOG_BEYOND = 5.0

@@ -11,12 +11,13 @@ from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 from app.panels.certificate import CertificateSection, certificate_sentence
 from app.panels.gauges import StabilityGauge, stability_sentence
 from app.panels.null_band import NullBand
-from app.panels.number_table import UNKNOWN, NumberTable, written, written_error, written_p
+from app.panels.number_table import NumberTable
 from app.panels.orders import cloud_orders, order_words
-from app.panels.titled import TitledSection
 from app.panels.verdict_card import VerdictCard
 from app.panels.verdict_words import HEADLINES, ROLES, loss_sentence, verdict_sentence
 from app.theme import LIGHT, Theme
+from app.widgets.titled import TitledSection
+from app.widgets.words import UNKNOWN, written, written_error, written_p
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison

@@ -9,7 +9,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
-from app.views.colormaps import mixed
+from app.widgets.colours import mixed
 
 State = Literal["none", "pending", "consistent", "close", "inconsistent"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.panels.gauges import BAD_ABOVE
-from app.panels.number_table import written, written_p
+from app.widgets.words import written, written_p
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison

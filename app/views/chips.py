@@ -8,7 +8,7 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QAbstractButton, QSizePolicy, QWidget
 
-from app.views.colormaps import mixed
+from app.widgets.colours import mixed
 
 if TYPE_CHECKING:
     from app.theme import Theme

@@ -11,18 +11,18 @@ from PySide6.QtGui import QHideEvent, QKeySequence, QMouseEvent, QPaintEvent, QR
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
-from app.views import colormaps
 from app.views.axis_range import StableRange
 from app.views.cloud_banner import CloudBanner
 from app.views.cloud_header import CloudHeader
 from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
 from app.views.colour_key import ColourKey
-from app.views.empty_state import EmptyState
 from app.views.neuron_card import NeuronCard, Phi
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project, table_axes
 from app.views.range_follower import RangeFollower
 from app.views.theory_overlay import TheoryOverlay
+from app.widgets import colours
+from app.widgets.empty_state import EmptyState
 
 _HOVER_REACH = 9.0
 
@@ -249,15 +249,15 @@ class CloudView(QWidget):
         self._colour_limit.forget()
         table = None
         if key == "a":
-            table = colormaps.diverging_points(self._theme)
+            table = colours.diverging_points(self._theme)
         elif key == "norm":
-            table = colormaps.sequential_points(self._theme)
+            table = colours.sequential_points(self._theme)
         elif key == "angle":
-            table = colormaps.cyclic_points(self._theme)
+            table = colours.cyclic_points(self._theme)
         colouring = None
         if table is not None:
             axis = {"a": "a", "norm": "norm", "angle": "angle"}[key]
-            palette = colormaps.brushes(table, 0.85)
+            palette = colours.brushes(table, 0.85)
             colouring = Colouring(palette, lambda theta: self._colour_index(theta, self._choices[axis]))
         for name in ("background", "foreground"):
             # Where colour has another meaning, the clouds are told apart by their symbol.
@@ -271,12 +271,12 @@ class CloudView(QWidget):
         values = project(theta, axis)
         if axis.kind == "angle":
             self.key.set_limits("−180°", "180°")
-            return colormaps.colour_index(values, 180.0, is_signed=True)
+            return colours.colour_index(values, 180.0, is_signed=True)
         inner = np.partition(np.abs(values), int(0.98 * (len(values) - 1)))[: int(0.98 * (len(values) - 1)) + 1]
         if self._colour_limit.follow(inner):
             limit = f"{self._colour_limit.high:.2g}"
             self.key.set_limits(f"−{limit}" if axis.kind == "readout" else "0", limit)
-        return colormaps.colour_index(values, self._colour_limit.high, is_signed=axis.kind == "readout")
+        return colours.colour_index(values, self._colour_limit.high, is_signed=axis.kind == "readout")
 
     # Drawing
 

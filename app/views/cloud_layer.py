@@ -10,10 +10,10 @@ import pyqtgraph as pg
 from PySide6.QtCore import QRectF
 from PySide6.QtGui import QBrush
 
-from app.views.colormaps import fade, with_opacity
 from app.views.density import DensityImage
 from app.views.projections import Axis, Components, project
 from app.views.scatter import MovingScatter
+from app.widgets.colours import fade, with_opacity
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, QObject, QRectF, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from app.views.colormaps import with_opacity
+from app.widgets.colours import with_opacity
 from app.widgets.placing import parent_of
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QToolTip, QWidget
 
-from app.panels.number_table import written
 from app.theme import LIGHT, Theme
-from app.views.colormaps import colour_index, diverging_map, mixed
+from app.widgets.colours import colour_index, diverging_map, mixed
+from app.widgets.words import written
 
 if TYPE_CHECKING:
     from mft_engine.questions.kernel_spectrum import KernelSpectrum

@@ -10,8 +10,8 @@ from PySide6.QtGui import QColor, QFont, QImage, QMouseEvent, QPainter, QPaintEv
 from PySide6.QtWidgets import QToolTip, QWidget
 
 from app.theme import LIGHT, Theme
-from app.views.colormaps import colour_index, diverging_map, mixed
-from app.views.empty_state import EmptyState
+from app.widgets.colours import colour_index, diverging_map, mixed
+from app.widgets.empty_state import EmptyState
 
 if TYPE_CHECKING:
     from mft_engine.experiment.events import FieldsReady

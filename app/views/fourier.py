@@ -10,9 +10,9 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
 from app.views.chips import LegendChip
-from app.views.colormaps import with_opacity
-from app.views.empty_state import EmptyState
 from app.views.plot_style import line_pen, quiet_plot, style_plot
+from app.widgets.colours import with_opacity
+from app.widgets.empty_state import EmptyState
 from mft_engine.questions.waves import Waves, phase_agreement, waves
 
 _CLOUDS = ("background", "foreground")

@@ -10,13 +10,13 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from app.panels.number_table import written, written_p
 from app.theme import LIGHT, Theme
 from app.views.chips import LegendChip, Mark
-from app.views.colormaps import mixed, with_opacity
 from app.views.eigenmaps import EigenMaps
-from app.views.empty_state import EmptyState
 from app.views.plot_style import SparseLogAxis, WholeAxis, line_pen, quiet_plot, style_plot
+from app.widgets.colours import mixed, with_opacity
+from app.widgets.empty_state import EmptyState
+from app.widgets.words import written, written_p
 
 if TYPE_CHECKING:
     from mft_engine.questions.kernel_study import DataKernels, KernelAgreement

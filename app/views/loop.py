@@ -11,14 +11,14 @@ from PySide6.QtCore import QEvent, QObject, Qt, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from superqt.utils import QFlowLayout
 
-from app.panels.number_table import written
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
 from app.views.chips import LegendChip, Mark
-from app.views.colormaps import with_opacity
-from app.views.empty_state import EmptyState
 from app.views.plot_style import SparseLogAxis, WholeAxis, line_pen, quiet_plot, style_plot
+from app.widgets.colours import with_opacity
+from app.widgets.empty_state import EmptyState
 from app.widgets.log_slider import LogSlider
+from app.widgets.words import written
 
 if TYPE_CHECKING:
     from mft_engine.questions.loop import Iteration

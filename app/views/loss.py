@@ -10,14 +10,14 @@ from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from app.panels.number_table import written
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
 from app.views.chips import LegendChip
-from app.views.colormaps import with_opacity
-from app.views.empty_state import EmptyState
 from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.views.scrubber import Scrubber
+from app.widgets.colours import with_opacity
+from app.widgets.empty_state import EmptyState
+from app.widgets.words import written
 
 _LEVELS = ("foreground", "theory")
 # The infinitely wide network's loss on unseen data belongs to the test curve, and is switched with it.
@@ -43,7 +43,7 @@ class LossView(QWidget):
         self._complete: float | None = None
         self._theory_name = "theory"
         self._range = StableRange(is_symmetric=False)
-        self._time_end = 1.0
+        self._time_end = self._duration = 1.0
         self._is_following = True
 
         self.chips = {
@@ -207,8 +207,9 @@ class LossView(QWidget):
 
     def set_duration(self, time: float) -> None:
         """The recipe's time, so that the axis shows from the start how long the run will be."""
-        self._time_end = max(time, 1e-9)
-        self._redraw()
+        if self._duration != max(time, 1e-9):
+            self._duration = self._time_end = max(time, 1e-9)
+            self._redraw()
 
     def set_snapshots(self, times: np.ndarray) -> None:
         """Times of the stored snapshots; the scrubber is shown while there are at least two."""
@@ -230,7 +231,7 @@ class LossView(QWidget):
         self._complete = None
         self._range.forget()
         self._is_following = True
-        self._time_end = 1.0
+        self._time_end = self._duration = 1.0
         for name in self._levels:
             self._show_level(name, None)
         self.show_gap(None, None)

@@ -12,11 +12,12 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
 from app.views.chips import LegendChip
-from app.views.colormaps import with_opacity
-from app.views.empty_state import EmptyState
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, available_axes, project, table_axes
+from app.widgets.colours import with_opacity
+from app.widgets.empty_state import EmptyState
 
+Densities = Mapping[str, tuple[np.ndarray, np.ndarray]]
 _KEYS = ("w1", "w2", "a", "angle")
 _N_BINS = 60
 
@@ -90,7 +91,7 @@ class MarginalsView(QWidget):
             self._offer(some.shape[1] - 1)
         self._redraw()
 
-    def show_theory(self, densities: Mapping[str, tuple[np.ndarray, np.ndarray]] | None) -> None:
+    def show_theory(self, densities: Densities | None) -> None:
         """Infinite-width densities, "w1" / "w2" / "a" / "angle" (degrees) -> (x, density of x); None removes them."""
         self._theory = densities or {}
         self.chips["theory"].setEnabled(bool(self._theory))

@@ -10,7 +10,7 @@ from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPainterPath, QPaintEvent, QPen
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
-from app.views.colormaps import mixed
+from app.widgets.colours import mixed
 from app.widgets.placing import parent_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QGuiApplication, QPen
 
-from app.views.colormaps import mixed
+from app.widgets.colours import mixed
 
 if TYPE_CHECKING:
     from app.theme import Theme

@@ -12,9 +12,9 @@ from PySide6.QtGui import QPainter, QPainterPath, QPen
 from PySide6.QtWidgets import QGraphicsItem
 
 from app.theme import Theme
-from app.views.colormaps import fade, with_opacity
 from app.views.density import density_tone
 from app.views.plot_style import line_pen
+from app.widgets.colours import fade, with_opacity
 
 # Shares of the neurons inside the three lines, innermost first, with the width and opacity of each.
 LINES = ((0.5, 1.8, 1.0), (0.9, 1.5, 0.9), (0.99, 1.2, 0.7))

@@ -11,11 +11,11 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from app.panels.number_table import written
 from app.theme import LIGHT, Theme
 from app.views.chips import LegendChip, Mark
-from app.views.empty_state import EmptyState
 from app.views.plot_style import line_pen, quiet_plot, style_plot
+from app.widgets.empty_state import EmptyState
+from app.widgets.words import written
 
 if TYPE_CHECKING:
     from mft_engine.questions.widths import WidthRow

@@ -7,9 +7,9 @@ from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QIcon, QImage, QPixmap
 from PySide6.QtWidgets import QButtonGroup, QGridLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from app.messages import TaskCard
+from app.engine.messages import TaskCard
 from app.theme import LIGHT, Theme
-from app.views.colormaps import diverging_map
+from app.widgets.colours import diverging_map
 from mft_engine.recipe import TaskSection
 
 N_COLUMNS = 4

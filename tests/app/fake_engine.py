@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from app.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
+from app.engine.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import (
     CertificateReady,

@@ -10,8 +10,8 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QWidget
 
 from app.actions import ACTIONS, BREAKS_AFTER, MENUS, SECOND_SHORTCUTS, TOOLBAR_BREAKS_AFTER, ActionSpec
-from app.commands import Commands
 from app.panels.command_palette import CommandPalette
+from app.shell.commands import Commands
 
 
 @pytest.mark.parametrize("spec", ACTIONS, ids=lambda spec: spec.name)

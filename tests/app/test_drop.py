@@ -15,11 +15,11 @@ from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.dropping import is_data_file, what_it_becomes
-from app.loading import TorchEngine
-from app.messages import DataPreview
+from app.engine.loading import TorchEngine
+from app.engine.messages import DataPreview
 from app.panels.data_dialog import DataDialog
 from app.session import Session
+from app.shell.dropping import is_data_file, what_it_becomes
 from app.window import MainWindow
 from mft_engine.recipe import EngineSection, Recipe
 

@@ -13,8 +13,8 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from app.loop import start_of
-from app.messages import LOOP_TOLERANCE
+from app.engine.messages import LOOP_TOLERANCE
+from app.keepers.loop import start_of
 from app.theme import DARK, LIGHT
 from app.views.loop import LoopView
 from app.window import MainWindow
@@ -142,7 +142,7 @@ def test_the_tolerance_drawn_is_the_engines() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.jobs.TURN_SECONDS", 0.01)
+    monkeypatch.setattr("app.engine.jobs.TURN_SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("quick")
@@ -175,7 +175,7 @@ def test_a_loop_that_has_not_converged_says_so_and_cancel_stops_one(window: Main
     window.actions_by_name["iterate"].trigger()
     qtbot.waitUntil(lambda: "Not converged yet: gap 0.0010 after 3 turns" in loop.sentence.text())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.jobs.TURN_SECONDS", 60.0)
+        patch.setattr("app.engine.jobs.TURN_SECONDS", 60.0)
         window.actions_by_name["iterate"].trigger()
         qtbot.waitUntil(lambda: "Turn 0" in loop.sentence.text())
         window.actions_by_name["cancel"].trigger()
@@ -186,7 +186,7 @@ def test_a_loop_that_has_not_converged_says_so_and_cancel_stops_one(window: Main
 def test_who_goes_back_to_the_run_during_the_loop_stays_there_while_its_curve_goes_on(
     window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr("app.jobs.TURN_SECONDS", 0.2)
+    monkeypatch.setattr("app.engine.jobs.TURN_SECONDS", 0.2)
     window.actions_by_name["iterate"].trigger()
     qtbot.waitUntil(lambda: window.cloud.banner.isVisible())
     if way == "play":
@@ -216,7 +216,7 @@ def test_where_no_loop_can_be_turned_the_action_is_disabled_with_the_reason(wind
 def test_an_edit_ends_the_loop_and_shows_the_run_again(window: MainWindow, qtbot: QtBot) -> None:
     window.actions_by_name["iterate"].trigger()
     qtbot.waitUntil(lambda: "Converged" in window.loop.sentence.text())
-    assert not window.wiring.stage.is_live
+    assert not window.clouds.stage.is_live
     window.session.edit("regularisation.scale", 0.01)
-    assert window.wiring.stage.is_live
+    assert window.clouds.stage.is_live
     qtbot.waitUntil(lambda: len(window.cloud.layers["background"].x) == 64)

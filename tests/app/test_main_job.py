@@ -10,8 +10,8 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QApplication, QToolBar
 
+from app.engine.messages import Export
 from app.logs import LogBuffer
-from app.messages import Export
 from app.session import Session
 from app.settings import Settings
 from app.theme import ThemeKeeper

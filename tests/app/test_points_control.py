@@ -10,7 +10,7 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from app.messages import TaskCard
+from app.engine.messages import TaskCard
 from app.widgets.points_control import FEWEST, MOST, TICKS, PointsControl, number_at, tick_of
 from app.window import MainWindow
 from mft_engine.recipe import load_recipe

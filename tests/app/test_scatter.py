@@ -10,8 +10,8 @@ from PySide6.QtGui import QBrush, QColor, QImage
 from pytestqt.qtbot import QtBot
 
 from app.theme import DARK
-from app.views.colormaps import brushes, colour_index, diverging_points
 from app.views.scatter import MovingScatter
+from app.widgets.colours import brushes, colour_index, diverging_points
 
 
 @pytest.fixture

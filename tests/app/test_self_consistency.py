@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mft_engine.experiment.posterior import Posterior
 from plot_clouds import clover, gaussian
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel
@@ -15,14 +14,15 @@ from pytestqt.qtbot import QtBot
 
 from app.panels.gauges import stability_sentence, zone
 from app.panels.null_band import NullBand
-from app.panels.number_table import UNKNOWN, written, written_error, written_p
 from app.panels.orders import cloud_orders
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.theme import DARK, LIGHT, Theme
+from app.widgets.words import UNKNOWN, written, written_error, written_p
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import ForegroundReady, Snapshot
 from mft_engine.experiment.outcome import Cloud
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.posterior import Posterior
 from mft_engine.theory.certificates import SteinDiscrepancy
 
 NULL = 0.0021 * (1 + 0.2 * gaussian(500)[:, 0].astype(float))

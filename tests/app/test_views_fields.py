@@ -9,8 +9,8 @@ from PySide6.QtGui import QColor
 from pytestqt.qtbot import QtBot
 
 from app.theme import LIGHT
-from app.views.colormaps import diverging_map
 from app.views.fields import FieldsView
+from app.widgets.colours import diverging_map
 from mft_engine.experiment.events import FieldsReady
 
 GRID = np.linspace(-3, 3, 48)

@@ -166,7 +166,7 @@ def test_the_kernel_is_computed_after_a_comparison_and_only_while_its_tab_is_ope
     assert kernel_lines(engine) == []
     with qtbot.waitSignal(window.session.kernel_ready):
         window.docks["kernel"].raise_()
-    assert window.kernel_view.strip.verdict.startswith("kernels agree")
+    assert window.docks.view(KernelView).strip.verdict.startswith("kernels agree")
     with qtbot.waitSignal(window.session.kernel_ready):
         window.session.resample()
     qtbot.wait(100)
@@ -183,14 +183,17 @@ def test_a_pause_brings_a_new_kernel_and_a_drag_makes_it_old_without_computing(
     with qtbot.waitSignal(window.session.kernel_ready):
         window.session.pause()
     step = engine.experiments[-1].state.step
-    assert kernel_lines(engine) == [f"kernel at step {step}"] and f"step {step:,}" in window.kernel_view.sentence.text()
+    assert (
+        kernel_lines(engine) == [f"kernel at step {step}"]
+        and f"step {step:,}" in window.docks.view(KernelView).sentence.text()
+    )
     for scale in (0.002, 0.003, 0.004):
         window.session.edit("regularisation.scale", scale)
         qtbot.wait(30)
-    assert window.kernel_view.sentence.text().startswith("Out of date")
+    assert window.docks.view(KernelView).sentence.text().startswith("Out of date")
     assert len(kernel_lines(engine)) == 1
     window.session.new_seed()
-    qtbot.waitUntil(lambda: window.kernel_view.empty.isVisible())
+    qtbot.waitUntil(lambda: window.docks.view(KernelView).empty.isVisible())
 
 
 def test_a_kernel_that_cannot_be_computed_is_said_once(
@@ -208,4 +211,4 @@ def test_a_kernel_that_cannot_be_computed_is_said_once(
     qtbot.waitUntil(lambda: bool(sentences))
     qtbot.wait(100)
     assert sentences == ["no eigenvalues today"]
-    assert window.kernel_view.empty.isVisible()
+    assert window.docks.view(KernelView).empty.isVisible()

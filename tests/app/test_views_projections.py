@@ -10,10 +10,10 @@ from plot_clouds import clover, gaussian
 from PySide6.QtCore import QRectF
 
 from app.theme import DARK, LIGHT
-from app.views import colormaps
 from app.views.axis_range import StableRange
 from app.views.density import density_counts, density_tone
 from app.views.projections import available_axes, principal_components, project
+from app.widgets import colours as colormaps
 
 
 def axis(key: str, n_inputs: int = 2):  # type: ignore[no-untyped-def]

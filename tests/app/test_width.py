@@ -11,10 +11,10 @@ from fake_engine import fake_width
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from app.exact_law import why_no_law
 from app.theme import DARK, LIGHT
 from app.views.width import WidthView, summary
 from app.window import MainWindow
+from mft_engine.applies import why_no_law
 from mft_engine.points.statistics import Estimate
 from mft_engine.questions.widths import WidthRow
 from mft_engine.recipe import Recipe

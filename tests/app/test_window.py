@@ -13,8 +13,8 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QColor, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication, QDialogButtonBox, QSlider, QStyle, QToolBar, QToolButton
 
+from app.engine.messages import Export, TaskCard
 from app.logs import ExceptionHook, LogBuffer
-from app.messages import Export, TaskCard
 from app.panels.export_dialog import ExportDialog
 from app.session import Session
 from app.settings import Settings
@@ -104,7 +104,7 @@ def test_resampling_shows_the_orange_neurons_and_the_verdict_and_the_wrong_backg
 def test_iterate_shows_every_turn_of_the_loop_and_play_goes_back_to_the_run(
     window: MainWindow, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.jobs.TURN_SECONDS", 0.01)
+    monkeypatch.setattr("app.engine.jobs.TURN_SECONDS", 0.01)
     turns: list[Any] = []
     window.session.iteration_ready.connect(turns.append)
     click(qtbot, window, "iterate")
@@ -123,7 +123,7 @@ def test_iterate_shows_every_turn_of_the_loop_and_play_goes_back_to_the_run(
 def test_a_loop_that_ran_far_away_leaves_no_wide_axes_behind(window: MainWindow) -> None:
     far = np.full((16, 3), 200.0, np.float32) + np.arange(16, dtype=np.float32)[:, None]
     near = np.arange(48, dtype=np.float32).reshape(16, 3) / 48
-    stage = window.wiring.stage
+    stage = window.clouds.stage
     for leave in (lambda: stage.show_stored(near, 1.0), stage.go_live):
         stage.show_background(near, 16)
         stage.begin_loop()

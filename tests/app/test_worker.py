@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from fake_engine import FakeEngine, FakeExperiment, FakeHistory
 
-from app import contract
-from app.bench import Bench, Pace, Parking
-from app.loading import TorchEngine
+from app.engine import contract
+from app.engine.hand import Bench, Pace, Parking
+from app.engine.loading import TorchEngine
 from app.session import Session
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.history import History

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from app.coupled import coupled
 from mft_engine import dynamics
+from mft_engine.applies import coupled
 from mft_engine.dynamics import Diverged, adam
 from mft_engine.dynamics.adam import Adam
 from mft_engine.experiment.experiment import Experiment

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from app.contract import Experiment
-from app.messages import TheoryPicture
+from app.engine.contract import Experiment
+from app.engine.messages import TheoryPicture
 from mft_engine.experiment.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady, KernelReady
 from mft_engine.recipe import Change, Recipe, differences, plan_change
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from PySide6.QtCore import QObject, Slot
+from PySide6.QtGui import QAction
 
-from app.exact_law import judge_action
-from app.messages import Built
+from app.engine.messages import Built
+from app.keepers.exact_law import judge_action
 from app.session import Session
+from app.views.width import WidthView
 from mft_engine.recipe import Recipe
-
-if TYPE_CHECKING:
-    from app.window import MainWindow
 
 
 class WidthKeeper(QObject):
     """Passes the rows on to the view; a study belongs to the parameters that it was begun with."""
 
-    def __init__(self, session: Session, window: MainWindow) -> None:
-        super().__init__(window)
-        self._session, self._view = session, window.width_view
-        self._action = window.actions_by_name["widths"]
+    def __init__(self, session: Session, view: WidthView, action: QAction) -> None:
+        super().__init__(view)
+        self._session, self._view, self._action = session, view, action
         self._tip = self._action.toolTip()
         self._n_inputs = 2
         self._is_stale = False

@@ -7,25 +7,22 @@ import platform
 import shlex
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QStandardPaths, Slot
+from PySide6.QtCore import QObject, QStandardPaths, Signal, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QMessageBox
+from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from app.actions import ACTIONS
-from app.dropping import DATA_SUFFIXES, is_data_file, what_it_becomes
-from app.messages import DataPreview, Export
+from app.engine.messages import DataPreview, Export
 from app.panels.command_palette import CommandPalette
 from app.panels.data_dialog import DataDialog
 from app.panels.export_dialog import ExportDialog
 from app.session import Session
 from app.settings import Settings
+from app.shell.dropping import DATA_SUFFIXES, is_data_file, what_it_becomes
 from app.theme import Mode, ThemeKeeper
+from app.views.loop import LoopView
 from mft_engine.recipe import Recipe, RecipeError, differences, load_recipe, shipped_recipes
-
-if TYPE_CHECKING:
-    from app.window import MainWindow
 
 SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
 
@@ -33,22 +30,37 @@ SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
 class Commands(QObject):
     """Everything a menu, button or shortcut can start."""
 
-    def __init__(self, session: Session, settings: Settings, themes: ThemeKeeper, window: MainWindow) -> None:
-        super().__init__(window)
-        self._session, self._settings, self._themes, self._window = session, settings, themes, window
+    live_wanted = Signal()
+    dock_wanted = Signal(str)
+    view_reset_wanted = Signal()
+    layout_wanted = Signal()
+    speed_changed = Signal(int)
+    mode_changed = Signal(str)
+
+    def __init__(
+        self, session: Session, settings: Settings, themes: ThemeKeeper, loop: LoopView, owner: QWidget
+    ) -> None:
+        """
+        Args:
+            loop: whose choices the self-consistency loop is turned with.
+            owner: the window that dialogs belong to, that closes at "quit", and whose actions the palette lists.
+        """
+        super().__init__(owner)
+        self._session, self._settings, self._themes = session, settings, themes
+        self._loop, self._owner = loop, owner
         session.data_ready.connect(self.ask_for_columns)
 
     # File ----------------------------------------------------------------------------------------------------
 
     @Slot()
     def open_recipe(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self._window, "Open recipe", self._last_folder, "Recipes (*.toml)")
+        path, _ = QFileDialog.getOpenFileName(self._owner, "Open recipe", self._last_folder, "Recipes (*.toml)")
         if path:
             self.open_path(Path(path))
 
     @Slot()
     def open_run(self) -> None:
-        path = QFileDialog.getExistingDirectory(self._window, "Open run", self._last_folder)
+        path = QFileDialog.getExistingDirectory(self._owner, "Open run", self._last_folder)
         if path:
             self.open_path(Path(path))
 
@@ -56,7 +68,7 @@ class Commands(QObject):
     def open_data(self) -> None:
         pattern = " ".join(f"*{suffix}" for suffix in DATA_SUFFIXES)
         path, _ = QFileDialog.getOpenFileName(
-            self._window, "Open data", self._last_folder, f"Tables of numbers ({pattern});;All files (*)"
+            self._owner, "Open data", self._last_folder, f"Tables of numbers ({pattern});;All files (*)"
         )
         if path:
             self._session.look_at_data(Path(path).resolve())
@@ -64,7 +76,7 @@ class Commands(QObject):
     @Slot(object)
     def ask_for_columns(self, preview: DataPreview) -> None:
         """A file has been read: ask what is to be learnt from it, then make it the task."""
-        dialog = DataDialog(preview, self._window)
+        dialog = DataDialog(preview, self._owner)
         dialog.accepted.connect(lambda: self._learn_from(dialog))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
@@ -106,7 +118,7 @@ class Commands(QObject):
     @Slot()
     def save_recipe(self) -> None:
         start = str(Path(self._last_folder) / f"{self._session.recipe.name}.toml")
-        path, _ = QFileDialog.getSaveFileName(self._window, "Save recipe", start, "Recipes (*.toml)")
+        path, _ = QFileDialog.getSaveFileName(self._owner, "Save recipe", start, "Recipes (*.toml)")
         if path:
             self.save_to(Path(path))
 
@@ -135,14 +147,14 @@ class Commands(QObject):
 
     @Slot()
     def export_three(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self._window, "Export the three pictures to", self._export_folder)
+        folder = QFileDialog.getExistingDirectory(self._owner, "Export the three pictures to", self._export_folder)
         if folder:
             self._settings.set("export_folder", folder)
             self._session.export(Export(folder=Path(folder), figure_formats=("png", "svg", "pdf")))
 
     @Slot()
     def export(self) -> None:
-        dialog = ExportDialog(Path(self._export_folder), self._window)
+        dialog = ExportDialog(Path(self._export_folder), self._owner)
         if dialog.exec():
             command = dialog.command()
             self._settings.set("export_folder", str(command.folder))
@@ -151,7 +163,7 @@ class Commands(QObject):
 
     @Slot()
     def quit(self) -> None:
-        self._window.close()
+        self._owner.close()
 
     # Edit ----------------------------------------------------------------------------------------------------
 
@@ -171,7 +183,7 @@ class Commands(QObject):
 
     @Slot()
     def step(self) -> None:
-        self._window.wiring.go_live()
+        self.live_wanted.emit()
         self._session.step()
 
     @Slot()
@@ -188,16 +200,13 @@ class Commands(QObject):
 
     @Slot()
     def iterate(self) -> None:
-        loop = self._window.loop
-        self._window.wiring.go_live()
-        self._window.docks["loop"].show()
-        self._window.docks["loop"].raise_()
-        self._session.iterate(loop.damping, loop.n_turns)
+        self.live_wanted.emit()
+        self.dock_wanted.emit("loop")
+        self._session.iterate(self._loop.damping, self._loop.n_turns)
 
     @Slot()
     def study_widths(self) -> None:
-        self._window.docks["width"].show()
-        self._window.docks["width"].raise_()
+        self.dock_wanted.emit("width")
         self._session.study_widths()
 
     @Slot()
@@ -220,17 +229,17 @@ class Commands(QObject):
         """Steps per frame, remembered for the next start."""
         self._session.set_speed(steps_per_frame)
         self._settings.set("speed", steps_per_frame)
-        self._window.show_speed(steps_per_frame)
+        self.speed_changed.emit(steps_per_frame)
 
     # View ----------------------------------------------------------------------------------------------------
 
     @Slot()
     def reset_view(self) -> None:
-        self._window.cloud.reset_view()
+        self.view_reset_wanted.emit()
 
     @Slot()
     def reset_layout(self) -> None:
-        self._window.restore_usual_layout()
+        self.layout_wanted.emit()
 
     @Slot()
     def theme_system(self) -> None:
@@ -247,16 +256,15 @@ class Commands(QObject):
     def _set_theme(self, mode: Mode) -> None:
         self._themes.set_mode(mode)
         self._settings.set("theme", mode)
-        for other in ("system", "light", "dark"):
-            self._window.actions_by_name[f"theme_{other}"].setChecked(other == mode)
+        self.mode_changed.emit(mode)
 
     # Help ----------------------------------------------------------------------------------------------------
 
     @Slot()
     def show_palette(self) -> None:
-        palette = CommandPalette(self._window.actions_by_name.values(), self._window)
-        centre = self._window.geometry().center()
-        palette.move(centre.x() - palette.width() // 2, self._window.geometry().top() + 90)
+        palette = CommandPalette(self._owner.actions(), self._owner)
+        centre = self._owner.geometry().center()
+        palette.move(centre.x() - palette.width() // 2, self._owner.geometry().top() + 90)
         palette.finished.connect(palette.deleteLater)
         palette.open()
         palette.entry.setFocus()
@@ -283,7 +291,7 @@ class Commands(QObject):
         )
 
     def _tell(self, title: str, text: str) -> None:
-        box = QMessageBox(self._window)
+        box = QMessageBox(self._owner)
         box.setWindowTitle(title)
         box.setText(text)
         box.finished.connect(box.deleteLater)

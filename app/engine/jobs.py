@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from app.bench import SLICE_SECONDS, Bench, Pace
-from app.contract import Engine, Experiment
-from app.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard, WidthReady
+from app.engine.contract import Engine, Experiment
+from app.engine.hand import SLICE_SECONDS, Bench, Pace
+from app.engine.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard, WidthReady
 from mft_engine.experiment.events import (
     CertificateReady,
     ComparisonReady,

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from app.messages import Built
+from app.engine.messages import Built
+from app.keepers.stage import CloudStage
+from app.panels.self_consistency import SelfConsistencyPanel
+from app.views.cloud import CloudView
+from app.views.marginals import MarginalsView
 
 if TYPE_CHECKING:
-    from app.stage import CloudStage
-    from app.window import MainWindow
     from mft_engine.compare.clouds import Comparison
     from mft_engine.experiment.events import ForegroundReady, Snapshot
     from mft_engine.experiment.outcome import Cloud
@@ -22,15 +24,17 @@ class LayerKeeper(QObject):
 
     picked = Signal()
 
-    def __init__(self, window: MainWindow, stage: CloudStage) -> None:
-        super().__init__(window)
-        self._window, self._stage = window, stage
+    def __init__(
+        self, cloud: CloudView, marginals: MarginalsView, panel: SelfConsistencyPanel, stage: CloudStage
+    ) -> None:
+        super().__init__(stage)
+        self._cloud, self._marginals, self._panel, self._stage = cloud, marginals, panel, stage
         self._layer = self._n_neurons = 0
         self._initial: Sequence[Cloud] = ()
         self._background: Sequence[Cloud] = ()
         self._foreground: Sequence[Cloud] = ()
         self._comparisons: Sequence[Comparison] = ()
-        window.cloud.header.layer_picked.connect(self.pick)
+        cloud.header.layer_picked.connect(self.pick)
 
     @property
     def layer(self) -> int:
@@ -42,11 +46,11 @@ class LayerKeeper(QObject):
         self._layer = 0
         self._background = self._foreground = self._comparisons = ()
         self._initial = event.initial
-        self._window.cloud.header.offer_layers(len(self._initial))
-        for view in (self._window.cloud, self._window.marginals):
+        self._cloud.header.offer_layers(len(self._initial))
+        for view in (self._cloud, self._marginals):
             # Views name the columns of a whole neuron themselves, by what the task says of its inputs.
             view.set_columns(self._initial[0].names if len(self._initial) > 1 else None, has_weights=True)
-        self._window.cloud.show_initial(self._stage.joined(self._initial[0].theta))
+        self._cloud.show_initial(self._stage.joined(self._initial[0].theta))
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """The background's neurons of the layer on screen."""
@@ -67,7 +71,7 @@ class LayerKeeper(QObject):
     def show_comparisons(self, comparisons: Sequence[Comparison]) -> None:
         """The verdict of the layer on screen, with the others' beside it."""
         self._comparisons = comparisons
-        self._window.self_consistency.show_comparisons(comparisons, self._layer)
+        self._panel.show_comparisons(comparisons, self._layer)
 
     @Slot(int)
     def pick(self, layer: int) -> None:
@@ -75,17 +79,17 @@ class LayerKeeper(QObject):
         if layer == self._layer or not 0 <= layer < len(self._initial):
             return
         self._layer = layer
-        cloud = self._window.cloud
+        cloud = self._cloud
         cloud.header.choose_layer(layer)
         cloud.clear()
-        for view in (cloud, self._window.marginals):
+        for view in (cloud, self._marginals):
             view.set_columns(self._initial[layer].names, has_weights=layer == 0)
         cloud.show_initial(self._initial[layer].theta)
         if self._background:
             self._show_background()
         self._stage.show_foreground(self._foreground[layer].theta if self._foreground else None)
         if self._comparisons:
-            self._window.self_consistency.show_comparisons(self._comparisons, layer)
+            self._panel.show_comparisons(self._comparisons, layer)
         self.picked.emit()
 
     def _show_background(self) -> None:

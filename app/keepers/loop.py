@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtGui import QAction
 
-from app.exact_law import judge_action
-from app.messages import Built, LoopEnded
-from app.panels.number_table import written
+from app.engine.messages import Built, LoopEnded
+from app.keepers.exact_law import judge_action
+from app.keepers.stage import CloudStage
 from app.session import Session
-from app.stage import CloudStage
+from app.views.loop import LoopView
+from app.widgets.words import written
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
-    from app.window import MainWindow
     from mft_engine.experiment.events import Snapshot
     from mft_engine.questions.loop import Iteration
 
@@ -24,10 +25,9 @@ TURN_MILLISECONDS = 60
 class LoopKeeper(QObject):
     """Passes the turns on to cloud and plot, and says why a loop cannot be turned where it cannot."""
 
-    def __init__(self, session: Session, window: MainWindow, stage: CloudStage) -> None:
-        super().__init__(window)
-        self._session, self._window, self._stage = session, window, stage
-        self._action = window.actions_by_name["iterate"]
+    def __init__(self, session: Session, view: LoopView, action: QAction, stage: CloudStage) -> None:
+        super().__init__(view)
+        self._session, self._view, self._action, self._stage = session, view, action, stage
         self._tip = self._action.toolTip()
         self._n_inputs = 2
         self._turn: Iteration | None = None
@@ -51,13 +51,13 @@ class LoopKeeper(QObject):
         self._n_inputs = event.n_inputs
         self._turn = self._snapshot = None
         self._undrawn.clear()
-        self._window.loop.clear()
+        self._view.clear()
         self._judge(self._session.recipe)
 
     @Slot(object)
     def _judge(self, recipe: Recipe) -> None:
         reason = judge_action(self._action, self._tip, recipe, self._n_inputs, self._session.is_engine_ready)
-        self._window.loop.say_why_not(reason)
+        self._view.say_why_not(reason)
 
     @Slot(object)
     def _keep_snapshot(self, snapshot: Snapshot) -> None:
@@ -71,7 +71,7 @@ class LoopKeeper(QObject):
             self._turn, self._has_ended = None, False
             self._undrawn.clear()
             self._stage.begin_loop()
-            self._window.loop.begin(start_of(self._session.recipe, self._snapshot))
+            self._view.begin(start_of(self._session.recipe, self._snapshot))
         elif not self._has_ended:
             where = "before its first turn" if self._turn is None else f"at turn {self._turn.index}"
             gap = "" if self._turn is None else f", gap {written(self._turn.gap, 2)}"
@@ -88,7 +88,7 @@ class LoopKeeper(QObject):
     def _draw(self) -> None:
         if self._undrawn:
             self._stage.show_turn(self._undrawn[-1])
-            self._window.loop.show_turns(self._undrawn)
+            self._view.show_turns(self._undrawn)
             self._undrawn.clear()
             self._rest.start()
 
@@ -108,7 +108,7 @@ class LoopKeeper(QObject):
     def _say(self, sentence: str) -> None:
         self._has_ended = True
         self._draw()
-        self._window.loop.end(sentence)
+        self._view.end(sentence)
         self._session.status.emit(sentence)
 
 

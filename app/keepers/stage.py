@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PySide6.QtCore import QObject, Signal
 
+from app.views.cloud import CloudView
 from app.views.projections import joined_readouts
 
 if TYPE_CHECKING:
-    from app.views.cloud import CloudView
     from mft_engine.questions.loop import Iteration
 
 

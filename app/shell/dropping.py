@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, QMimeData, QObject, QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QGraphicsView, QLineEdit, QWidget
 
-from app.views.colormaps import mixed, with_opacity
+from app.widgets.colours import mixed, with_opacity
 from app.widgets.placing import parent_of
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What the window asks of the engine: the only words in which the two speak.
 
-The real engine (`app.loading`) and the small fake one of the tests are both held to these protocols, name by name and
-argument by argument. Nothing here imports torch.
+The real engine (`app.engine.loading`) and the small fake one of the tests are both held to these protocols, name by
+name and argument by argument. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from app.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
+from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
 from mft_engine.experiment.events import (
     CertificateReady,
     ComparisonReady,

@@ -1,7 +1,7 @@
 """Bringing the engine into the worker's thread: the only place of the window that imports torch.
 
 The window is on the screen before any of this runs. Everything that the worker needs of the engine goes through the
-protocols of `app.contract`, so that tests can put a small fake in its place.
+protocols of `app.engine.contract`, so that tests can put a small fake in its place.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from app.contract import Engine, Experiment
-from app.exporting import write_files
-from app.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
+from app.engine.contract import Engine, Experiment
+from app.engine.exporting import write_files
+from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
 from mft_engine.experiment.events import Event
 from mft_engine.recipe import EngineSection, Recipe, RecipeError, TaskSection
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.messages import Export, Exported
+from app.engine.messages import Export, Exported
 from mft_engine.experiment.events import Event, Progress
 
 if TYPE_CHECKING:

@@ -1,0 +1,241 @@
+"""The table of docks: what each is made of, where it stands, and what it is shown of the session.
+
+A dock more is a view and a row here. What needs several views at once is a keeper's work (`app.keepers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar, cast
+
+from PySide6.QtCore import QObject, Qt, SignalInstance
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+from app.engine.messages import LOOP_TOLERANCE, Built, EngineReady, MetricsReady, RecipeComplete
+from app.logs import LogBuffer
+from app.panels.experiment import ExperimentPanel
+from app.panels.log import LogPanel
+from app.panels.self_consistency import SelfConsistencyPanel
+from app.session import Session
+from app.theme import Theme
+from app.views.fields import FieldsView
+from app.views.fourier import FourierView
+from app.views.kernel import KernelView
+from app.views.loop import LoopView
+from app.views.loss import LossView
+from app.views.marginals import MarginalsView
+from app.views.width import WidthView
+from mft_engine.experiment.events import KernelReady, Snapshot
+from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
+
+Area = Qt.DockWidgetArea
+LEFT, RIGHT, BOTTOM = Area.LeftDockWidgetArea, Area.RightDockWidgetArea, Area.BottomDockWidgetArea
+W = TypeVar("W", bound=QWidget)
+
+
+class Themed(Protocol):
+    """Whatever takes the colours of a theme."""
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Take them."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a dock may be made from."""
+
+    theme: Theme
+    log: LogBuffer
+
+
+@dataclass(frozen=True)
+class DockSpec:
+    """One dock.
+
+    Attributes:
+        name: unique, the layout is stored under it; title: on its tab and in the View menu.
+        make: its content, a widget with `apply_theme`.
+        shows: a signal of the session -> what is done with the content and the signal's values.
+        watch: told whether the content can be seen, for answers that are computed only where somebody looks.
+    """
+
+    name: str
+    title: str
+    area: Qt.DockWidgetArea
+    make: Callable[[Ground], QWidget]
+    shows: Mapping[str, Callable[..., None]] = field(default_factory=dict)
+    watch: Callable[[Session, bool], None] | None = None
+
+
+def _devices(panel: ExperimentPanel, ready: EngineReady) -> None:
+    panel.show_devices(ready.devices)
+
+
+def _step_size(panel: ExperimentPanel, snapshot: Snapshot) -> None:
+    panel.show_step_size(snapshot.step_size)
+
+
+def _duration(loss: LossView, recipe: Recipe) -> None:
+    loss.set_duration(recipe.training.time)
+
+
+def _curves(loss: LossView, event: MetricsReady) -> None:
+    loss.show_metrics(event.columns)
+    loss.set_snapshots(event.stored_times)
+
+
+def _gap(loss: LossView, snapshot: Snapshot) -> None:
+    loss.show_gap(snapshot.test_minus_train, snapshot.test_minus_train_error)
+
+
+def _complete(loss: LossView, event: RecipeComplete) -> None:
+    loss.mark_complete(event.time)
+
+
+def _plane(fields: FieldsView, event: Built) -> None:
+    fields.clear(has_plane=event.n_inputs == 2 and event.n_layers == 1)
+
+
+def _no_kernels(kernel: KernelView, event: Built) -> None:
+    kernel.clear(has_layers=event.n_layers > 1)
+
+
+def _kernels(kernel: KernelView, event: KernelReady) -> None:
+    kernel.show_kernels(event.kernels, event.step)
+
+
+def _waves(fourier: FourierView, event: Built) -> None:
+    fourier.set_modulus(event.modulus)
+
+
+def _wave_metrics(fourier: FourierView, event: MetricsReady) -> None:
+    fourier.show_metrics(event.columns)
+
+
+DOCKS: tuple[DockSpec, ...] = (
+    DockSpec("experiment", "Experiment", LEFT, lambda ground: ExperimentPanel(_descriptions()), {
+        "engine_ready": _devices,
+        "task_card_ready": ExperimentPanel.add_task,
+        "device_changed": ExperimentPanel.show_device_in_force,
+        "refused": ExperimentPanel.show_refusal,
+        "snapshot_ready": _step_size,
+    }),
+    DockSpec("self_consistency", "Self-consistency", RIGHT, lambda ground: SelfConsistencyPanel(ground.theme), {
+        "snapshot_ready": SelfConsistencyPanel.show_snapshot,
+        "certificate_ready": SelfConsistencyPanel.show_certificate,
+    }),
+    DockSpec("loss", "Loss", BOTTOM, lambda ground: LossView(ground.theme), {
+        "recipe_changed": _duration,
+        "metrics_ready": _curves,
+        "snapshot_ready": _gap,
+        "recipe_complete": _complete,
+    }),
+    DockSpec("fields", "Fields", BOTTOM, lambda ground: FieldsView(ground.theme), {
+        "experiment_changed": _plane,
+        "fields_ready": FieldsView.show_fields,
+    }, Session.watch_fields),
+    DockSpec("kernel", "Kernel", BOTTOM, lambda ground: KernelView(ground.theme), {
+        "experiment_changed": _no_kernels,
+        "kernel_ready": _kernels,
+        "answers_stale": KernelView.mark_stale,
+    }, Session.watch_kernel),
+    DockSpec("marginals", "Marginals", BOTTOM, lambda ground: MarginalsView(ground.theme)),
+    DockSpec("fourier", "Fourier", BOTTOM, lambda ground: FourierView(ground.theme), {
+        "experiment_changed": _waves,
+        "metrics_ready": _wave_metrics,
+    }),
+    DockSpec("loop", "Loop", BOTTOM, lambda ground: LoopView(LOOP_TOLERANCE, ground.theme)),
+    DockSpec("width", "Width", BOTTOM, lambda ground: WidthView(ground.theme)),
+    DockSpec("log", "Log", BOTTOM, lambda ground: LogPanel(ground.log)),
+)  # fmt: skip
+
+
+class Docks(QObject):
+    """The docks of a window, made from a table and connected to a session."""
+
+    def __init__(
+        self, window: QMainWindow, session: Session, ground: Ground, table: tuple[DockSpec, ...] = DOCKS
+    ) -> None:
+        super().__init__(window)
+        self._window, self._session, self._table = window, session, table
+        self._docks: dict[str, QDockWidget] = {}
+        for spec in table:
+            dock = QDockWidget(spec.title, window)
+            dock.setObjectName(f"dock_{spec.name}")
+            content = spec.make(ground)
+            dock.setWidget(content)
+            if spec.area == BOTTOM:
+                # Their tabs already say what they are; View closes and opens them.
+                dock.setTitleBarWidget(QWidget(dock))
+            self._docks[spec.name] = dock
+            window.addDockWidget(spec.area, dock)
+            for signal, show in spec.shows.items():
+                self._connect(getattr(session, signal), show, content)
+            if spec.watch is not None:
+                self._watch(dock, spec.watch)
+        window.setCorner(Qt.Corner.BottomLeftCorner, LEFT)
+        window.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
+        self.arrange()
+
+    def __getitem__(self, name: str) -> QDockWidget:
+        return self._docks[name]
+
+    def __iter__(self) -> Iterator[QDockWidget]:
+        return iter(self._docks.values())
+
+    def view(self, kind: type[W]) -> W:
+        """The content of a kind."""
+        return next(content for content in self._contents() if isinstance(content, kind))
+
+    def bring_up(self, name: str) -> None:
+        """Open a dock and put it before the others."""
+        self._docks[name].show()
+        self._docks[name].raise_()
+
+    def put_back(self) -> None:
+        """All docks back where they were at first."""
+        for spec in self._table:
+            self._window.addDockWidget(spec.area, self._docks[spec.name])
+        self.arrange()
+
+    def arrange(self) -> None:
+        """Tabs at the bottom, the usual sizes, everything open."""
+        bottom = [self._docks[spec.name] for spec in self._table if spec.area == BOTTOM]
+        for first, second in pairwise(bottom):
+            self._window.tabifyDockWidget(first, second)
+        for dock in self._docks.values():
+            dock.setFloating(False)
+            dock.show()
+        bottom[0].raise_()
+        sides = [self._docks[spec.name] for spec in self._table if spec.area != BOTTOM]
+        self._window.resizeDocks(sides, [330, 320][: len(sides)], Qt.Orientation.Horizontal)
+        self._window.resizeDocks(bottom[:1], [235], Qt.Orientation.Vertical)
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Every content takes the theme."""
+        for content in self._contents():
+            cast(Themed, content).apply_theme(theme)
+
+    def _contents(self) -> Iterator[QWidget]:
+        return (dock.widget() for dock in self._docks.values())
+
+    def _connect(self, signal: SignalInstance, show: Callable[..., None], content: QWidget) -> None:
+        def pass_on(*values: Any) -> None:
+            show(content, *values)
+
+        signal.connect(pass_on)
+
+    def _watch(self, dock: QDockWidget, watch: Callable[[Session, bool], None]) -> None:
+        dock.visibilityChanged.connect(lambda is_visible: watch(self._session, is_visible))
+
+
+def _descriptions() -> dict[str, str]:
+    found = {}
+    for name in shipped_recipes():
+        try:
+            found[name] = load_recipe(name).description
+        except RecipeError as error:
+            found[name] = str(error)
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "clover", item[0])))

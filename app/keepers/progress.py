@@ -1,0 +1,58 @@
+"""How far long work has come, said in the status bar and on the verdict card, and who may stop it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtGui import QAction
+
+from app.panels.self_consistency import SelfConsistencyPanel
+from app.session import Session
+from app.widgets.status_line import StatusLine
+
+_UNTOLD = ("theory", "certify", "kernel")  # they take care of themselves, several times a second during a drag
+_OWN_PLOT = ("iterate", "widths")
+
+
+class ProgressKeeper(QObject):
+    """Passes progress on while a job runs that a person asked for."""
+
+    def __init__(
+        self, session: Session, line: StatusLine, panel: SelfConsistencyPanel, cancel: QAction, parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._line, self._panel, self._cancel = session, line, panel, cancel
+        session.status.connect(line.say)
+        session.failed.connect(line.say_fault)
+        session.device_changed.connect(line.show_device)
+        session.snapshot_ready.connect(line.show_snapshot)
+        session.experiment_changed.connect(self._built)
+        session.progress.connect(self._show)
+        session.job_changed.connect(self._job_changed)
+        session.exported.connect(self._exported)
+
+    @Slot(object)
+    def _built(self, event: object) -> None:
+        self._line.forget_run()
+
+    @Slot(str, float, str)
+    def _show(self, part: str, fraction: float, text: str) -> None:
+        if part in _UNTOLD or not self._session.jobs:
+            return
+        self._line.show_progress(part, fraction, text)
+        if part not in _OWN_PLOT:
+            self._panel.show_pending(text[:1].upper() + text[1:])
+
+    @Slot(str, bool)
+    def _job_changed(self, name: str, is_running: bool) -> None:
+        self._cancel.setEnabled(bool(self._session.jobs))
+        if not self._session.jobs:
+            self._line.end_progress()
+        if not is_running and name != "export":
+            self._panel.end_pending()
+
+    @Slot(object)
+    def _exported(self, paths: tuple[Path, ...]) -> None:
+        if paths:
+            self._line.say(f"Exported {len(paths)} files to {paths[0].parent}")
