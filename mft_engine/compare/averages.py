@@ -95,9 +95,10 @@ class AveragesTest:
         size = abs(worst.value - worst.expected)
         share = f" ({100 * size / abs(worst.expected):.1f} %)" if abs(worst.expected) > 1e-12 else ""
         way = "larger" if worst.value > worst.expected else "smaller"
+        source = "average along the run" if worst.name.startswith("mode") else "foreground's law"
         return (
-            f"The background's {worst.words} is {worst.value:.4g}, {way} than the {worst.expected:.4g} of its "
-            f"foreground's law by {size:.2g}{share}: {abs(worst.z):.1f} standard errors."
+            f"The background's {worst.words} is {worst.value:.4g}, {way} than the {worst.expected:.4g} of its {source} "
+            f"by {size:.2g}{share}: {abs(worst.z):.1f} standard errors."
         )
 
 
