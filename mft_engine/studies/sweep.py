@@ -35,6 +35,7 @@ TABLE = "table.csv"
 RUNS = "runs"
 FAILURE = "failure"
 MAX_POINTS = 100_000
+LARGEST_END = 1e18
 SAVE_SECONDS = 0.5
 CONNECT_SECONDS = 20
 # Columns of the summary that say nothing about a point, or say it twice.
@@ -101,12 +102,24 @@ def parse_axis(text: str, recipe: Recipe) -> Axis:
     present = None if path.startswith("task.") else recipe.get(path)
     parts = values.split(":")
     found = _ranged(text, parts, _is_whole(present)) if len(parts) == 3 else _listed(values)
-    return Axis(path, tuple(dict.fromkeys(tuple(v) if isinstance(v, list) else v for v in found)))
+    found = [tuple(value) if isinstance(value, list) else value for value in found]
+    if not found or not all(_is_plain(value) for value in found):
+        raise RecipeError(f"--param {_shortened(text)}: {_FORMS}; each value is a number, a text or a list of them")
+    return Axis(path, tuple(dict.fromkeys(found)))
 
 
 _FORMS = (
     "write path=START:STOP:logN, path=START:STOP:linN or path=a,b,c, for example regularisation.scale=1e-4:1e-1:log8"
 )
+
+
+def _is_plain(value: Any) -> bool:
+    parts = value if isinstance(value, tuple) else (value,)
+    return bool(parts) and all(isinstance(part, (bool, int, float, str)) for part in parts)
+
+
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
 
 
 # Columns that are text whatever they look like.
@@ -128,6 +141,8 @@ def _ranged(text: str, parts: Sequence[str], is_whole: bool) -> list[Any]:
         raise RecipeError(f"--param {text!r}: {_FORMS}; N from 1 to {MAX_POINTS}, START and STOP finite")
     if kind == "log" and (start <= 0 or stop <= 0):
         raise RecipeError(f"--param {text!r}: a logarithmic range needs START and STOP above 0")
+    if max(abs(start), abs(stop)) > LARGEST_END:
+        raise RecipeError(f"--param {text!r}: START and STOP lie between -{LARGEST_END:g} and {LARGEST_END:g}")
     values = np.geomspace(start, stop, n) if kind == "log" else np.linspace(start, stop, n)
     return [round(float(value)) if is_whole else float(f"{value:.6g}") for value in values]
 
