@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mft_engine.resources import resources_folder
 
@@ -31,7 +31,15 @@ SMALLEST, LARGEST = 1e-12, 1e9
 MAX_DEPTH = 16
 MAX_SHOWN = 60
 
-Positive = Annotated[float, Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
+
+def _not_too_small(value: float) -> float:
+    if value < SMALLEST:
+        raise ValueError(f"the smallest number that can be told from 0 here is {SMALLEST:g}")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_not_too_small)]
+UpToAThousand = Annotated[Positive, Field(le=1e3)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 # The names in `activations.py`, repeated (and tested to be equal) so that a recipe can be read before torch is there.
@@ -92,7 +100,7 @@ class InitialSection(_Section):
 
 
 class RegularisationSection(_Section):
-    scale: Annotated[float, Field(ge=SMALLEST, le=1e3, allow_inf_nan=False)] = 1e-3
+    scale: UpToAThousand = 1e-3
     input_weight: Positive = 20.0
     hidden_weight: Positive = 1.0
     readout: Positive = 1.0
@@ -103,7 +111,7 @@ class TrainingSection(_Section):
     integrator: Literal["leimkuhler-matthews", "euler"] = "leimkuhler-matthews"
     preconditioner: Literal["prior", "none"] = "prior"
     temperature: Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)] = 0.02
-    step_size: Literal["auto"] | Annotated[float, Field(ge=SMALLEST, le=1e3, allow_inf_nan=False)] = "auto"
+    step_size: Literal["auto"] | UpToAThousand = "auto"
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     time: Positive = 24.0
@@ -411,7 +419,9 @@ def _migrate(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentence(fault: Any) -> str:
-    where = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("literal", "constrained")))
+    where = ".".join(
+        str(part) for part in fault["loc"] if not str(part).startswith(("literal", "constrained", "function-"))
+    )
     where = where.removesuffix(".float").removesuffix(".str")
     if fault["type"] == "extra_forbidden":
         return _unknown_path(where)
