@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mft_engine import dynamics, kernels
 from mft_engine.compare.clouds import Comparison, compare_clouds
+from mft_engine.compare.fluctuations import Averaging
 from mft_engine.device import describe_device, to_host
 from mft_engine.dynamics import Diverged, Hyper, adam
 from mft_engine.dynamics.adam import Adam
@@ -45,6 +46,7 @@ from mft_engine.laws.particles import LawLost
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate, certify
+from mft_engine.questions.comparison import compare_with_field
 from mft_engine.questions.data_kernel import kernel_change
 from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.fourier import fourier_summary
@@ -281,10 +283,46 @@ class Experiment(Background):
         )
         for answer in answers:
             if isinstance(answer, Comparison):
-                self.comparisons = (answer.with_functions(**self._functions()),)
+                yield Progress("compare", 0.999, "comparing the averages")
+                self.comparisons = (self._with_averages(answer).with_functions(**self._functions()),)
                 yield ComparisonReady(comparisons=self.comparisons)
             else:
                 yield Progress("compare", answer, "comparing the clouds")
+
+    def _with_averages(self, comparison: Comparison) -> Comparison:
+        assert self._foreground_theta is not None
+        state, recipe = self.state, self.recipe
+        # The averaged f belongs to the network's own exponent; a neuron's output is told in units of its mean.
+        scale = float(state.theta.shape[0] ** (self.problem.readout_exponent - 1.0))
+        found = compare_with_field(
+            recipe,
+            self.setting.activation,
+            state.theta,
+            self._foreground_theta,
+            self.frozen_field(),
+            self.field_points,
+            to_host(self.mean_prediction()).astype(np.float64) * scale,
+            self._averaging(),
+        )
+        if found is None:
+            return comparison
+        return comparison.with_averages(*found, eta_theta=state.step_size * state.eigenvalue)
+
+    def _averaging(self) -> Averaging:
+        """How the field was averaged: along this run, along a stored one, or not at all."""
+        recipe, state = self.recipe, self.state
+        stored = self.setting.stored
+        if stored is not None:
+            is_kept = stored.prediction_on(self.field_points) is not None
+            return Averaging(
+                recipe.foreground.window * recipe.training.time if is_kept else 0.0, 1000 if is_kept else 1
+            )
+        if recipe.foreground.field == "end" or not state.n_predictions:
+            return Averaging(0.0, 1)
+        is_prior = recipe.training.preconditioner == "prior"
+        # Raw steps relax a coordinate in time 1/lambda.
+        window = state.average_age * (1.0 if is_prior else min(recipe.lambda_w, recipe.lambda_a))
+        return Averaging(window, state.n_predictions, recipe.training.dynamics == "gibbs")
 
     def _functions(self) -> dict[str, Any]:
         assert self._foreground_theta is not None and self.fresh is not None
