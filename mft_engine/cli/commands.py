@@ -422,10 +422,11 @@ def tasks(as_json: JsonOption = False) -> None:
     """The tasks there are, one line each. Example: mft-lab tasks --json"""
     from mft_engine.recipe import TaskSection
     from mft_engine.tasks import PLUGIN_FAULTS, REGISTRY, build_task
+    from mft_engine.tasks.plugins import waiting_plugins
 
     built = [build_task(TaskSection(name=name)) for name in REGISTRY]
-    for fault in PLUGIN_FAULTS:
-        typer.echo(fault, err=True)
+    for sentence in (*PLUGIN_FAULTS, *waiting_plugins()):
+        typer.echo(sentence, err=True)
     if as_json:
         _print_json([{"name": t.name, "title": t.title, "formula": t.formula, "n_inputs": t.n_inputs} for t in built])
         return

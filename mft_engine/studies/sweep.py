@@ -302,6 +302,7 @@ def _lost(future: Any) -> str:
 def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
+    from distributed.security import Security
 
     if scheduler is not None:
         try:
@@ -316,10 +317,14 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.worker.memory.terminate": False,
         "distributed.scheduler.allowed-failures": 1,
+        # Dask's servers of pages cannot be left out; without a page they tell nobody anything.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
     }
     with dask.config.set(settings), warnings.catch_warnings():
         # Another program on the port of the pages that nobody asked for is no news.
         warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
+        # Keys of this sweep alone, in memory alone: another user of the machine finds ports that do not know him.
         with _interrupts_held_back():
             cluster = LocalCluster(
                 n_workers=n_workers,
@@ -328,6 +333,7 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
                 host="127.0.0.1",
                 dashboard_address=None,
                 silence_logs="CRITICAL",
+                security=Security.temporary(),
                 env={**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
             )
         with cluster, Client(cluster) as client:
