@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, prior_particles
-from mft_engine.theory.particle_theory import CLOSE, ParticleTheory, Round, TestPoints, observables, report
+from mft_engine.theory.particle_theory import AGREED, CLOSE, ParticleTheory, Round, TestPoints, observables, report
 from mft_engine.theory.particles import N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
 
@@ -117,6 +117,8 @@ def solve_particles(
 def _goes_on(
     found: ParticleTheory, temperature: float, precision: float | None, seconds: float | None, n_rounds: int
 ) -> bool:
+    if found.population_share < AGREED:  # more rounds of the same would not agree either
+        return False
     if seconds is not None:
         return found.seconds < seconds and (precision is None or bool(found.shortfall) or found.loss_error > precision)
     if precision is not None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +60,8 @@ class ParticleTheory:
         order_parameters, order_parameters_error: overlap, or cosines in the plane.
         population_share: effective share of the populations: 1 where they agree on Z.
         n_particles, n_replicates, n_rounds: witnesses of the last round, halves, rounds.
+        train_accuracy, test_accuracy: of the mean function, where targets name classes.
+        fourier: the law's neurons as waves, of additions.
         shortfall: a sentence where the particles do not suffice, else empty.
         judgements: of the rounds that count, the best last; problem: the points and penalties.
         cloud, cloud_rho: particles that have settled with a common residual, and it.
@@ -98,6 +101,9 @@ class ParticleTheory:
     laws: tuple[TiltedLaw, ...] = dataclasses.field(repr=False)
     cloud: Particles = dataclasses.field(repr=False)
     cloud_rho: Tensor = dataclasses.field(repr=False)
+    train_accuracy: float | None = None
+    test_accuracy: float | None = None
+    fourier: dict[str, Any] | None = None
     method: str = "particles"
 
     @property
