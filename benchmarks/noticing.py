@@ -34,7 +34,7 @@ RECIPES = ("clover", "clover-warm", "petals5", "ring")
 N_SWEEPS = 400
 # What issue and documentation name; sizes for the power curves are these times the factors.
 ALTERNATIVES = {"prior": 0.05, "longer w": 0.06, "larger a": 0.04, "turned": 0.1, "flipped a": 0.25, "hotter": 0.25}
-FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+FACTORS = (0.25, 0.5, 1.0, 2.0)
 STATED = {"prior": "prior_share", "longer w": "weight_scale", "larger a": "readout_scale", "turned": "turn"}
 
 
