@@ -67,6 +67,7 @@ def main(
     settings = Settings()
     try:
         recipe = first_recipe(recipe_source, device, settings.recipe)
+        origin = stored_run(recipe_source)
     except RecipeError as error:
         print(error, file=sys.stderr)
         return 2
@@ -78,7 +79,7 @@ def main(
     mode = settings.get("theme", "system")
     themes = ThemeKeeper(mode if mode in ("system", "light", "dark") else "system", application)
     themes.apply()
-    session = Session(recipe)
+    session = Session(recipe, origin=origin)
     voice = _Voice()
     voice.said.connect(session.failed)
     hook = ExceptionHook(voice.said.emit)
@@ -116,6 +117,12 @@ def first_recipe(source: str | None, device: str | None, last: Recipe | None) ->
     else:
         recipe = last or load_recipe(USUAL_RECIPE)
     return recipe.replace({"engine.device": device}) if device is not None else recipe
+
+
+def stored_run(source: str | None) -> Path | None:
+    """The run folder that was asked for; None where it was a recipe, or nothing."""
+    folder = Path(source) if source is not None else None
+    return folder.resolve() if folder is not None and folder.is_dir() else None
 
 
 class _Ending(QObject):

@@ -11,12 +11,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
 from app.engine import jobs
-from app.engine.contract import Engine, Experiment
+from app.engine.contract import Engine, Experiment, Restored
 from app.engine.hand import Bench, Pace, Parking
 from app.engine.jobs import Job
 from app.engine.messages import (
@@ -35,6 +36,7 @@ from app.engine.messages import (
     Request,
     Resample,
     Retuned,
+    RunOpened,
     Scheduled,
     Step,
     StoredCloud,
@@ -195,11 +197,15 @@ class Worker(QObject):
     def _rebuild(self, wanted: Request, *, may_restore: bool) -> None:
         parked = self._parking.take(wanted.recipe)
         bench = parked if may_restore else None
-        if bench is None:
+        stored: Restored | None = None
+        if wanted.origin is not None and not may_restore:
+            stored, device = self._restored(wanted.origin, wanted.recipe)
+            bench = Bench.of_stored(stored, wanted.recipe, device)
+        elif bench is None:
             bench = self._new_bench(wanted.recipe)
         elif plan_change(bench.applied, wanted.recipe) is not Change.NOTHING:
             bench.retune(wanted.recipe)
-        if self._bench is not None and may_restore:
+        if self._bench is not None and (may_restore or stored is not None):
             self._parking.park(self._bench)
         self._drop_jobs(lambda job: job.name != "cards")
         bench.applied = wanted.recipe
@@ -220,6 +226,23 @@ class Worker(QObject):
                 self._tell(answer)
         self._is_theory_due = bench.theory is None
         self._is_certificate_due = bench.comparison is not None and bench.certificate is None
+        if stored is not None and wanted.origin is not None:
+            if stored.certificate is not None:
+                # It is computed again all the same: the lines that stand beside it are not stored.
+                self._tell(stored.certificate)
+            self._tell(RunOpened(wanted.origin, bench.step, bench.experiment.is_complete, stored.faults))
+
+    def _restored(self, folder: Path, recipe: Recipe) -> tuple[Restored, str]:
+        """A stored run, and its device in words: a run of another machine's device goes on on the CPU."""
+        assert self._engine is not None
+        try:
+            stored = self._engine.restore(folder, recipe)
+        except Exception as error:
+            if not self._engine.is_device_trouble(error, recipe):
+                raise
+            self.event_ready.emit(Note(f"{error} Running on the CPU instead."))
+            stored = self._engine.restore(folder, recipe.replace({"engine.device": "cpu"}))
+        return stored, self._engine.device_of(stored.experiment)
 
     def _new_bench(self, recipe: Recipe) -> Bench:
         assert self._engine is not None
