@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from loguru import logger
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QLocale, QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QApplication, QWidget
 
 from mft_engine.cli.doctor import guard
@@ -75,6 +75,8 @@ def main(
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
     application.setApplicationName("MFT Lab")
+    # Numbers are written and read by one rule (`app.widgets.words`), whatever the country of the machine.
+    QLocale.setDefault(QLocale(QLocale.Language.C))
     application.setApplicationDisplayName("MFT Lab")
     mode = settings.get("theme", "system")
     themes = ThemeKeeper(mode if mode in ("system", "light", "dark") else "system", application)
