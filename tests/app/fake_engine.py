@@ -134,7 +134,7 @@ class FakeExperiment:
 
     def retune(self, recipe: Recipe) -> Change:
         change = plan_change(self.recipe, recipe)
-        self.recipe, self.retuned_at = recipe, self.state.step
+        self.recipe, self.retuned_at, self.has_foreground = recipe, self.state.step, False
         self.state = self.state_at(self.state.step)
         self.log.append(f"retune {recipe.regularisation.scale:g}")
         return change
@@ -194,6 +194,7 @@ class FakeExperiment:
 
     def compare(self) -> Iterator[Progress | ComparisonReady]:
         yield Progress("compare", 0.5, "comparing")
+        assert self.has_foreground, "the foreground went away while it was compared"
         is_right = self.recipe.foreground.background == "trained"
         yield ComparisonReady(comparisons=(fake_comparison(is_right),))
 
