@@ -123,6 +123,11 @@ class ComparisonSection(_Section):
     n_permutations: Annotated[int, Field(ge=99, le=100_000)] = 500
 
 
+class TheorySection(_Section):
+    n_particles: Annotated[int, Field(ge=0, le=4_000_000)] = 0
+    n_replicates: Annotated[int, Field(ge=2, le=64)] = 2
+
+
 class EngineSection(_Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     dtype: Literal["float32", "float64"] = "float32"
@@ -151,6 +156,7 @@ class Recipe(_Section):
     training: TrainingSection = TrainingSection()
     foreground: ForegroundSection = ForegroundSection()
     comparison: ComparisonSection = ComparisonSection()
+    theory: TheorySection = TheorySection()
     engine: EngineSection = EngineSection()
     schedule: tuple[ScheduledChange, ...] = ()
 
@@ -286,13 +292,15 @@ class Recipe(_Section):
         Of a file of data its content counts, wherever it lies.
         """
         tree = self.model_dump(mode="json", exclude={"name", "description"})
+        if self.theory == TheorySection():  # runs from before it existed keep their fingerprint
+            del tree["theory"]
         _put_content_for_path(tree)
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def background_digest(self) -> str:
         """A fingerprint of what the trained background depends on: recipes that share it share the network."""
-        tree = self.model_dump(mode="json", exclude={"name", "description", "comparison", "foreground"})
+        tree = self.model_dump(mode="json", exclude={"name", "description", "comparison", "foreground", "theory"})
         tree["background"] = self.foreground.background
         tree["window"] = self.foreground.window
         _put_content_for_path(tree)
@@ -333,6 +341,8 @@ _CHANGES: dict[str, Change] = {
     "foreground.self_term": Change.RESAMPLE,
     "foreground.field": Change.RESAMPLE,
     "comparison.n_permutations": Change.RESAMPLE,
+    "theory.n_particles": Change.RESAMPLE,
+    "theory.n_replicates": Change.RESAMPLE,
 }
 
 

@@ -31,8 +31,8 @@ from mft_engine.recipe import Change, Recipe
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Cloud, Outcome
+    from mft_engine.questions.theory import Theory
     from mft_engine.questions.widths import WidthRow
-    from mft_engine.theory.planar import PlanarTheory
 
 
 class State(Protocol):
@@ -206,7 +206,7 @@ class Engine(Protocol):
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[float | WidthRow]:
         """Fractions done, and a row for every width; ends early where it shall stop."""
 
-    def theory_picture(self, theory: PlanarTheory) -> TheoryPicture:
+    def theory_picture(self, theory: Theory) -> TheoryPicture:
         """A solution as arrays and plain numbers."""
 
     def export(self, command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:

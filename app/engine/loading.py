@@ -24,8 +24,8 @@ from mft_engine.recipe import EngineSection, Recipe, RecipeError, TaskSection
 if TYPE_CHECKING:
     from mft_engine.experiment.experiment import Experiment as RealExperiment
     from mft_engine.experiment.outcome import Outcome
+    from mft_engine.questions.theory import Theory
     from mft_engine.questions.widths import WidthRow
-    from mft_engine.theory.planar import PlanarTheory
 
 _READ_LIMIT = 1_500_000_000  # bytes; a CUDA build's libraries go far beyond what a cold start should read
 _PETALS = (2, 3, 4, 5, 6)
@@ -177,14 +177,18 @@ class TorchEngine:
         with contextlib.suppress(SolveStopped):
             yield from study_widths(recipe, should_stop=should_stop)
 
-    def theory_picture(self, theory: PlanarTheory) -> TheoryPicture:
+    def theory_picture(self, theory: Theory) -> TheoryPicture:
         """Density of w as an image, the three marginals and the numbers of an infinite-width solution."""
+        from mft_engine.theory.particle_theory import ParticleTheory
+
+        numbers: dict[str, Any] = {name: float(getattr(theory, name)) for name in _THEORY_NUMBERS}
+        numbers["order_parameters"] = {name: float(value) for name, value in theory.order_parameters.items()}
+        if isinstance(theory, ParticleTheory):  # known by samples: no density to draw
+            return TheoryPicture(image=None, extent=1.0, marginals={}, numbers=numbers)
         law, extent = theory.law, float(theory.radius)
         w = np.linspace(-extent, extent, _MARGINAL_POINTS)
         reach = 5.0 * float(np.sqrt(theory.mean_square_readout))
         a = np.linspace(-reach, reach, _MARGINAL_POINTS)
-        numbers: dict[str, Any] = {name: float(getattr(theory, name)) for name in _THEORY_NUMBERS}
-        numbers["order_parameters"] = {name: float(value) for name, value in theory.order_parameters.items()}
         return TheoryPicture(
             image=law.density_image(extent, _THEORY_PIXELS),
             extent=extent,

@@ -48,7 +48,7 @@ class TheoryKeeper(QObject):
     @Slot(object)
     def _show(self, picture: TheoryPicture) -> None:
         self._cloud.show_theory(picture.image, picture.extent)
-        self._clouds.show_densities(picture.marginals)
+        self._clouds.show_densities(picture.marginals or None)
         self._soon.do("theory", lambda: self._show_numbers(picture))
 
     def _show_numbers(self, picture: TheoryPicture) -> None:

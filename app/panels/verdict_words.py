@@ -28,7 +28,13 @@ def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
     p = (f"p {p}" if p.startswith("≤") else f"p = {p}").replace(" ", "\u00a0")
     neurons = f"the {comparison.n_foreground:,} foreground neurons"
     if comparison.verdict == "consistent":
-        return f"{_capital(neurons)} cannot be told from the background ({p})."
+        noticed = comparison.resolution.words if comparison.resolution is not None else ""
+        would = f" The averages would have noticed {noticed}." if noticed else ""
+        return f"{_capital(neurons)} cannot be told from the background ({p}).{would}"
+    if comparison.p_value > 0.01 and comparison.p_value_all <= 0.01:
+        # The clouds look alike, and their averages do not.
+        told = comparison.averages.largest_difference if comparison.averages is not None else ""
+        return f"{_capital(neurons)} look like the background ({p}), but the averages say no. {told}".rstrip()
     times = f"{written(comparison.ratio, 2)} times what chance gives"
     if comparison.verdict == "close":
         if comparison.p_value > 0.01:

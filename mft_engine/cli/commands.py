@@ -147,26 +147,51 @@ def run(
 
 
 @app.command()
-def theory(recipe: RecipeArgument, changes: SetOption = None, as_json: JsonOption = False) -> None:
-    """The infinite-width solution alone. Example: mft-lab theory clover --set training.temperature=0.05
+def theory(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    precision: Annotated[
+        float | None, typer.Option(help="Wanted standard error of the loss; refused where it is out of reach.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="The best answer within about so long.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The infinite-width solution alone. Example: mft-lab theory modular-addition --set task.train_fraction=0.55
 
-    A cubic teacher seen by erf neurons has an order-parameter closure instead, and is answered with that.
+    In the plane it is exact; with more inputs or readouts it is found by particles and has standard errors. A cubic
+    teacher seen by erf neurons is answered with its order-parameter closure where its recipe is in the paper's units.
     """
-    from mft_engine.experiment.experiment import solve_theory
+    from mft_engine.cli.reporting import ProgressReport
     from mft_engine.experiment.summary import theory_summary, without_nan
     from mft_engine.questions.closure import closure_summary
+    from mft_engine.questions.theory import solve_theory
 
+    for name, value in (("--precision", precision), ("--seconds", seconds)):
+        if value is not None and not value > 0:
+            raise CommandError(f"{name} {value:g}: give a number above 0", 2)
     chosen = recipe_of(recipe, changes)
     closure = closure_summary(chosen)
-    answer = {"schema": "mft-lab/closure/1", "recipe": recipe, **closure} if closure else {}
-    if not closure:
-        answer = {"schema": "mft-lab/theory/1", "recipe": recipe, **theory_summary(solve_theory(chosen))}
+    if closure:
+        answer = {"schema": "mft-lab/closure/1", "recipe": recipe, **closure}
+    else:
+        progress = ProgressReport()
+        try:
+            found = solve_theory(
+                chosen,
+                precision=precision,
+                seconds=seconds,
+                report=lambda done: progress.show("theory", done, "the infinite-width law, by particles"),
+            )
+        finally:
+            progress.close()
+        answer = {"schema": "mft-lab/theory/2", "recipe": recipe, **theory_summary(found)}
     document = without_nan(answer)
     if as_json:
         _print_json(document)
         return
     for name, value in document.items():
-        typer.echo(f"{name:<22}{value if not isinstance(value, float) else format(value, '.7g')}")
+        if value is not None:
+            typer.echo(f"{name:<22}{value if not isinstance(value, float) else format(value, '.7g')}")
 
 
 @app.command()

@@ -73,6 +73,7 @@ def describe_run(summary: dict[str, Any]) -> str:
         )
         if found["why"]:
             lines.append(f"  {found['why']}")
+        lines += describe_averages(found)
     orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
     if orders.get("cos4") is not None:
         reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
@@ -96,6 +97,31 @@ def describe_run(summary: dict[str, Any]) -> str:
     if summary["run_dir"]:
         lines.append(f"  stored in {summary['run_dir']}")
     return "\n".join(lines)
+
+
+def describe_averages(found: dict[str, Any]) -> list[str]:
+    """What the averages say, and what they would have noticed."""
+    if found["p_value_averages"] is None:
+        return []
+    lines = [f"  averages {len(found['statistics'])}, p = {found['p_value_averages']:.3g}"]
+    size = found["resolution"] or {}
+    parts = [
+        f"{words} {100 * size[key]:.2g} %"
+        for key, words in (
+            ("prior_share", "untrained neurons"),
+            ("weight_scale", "w longer by"),
+            ("readout_scale", "a larger by"),
+            ("temperature", "T higher by"),
+        )
+        if size.get(key) is not None
+    ]
+    if size.get("turn") is not None:
+        parts.append(f"turned by up to {size['turn']:.2g} rad")
+    if parts:
+        lines.append("  would have noticed  " + ", ".join(parts))
+    if found["largest_difference"]:
+        lines.append(f"  {found['largest_difference']}")
+    return lines
 
 
 def describe_tempering(found: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
+from mft_engine.compare.averages import AveragesTest
+from mft_engine.compare.resolution import Resolution
 from mft_engine.network.activations import Parity
 from mft_engine.points.statistics import host_array
 from mft_engine.rng import Stream
@@ -25,6 +27,8 @@ Theta = Tensor | np.ndarray
 Forms = Callable[[Tensor], Generator[float, None, Tensor]]
 
 P_VALUE_LIMIT = 0.01
+# Two tests share the level: the distance of the clouds and the averages, half each.
+AVERAGES_LEVEL = P_VALUE_LIMIT / 2
 CLOSE_RATIO = 4.0
 # Beyond eta Theta = 2 the cloud shrinks and stays finite; a step this near to it is no evidence for anything.
 ETA_THETA_LIMIT = 1.8
@@ -67,8 +71,10 @@ class Comparison:
         null, null_weights: (n_permutations,) the same after exchanging neurons at random between the clouds.
         null_mean, null_95: of `null`; p_value = (1 + #{null >= distance})/(1 + n_permutations).
         ratio: energy_distance / null_mean.
-        verdict: consistent if p_value > 0.01 (unless eta_theta > 1.8), else close if ratio < 4, else not; None where
-            there are too few neurons for any p_value to fall that low, and `why` says so.
+        p_value_all: min(1, 2 min(p_value, averages.p_value)), p_value alone where there are no averages.
+        averages: the quadratic test of the averages that the field suggests; resolution: what it would notice.
+        verdict: consistent if p_value_all > 0.01 (unless eta_theta > 1.8), else close if ratio < 4, else not; None
+            where there are too few neurons for any p_value to fall that low, and `why` says so.
         function_alignment: E[f_bg f_fg]/(|f_bg||f_fg|); nan where unknown, as are the losses.
         background_loss, foreground_loss: E (y - f)^2 of the two networks.
         expected_loss_difference: Tr C / n_foreground, by which a foreground of the same law is worse.
@@ -98,6 +104,22 @@ class Comparison:
     foreground_loss: float = math.nan
     expected_loss_difference: float | None = None
     why: str = ""
+    averages: AveragesTest | None = None
+    resolution: Resolution | None = None
+
+    @property
+    def p_value_all(self) -> float:
+        """Of distance and averages together, each tested at half of the level (Bonferroni)."""
+        if self.averages is None:
+            return self.p_value
+        return min(1.0, 2.0 * min(self.p_value, self.averages.p_value))
+
+    def with_averages(
+        self, averages: AveragesTest, resolution: Resolution, eta_theta: float | None = None
+    ) -> Comparison:
+        """The same comparison with the averages, which have a say in the verdict."""
+        both = replace(self, averages=averages, resolution=resolution)
+        return both if self.why else replace(both, verdict=judge(both.p_value_all, self.ratio, eta_theta))
 
     def with_functions(
         self,
@@ -118,7 +140,20 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the null arrays; a number that is not finite becomes None."""
-        values = {key: value for key, value in asdict(self).items() if not isinstance(value, np.ndarray)}
+        values = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if not isinstance(getattr(self, field.name), np.ndarray) and field.name not in ("averages", "resolution")
+        }
+        test = self.averages
+        values |= {
+            "p_value_all": self.p_value_all,
+            "p_value_averages": None if test is None else test.p_value,
+            "statistics": [] if test is None else [statistic.to_dict() for statistic in test.statistics],
+            "resolution": asdict(self.resolution) if self.resolution is not None else None,
+            "kl_upper": None if test is None else test.kl_upper,
+            "largest_difference": None if test is None else test.largest_difference or None,
+        }
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in values.items()

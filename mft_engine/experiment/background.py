@@ -16,13 +16,13 @@ from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
 from mft_engine.dynamics.adam import Adam
 from mft_engine.dynamics.state import RECORD_EVERY, is_complete
-from mft_engine.experiment.accuracy import accuracy
 from mft_engine.experiment.events import Snapshot
 from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.history import N_STORED_NEURONS, History
 from mft_engine.experiment.outcome import Cloud
 from mft_engine.experiment.setting import Setting, burn_in
 from mft_engine.network.two_layer import column_names, initial_cloud
+from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import FieldPoints, weighted
 from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.posterior import FunctionSamples, Posterior

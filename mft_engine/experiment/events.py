@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mft_engine.questions.kernel_study import DataKernels
     from mft_engine.questions.loop import Iteration
     from mft_engine.questions.references import ReferenceLines
-    from mft_engine.theory.planar import PlanarTheory
+    from mft_engine.questions.theory import Theory
 
 Array = np.ndarray
 
@@ -129,7 +129,7 @@ class ComparisonReady(Event):
 class TheoryReady(Event):
     """The infinite-width solution for the recipe in force; `test_loss` where it is of a finite training set."""
 
-    theory: PlanarTheory
+    theory: Theory
     test_loss: float | None = None
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mft_engine import dynamics, kernels
 from mft_engine.compare.clouds import Comparison, compare_clouds
+from mft_engine.compare.fluctuations import Averaging
 from mft_engine.device import describe_device, to_host
 from mft_engine.dynamics import Diverged, Hyper, adam
 from mft_engine.dynamics.adam import Adam
@@ -41,9 +42,11 @@ from mft_engine.experiment.outcome import Outcome, Population
 from mft_engine.experiment.summary import summarise
 from mft_engine.field.field import MeanField
 from mft_engine.field.walk import DRAWS, FrozenField, Walk, function_covariance_trace, move
+from mft_engine.laws.particles import LawLost
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate, certify
+from mft_engine.questions.comparison import compare_with_field
 from mft_engine.questions.data_kernel import kernel_change
 from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.fourier import fourier_summary
@@ -52,9 +55,10 @@ from mft_engine.questions.loop import iterate
 from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
 from mft_engine.questions.replay import replay
-from mft_engine.questions.theory import solve_theory
+from mft_engine.questions.theory import Theory, improve_theory, solve_theory
 from mft_engine.recipe import Change, Recipe, RecipeError
 from mft_engine.rng import Stream
+from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.planar import PlanarTheory
 
 
@@ -80,11 +84,11 @@ class Experiment(Background):
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
         self.comparisons: tuple[Comparison, ...] = ()
         self.fresh: Population | None = None
-        self.solution: PlanarTheory | None = None
+        self.solution: Theory | None = None
         self.certificate: Certificate | None = None
         self.kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
-        self._warm: PlanarTheory | None = None
+        self._warm: Theory | None = None
         self._foreground_theta: Tensor | None = None
         self._sampler_health: dict[str, float] = {}
         self._felt: tuple[FrozenField, int] | None = None
@@ -94,8 +98,9 @@ class Experiment(Background):
 
     def retune(self, recipe: Recipe) -> Change:
         """Follow a recipe as the background does; answers that it makes stale are forgotten."""
+        before = self.recipe.theory
         change = super().retune(recipe)
-        if change is Change.RETUNE:
+        if change is Change.RETUNE or recipe.theory != before:
             self.solution = self.references = None
         self.fresh = self.certificate = self.kernels = None
         self.comparisons = ()
@@ -278,10 +283,46 @@ class Experiment(Background):
         )
         for answer in answers:
             if isinstance(answer, Comparison):
-                self.comparisons = (answer.with_functions(**self._functions()),)
+                yield Progress("compare", 0.999, "comparing the averages")
+                self.comparisons = (self._with_averages(answer).with_functions(**self._functions()),)
                 yield ComparisonReady(comparisons=self.comparisons)
             else:
                 yield Progress("compare", answer, "comparing the clouds")
+
+    def _with_averages(self, comparison: Comparison) -> Comparison:
+        assert self._foreground_theta is not None
+        state, recipe = self.state, self.recipe
+        # The averaged f belongs to the network's own exponent; a neuron's output is told in units of its mean.
+        scale = float(state.theta.shape[0] ** (self.problem.readout_exponent - 1.0))
+        found = compare_with_field(
+            recipe,
+            self.setting.activation,
+            state.theta,
+            self._foreground_theta,
+            self.frozen_field(),
+            self.field_points,
+            to_host(self.mean_prediction()).astype(np.float64) * scale,
+            self._averaging(),
+        )
+        if found is None:
+            return comparison
+        return comparison.with_averages(*found, eta_theta=state.step_size * state.eigenvalue)
+
+    def _averaging(self) -> Averaging:
+        """How the field was averaged: along this run, along a stored one, or not at all."""
+        recipe, state = self.recipe, self.state
+        stored = self.setting.stored
+        if stored is not None:
+            is_kept = stored.prediction_on(self.field_points) is not None
+            return Averaging(
+                recipe.foreground.window * recipe.training.time if is_kept else 0.0, 1000 if is_kept else 1
+            )
+        if recipe.foreground.field == "end" or not state.n_predictions:
+            return Averaging(0.0, 1)
+        is_prior = recipe.training.preconditioner == "prior"
+        # Raw steps relax a coordinate in time 1/lambda.
+        window = state.average_age * (1.0 if is_prior else min(recipe.lambda_w, recipe.lambda_a))
+        return Averaging(window, state.n_predictions, recipe.training.dynamics == "gibbs")
 
     def _functions(self) -> dict[str, Any]:
         assert self._foreground_theta is not None and self.fresh is not None
@@ -305,20 +346,42 @@ class Experiment(Background):
 
     def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
         """Solve the infinite-width equation for the recipe in force, where there is one."""
-        yield Progress("theory", 0.0, "solving the infinite-width equation")
+        text = "solving the infinite-width equation"
+        yield Progress("theory", 0.0, text)
         try:
-            if self.solution is None:
-                self.solution = solve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
-                self._warm = self.solution
-            yield TheoryReady(theory=self.solution, test_loss=self.theory_test_loss())
-        except RecipeError as error:
+            if self.solution is not None:
+                yield TheoryReady(theory=self.solution, test_loss=self.theory_test_loss())
+                return
+            answers = improve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
+            found: Theory | None = None
+            for item in answers:
+                if isinstance(item, float):
+                    yield Progress("theory", item, text)
+                    continue
+                found = item
+                if isinstance(found, ParticleTheory) and found.shortfall:
+                    continue
+                self.solution = self._warm = found
+                yield TheoryReady(theory=found, test_loss=self.theory_test_loss())
+            if isinstance(found, ParticleTheory) and found.shortfall:
+                self.solution = None
+                yield TheoryAbsent(reason=found.shortfall)
+        except (RecipeError, LawLost) as error:
             yield TheoryAbsent(reason=str(error))
+
+    @property
+    def _planar_solution(self) -> PlanarTheory | None:
+        """The solution where it comes with a density, at the recipe's own readout exponent 1."""
+        is_mapped = self.recipe.network.readout_exponent != 1.0
+        return self.solution if isinstance(self.solution, PlanarTheory) and not is_mapped else None
 
     def theory_test_loss(self) -> float | None:
         """E (y - f)^2 of the infinitely wide network on what its training set leaves unseen; None for infinite data."""
         points = self.test_points
         if points is None or self.solution is None:
             return None
+        if isinstance(self.solution, ParticleTheory):
+            return self.solution.test_loss
         return points.loss(self.solution.prediction(to_host(points.inputs).astype(np.float64)))
 
     def refer(self) -> Iterator[ReferencesReady]:
@@ -336,7 +399,7 @@ class Experiment(Background):
             to_host(self.mean_prediction()),
             to_host(self.state.theta),
             self._drive,
-            self.solution if self.task.is_gaussian else None,
+            self._planar_solution if self.task.is_gaussian else None,
         )
         initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
@@ -346,8 +409,9 @@ class Experiment(Background):
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
-        if variance_theory is None and self.solution is not None and self.kind == "trained":
-            variance_theory = self.solution.trace_response / self.recipe.network.n_neurons[-1]
+        exact = self._planar_solution
+        if variance_theory is None and exact is not None and self.kind == "trained":
+            variance_theory = exact.trace_response / self.recipe.network.n_neurons[-1]
         return super().posterior(variance_theory)
 
     def data_kernel(self) -> Iterator[Progress | KernelReady]:
@@ -376,7 +440,7 @@ class Experiment(Background):
             self.field_points,
             prediction,
             theta,
-            theory=self.solution,
+            theory=self._planar_solution,
             damping=damping,
             n_iterations=n_iterations,
         ):

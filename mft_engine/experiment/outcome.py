@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
     from mft_engine.questions.certificate import Certificate
     from mft_engine.questions.kernel_study import DataKernels
-    from mft_engine.theory.planar import PlanarTheory
+    from mft_engine.questions.theory import Theory
 
 Array = np.ndarray
 
@@ -81,7 +81,7 @@ class Outcome:
     snapshot_steps: Array
     foreground: Population | None = None
     comparisons: tuple[Comparison, ...] = ()
-    theory: PlanarTheory | None = None
+    theory: Theory | None = None
     certificate: Certificate | None = None
     kernels: DataKernels | None = None
     summary: dict[str, Any] = field(default_factory=dict)

@@ -22,7 +22,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mft_engine.compare.averages import AveragesTest, Statistic
 from mft_engine.compare.clouds import Comparison
+from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.experiment.summary import without_nan
 from mft_engine.network.two_layer import column_names
@@ -174,6 +176,8 @@ def outcome_bytes(outcome: Outcome) -> bytes:
                 value = getattr(comparison, field.name)
                 if isinstance(value, np.ndarray):
                     _add(group, {field.name: value})
+                elif isinstance(value, AveragesTest | Resolution):
+                    group.attrs[field.name] = json.dumps(dataclasses.asdict(value), default=np.ndarray.tolist)
                 elif value is not None:
                     group.attrs[field.name] = value
     return memory.getvalue()
@@ -243,6 +247,11 @@ def _comparison(group: h5py.Group) -> Comparison:
     for name, value in group.attrs.items():
         values[name] = value.item() if isinstance(value, np.generic) else value
     known = {field.name for field in dataclasses.fields(Comparison)}
+    if "averages" in values:
+        test = json.loads(values["averages"])
+        test |= {"statistics": tuple(Statistic(**row) for row in test["statistics"])}
+        values["averages"] = AveragesTest(**test | {"outliers": np.array(test["outliers"], dtype=np.int64)})
+        values["resolution"] = Resolution(**json.loads(values["resolution"]))
     # None is kept by leaving it out.
     return Comparison(**{"verdict": None} | {name: value for name, value in values.items() if name in known})
 

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Outcome
-    from mft_engine.theory.planar import PlanarTheory
+    from mft_engine.questions.theory import Theory
 
 SCHEMA = "mft-lab/summary/1"
+PLANAR_LAYER = ("mean_norm", "mean_square_norm", "mean_square_readout")
+PARTICLE_LAYER = ("mean_square_norm", "mean_square_norm_error", "mean_norm_error")
+THEORY_NUMBERS = (
+    "loss", "target_power", "alignment", "free_energy", "gap", "kl", "readout_free_kl", *PLANAR_LAYER, "seconds",
+)  # fmt: skip
+PARTICLE_NUMBERS = (
+    "loss_error", "test_loss", "test_loss_error", "train_accuracy", "test_accuracy", "free_energy_error", "dual",
+    "gap_error", "excess", "excess_error", "population_share", "method", "n_particles", "n_replicates", "n_rounds",
+)  # fmt: skip
 
 
 def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
@@ -92,22 +101,28 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
     return without_nan(document)
 
 
-def theory_summary(theory: PlanarTheory) -> dict[str, Any]:
-    """The numbers of an infinite-width solution."""
-    return {
-        "loss": theory.loss,
-        "target_power": theory.target_power,
-        "alignment": theory.alignment,
-        "free_energy": theory.free_energy,
-        "gap": theory.gap,
-        "kl": theory.kl,
-        "readout_free_kl": theory.readout_free_kl,
-        "mean_norm": theory.mean_norm,
-        "mean_square_norm": theory.mean_square_norm,
-        "mean_square_readout": theory.mean_square_readout,
-        "order_parameters": dict(theory.order_parameters),
-        "seconds": theory.seconds,
+def theory_summary(theory: Theory) -> dict[str, Any]:
+    """The numbers of an infinite-width solution; errors and counts are those of the particles, else None."""
+    from mft_engine.theory.particle_theory import ParticleTheory
+    from mft_engine.theory.training_points import PointSolution
+
+    document: dict[str, Any] = {name: getattr(theory, name) for name in THEORY_NUMBERS}
+    document["order_parameters"] = dict(theory.order_parameters)
+    if isinstance(theory, ParticleTheory):
+        layer = {name: getattr(theory, name) for name in PARTICLE_LAYER}
+        return document | {
+            **{name: getattr(theory, name) for name in PARTICLE_NUMBERS},
+            "log_z": list(theory.log_z),
+            "order_parameters_error": dict(theory.order_parameters_error),
+            "layers": [layer | {"mean_norm": theory.mean_norm, "mean_square_readout": theory.mean_square_readout}],
+            **({"fourier": theory.fourier} if theory.fourier else {}),
+        }
+    return document | {
+        **dict.fromkeys(PARTICLE_NUMBERS),
+        "method": "grid" if isinstance(theory.solution, PointSolution) else "harmonics",
+        "dual": theory.free_energy - theory.gap,
         "n_iterations": theory.n_iterations,
+        "layers": [{name: getattr(theory, name) for name in PLANAR_LAYER}],
     }
 
 

@@ -16,6 +16,7 @@ from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.figures.pictures import axis_range, caption, density_levels, n_outside, short
 from mft_engine.figures.sheet import Layer, MissingError, Page, dot, few_ticks, layers_of, name_above, require_plane
+from mft_engine.theory.planar import PlanarTheory
 
 # More markers than this make a vector file that viewers redraw for seconds.
 MAX_VECTOR_POINTS = 5000
@@ -99,8 +100,8 @@ def draw_theory(page: Page) -> Figure:
     """
     require_plane(page.outcome)
     theory = page.outcome.theory
-    if theory is None:
-        raise MissingError("There is no infinite-width solution for this run")
+    if not isinstance(theory, PlanarTheory):
+        raise MissingError("There is no density of the infinite-width solution for this run")
     half = axis_range(_clouds_shown(page))
     side = page.width_mm - LEFT_MM - RIGHT_MM
     words = " Lines enclose the stated shares of the infinitely wide network's neurons, where they are densest."

@@ -2,73 +2,213 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from mft_engine.laws.harmonics import SuperlinearActivationError
-from mft_engine.points.measure import targets_on, training_measure
+import numpy as np
+import torch
+
+from mft_engine.device import choose_device
+from mft_engine.laws.harmonics import SuperlinearActivationError, refuse_superlinear
+from mft_engine.laws.particles import LawLost
+from mft_engine.laws.stopped import SolveStopped
+from mft_engine.network.activations import get_activation
+from mft_engine.points.accuracy import accuracy
+from mft_engine.points.measure import Measure, judging_measure, targets_on, training_measure
+from mft_engine.questions.fourier import describe
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import Task, build_task
+from mft_engine.theory.particle_solver import solve_particles
+from mft_engine.theory.particle_theory import ParticleTheory
+from mft_engine.theory.particle_theory import TestPoints as Judges
 from mft_engine.theory.planar import PlanarTheory, solve_planar
+from mft_engine.theory.sampled_dual import PointProblem
 
+Theory = PlanarTheory | ParticleTheory
+
+# Training points of the planar solver, and of the particles.
 MAX_TRAINING_POINTS = 1024
+MOST_POINTS = 16_384
+# Particles x points that one round takes without being asked for more: some tens of seconds on two cores.
+USUAL_WORK = 2_000_000
+FEWEST_PARTICLES, USUAL_PARTICLES = 2000, 8000
+SAMPLES_SHOWN = 2000
 
 
-def why_no_theory(recipe: Recipe, n_inputs: int, n_out: int = 1) -> str:
-    """The sentence that says why the infinite-width solver does not apply; empty where it does."""
+def why_no_theory(recipe: Recipe) -> str:
+    """The sentence that says why no infinite-width solver applies; empty where one does."""
     if recipe.network.n_layers > 1:
         return "The exact infinite-width solver is for one hidden layer."
-    if n_inputs != 2:
-        return f"The exact infinite-width solver is for two inputs; this task has {n_inputs}."
-    if n_out > 1:
-        return f"The exact infinite-width solver is for one readout; this task has {n_out}."
     if recipe.training.temperature == 0:
         return "At temperature 0 there is no Gibbs law; the cloud keeps the memory of its start."
     if not recipe.network.train_readout:
         return "The exact infinite-width solver needs trained readouts."
-    if recipe.network.readout_exponent != 1.0:
-        return "The exact infinite-width solver is for readout exponent 1 (mean field)."
-    if recipe.training.n_points > MAX_TRAINING_POINTS:
-        return f"The exact infinite-width solver takes at most {MAX_TRAINING_POINTS} training points."
+    try:
+        refuse_superlinear(recipe.network.activation)
+    except SuperlinearActivationError as error:
+        return str(error)
+    if recipe.training.n_points > MOST_POINTS:
+        return f"The exact infinite-width solver takes at most {MOST_POINTS:,} training points."
     return ""
+
+
+def is_planar(recipe: Recipe, task: Task) -> bool:
+    """Whether the planar solver answers, exactly and at once: two inputs, one readout, not too many points."""
+    if task.n_inputs != 2 or task.n_out > 1 or recipe.training.n_points > MAX_TRAINING_POINTS:
+        return False
+    return task.points is None or len(task.points.targets) <= MAX_TRAINING_POINTS or recipe.training.n_points > 0
+
+
+def mean_field_problem(recipe: Recipe) -> tuple[float, float, float]:
+    """Temperature, lambda_w and lambda_a of the mean-field network with the same equilibrium law.
+
+    With a' = N^(1 - kappa) a the Gibbs measure of readout exponent kappa at width N is the mean-field one at
+
+        T' = T N^(2 - 2 kappa),   lambda_w' = lambda_w N^(2 - 2 kappa),   lambda_a' = lambda_a
+    """
+    factor = float(recipe.network.n_neurons[-1]) ** (2.0 - 2.0 * recipe.network.readout_exponent)
+    return recipe.training.temperature * factor, recipe.lambda_w * factor, recipe.lambda_a
 
 
 def solve_theory(
     recipe: Recipe,
     *,
     task: Task | None = None,
-    warm: PlanarTheory | None = None,
+    warm: Theory | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> PlanarTheory:
+    precision: float | None = None,
+    seconds: float | None = None,
+    report: Callable[[float], None] | None = None,
+) -> Theory:
     """The infinite-width solution of a recipe, on its training points where it has some.
+
+    In the plane it is exact to many digits. With more inputs or readouts it is found by particles, has standard errors
+    (`loss_error`, ...) and takes some ten seconds.
 
     Args:
         task: the recipe's, where it is at hand: the solver keeps what depends on the target function alone.
         warm: the solution of a recipe nearby (another target or activation is ignored).
         should_stop: asked during the solve; True abandons it with `SolveStopped`.
+        precision: wanted standard error of the loss; seconds: no new round of particles begins after so long.
+        report: told the fraction done of the present round.
 
     Raises:
         RecipeError: a recipe for which no solver exists; the message says why.
+        LawLost: particles that do not suffice; the message says what would be enough.
+        SolveStopped: `should_stop` answered True.
+    """
+    found: Theory | None = None
+    for item in improve_theory(
+        recipe, task=task, warm=warm, should_stop=should_stop, precision=precision, seconds=seconds
+    ):
+        if isinstance(item, float):
+            if report is not None:
+                report(item)
+            if should_stop is not None and should_stop():
+                raise SolveStopped
+        else:
+            found = item
+    assert found is not None
+    if isinstance(found, ParticleTheory) and found.shortfall:
+        raise LawLost(found.shortfall)
+    return found
+
+
+def improve_theory(
+    recipe: Recipe,
+    *,
+    task: Task | None = None,
+    warm: Theory | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    precision: float | None = None,
+    seconds: float | None = None,
+) -> Iterator[float | Theory]:
+    """`solve_theory` in slices: fractions of the present round, and a solution after each, better than the last.
+
+    A solution whose `shortfall` says something is not to be relied on.
+
+    Raises:
+        RecipeError, LawLost, SolveStopped: as `solve_theory`.
     """
     task = task or build_task(recipe.task, recipe.seed)
-    reason = why_no_theory(recipe, task.n_inputs, task.n_out)
+    reason = why_no_theory(recipe)
     if reason:
         raise RecipeError(reason)
+    if is_planar(recipe, task):
+        yield _solve_in_the_plane(recipe, task, warm if isinstance(warm, PlanarTheory) else None, should_stop)
+        return
+    measure = training_measure(recipe.training, task, recipe.seed)
+    n_points, section = len(measure.weights), recipe.theory
+    if n_points > MOST_POINTS:
+        raise RecipeError(f"The exact infinite-width solver takes at most {MOST_POINTS:,} training points.")
+    usual = int(np.clip(USUAL_WORK // n_points, FEWEST_PARTICLES, USUAL_PARTICLES))
+    judges = _judges(recipe, task)
+    for item in solve_particles(
+        _problem(recipe, task, measure),
+        seed=recipe.seed,
+        n_particles=section.n_particles or usual,
+        n_replicates=section.n_replicates,
+        precision=precision,
+        seconds=seconds,
+        warm=warm if isinstance(warm, ParticleTheory) else None,
+        test=judges,
+        n_relevant=task.n_relevant,
+    ):
+        yield item if isinstance(item, float) else _described(item, recipe, task, judges)
+
+
+def _solve_in_the_plane(
+    recipe: Recipe, task: Task, warm: PlanarTheory | None, should_stop: Callable[[], bool] | None
+) -> PlanarTheory:
     points = None
     if recipe.training.n_points or not task.is_gaussian:
         measure = training_measure(recipe.training, task, recipe.seed)
-        if len(measure.weights) > MAX_TRAINING_POINTS:
-            raise RecipeError(f"The exact infinite-width solver takes at most {MAX_TRAINING_POINTS} training points.")
         points = (measure.inputs, targets_on(measure, task), measure.weights)
-    try:
-        return solve_planar(
-            None if points else task.target,
-            recipe.network.activation,
-            recipe.training.temperature,
-            recipe.lambda_w,
-            recipe.lambda_a,
-            points=points,
-            warm=warm,
-            should_stop=should_stop,
-        )
-    except SuperlinearActivationError as error:
-        raise RecipeError(str(error)) from None
+    target = None if points else task.target
+    return solve_planar(
+        target,
+        recipe.network.activation,
+        *mean_field_problem(recipe),
+        points=points,
+        warm=warm,
+        should_stop=should_stop,
+    )
+
+
+def _problem(recipe: Recipe, task: Task, measure: Measure) -> PointProblem:
+    device = choose_device(recipe.engine.device)
+    dtype = torch.float64 if recipe.engine.dtype == "float64" else torch.float32
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, dtype=torch.float64, device=device)
+
+    targets = targets_on(measure, task).reshape(len(measure.weights), -1)
+    activation = get_activation(recipe.network.activation)
+    parts = tensor(measure.inputs), tensor(targets), tensor(measure.weights)
+    return PointProblem(*parts, activation, *mean_field_problem(recipe), dtype)
+
+
+def _judges(recipe: Recipe, task: Task) -> Judges | None:
+    """What the function is judged by; None where it is trained on all there is."""
+    if not (len(task.points.test_targets) if task.points is not None else recipe.training.n_points):
+        return None
+    measure = judging_measure(recipe.training, task, recipe.seed)
+    device = choose_device(recipe.engine.device)
+    targets = targets_on(measure, task).reshape(len(measure.weights), -1)
+    parts = (torch.as_tensor(p, dtype=torch.float64, device=device) for p in (measure.inputs, targets, measure.weights))
+    return Judges(*parts)
+
+
+def _described(found: ParticleTheory, recipe: Recipe, task: Task, judges: Judges | None) -> ParticleTheory:
+    """With what only the task can say: accuracies of the mean function, waves of additions."""
+    if task.is_classification:
+        targets = found.problem.targets.cpu().numpy()
+        found = replace(found, train_accuracy=accuracy(targets - found.residual(), targets))
+        if judges is not None:
+            unseen = found.prediction(judges.inputs.cpu().numpy())
+            found = replace(found, test_accuracy=accuracy(unseen, judges.targets.cpu().numpy()))
+    if task.modulus and task.points is not None and not found.shortfall:
+        sample = found.sample(SAMPLES_SHOWN, seed=recipe.seed)
+        scale = float(task.points.inputs.max())
+        found = replace(found, fourier=describe(sample, task.modulus, recipe.network.activation, scale))
+    return found

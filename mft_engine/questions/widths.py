@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mft_engine.applies import why_no_law
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.points.measure import targets_on, training_measure
 from mft_engine.points.statistics import Estimate, averaged
-from mft_engine.questions.theory import why_no_theory
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import build_task
 from mft_engine.theory.finite_width import FiniteWidthTheory, solve_finite_width
@@ -75,7 +75,9 @@ def study_widths(
         SolveStopped: `should_stop` answered True.
     """
     task = build_task(recipe.task)
-    reason = why_no_theory(recipe, task.n_inputs, task.n_out)
+    reason = why_no_law(recipe, task.n_inputs) or (
+        f"The exact law of a neuron is used with one readout; this task has {task.n_out}." if task.n_out > 1 else ""
+    )
     if reason:
         raise RecipeError(reason)
     measure = training_measure(recipe.training, task, recipe.seed)

@@ -279,8 +279,8 @@ class Run:
             certificate=result.certificate,
             summary=self.summary,
         )
-        if self.summary.get("theory"):
-            # The solver is deterministic and fast; its densities would be larger on disk than it is to solve.
+        if self.summary.get("theory") and self.summary["theory"].get("method") != "particles":
+            # The planar solver is deterministic and fast; its densities would be larger on disk than it is to solve.
             outcome = replace(outcome, theory=self._try(lambda: solve_theory(recipe)))
         return outcome
 

@@ -33,9 +33,10 @@ from mft_engine.field.walk import DRAWS
 from mft_engine.network.two_layer import initial_cloud
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import Estimate, averaged, order_parameters
-from mft_engine.questions.theory import solve_theory
+from mft_engine.questions.theory import is_planar, solve_theory
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
+from mft_engine.tasks import Task
 from mft_engine.theory.finite_width import solve_finite_width
 from mft_engine.theory.planar import PlanarTheory
 
@@ -434,6 +435,15 @@ def _length_done(ladder: Ladder, recipe: Recipe) -> float:
     return ladder._n_rounds * _steps_a_round(recipe) / n_steps
 
 
+def _planar_theory(recipe: Recipe, task: Task, warm: PlanarTheory | None) -> PlanarTheory:
+    """The exact solution where it takes no time."""
+    if not is_planar(recipe, task):
+        raise RecipeError("The infinite-width solution of every temperature is for two inputs and one readout")
+    found = solve_theory(recipe, warm=warm)
+    assert isinstance(found, PlanarTheory)
+    return found
+
+
 def _result(recipe: Recipe, setting: Setting, ladder: Ladder, seconds: float, is_complete: bool) -> Tempering:
     n, temperatures, seen = recipe.network.n_neurons[0], ladder.temperatures, ladder.observations
     energies = ladder.energies
@@ -445,7 +455,7 @@ def _result(recipe: Recipe, setting: Setting, ladder: Ladder, seconds: float, is
         problem = (recipe.network.activation, float(temperature), recipe.lambda_w, recipe.lambda_a)
         finite = None
         try:
-            theory = solve_theory(recipe.replace({"training.temperature": float(temperature)}), warm=theory)
+            theory = _planar_theory(recipe.replace({"training.temperature": float(temperature)}), setting.task, theory)
             if k in solved:
                 finite = solve_finite_width(points.inputs, points.targets, points.weights, n, *problem).loss
         except RecipeError:

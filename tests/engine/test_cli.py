@@ -116,7 +116,7 @@ def test_lists_have_a_line_and_a_json_row_for_each_thing(capsys) -> None:
 def test_theory_prints_the_documented_numbers(capsys) -> None:
     _, out, _ = call(capsys, "theory", "clover", "--json")
     document = json.loads(out)
-    assert document["schema"] == "mft-lab/theory/1" and document["gap"] < 1e-6
+    assert document["schema"] == "mft-lab/theory/2" and document["gap"] < 1e-6
     assert document["order_parameters"]["cos4"] == pytest.approx(-0.5581957, abs=1e-4)
 
 

@@ -108,8 +108,8 @@ def test_theory_answers_for_a_cubic_teacher_with_its_closure(capsys) -> None:
     document = json.loads(out)
     assert code == 0 and document["schema"] == "mft-lab/closure/1"
     assert document["overlap"] == solve_closure(PREVIEW).overlap
-    code, _, err = call(capsys, "theory", "parity")
-    assert code == 2 and "two inputs" in err
+    code, _, err = call(capsys, "theory", "continuous-xor")
+    assert code == 2 and "one hidden layer" in err
 
 
 def test_the_command_lists_every_branch_in_the_papers_units(capsys) -> None:
@@ -155,8 +155,9 @@ def test_the_phase_diagram_of_a_cubic_teacher_has_its_closure_as_a_line() -> Non
 
 def test_a_run_of_the_preview_carries_its_closure() -> None:
     changes = {"training.time": 0.4, "foreground.n_neurons": 64, "comparison.n_permutations": 99}
+    changes |= {"theory.n_particles": 512}
     *_, finished = Experiment(PREVIEW.replace(changes))
     summary = finished.summary
-    assert summary["theory"] is None and summary["closure"] == closure_summary(PREVIEW)
+    assert summary["theory"]["method"] == "particles" and summary["closure"] == closure_summary(PREVIEW)
     assert summary["background"]["test_loss"] is not None
     assert f"closure {summary['closure']['overlap']:.3f}" in describe_run(summary)

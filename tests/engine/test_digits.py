@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mft_engine.cli.reporting import describe_run
-from mft_engine.experiment.accuracy import accuracy
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.setting import Setting
+from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import judging_measure, training_measure
 from mft_engine.recipe import RecipeError, TaskSection, TrainingSection, load_recipe
 from mft_engine.rng import Stream, host_generator
@@ -26,7 +26,9 @@ def digits(**parameters) -> Task:
 
 def small(**changes):
     values = {"network.n_neurons": 256, "foreground.n_neurons": 256, "training.time": 3.0, "engine.n_threads": 1}
-    return load_recipe("digits").replace(values | {"comparison.n_permutations": 99} | changes)
+    return load_recipe("digits").replace(
+        values | {"comparison.n_permutations": 99, "theory.n_particles": 512} | changes
+    )
 
 
 def trained(recipe) -> Experiment:

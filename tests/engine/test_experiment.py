@@ -107,7 +107,7 @@ def test_a_second_foreground_is_a_fresh_draw() -> None:
 
 def test_an_exact_foreground_beyond_the_plane_reports_how_its_chains_fared() -> None:
     recipe = small(task__name="expression", task__expression="x1*x2*x3", training__rule="sobol",
-                   training__rule_size=[16, 16], foreground__method="gibbs")  # fmt: skip
+                   training__rule_size=[16, 16], foreground__method="gibbs", theory__n_particles=512)  # fmt: skip
     foreground = list(Experiment(recipe, kernel="reference"))[-1].summary["foreground"]
     assert 0.2 < foreground["acceptance"] < 0.95
     assert foreground["effective_sample_size"] >= 64 and abs(foreground["drift"]) <= 4

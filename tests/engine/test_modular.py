@@ -10,7 +10,6 @@ import torch
 from scipy.stats import chi2
 
 from mft_engine.dynamics import Hyper
-from mft_engine.experiment.accuracy import accuracy
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.field.field import MeanField, stiffness
 from mft_engine.field.walk import function_covariance_trace
@@ -18,6 +17,7 @@ from mft_engine.figures import MissingError, draw, save
 from mft_engine.kernels import reference
 from mft_engine.network.activations import get_activation
 from mft_engine.network.two_layer import column_names
+from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import judging_measure, targets_on, training_measure
 from mft_engine.questions.fourier import (
     compare_frequencies,
@@ -39,6 +39,7 @@ TINY = {
     "training.time": 0.6,
     "comparison.n_permutations": 99,
     "engine.device": "cpu",
+    "theory.n_particles": 512,
 }
 
 
@@ -192,7 +193,8 @@ def test_a_run_with_several_readouts_goes_through_to_its_summary() -> None:
     found = summary["feature_learning"]["fourier"]
     assert sum(found["background"]["frequencies"]) == 48 and sum(found["foreground"]["frequencies"]) == 40
     assert 0 < found["frequency_test"]["p_value"] <= 1
-    assert summary["theory"] is None and summary["certificate"]["stein"] is not None
+    assert summary["theory"]["method"] == "particles" and summary["certificate"]["stein"] is not None
+    assert summary["theory"]["train_accuracy"] == 1.0 and sum(summary["theory"]["fourier"]["frequencies"]) == 2000
 
 
 @pytest.mark.parametrize("method", ["gibbs", "replay"])

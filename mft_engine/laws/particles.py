@@ -1,0 +1,296 @@
+"""The law of one neuron by weighted particles: any number of inputs and of readouts.
+
+    p(u) ~ N(0, I) exp(tilt(u)),   w = sqrt(T / lambda_w) u,   tilt(u) = sum_c (sum_mu phi(w.x_mu) B_mu,c)^2
+
+with B = weight x residual / sqrt(2 lambda_a T): the prior times the exponential of a quadratic form of the features.
+Particles start at the prior (B = 0) and follow B through reweighting, resampling and Hamiltonian moves; they live in
+populations that never exchange anything, so that the scatter among these is an honest error. Each population carries
+an estimate of Z, whose expectation is Z however well the moves mix.
+
+Source: Del Moral, Doucet, Jasra, J. R. Statist. Soc. B 68 (2006), 411; Duane et al., Phys. Lett. B 195 (1987), 216.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine.device import host_device, n_threads
+from mft_engine.network.activations import Activation
+from mft_engine.rng import Stream, host_generator
+
+# Acceptance at which trajectories of leapfrog steps move fastest, and their length. One leap is a Langevin move; twelve
+# cross a well some ten times faster at the same number of gradients.
+TARGET_ACCEPTANCE = 0.7
+N_LEAPS = 12
+# Rows that are moved together: their features stay in a core's cache.
+BLOCK_ROWS = 1024
+# A population is resampled where its weights leave less than this share of its particles worth something.
+RESAMPLED_BELOW = 0.7
+MAX_RUNGS = 2000
+
+
+class LawLost(ArithmeticError):
+    """The particles cannot follow the law any more; the message says what would help."""
+
+
+@dataclass(frozen=True)
+class TiltedLaw:
+    """A law p(u) ~ N(0, I) exp(tilt(u)) in units of the prior.
+
+    Attributes:
+        inputs: (n_points, n_inputs) sqrt(T / lambda_w) x, so that w.x = u.inputs.
+        activation: phi.
+        drive: (n_points, n_out) B.
+    """
+
+    inputs: Tensor
+    activation: Activation
+    drive: Tensor
+
+    def features(self, u: Tensor) -> Tensor:
+        """(n, n_points) phi(w.x_mu)."""
+        return self.activation.phi(u @ self.inputs.T)
+
+    def field(self, u: Tensor) -> Tensor:
+        """(n, n_out) the field in units in which its square is the tilt."""
+        blocks = [self.features(u[k : k + BLOCK_ROWS]) @ self.drive for k in range(0, len(u), BLOCK_ROWS)]
+        return torch.cat(blocks)
+
+    def tilt(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The tilt of each particle, (n,), and its gradient in u, (n, n_inputs)."""
+        phi, slope = self.activation.both(u @ self.inputs.T)
+        field = phi @ self.drive
+        slope = slope * (field @ (2.0 * self.drive.T))
+        return (field * field).sum(1), slope @ self.inputs
+
+    def towards(self, other: TiltedLaw, part: float) -> TiltedLaw:
+        """The law whose field is (1 - part) of this one's plus part of the other's."""
+        if self.inputs is other.inputs:
+            return replace(self, drive=(1 - part) * self.drive + part * other.drive)
+        if part == 0.0 or part == 1.0:
+            return self if part == 0.0 else other
+        inputs = torch.cat([self.inputs, other.inputs])
+        return TiltedLaw(inputs, self.activation, torch.cat([(1 - part) * self.drive, part * other.drive]))
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Populations of weighted particles.
+
+    Attributes:
+        u: (n_populations * n, n_inputs), population by population, in units of the prior.
+        log_weights: (n_populations, n) float64, of total weight 1 in every population.
+        log_z: (n_populations,) float64, log of each population's estimate of Z.
+        log_z_back: (n_populations,) float64, the same from reweighting each new population to the law before it.
+        log_step: of the leapfrog steps; acceptance: of the last moves.
+        seed, n_moves: of the randomness, whose counter is the number of moves made.
+    """
+
+    u: Tensor
+    log_weights: Tensor
+    log_z: Tensor
+    log_z_back: Tensor
+    log_step: float
+    acceptance: float
+    seed: int
+    n_moves: int
+
+    @property
+    def n_populations(self) -> int:
+        """Populations that never exchanged anything."""
+        return self.log_weights.shape[0]
+
+    @property
+    def n_each(self) -> int:
+        """Particles of one population."""
+        return self.log_weights.shape[1]
+
+    @property
+    def shares(self) -> Tensor:
+        """(n_populations,) of total 1: a population counts by its estimate of Z."""
+        return torch.softmax(0.5 * (self.log_z + self.log_z_back), 0)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(n_populations * n,) float64 of total 1."""
+        return (self.log_weights.exp() * self.shares[:, None]).ravel()
+
+    def some(self, populations: slice) -> Particles:
+        """Some of the populations."""
+        chosen = torch.arange(self.n_populations, device=self.u.device)[populations]
+        u = self.u.reshape(self.n_populations, self.n_each, -1)[chosen].flatten(0, 1)
+        parts = (self.log_weights[chosen], self.log_z[chosen], self.log_z_back[chosen])
+        return replace(self, u=u, log_weights=parts[0], log_z=parts[1], log_z_back=parts[2])
+
+
+def prior_particles(
+    n_inputs: int, n_populations: int, n: int, *, seed: int, device: torch.device, dtype: torch.dtype
+) -> Particles:
+    """Independent draws of the prior, of equal weights; Z = 1."""
+    u = host_generator(seed, Stream.THEORY, 0).standard_normal((n_populations * n, n_inputs))
+    zero = torch.zeros(n_populations, dtype=torch.float64, device=device)
+    return Particles(
+        u=torch.as_tensor(u, dtype=dtype, device=device),
+        log_weights=zero[:, None].repeat(1, n) - math.log(n),
+        log_z=zero,
+        log_z_back=zero,
+        log_step=math.log(0.3),
+        acceptance=TARGET_ACCEPTANCE,
+        seed=seed,
+        n_moves=0,
+    )
+
+
+def effective_share(particles: Particles) -> float:
+    """Smallest effective number of particles of a population over their number."""
+    return float(torch.exp(-torch.logsumexp(2 * particles.log_weights, 1)).min()) / particles.n_each
+
+
+def reweighted(particles: Particles, change: Tensor) -> Particles:
+    """The same particles under a law whose tilt is larger by `change`, (n_populations * n,)."""
+    log_weights = particles.log_weights + change.double().reshape(particles.log_weights.shape)
+    total = torch.logsumexp(log_weights, 1)
+    return replace(
+        particles,
+        log_weights=log_weights - total[:, None],
+        log_z=particles.log_z + total,
+        log_z_back=particles.log_z_back + total,
+    )
+
+
+def counted_back(particles: Particles, change: Tensor, before: Tensor) -> Particles:
+    """Count Z the other way.
+
+    Args:
+        particles: after they have moved under the new law; change: its tilt minus the old one's.
+        before: (n_populations,) `log_z_back` under the old law.
+    """
+    back = torch.logsumexp(particles.log_weights - change.double().reshape(particles.log_weights.shape), 1)
+    return replace(particles, log_z_back=before - back)
+
+
+def resampled(particles: Particles) -> Particles:
+    """Populations with poor weights get equal ones: systematic resampling, each within itself."""
+    poor = torch.exp(-torch.logsumexp(2 * particles.log_weights, 1)) < RESAMPLED_BELOW * particles.n_each
+    if not bool(poor.any()):
+        return particles
+    n, device = particles.n_each, particles.u.device
+    generator = host_generator(particles.seed, Stream.THEORY, 2 * particles.n_moves + 1)
+    starts = torch.as_tensor(generator.random((particles.n_populations, 1)), device=device)
+    total = torch.cumsum(particles.log_weights.exp(), 1)
+    marks = (torch.arange(n, device=device) + starts) / n * total[:, -1:]
+    chosen = torch.searchsorted(total, marks).clamp(max=n - 1)
+    chosen = torch.where(poor[:, None], chosen, torch.arange(n, device=device))
+    rows = (chosen + n * torch.arange(particles.n_populations, device=device)[:, None]).ravel()
+    log_weights = torch.where(poor[:, None], torch.full_like(total, -math.log(n)), particles.log_weights)
+    return replace(particles, u=particles.u[rows], log_weights=log_weights)
+
+
+def moved(particles: Particles, law: TiltedLaw, n_moves: int) -> Particles:
+    """The particles after so many Hamiltonian moves, which leave the law as it is.
+
+    The step size follows the acceptance. Blocks of rows are moved by a team of threads, each with its own numbers, so
+    that the result is the same for any number of threads.
+    """
+    u, size = particles.u.clone(), math.exp(particles.log_step)
+    starts = range(0, u.shape[0], BLOCK_ROWS)
+
+    def work(number: int) -> int:
+        rows = slice(starts[number], starts[number] + BLOCK_ROWS)
+        generator = host_generator(particles.seed + (number << 32), Stream.THEORY, 2 * particles.n_moves + 2)
+        u[rows], n_accepted = _trajectories(u[rows], law, n_moves, size, generator)
+        return n_accepted
+
+    if n_threads() > 1 and u.device == host_device() and len(starts) > 1:
+        with ThreadPoolExecutor(n_threads()) as team:
+            n_accepted = sum(team.map(work, range(len(starts))))
+    else:
+        n_accepted = sum(work(number) for number in range(len(starts)))
+    acceptance = n_accepted / (n_moves * u.shape[0])
+    log_step = particles.log_step + float(np.clip(acceptance - TARGET_ACCEPTANCE, -0.35, 0.35))
+    return replace(particles, u=u, log_step=log_step, acceptance=acceptance, n_moves=particles.n_moves + n_moves)
+
+
+def _trajectories(
+    u: Tensor, law: TiltedLaw, n_moves: int, size: float, generator: np.random.Generator
+) -> tuple[Tensor, int]:
+    """Moves of N_LEAPS leapfrog steps each, Metropolis-adjusted; the length varies so that no orbit closes."""
+
+    def numbers(values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=u.dtype, device=u.device)
+
+    tilt, slope = law.tilt(u)
+    n_accepted = 0
+    for _ in range(n_moves):
+        pace = size * (0.7 + 0.6 * generator.random())
+        momentum = numbers(generator.standard_normal(u.shape, dtype=np.float32))
+        chance = numbers(generator.random(len(u), dtype=np.float32))
+        before = 0.5 * ((momentum * momentum).sum(1) + (u * u).sum(1)) - tilt
+        trial = u
+        momentum = momentum + 0.5 * pace * (slope - u)
+        for leap in range(N_LEAPS):
+            trial = trial + pace * momentum
+            trial_tilt, trial_slope = law.tilt(trial)
+            momentum = momentum + (0.5 if leap == N_LEAPS - 1 else 1.0) * pace * (trial_slope - trial)
+        after = 0.5 * ((momentum * momentum).sum(1) + (trial * trial).sum(1)) - trial_tilt
+        is_accepted = torch.log1p(-chance) < before - after
+        u = torch.where(is_accepted[:, None], trial, u)
+        slope = torch.where(is_accepted[:, None], trial_slope, slope)
+        tilt = torch.where(is_accepted, trial_tilt, tilt)
+        n_accepted += int(is_accepted.sum())
+    return u, n_accepted
+
+
+def follow(
+    particles: Particles, path: Sequence[TiltedLaw], n_moves: int, kept_share: float
+) -> Generator[float, None, Particles]:
+    """Lead particles of path[0] along a path of laws that does not depend on them.
+
+    Between two laws the field goes in a straight line, in steps that leave `kept_share` of the particles worth
+    something; after each step they are resampled where poor, and moved.
+
+    Yields:
+        share of the path behind.
+
+    Returns:
+        the particles at its end.
+
+    Raises:
+        LawLost: more than MAX_RUNGS steps.
+    """
+    n_rungs = 0
+    for number, (first, second) in enumerate(itertools.pairwise(path)):
+        done = 0.0
+        start, end = first.field(particles.u), second.field(particles.u)
+        while done < 1.0:
+            step, present = 1.0 - done, _between(start, end, done)
+            while True:
+                trial = reweighted(particles, _between(start, end, done + step) - present)
+                if effective_share(trial) >= kept_share * effective_share(particles) or step < 1e-6:
+                    break
+                step /= 1.3
+            before, done = done, 1.0 if done + step > 1.0 - 1e-9 else done + step
+            n_rungs += 1
+            if n_rungs > MAX_RUNGS or not math.isfinite(effective_share(trial)):
+                raise LawLost("The particles cannot follow the law of a neuron here; a higher temperature helps")
+            old_count = particles.log_z_back
+            particles = moved(resampled(trial), first.towards(second, done), n_moves)
+            start, end = first.field(particles.u), second.field(particles.u)
+            change = _between(start, end, done) - _between(start, end, before)
+            particles = counted_back(particles, change, old_count)
+            yield (number + done) / (len(path) - 1)
+    return particles
+
+
+def _between(start: Tensor, end: Tensor, part: float) -> Tensor:
+    """(n,) the tilt of the field a part of the way."""
+    field = torch.lerp(start, end, part)
+    return (field * field).sum(1).double()

@@ -1,0 +1,109 @@
+"""The averages of a background against what its own field makes of a neuron, and what that would have noticed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine.compare.averages import (
+    AveragesTest,
+    Expectation,
+    averages,
+    compare_averages,
+    feature_words,
+    neuron_features,
+    neuron_outputs,
+    short_length,
+)
+from mft_engine.compare.clouds import AVERAGES_LEVEL
+from mft_engine.compare.fluctuations import Averaging, Fluctuations, fluctuations
+from mft_engine.compare.resolution import Resolution, resolve
+from mft_engine.field.field import MeanField
+from mft_engine.field.walk import FrozenField
+from mft_engine.laws.harmonics import SuperlinearActivationError
+from mft_engine.network.activations import Activation
+from mft_engine.points.measure import FieldPoints
+from mft_engine.questions.foreground import sample_exactly
+from mft_engine.recipe import Recipe, RecipeError
+
+# Exact draws cost next to nothing, and a large reference has no noise of its own.
+N_EXACT = 30_000
+# Of which the covariances are taken.
+N_COVARIANCE = 8192
+# Below so many neurons averages are not normal, and covariances of the reference are not known.
+FEWEST = 100
+PER_STATISTIC = 20
+# Number of the draw of the reference, apart from those of foregrounds.
+DRAW = 977
+
+
+def compare_with_field(
+    recipe: Recipe,
+    activation: Activation,
+    background: Tensor,
+    foreground: Tensor,
+    frozen: FrozenField,
+    points: FieldPoints,
+    mean_prediction: np.ndarray,
+    averaging: Averaging,
+) -> tuple[AveragesTest, Resolution] | None:
+    """The quadratic test of the averages, and its resolution; None for clouds too small to have any.
+
+    Where the law of a neuron in the field is known exactly (temperature above 0, trained readouts, one readout in the
+    plane) the reference is a large draw from it, else the foreground itself. At temperature 0 there is no repulsion to
+    reckon with, and the background's scatter is counted as that of independent neurons.
+
+    Args:
+        background, foreground: (n_neurons, n_inputs + n_out); frozen: the field that the foreground reacted to.
+        mean_prediction: (n_points,) or (n_points, n_out) the function that made the field, as a mean of a phi over the
+            neurons (f times N^(kappa-1)).
+    """
+    is_gibbs = recipe.training.temperature > 0 and recipe.network.train_readout
+    temperature = recipe.training.temperature or 1.0
+    field = MeanField(frozen.inputs.double(), frozen.signal.double(), activation, recipe.lambda_w, recipe.lambda_a)
+    n_inputs = points.inputs.shape[1]
+    reference = foreground.double()
+    if is_gibbs and n_inputs == 2 and points.targets.ndim == 1:
+        drawn = _exact_reference(recipe, activation, frozen, points, len(background))
+        reference = reference if drawn is None else torch.as_tensor(drawn, device=background.device)
+    words = feature_words(n_inputs)
+    if min(len(background), len(reference)) < max(FEWEST, PER_STATISTIC * len(words)):
+        return None
+    short = short_length(reference, n_inputs)
+    found = neuron_features(reference, field, temperature, short)
+    k = found.shape[1]
+    if is_gibbs:
+        outputs = neuron_outputs(reference[:N_COVARIANCE], field)
+        weights = points.weights
+        flat = np.repeat(weights, outputs.shape[1] // len(weights)) if weights.ndim == 1 else weights.ravel()
+        moving = fluctuations(found[:N_COVARIANCE], outputs, flat, temperature, averaging)
+        modes = moving.modes * flat[:, None]
+    else:
+        own = np.cov(found.T, bias=True).reshape(k, k)
+        moving, modes = Fluctuations(np.zeros((0, 0)), own, np.zeros((k, k))), np.zeros((0, 0))
+    covariance = (moving.scatter + moving.tilt) / len(background)
+    covariance[:k, :k] += np.cov(found.T, bias=True).reshape(k, k) / len(reference)
+    mean = (
+        np.concatenate([found.mean(axis=0), mean_prediction.reshape(-1) @ modes]) if modes.size else found.mean(axis=0)
+    )
+    words |= {f"mode{j + 1}": f"function along its mode {j + 1}" for j in range(modes.shape[1])}
+    expected = Expectation.of(words, mean, covariance, modes)
+    test = compare_averages(averages(background.double(), field, temperature, short, modes), expected)
+    resolution = resolve(reference, field, temperature, short, expected, len(background), AVERAGES_LEVEL, recipe.seed)
+    if not is_gibbs:  # there is no prior to draw from, and no temperature
+        resolution = Resolution(weight_scale=resolution.weight_scale, readout_scale=resolution.readout_scale,
+                                turn=resolution.turn)  # fmt: skip
+    return test, resolution
+
+
+def _exact_reference(
+    recipe: Recipe, activation: Activation, frozen: FrozenField, points: FieldPoints, n_background: int
+) -> np.ndarray | None:
+    """A large draw from the law of a neuron in the field; None where it is not known after all."""
+    method = "finite-width" if recipe.foreground.method == "finite-width" else "gibbs"
+    larger = recipe.replace({"foreground.n_neurons": N_EXACT, "foreground.method": method})
+    try:
+        return sample_exactly(larger, activation, frozen, points, n_background, DRAW)[0]
+    except (SuperlinearActivationError, RecipeError, ArithmeticError):
+        return None

@@ -1,0 +1,173 @@
+"""Solve the infinite-width problem by particles: an answer that improves while one waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mft_engine.laws.particles import Particles, TiltedLaw, follow, prior_particles
+from mft_engine.theory.particle_theory import AGREED, CLOSE, ParticleTheory, Round, TestPoints, observables, report
+from mft_engine.theory.particles import N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
+from mft_engine.theory.sampled_dual import PointProblem
+
+N_PARTICLES = 8000
+# Populations of one replicate; two replicates give an error with seven degrees of freedom.
+POPULATIONS_EACH = 4
+WALKERS = 4
+# Effective share of the particles that a step of the witnesses leaves.
+KEPT_ON_WAY = 0.7
+# Rounds of witnesses without a wanted precision, and with one.
+N_ROUNDS = 3
+MOST_ROUNDS = 12
+
+
+def solve_particles(
+    problem: PointProblem,
+    *,
+    seed: int = 0,
+    n_particles: int = 0,
+    n_replicates: int = 2,
+    precision: float | None = None,
+    seconds: float | None = None,
+    warm: ParticleTheory | None = None,
+    test: TestPoints | None = None,
+    n_relevant: int = 0,
+) -> Iterator[float | ParticleTheory]:
+    """Solve the infinite-width problem of one hidden layer on points.
+
+    Args:
+        problem: points, targets, penalties.
+        seed: of all randomness.
+        n_particles: witnesses of one round (0: N_PARTICLES); n_replicates: groups they come in, at least 2.
+        precision: wanted standard error of the loss: rounds go on until it is reached, MOST_ROUNDS at most.
+        seconds: no new round begins after so long; the answer then depends on the machine's speed.
+        warm: the solution of a neighbouring problem with as many inputs and readouts; else ignored.
+        test: what else the function is judged by.
+        n_relevant: the target depends on the first so many inputs alone (0: not known), for the overlap.
+
+    Yields:
+        share of the present round behind; a `ParticleTheory` after every round, each better than the last.
+
+    Raises:
+        LawLost: the particles cannot follow the law at all.
+    """
+    begin = time.perf_counter()
+    n_populations = POPULATIONS_EACH * max(2, n_replicates)
+    n_populations += n_populations % 2
+    n_each = max(64, (n_particles or N_PARTICLES) // n_populations)
+
+    def fresh(number: int, populations: int, part: int = 1) -> Particles:
+        own = seed + (number << 48)
+        return prior_particles(
+            problem.inputs.shape[1],
+            populations,
+            n_each // part,
+            seed=own,
+            device=problem.inputs.device,
+            dtype=problem.dtype,
+        )
+
+    rounds: list[Round] = []
+
+    def told(laws: tuple[TiltedLaw, ...], cloud: tuple[Tensor, Particles]) -> ParticleTheory:
+        elapsed = time.perf_counter() - begin
+        return report(problem, rounds, laws, cloud, n_replicates, elapsed, precision)
+
+    def judged(particles: Particles, rho: Tensor) -> None:
+        witnesses = Witnesses(problem, particles, rho)
+        rounds.append((witnesses.judge(), observables(witnesses, test, n_relevant)))
+
+    if warm is not None and _is_neighbour(warm, problem):
+        laws, cloud, rho = yield from _warm_start(problem, warm, seed)
+        particles = fresh(1, n_populations, 2)  # half as many: quick, for sliders and sweeps
+    else:
+        found: Walked | None = None
+        for item in walk(problem, fresh(0, min(WALKERS, n_populations))):
+            if isinstance(item, float):
+                yield 0.4 * item
+            else:
+                found = item
+        assert found is not None
+        laws, cloud = tuple(problem.law(rho) for rho in found.rhos), (found.rho, found.particles)
+        particles, rho = fresh(1, n_populations), found.rhos[-1]
+    particles = yield from _part(follow(particles, laws, N_MOVES, KEPT_ON_WAY), 0.4, 0.6)
+    judged(particles, rho)
+    answer = told(laws, cloud)
+    yield answer
+    number = 2
+    while _goes_on(answer, problem.temperature, precision, seconds, number - 1):
+        last, tail = rounds[-1][0], []
+        start = (last.rho, last.particles) if len(last.particles.u) >= len(cloud[1].u) else cloud
+        for cloud in settle(problem, start[1], start[0]):
+            tail.append(cloud[0])
+            yield 0.3 * min(1.0, len(tail) / N_SETTLING)
+        rho = averaged(tail)
+        laws = (*laws[:-1], problem.law(rho))
+        particles = yield from _part(follow(fresh(number, n_populations), laws, N_MOVES, KEPT_ON_WAY), 0.3, 0.7)
+        judged(particles, rho)
+        number += 1
+        answer = told(laws, cloud)
+        yield answer
+
+
+def _goes_on(
+    found: ParticleTheory, temperature: float, precision: float | None, seconds: float | None, n_rounds: int
+) -> bool:
+    if found.population_share < AGREED:  # more rounds of the same would not agree either
+        return False
+    if seconds is not None:
+        return found.seconds < seconds and (precision is None or bool(found.shortfall) or found.loss_error > precision)
+    if precision is not None:
+        return n_rounds < MOST_ROUNDS and (found.loss_error > precision or found.excess > CLOSE * temperature)
+    return n_rounds < N_ROUNDS and not found.excess <= CLOSE * temperature
+
+
+def _is_neighbour(warm: ParticleTheory, problem: PointProblem) -> bool:
+    old = warm.problem
+    return (
+        old.inputs.shape[1] == problem.inputs.shape[1]
+        and old.targets.shape[1] == problem.targets.shape[1]
+        and old.activation.name == problem.activation.name
+        and old.dtype == problem.dtype
+        and not warm.shortfall
+    )
+
+
+def _warm_start(
+    problem: PointProblem, warm: ParticleTheory, seed: int
+) -> Generator[float, None, tuple[tuple[TiltedLaw, ...], tuple[Tensor, Particles], Tensor]]:
+    """The settled particles of a neighbouring problem find this one's residual: laws on the way, particles, average."""
+    old, start = warm.problem.law(warm.cloud_rho), _carried(problem, warm)
+    near = problem.law(start)
+    particles = yield from _part(follow(replace(warm.cloud, seed=seed), (old, near), N_MOVES, KEPT_ON_WAY), 0.0, 0.1)
+    tail: list[Tensor] = []
+    cloud = start, particles
+    for cloud in settle(problem, particles, start):
+        tail.append(cloud[0])
+        yield 0.1 + 0.3 * min(1.0, len(tail) / (2 * N_SETTLING))
+    way = [problem.law(rho) for rho in tail[: -N_SETTLING - 1]]
+    rho = averaged(tail)
+    return (*warm.laws, near, *way, problem.law(rho)), cloud, rho
+
+
+def _carried(problem: PointProblem, warm: ParticleTheory) -> Tensor:
+    """(n_points, n_out) sqrt(weight) r to begin with: the old residual on points that stay, nothing on new ones."""
+    old = warm.problem
+    known = {row.tobytes(): k for k, row in enumerate(old.inputs.cpu().numpy())}
+    places = [known.get(row.tobytes(), -1) for row in problem.inputs.cpu().numpy()]
+    stays = torch.tensor([place >= 0 for place in places], device=problem.inputs.device)
+    residual = (warm.cloud_rho / old.root_weights)[places] + problem.targets - old.targets[places]
+    return torch.where(stays[:, None], problem.root_weights * residual, torch.zeros_like(problem.targets))
+
+
+def _part(job: Generator[float, None, Particles], start: float, length: float) -> Generator[float, None, Particles]:
+    """A job whose progress is a part of a longer one's."""
+    while True:
+        try:
+            yield start + length * next(job)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]

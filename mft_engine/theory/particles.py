@@ -1,0 +1,286 @@
+"""Exact infinite-width law of one hidden layer, by particles: a walk to the optimum, then independent witnesses.
+
+The walk: the target's amplitude s goes from 0, where the law is the prior, to 1. At each step Newton's direction of the
+sampled dual, as far as the particles can be reweighted; then they are resampled and moved. All particles share one
+residual, so that what one population has too much of, the residual takes away from all. Its end r_0 is near the
+optimum, but its own particles say nothing honest about how near: the residual has fitted their noise.
+
+The witnesses: fresh populations led from the prior along the walk's residuals to r_0, which know nothing of each other.
+From them, every pair of a product from different halves,
+
+    r* = r_0 + H^-1 g,   D* = D(r_0) + <g, H^-1 g>/2,   |r*|^2 = |r_0|^2 + 2 <H^-1 r_0, g> + <H^-1 g, H^-1 g>
+    gap = F(mu_(r_0)) - D(r_0) = |g|^2/2
+
+with g = grad D(r_0), H = I + C/T: without the bias of a square, and with standard errors from the scatter of the
+populations. log Z is counted on the way there and on the way back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mft_engine.laws.particles import LawLost, Particles, moved, resampled
+from mft_engine.theory.sampled_dual import PointProblem, SampledDual
+
+# Share of the particles that a step of the walk leaves worth something.
+KEPT_ON_WALK = 0.6
+LARGEST_STEP = 0.08
+N_MOVES = 4
+# Steps at full amplitude, and how many of the last ones make the residual's average.
+N_SETTLING = 8
+N_AVERAGED = 6
+MAX_STEPS = 400
+# Products and tolerance of conjugate gradients where a large noise and the answer to it must cancel.
+FINELY = (200, 0.002)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Where a walk led.
+
+    Attributes:
+        rhos: residuals sqrt(weight) r on the way, (n_points, n_out) each: the first is zero, the last the average of
+            those about the optimum.
+        rho, particles: the last moment: particles that share one residual and have settled with it.
+    """
+
+    rhos: tuple[Tensor, ...]
+    rho: Tensor
+    particles: Particles
+
+
+def walk(problem: PointProblem, particles: Particles) -> Iterator[float | Walked]:
+    """The amplitude walk from the prior.
+
+    Yields:
+        share of the walk behind, at last where it led.
+
+    Raises:
+        LawLost: the walk does not arrive.
+    """
+    rho = torch.zeros_like(problem.visible_target)
+    rhos, amplitude = [rho], 0.0
+    for _ in range(MAX_STEPS):
+        dual = SampledDual(problem, particles, rho)
+        correction = dual.solve(dual.gradient(amplitude))
+        shortened = dual.largest_push(torch.zeros_like(rho), correction, 1.0, KEPT_ON_WALK)
+        step = shortened * correction
+        if shortened == 1.0 and amplitude < 1.0:
+            forward = dual.solve(problem.visible_target)
+            gain = dual.largest_push(step, forward, min(LARGEST_STEP, 1.0 - amplitude), KEPT_ON_WALK)
+            step, amplitude = step + gain * forward, amplitude + gain
+            amplitude = 1.0 if amplitude > 1.0 - 1e-9 else amplitude
+        particles, rho = resampled(dual.pushed(step)(1.0)), rho + step
+        particles = moved(particles, problem.law(rho), N_MOVES)
+        rhos.append(rho)
+        yield 0.9 * amplitude
+        if amplitude == 1.0:
+            break
+    else:
+        raise LawLost("The walk to the full target does not arrive; more particles or a higher temperature help")
+    tail: list[Tensor] = []
+    last = (rho, particles)
+    for last in settle(problem, particles, rho):
+        tail.append(last[0])
+        yield 0.9 + 0.1 * min(1.0, len(tail) / N_SETTLING)
+    yield Walked((*rhos, averaged(tail)), *last)
+
+
+def averaged(tail: list[Tensor]) -> Tensor:
+    """The mean of the last residuals of `settle`."""
+    return torch.stack(tail[-N_AVERAGED:]).mean(0)
+
+
+def settle(problem: PointProblem, particles: Particles, rho: Tensor) -> Iterator[tuple[Tensor, Particles]]:
+    """Newton steps of the sampled dual with moves between them: to the optimum, then N_SETTLING residuals about it.
+
+    Yields:
+        the residual, and the particles under its law.
+
+    Raises:
+        LawLost: the optimum is not reached.
+    """
+    n_settled = 0
+    for _ in range(MAX_STEPS):
+        dual = SampledDual(problem, particles, rho)
+        step = dual.solve(dual.gradient())
+        length = dual.largest_push(torch.zeros_like(rho), step, 1.0, KEPT_ON_WALK)
+        rho, particles = rho + length * step, resampled(dual.pushed(step)(length))
+        particles = moved(particles, problem.law(rho), N_MOVES)
+        n_settled += n_settled > 0 or length == 1.0
+        yield rho, particles
+        if n_settled > N_SETTLING:
+            return
+    raise LawLost("The walk to the optimum does not arrive; more particles or a higher temperature help")
+
+
+def coefficients(dual: SampledDual, step: Tensor) -> Tensor:
+    """(n, n_out) by which a particle's feature enters f at rho + step, to first order in the step."""
+    problem = dual.problem
+    along = dual.features @ step.to(dual.field.dtype)
+    shared = (dual.field * along).sum(1, keepdim=True) / (problem.lambda_a * problem.temperature)
+    lost = float((dual.output * step).sum()) / problem.temperature
+    return dual.p[:, None] / problem.lambda_a * (dual.field * (1.0 - lost) + along + dual.field * shared)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, its standard error, and what each population adds to it.
+
+    Attributes:
+        value, error: the number, and the error from the scatter of the populations.
+        parts: (n_populations,) deviations of the populations.
+    """
+
+    value: float
+    error: float
+    parts: Tensor
+
+
+def estimate(value: float, parts: Tensor) -> Estimate:
+    """A number whose error is that of the mean of the parts."""
+    n = len(parts)
+    return Estimate(value, float(parts.std()) / math.sqrt(n) if n > 1 else math.nan, parts)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What independent populations at rho say of it and of the optimum.
+
+    Attributes:
+        rho: (n_points, n_out) judged; step: to the optimum, H^-1 g.
+        particles: the populations, under the law of rho.
+        loss: |r*|^2; dual: D*; excess: D* - D(rho); gap: |g|^2/2; alignment: <y, f*>/|y|^2.
+        log_z: of rho, by the way there and by the way back.
+    """
+
+    rho: Tensor
+    step: Tensor
+    particles: Particles
+    loss: Estimate
+    dual: Estimate
+    excess: Estimate
+    gap: Estimate
+    alignment: float
+    log_z: tuple[float, float]
+
+
+class Witnesses:
+    """Populations at a residual that they had no part in, in two halves whose noise is never multiplied with itself.
+
+    Args:
+        problem: the problem; particles: an even number of populations under the law of rho; rho: (n_points, n_out).
+    """
+
+    def __init__(self, problem: PointProblem, particles: Particles, rho: Tensor) -> None:
+        self.problem, self.particles, self.rho = problem, particles, rho
+        half = particles.n_populations // 2
+        self.halves = tuple(
+            SampledDual(problem, particles.some(part), rho) for part in (slice(half), slice(half, None))
+        )
+        self.gradients = tuple(dual.gradient() for dual in self.halves)
+        self.steps = tuple(dual.solve(g) for dual, g in zip(self.halves, self.gradients, strict=True))
+        # The answer of one half to the other's gradient.
+        self.answers = tuple(dual.solve(g, *FINELY) for dual, g in zip(self.halves, self.gradients[::-1], strict=True))
+        share = torch.cat([dual.particles.shares for dual in self.halves])
+        outputs = torch.cat([dual.outputs for dual in self.halves])
+        mean = torch.cat([dual.output.expand(half, -1, -1) for dual in self.halves])
+        # What each population adds to its half's gradient: deviations of mean zero, counted by its estimate of Z.
+        self.scatter = -(share * half)[:, None, None] * (outputs - mean)
+
+    def functions(self, features: Callable[[Particles], Tensor]) -> tuple[Tensor, Tensor]:
+        """f at the optimum by each half, (n, n_out), to first order in the step there.
+
+        A half's noise reaches the residual too, and with it the function: where both are counted they nearly cancel.
+
+        Args:
+            features: particles -> (n_particles, n) phi(w.x).
+        """
+        plain, response = [], []
+        for dual, answer in zip(self.halves, self.answers, strict=True):
+            phi = features(dual.particles).T
+            now = coefficients(dual, torch.zeros_like(answer))
+            plain.append((phi @ now).double())
+            response.append((phi @ (coefficients(dual, answer) - now)).double())
+        return plain[0] + response[1], plain[1] + response[0]
+
+    def response(self, slopes: tuple[Tensor, Tensor], values: Tensor, value: float) -> Estimate:
+        """An observable at the optimum, to first order in the step there.
+
+        Args:
+            slopes: of the observable by rho, (n_points, n_out), as each half sees it.
+            values: (n_populations,) deviations of the populations at rho; value: at rho.
+        """
+        first, second = (dual.solve(slope, *FINELY) for dual, slope in zip(self.halves, slopes, strict=True))
+        half = len(self.scatter) // 2
+        change = 0.5 * float((first * self.gradients[1]).sum() + (second * self.gradients[0]).sum())
+        along = torch.cat(
+            [(self.scatter[:half] * second).flatten(1).sum(1), (self.scatter[half:] * first).flatten(1).sum(1)]
+        )
+        return estimate(value + change, values + along)
+
+    def judge(self) -> Judgement:
+        """The numbers of the optimum."""
+        problem, rho, particles = self.problem, self.rho, self.particles
+        (first, second), (step_1, step_2) = self.gradients, self.steps
+        nothing = torch.zeros(len(self.scatter), dtype=torch.float64, device=rho.device)
+        loss = self.response((2 * rho, 2 * rho), nothing, float((rho**2).sum()))
+        loss = replace(loss, value=loss.value + float((step_1 * step_2).sum()))
+        half = len(self.scatter) // 2
+        excess = 0.25 * float((first * step_2).sum() + (second * step_1).sum())
+        along = torch.cat(
+            [(self.scatter[:half] * step_2).flatten(1).sum(1), (self.scatter[half:] * step_1).flatten(1).sum(1)]
+        )
+        both = 0.5 * (particles.log_z + particles.log_z_back)
+        log_z, n = float(torch.logsumexp(both, 0)) - math.log(len(both)), len(both)
+        dual = float((problem.visible_target * rho).sum()) - 0.5 * float((rho**2).sum()) - problem.temperature * log_z
+        seen = torch.softmax(both, 0) * n - 1.0
+        step = 0.5 * (self.answers[0] + self.answers[1])
+        power = float((problem.visible_target**2).sum())
+        ways = tuple(float(torch.logsumexp(z, 0)) - math.log(n) for z in (particles.log_z, particles.log_z_back))
+        return Judgement(
+            rho=rho,
+            step=step,
+            particles=particles,
+            loss=loss,
+            dual=estimate(dual + excess, along - problem.temperature * seen),
+            excess=estimate(excess, along),
+            gap=self._gap(),
+            alignment=1.0 - float((problem.visible_target * (rho + step)).sum()) / power if power > 0 else 0.0,
+            log_z=(ways[0], ways[1]),
+        )
+
+    def _gap(self) -> Estimate:
+        """|g|^2/2 without bias, the error by leaving one population out at a time."""
+        half = len(self.scatter) // 2
+        first, second = self.gradients
+        value = 0.5 * float((first * second).sum())
+        parts = torch.cat(
+            [(self.scatter[:half] * second).flatten(1).sum(1), (self.scatter[half:] * first).flatten(1).sum(1)]
+        )
+        own = 0.5 * (self.scatter[:half] * self.scatter[half:].flip(0)).flatten(1).sum(1)
+        noise = float(own.pow(2).mean()) ** 0.5 / math.sqrt(half)
+        found = estimate(value, parts)
+        return replace(found, error=math.hypot(found.error, noise))
+
+    def observable(self, values: Callable[[SampledDual], tuple[Tensor, Tensor | None]]) -> Estimate:
+        """The mean of a function of a neuron at the optimum.
+
+        Args:
+            values: dual -> (n,) values at its particles, and their slope by the field, (n, n_out), where they have one.
+        """
+        slopes, means, parts = [], [], []
+        for dual in self.halves:
+            value, slope = values(dual)
+            mean = float((dual.p * value).sum())
+            slopes.append(dual.slope_of_mean(value - mean, slope))
+            means.append(mean)
+            n = dual.particles.n_each
+            each = (dual.particles.log_weights.exp().to(value.dtype) * value.reshape(-1, n)).sum(1).double()
+            parts.append(dual.particles.shares * dual.particles.n_populations * (each - mean))
+        return self.response((slopes[0], slopes[1]), torch.cat(parts), 0.5 * (means[0] + means[1]))

@@ -1,0 +1,164 @@
+"""The dual of the infinite-width problem on weighted particles: any number of inputs and of readouts.
+
+    D(r) = <y, r> - <r, r>/2 - T log Z(r),   Z(r) = E_prior exp(|g(w)|^2 / (2 lambda_a T)),   g_c = <r_c, phi_w>
+    grad D = y - r - f_r,   f_r = E_p[phi g] / lambda_a,   -Hess D = I + C/T,   C = Cov(a phi)
+
+<u, v> sums over weighted points and readouts. D is strictly concave whatever the number of inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mft_engine.laws.particles import Particles, TiltedLaw, effective_share, reweighted
+from mft_engine.network.activations import Activation
+
+N_PRODUCTS = 60
+SOLVED = 0.02
+
+
+@dataclass(frozen=True)
+class PointProblem:
+    """A network of one hidden layer on weighted points.
+
+    Attributes:
+        inputs: (n_points, n_inputs), targets: (n_points, n_out), weights: (n_points,), float64.
+        activation, temperature, lambda_w, lambda_a: T and the regularisation of one input weight and one readout.
+        dtype: of the particles.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor
+    activation: Activation
+    temperature: float
+    lambda_w: float
+    lambda_a: float
+    dtype: torch.dtype = torch.float32
+
+    @cached_property
+    def scaled_inputs(self) -> Tensor:
+        """(n_points, n_inputs) inputs of a neuron in units of the prior."""
+        return self.scaled(self.inputs)
+
+    def scaled(self, inputs: Tensor) -> Tensor:
+        """Any inputs, for a neuron in units of the prior."""
+        return (inputs * (self.temperature / self.lambda_w) ** 0.5).to(self.dtype)
+
+    @cached_property
+    def root_weights(self) -> Tensor:
+        """(n_points, 1) square roots of the weights."""
+        return self.weights.sqrt()[:, None]
+
+    @cached_property
+    def visible_target(self) -> Tensor:
+        """(n_points, n_out) sqrt(weight) y: coordinates in which <u, v> is the Euclidean product."""
+        return self.root_weights * self.targets
+
+    def law(self, rho: Tensor) -> TiltedLaw:
+        """The law of one neuron in the field of the residual r = rho / sqrt(weight), (n_points, n_out)."""
+        drive = self.root_weights * rho / math.sqrt(2 * self.lambda_a * self.temperature)
+        return TiltedLaw(self.scaled_inputs, self.activation, drive.to(self.dtype))
+
+
+class SampledDual:
+    """The dual on particles that stay where they are: only their weights follow the residual.
+
+    Args:
+        problem: the problem.
+        particles: under the law of rho.
+        rho: (n_points, n_out) sqrt(weight) r.
+    """
+
+    def __init__(self, problem: PointProblem, particles: Particles, rho: Tensor) -> None:
+        self.problem, self.particles, self.rho = problem, particles, rho
+        features = problem.activation.phi(particles.u @ problem.scaled_inputs.T)
+        self.features = features.mul_(problem.root_weights[:, 0].to(problem.dtype))
+        self.field = self.features @ rho.to(problem.dtype)
+        self.p = particles.probabilities.to(problem.dtype)
+        self.output = self._sum(self.p[:, None] * self.field) / problem.lambda_a
+
+    def _sum(self, values: Tensor) -> Tensor:
+        return (self.features.T @ values).double()
+
+    def _tilt_of(self, field: Tensor) -> Tensor:
+        return (field * field).sum(1).double() / (2 * self.problem.lambda_a * self.problem.temperature)
+
+    @cached_property
+    def outputs(self) -> Tensor:
+        """(n_populations, n_points, n_out) f_r by each population alone, times sqrt(weight)."""
+        particles, n = self.particles, self.particles.n_each
+        own = particles.log_weights.exp().to(self.field.dtype).ravel()[:, None] * self.field
+        parts = [
+            self.features[k * n : (k + 1) * n].T @ own[k * n : (k + 1) * n] for k in range(particles.n_populations)
+        ]
+        return torch.stack(parts).double() / self.problem.lambda_a
+
+    def gradient(self, amplitude: float = 1.0) -> Tensor:
+        """grad D for the target times `amplitude`, (n_points, n_out)."""
+        return amplitude * self.problem.visible_target - self.rho - self.output
+
+    def curvature_product(self, v: Tensor) -> Tensor:
+        """(I + C/T) v, (n_points, n_out)."""
+        problem = self.problem
+        along = self.features @ v.to(problem.dtype)
+        shared = (self.field * along).sum(1, keepdim=True) / (problem.lambda_a * problem.temperature)
+        pulled = self._sum(self.p[:, None] * (along + self.field * shared)) / problem.lambda_a
+        return v + pulled - self.output * (float((self.output * v).sum()) / problem.temperature)
+
+    def solve(self, right: Tensor, n_products: int = N_PRODUCTS, tolerance: float = SOLVED) -> Tensor:
+        """(I + C/T)^-1 right by conjugate gradients.
+
+        Args:
+            right: (n_points, n_out).
+            n_products: at most; tolerance: of the remainder's length over that of `right`.
+        """
+        x = torch.zeros_like(right)
+        rest, direction = right.clone(), right.clone()
+        power = float((rest**2).sum())
+        goal = tolerance**2 * power
+        for _ in range(n_products):
+            if power <= goal:
+                break
+            image = self.curvature_product(direction)
+            step = power / float((direction * image).sum())
+            x += step * direction
+            rest -= step * image
+            new = float((rest**2).sum())
+            direction = rest + (new / power) * direction
+            power = new
+        return x
+
+    def slope_of_mean(self, centred: Tensor, slope: Tensor | None) -> Tensor:
+        """Slope by rho, (n_points, n_out), of the mean of a function of a neuron.
+
+        Args:
+            centred: (n,) its values less their mean; slope: (n, n_out) by the field, where it sees the field itself.
+        """
+        scale = self.problem.lambda_a * self.problem.temperature
+        pull = centred[:, None] * self.field / scale
+        return self._sum(self.p[:, None] * (pull if slope is None else pull + slope))
+
+    def pushed(self, direction: Tensor) -> Callable[[float], Particles]:
+        """length -> the particles reweighted to the law of rho + length x direction."""
+        along = self.features @ direction.to(self.field.dtype)
+        present = self._tilt_of(self.field)
+        return lambda length: reweighted(self.particles, self._tilt_of(self.field + length * along) - present)
+
+    def largest_push(self, base: Tensor, direction: Tensor, most: float, kept_share: float) -> float:
+        """Largest length up to `most` at which rho + base + length x direction keeps so many particles effective."""
+        along, more = (self.features @ d.to(self.field.dtype) for d in (base, direction))
+        present = self._tilt_of(self.field)
+        wanted, length = kept_share * effective_share(self.particles), most
+        while length > 1e-4 * most:
+            change = self._tilt_of(self.field + along + length * more) - present
+            if effective_share(reweighted(self.particles, change)) >= wanted:
+                return length
+            length /= 1.3
+        return 0.0

@@ -1,0 +1,164 @@
+"""Claims about the verdict's averages: an honest level, what they notice, and what they say they would notice."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from mft_engine.compare.averages import compare_averages, largest_noncentrality
+from mft_engine.compare.fluctuations import Averaging, fluctuations
+from mft_engine.compare.resolution import needed_noncentrality
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.questions import comparison as question
+from mft_engine.recipe import load_recipe
+from mft_engine.rng import Stream, normal
+from mft_engine.runs.runs import load, run_stored
+
+N = 1024
+
+
+@cache
+def sampled(seed: int, name: str = "clover") -> Experiment:
+    """A network at exact equilibrium, its foreground drawn."""
+    recipe = load_recipe(name).replace({
+        "seed": seed, "network.n_neurons": N, "training.dynamics": "gibbs", "training.n_steps": 300,
+        "foreground.n_neurons": N, "foreground.method": "gibbs", "engine.n_threads": 1,
+    })  # fmt: skip
+    experiment = Experiment(recipe)
+    experiment.advance(300)
+    list(experiment.foreground())
+    return experiment
+
+
+def judged(experiment: Experiment, theta: torch.Tensor):
+    """The averages of another cloud in the field of an experiment."""
+    return question.compare_with_field(
+        experiment.recipe, experiment.setting.activation, theta, experiment._foreground_theta,
+        experiment.frozen_field(),
+        experiment.field_points, experiment.mean_prediction().numpy(), experiment._averaging(),
+    )  # fmt: skip
+
+
+def altered(experiment: Experiment, kind: str, size: float) -> torch.Tensor:
+    theta, recipe = experiment.state.theta.clone(), experiment.recipe
+    draws = normal(99, Stream.TEST_POINTS, experiment.recipe.seed, N, 3, device="cpu")
+    if kind == "prior_share":
+        temperature = recipe.training.temperature
+        widths = torch.tensor([(temperature / recipe.lambda_w) ** 0.5] * 2 + [(temperature / recipe.lambda_a) ** 0.5])
+        n = round(size * N)
+        theta[:n] = (draws * widths)[:n]
+    if kind == "weight_scale":
+        theta[:, :2] *= 1 + size
+    if kind == "readout_scale":
+        theta[:, 2] *= 1 + size
+    if kind == "turn":
+        angle = size * torch.special.ndtr(draws[:, 0])
+        w = theta[:, :2].clone()
+        theta[:, 0] = angle.cos() * w[:, 0] - angle.sin() * w[:, 1]
+        theta[:, 1] = angle.sin() * w[:, 0] + angle.cos() * w[:, 1]
+    if kind == "flipped":
+        theta[: round(size * N), 2] *= -1
+    return theta
+
+
+def test_networks_at_equilibrium_have_the_averages_that_their_law_says() -> None:
+    """T^2 of 5 seeds against chi^2: their sum has 5 x 17 degrees and lies in its central 99.9 %.
+
+    With the scatter of independent neurons instead the sum would be far too small, which the lower end would show.
+    """
+    tests = [judged(sampled(seed), sampled(seed).state.theta)[0] for seed in range(5)]
+    total, degrees = sum(test.t_square for test in tests), sum(test.n_degrees for test in tests)
+    assert stats.chi2.ppf(0.0005, degrees) < total < stats.chi2.ppf(0.9995, degrees)
+    assert all(test.p_value > 0.001 and test.largest_difference == "" for test in tests)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("prior_share", 0.06), ("weight_scale", 0.08), ("readout_scale", 0.05), ("turn", 0.15), ("flipped", 0.25)],
+)
+def test_what_a_distance_of_clouds_passes_is_noticed(kind, size) -> None:
+    """All below the 10 % (and .2 rad) that the energy distance of 2,048 neurons let pass, at half as many neurons."""
+    for seed in range(3):
+        test, _ = judged(sampled(seed), altered(sampled(seed), kind, size))
+        assert test.p_value < 0.005
+
+
+@pytest.mark.parametrize("kind", ["prior_share", "weight_scale", "readout_scale", "turn"])
+def test_the_stated_resolution_is_right(kind) -> None:
+    """Twice as large: found in each of 4 draws. Half as large: in at most 3 of 4.
+
+    At half the size the noncentrality is a quarter of the one that 9 of 10 draws find: found in about 15 of 100, so all
+    of 4 with probability 5e-4.
+    """
+    found = {2.0: 0, 0.5: 0}
+    for seed in range(4):
+        experiment = sampled(seed)
+        _, resolution = judged(experiment, experiment.state.theta)
+        size = getattr(resolution, kind)
+        assert 0.001 < size < 0.5
+        for factor in found:
+            found[factor] += judged(experiment, altered(experiment, kind, factor * size))[0].p_value < 0.005
+    assert found[2.0] == 4 and found[0.5] <= 3
+
+
+def test_what_differs_is_told_and_the_neurons_that_differ_are_found() -> None:
+    experiment = sampled(0)
+    test, _ = judged(experiment, altered(experiment, "prior_share", 0.1))
+    assert "standard errors" in test.largest_difference and "background's" in test.largest_difference
+    # A tenth was replaced: of 50 neurons that stand out chance alone would have 5 among them, 11 at most (3 errors).
+    assert (test.outliers < round(0.1 * N)).sum() > 11
+
+
+def test_a_right_cloud_given_back_in_the_field_of_one_moment_is_not_refused_by_its_averages(tmp_path) -> None:
+    """Its field is that of one moment, whose noise tilts the law: the covariance knows by how much."""
+    np.savez(tmp_path / "cloud.npz", background=sampled(1).state.theta.numpy())
+    recipe = sampled(1).recipe.replace({"foreground.background": str(tmp_path / "cloud.npz")})
+    experiment = Experiment(recipe)
+    list(experiment.foreground())
+    list(experiment.compare())
+    assert experiment.comparison.averages.p_value > 0.001
+
+
+def test_the_scatter_of_a_gaussian_gas_is_the_exact_one() -> None:
+    """One statistic m = h + noise and one output h: the posterior variance of a conjugate Gaussian, by hand."""
+    h = normal(1, Stream.TEST_POINTS, 0, 200_000, 2, device="cpu").double().numpy()
+    outputs, statistics = 2.0 * h[:, :1], (h[:, :1] + h[:, 1:])
+    found = fluctuations(statistics, outputs, np.ones(1), 0.5, Averaging(0.0, 1))
+    # S_hh = 4, S_mh = 2, S_mm = 2, T = .5; standard errors of the sample's covariances are about .3 %.
+    assert found.scatter[0, 0] == pytest.approx(2 - 2 * 2 / 4.5, rel=0.02)
+    assert found.scatter[1, 1] == pytest.approx(4 - 4 * 4 / 4.5, rel=0.02)
+    assert found.scatter[0, 1] == pytest.approx(2 - 2 * 4 / 4.5, rel=0.02)
+    # The field of one moment misses by K = 4 x .5/4.5, which moves m by S_mh/T as much.
+    assert found.tilt[0, 0] == pytest.approx((2 / 0.5) ** 2 * 4 * 0.5 / 4.5, rel=0.02)
+
+
+def test_noncentralities_are_those_of_the_chi_squared_law() -> None:
+    assert stats.ncx2.sf(stats.chi2.isf(0.005, 17), 17, needed_noncentrality(17, 0.005)) == pytest.approx(0.9, abs=1e-6)
+    upper = largest_noncentrality(25.0, 17)
+    assert stats.ncx2.cdf(25.0, 17, upper) == pytest.approx(0.05, abs=1e-6) and largest_noncentrality(3.0, 17) == 0.0
+
+
+def test_averages_and_resolution_are_part_of_verdict_summary_and_store(tmp_path) -> None:
+    run = run_stored(sampled(0).recipe.replace({"network.n_neurons": 300, "foreground.n_neurons": 300}), tmp_path)
+    found = run.summary["comparison"]
+    assert found["p_value_all"] == min(1.0, 2 * min(found["p_value"], found["p_value_averages"]))
+    assert found["verdict"] == "consistent" and set(found["resolution"]) == {
+        "prior_share", "weight_scale", "readout_scale", "turn", "temperature"
+    }  # fmt: skip
+    assert [row["name"] for row in found["statistics"]][:3] == ["potential", "norm", "square_norm"]
+    assert found["kl_upper"] > 0 and found["largest_difference"] is None
+    stored = load(run.folder).comparison
+    assert stored.to_dict() == {**found, "why": stored.why}
+    assert "untrained neurons" in stored.resolution.words
+
+
+def test_an_expectation_without_scatter_in_a_direction_leaves_it_out() -> None:
+    from mft_engine.compare.averages import Expectation
+
+    expected = Expectation.of({"a": "a", "b": "b"}, np.zeros(2), np.array([[1.0, 1.0], [1.0, 1.0]]), np.zeros((0, 0)))
+    assert expected.n_degrees == 1
+    assert compare_averages(np.zeros((5, 2)), expected).t_square == 0.0
