@@ -246,8 +246,8 @@ class Watch:
             self._fail(
                 f"The gradient of the {where}'s {'bias' if name.startswith('bias') else 'weight'} is not what its "
                 f"inputs and error signals give (they differ by {mismatch:.2g} of it): is `activation` what lies "
-                "between the two modules, are weights tied to another layer or used twice in a forward pass, or does a custom "
-                "function or gradient hook lie in between?"
+                "between the two modules, are weights tied to another layer or used twice in a forward pass, or does a "
+                "custom function or gradient hook lie in between?"
             )
 
     def _on_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
