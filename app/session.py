@@ -20,7 +20,7 @@ from app.engine import messages as m
 from app.engine.contract import Engine
 from app.engine.loading import load_engine
 from app.worker import Worker
-from mft_engine.applies import SHIPPED_SETTINGS, coupled, settings_for
+from mft_engine.applies import coupled, for_task
 from mft_engine.experiment.events import (
     Event,
     Failed,
@@ -31,9 +31,7 @@ from mft_engine.recipe import (
     EngineSection,
     Recipe,
     RecipeError,
-    load_recipe,
     plan_change,
-    recipe_from_dict,
 )
 
 CLOSE_MILLISECONDS = 2000
@@ -69,6 +67,7 @@ class Session(QObject):
     job_changed = Signal(str, bool)  # name, is it running
     job_cancelled = Signal(str)
     exported = Signal(object)  # paths
+    run_kept = Signal(object)  # the folder in the store that the run on the bench is kept in
     data_ready = Signal(object)  # DataPreview
     status = Signal(str)
     failed = Signal(str)
@@ -84,6 +83,8 @@ class Session(QObject):
         self,
         recipe: Recipe,
         *,
+        origin: Path | None = None,
+        store: Path | None = None,
         load: Callable[[EngineSection], Engine] = load_engine,
         is_threaded: bool = True,
         parent: QObject | None = None,
@@ -91,14 +92,16 @@ class Session(QObject):
         super().__init__(parent)
         self._recipe = self._opened = recipe
         self._replay = recipe
-        self._request = m.Request(recipe)
+        self._request = m.Request(recipe, origin=origin)
+        self._coming: dict[str, Any] = {}
         self._drag = 0
         self._is_engine_ready = False
         self._unread: Path | None = None
         self._jobs: set[str] = set()
         self._brings_points: set[str] = {"dataset"}
         self.undo_stack = QUndoStack(self)
-        self._worker = Worker(load)
+        self._worker = Worker(load, store)
+        self._worker.kept_folder = origin  # until something is built, closing forgets nothing
         self._thread: QThread | None = None
         self._worker.event_ready.connect(self._receive)
         self._requested.connect(self._worker.request)
@@ -149,6 +152,11 @@ class Session(QObject):
         return self._is_engine_ready
 
     @property
+    def kept_folder(self) -> Path | None:
+        """The folder that the run on the bench is kept in; None before it has been written, and without a store."""
+        return self._worker.kept_folder
+
+    @property
     def jobs(self) -> frozenset[str]:
         """Names of the long jobs under way."""
         return frozenset(self._jobs)
@@ -194,15 +202,8 @@ class Session(QObject):
 
     def choose_task(self, name: str, parameters: Mapping[str, Any]) -> bool:
         """Another task, with its own parameters instead of the old task's; some bring the settings they need."""
-        start = settings_for(self._recipe, name)
-        if name in SHIPPED_SETTINGS:
-            parameters = parameters or load_recipe(name).task.parameters
-        tree = start.model_dump(mode="json")
-        tree["task"] = {"name": name, **parameters}
-        if name in self._brings_points:
-            tree["training"] |= {"n_points": 0, "rule": "polar", "batch_size": 0, "rule_rotates": False}
         try:
-            after = recipe_from_dict(tree)
+            start, after = for_task(self._recipe, name, parameters, brings_points=name in self._brings_points)
         except RecipeError as error:
             self._refuse("task.name", str(error))
             return False
@@ -222,6 +223,14 @@ class Session(QObject):
         self._push(recipe, f"open {recipe.name}")
         self.edit_done()
         self.status.emit(f"Opened {recipe.name}")
+
+    def open_run(self, folder: Path, recipe: Recipe) -> None:
+        """A stored run as it was: neurons, curves, foreground and verdict; Play goes on from there."""
+        self._coming = {"restart": self._request.restart + 1, "origin": folder}
+        self.open_recipe(recipe)
+        if self._coming:  # the recipe is the one in force already: only the neurons change
+            self._ask(**self._coming)
+            self._coming = {}
 
     def _push(self, after: Recipe, text: str) -> bool:
         if after != self._recipe:
@@ -247,7 +256,7 @@ class Session(QObject):
 
     def reset(self) -> None:
         """Start again from the same seed with the values that the controls show."""
-        self._ask(restart=self._request.restart + 1)
+        self._ask(restart=self._request.restart + 1, origin=None)
         self.status.emit(f"Reset: the same initial cloud (seed {self._recipe.seed})")
 
     def new_seed(self) -> None:
@@ -327,7 +336,10 @@ class Session(QObject):
         change = plan_change(self._recipe, recipe)
         is_new = change is not Change.NOTHING or self._recipe.schedule != recipe.schedule
         self._recipe = recipe
-        self._ask(recipe=recipe, generation=self._request.generation + is_new)
+        coming, self._coming = self._coming, {}
+        if change is Change.REBUILD:
+            coming = {"origin": None} | coming  # a stored run's neurons are of that run alone
+        self._ask(recipe=recipe, generation=self._request.generation + is_new, **coming)
         self.recipe_changed.emit(recipe)
         if change is not Change.NOTHING:
             self._worker.is_interrupted = True
@@ -384,6 +396,15 @@ class Session(QObject):
         if self.is_running:
             self.status.emit(f"Recipe complete at step {event.step:,}; sampling goes on until you pause")
 
+    def _on_opened(self, event: m.RunOpened) -> None:
+        for sentence in event.faults:
+            logger.warning(sentence)
+        state = "complete" if event.is_complete else "Play goes on from there"
+        if event.faults:
+            self.failed.emit(event.faults[0])
+        else:
+            self.status.emit(f"Opened {event.folder.name} as it was at step {event.step:,}: {state}")
+
     def _on_card(self, event: m.TaskCard) -> None:
         if event.brings_points:
             self._brings_points.add(event.name)
@@ -436,6 +457,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.Retuned: Session._on_retuned,
     m.Scheduled: Session._on_scheduled,
     m.RecipeComplete: Session._on_complete,
+    m.RunOpened: Session._on_opened,
     m.TaskCard: Session._on_card,
     m.DataPreview: Session._on_data,
     Progress: Session._on_progress,

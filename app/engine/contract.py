@@ -7,6 +7,7 @@ name and argument by argument. Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -154,6 +155,42 @@ class Experiment(Protocol):
         """Everything that is known, as values."""
 
 
+class Restored(Protocol):
+    """A stored run that lives again; `mft_engine.runs.restore.Restored` is one."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """Trained as far as it came."""
+
+    @property
+    def foreground(self) -> ForegroundReady | None:
+        """Its foreground, where there is one of this state."""
+
+    @property
+    def comparison(self) -> ComparisonReady | None:
+        """Its verdicts."""
+
+    @property
+    def certificate(self) -> CertificateReady | None:
+        """How far it was from the exact optimum."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Sentences about what could not be read."""
+
+
+class Keeper(Protocol):
+    """Writes runs to the store; `mft_engine.runs.keeping.Keeper` is one."""
+
+    def keep(
+        self, experiment: Experiment, recipe: Recipe, folder: Path | None, *, has_answers: bool = False
+    ) -> Future[Path]:
+        """Take a copy now and write it soon."""
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+
+
 class Engine(Protocol):
     """What the worker asks of the engine."""
 
@@ -163,6 +200,12 @@ class Engine(Protocol):
 
     def experiment(self, recipe: Recipe) -> Experiment:
         """A new experiment."""
+
+    def keeper(self, store: Path) -> Keeper:
+        """What writes runs to a store."""
+
+    def restore(self, folder: Path, recipe: Recipe) -> Restored:
+        """The experiment of a run folder where it stood, with its answers."""
 
     def device_of(self, experiment: Experiment) -> str:
         """The device in force, in words."""

@@ -35,12 +35,14 @@ def make_session(qapp: QApplication, engine: FakeEngine) -> Iterator[Callable[..
     """Sessions on the fake engine, closed after the test; threaded only when asked for."""
     sessions: list[Session] = []
 
-    def make(recipe: Recipe | None = None, *, is_threaded: bool = False, load: Any = None) -> Session:
+    def make(
+        recipe: Recipe | None = None, *, is_threaded: bool = False, load: Any = None, store: Path | None = None
+    ) -> Session:
         def loaded(section: EngineSection) -> FakeEngine:
             return engine
 
         small = recipe or Recipe().replace({"network.n_neurons": 64, "foreground.n_neurons": 32})
-        sessions.append(Session(small, load=load or loaded, is_threaded=is_threaded))
+        sessions.append(Session(small, load=load or loaded, is_threaded=is_threaded, store=store))
         return sessions[-1]
 
     yield make
@@ -49,10 +51,17 @@ def make_session(qapp: QApplication, engine: FakeEngine) -> Iterator[Callable[..
 
 
 @pytest.fixture(scope="session", autouse=True)
-def imports_are_old_news() -> None:
-    """What the imports made is not looked through again after every test."""
+def imports_are_old_news() -> Iterator[None]:
+    """What the imports made is not looked through again after every test.
+
+    Nor does Python collect by itself: in an engine's thread it could free a widget, which Qt does not survive. The
+    program has a keeper for that; here it is done after every test.
+    """
     gc.collect()
     gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +76,7 @@ def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
     things = [o for o in gc.get_objects() if type(o) in (QThread, QTimer) and _is_alive(o)]
     threads = [o for o in things if isinstance(o, QThread) and o != own and o.isRunning()]
     timers = [o for o in things if isinstance(o, QTimer) and o.isActive() and not o.isSingleShot()]
+    gc.collect()
     assert not windows, f"windows left open: {windows}"
     assert not threads, f"threads left running: {threads}"
     assert not timers, f"timers left running: {[t.parent() for t in timers]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ class FakeExperiment:
 
     def retune(self, recipe: Recipe) -> Change:
         change = plan_change(self.recipe, recipe)
-        self.recipe, self.retuned_at = recipe, self.state.step
+        self.recipe, self.retuned_at, self.has_foreground = recipe, self.state.step, False
         self.state = self.state_at(self.state.step)
         self.log.append(f"retune {recipe.regularisation.scale:g}")
         return change
@@ -194,6 +195,7 @@ class FakeExperiment:
 
     def compare(self) -> Iterator[Progress | ComparisonReady]:
         yield Progress("compare", 0.5, "comparing")
+        assert self.has_foreground, "the foreground went away while it was compared"
         is_right = self.recipe.foreground.background == "trained"
         yield ComparisonReady(comparisons=(fake_comparison(is_right),))
 
@@ -360,6 +362,42 @@ def fake_certificate() -> Certificate:
     )
 
 
+class FakeKeeper:
+    """Remembers what it was given to keep: folder, step, and whether there were answers."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.kept: list[tuple[Path, int, bool]] = []
+        self.is_closed = False
+        self.fault = ""
+
+    def keep(
+        self, experiment: FakeExperiment, recipe: Recipe, folder: Path | None, *, has_answers: bool = False
+    ) -> Future[Path]:
+        written: Future[Path] = Future()
+        if self.fault:
+            written.set_exception(OSError(self.fault))
+            return written
+        place = folder or self.store / f"seed{recipe.seed}-{experiment.state.step}"
+        self.kept.append((place, experiment.state.step, has_answers))
+        written.set_result(place)
+        return written
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass(frozen=True)
+class FakeRestored:
+    """A stored run that lives again."""
+
+    experiment: FakeExperiment
+    foreground: ForegroundReady | None = None
+    comparison: ComparisonReady | None = None
+    certificate: CertificateReady | None = None
+    faults: tuple[str, ...] = ()
+
+
 class FakeEngine:
     """Makes fake experiments and remembers what was asked."""
 
@@ -367,10 +405,25 @@ class FakeEngine:
         self.ready = EngineReady(devices=("cpu",), n_threads=1, seconds=0.0)
         self.log: list[str] = []
         self.experiments: list[FakeExperiment] = []
+        self.keepers: list[FakeKeeper] = []
 
     def experiment(self, recipe: Recipe) -> FakeExperiment:
         self.experiments.append(FakeExperiment(recipe, self.log))
         return self.experiments[-1]
+
+    def keeper(self, store: Path) -> FakeKeeper:
+        self.keepers.append(FakeKeeper(store))
+        return self.keepers[-1]
+
+    def restore(self, folder: Path, recipe: Recipe) -> FakeRestored:
+        """A run that stands at the step that its folder is named for, with a verdict where it is complete."""
+        experiment = self.experiment(recipe)
+        experiment.advance(int(folder.name.rpartition("-")[2]), beyond=True)
+        if not experiment.is_complete:
+            return FakeRestored(experiment)
+        answers = list(experiment.foreground())[-1], list(experiment.compare())[-1]
+        assert isinstance(answers[0], ForegroundReady) and isinstance(answers[1], ComparisonReady)
+        return FakeRestored(experiment, *answers, CertificateReady(certificate=fake_certificate()))
 
     def device_of(self, experiment: FakeExperiment) -> str:
         return experiment.device
