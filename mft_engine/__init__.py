@@ -33,6 +33,8 @@ _WHERE = {
     "run": "runs.runs",
     "verdict": "runs.verdict",
     "Run": "runs.folder",
+    "watch": "riders.watch",
+    "WatchError": "riders.neurons",
 }
 
 __all__ = ["__version__", *_WHERE]
