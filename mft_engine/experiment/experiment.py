@@ -48,6 +48,7 @@ from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.comparison import compare_with_field
 from mft_engine.questions.data_kernel import kernel_change
+from mft_engine.questions.equilibrium import Equilibrium, ask_equilibrium, no_answer
 from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.fourier import fourier_summary
 from mft_engine.questions.kernel_study import DataKernels, study_kernels
@@ -352,6 +353,12 @@ class Experiment(Background):
             if self.solution is not None:
                 yield TheoryReady(theory=self.solution, test_loss=self.theory_test_loss())
                 return
+            if (
+                self.recipe.initial.law == "theory"
+                and self._warm is None
+                and isinstance(self.initial_theory, ParticleTheory)
+            ):
+                self._warm = self.initial_theory
             answers = improve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
             found: Theory | None = None
             for item in answers:
@@ -404,8 +411,23 @@ class Experiment(Background):
         initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
-        self.certificate = replace(found, kernel_change=change, posterior=self.posterior())
+        equilibrium = yield from self._equilibrium()
+        self.certificate = replace(found, kernel_change=change, posterior=self.posterior(), equilibrium=equilibrium)
         yield CertificateReady(certificate=self.certificate)
+
+    def _equilibrium(self) -> Generator[Progress, None, Equilibrium]:
+        """Whether the run has reached the exact law (`theory` first)."""
+        if self.solution is None:
+            return no_answer("There is no exact law to compare with (see theory).")
+        if self.kind != "trained":
+            return no_answer(f"The {self.kind} background is not meant to reach the law of the trained network.")
+        asking = ask_equilibrium(self.recipe, self.solution, self.field_points, to_host(self.mean_prediction()))
+        while True:
+            try:
+                yield Progress("equilibrium", next(asking), "comparing the run with the exact law")
+            except StopIteration as end:
+                answer: Equilibrium = end.value
+                return answer
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""

@@ -157,6 +157,24 @@ def improve_theory(
         yield item if isinstance(item, float) else _described(item, recipe, task, judges)
 
 
+def sample_theory(theory: Theory, recipe: Recipe, n: int, stream: int, draw: int = 0) -> np.ndarray:
+    """Neurons of the exact law as a network of the recipe holds them, a = N^(kappa - 1) a'.
+
+    Args:
+        n: how many; stream, draw: which random numbers.
+
+    Returns:
+        (n, n_inputs + n_out) columns w, a.
+    """
+    seed = recipe.seed + (int(stream) << 40) + (draw << 46)
+    if isinstance(theory, ParticleTheory):
+        theta, n_out = theory.sample(n, seed=seed), theory.problem.targets.shape[1]
+    else:
+        theta, n_out = np.array(theory.law.sample(n, seed=seed), dtype=np.float64), 1
+    theta[:, -n_out:] *= float(recipe.network.n_neurons[-1]) ** (recipe.network.readout_exponent - 1.0)
+    return theta
+
+
 def _solve_in_the_plane(
     recipe: Recipe, task: Task, warm: PlanarTheory | None, should_stop: Callable[[], bool] | None
 ) -> PlanarTheory:
