@@ -1,33 +1,29 @@
-"""Is a trained network at the equilibrium of its own law? Only the exact law can tell: both clouds may be equally young.
+"""Is a trained network at equilibrium? Only the exact law can tell: both clouds may be equally young.
 
-    excess = D* - D(r),   r the run's averaged residual, D the concave dual of the infinite-width problem
+    loss_N = loss* + Tr C (I + C/T)^-1 / N,   excess = mean loss over the averaging window - loss_N
 
-D is largest at the exact residual, so the excess is never negative but for errors; divided by T it is in nats.
+loss* is the infinite-width law's, C = Cov(a phi) under it; the second term is the fluctuation of a network of N neurons
+about its mean. What is left out is of the same order 1/N, so that half of it counts as an error of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from mft_engine.laws.particles import LawLost, follow
-from mft_engine.laws.planar import PlanarLaw
-from mft_engine.points.measure import FieldPoints, weighted
-from mft_engine.questions.theory import Theory, mean_field_problem
-from mft_engine.recipe import Recipe
+from mft_engine.points.statistics import averaged
+from mft_engine.questions.theory import Theory
 from mft_engine.theory.particle_theory import ParticleTheory
-from mft_engine.theory.particles import N_MOVES
 
-KEPT_ON_WAY = 0.7
-# A network has left its start behind where its residual is this close to the optimum, in units of T, or where the
-# excess is not beyond so many of its errors.
-CLOSE_IN_NATS = 0.5
+FEWEST_RECORDS = 8
+LEFT_OUT = 0.5
+# Beyond so many errors a network is not at equilibrium; within them it is, where they are a small part of the loss.
 ERRORS = 4.0
+TELLING = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,8 @@ class Equilibrium:
     """The answer.
 
     Attributes:
-        excess, excess_error: D* - D(r) in units of the loss, and its standard error; None where there is no answer.
+        excess, excess_error: of the run's loss over that of a network of its width at equilibrium, and its standard
+            error; None where there is no answer.
         verdict: "at equilibrium", "not at equilibrium" or None; why: a sentence.
     """
 
@@ -54,64 +51,30 @@ def no_answer(why: str) -> Equilibrium:
     return Equilibrium(None, None, None, why)
 
 
-def ask_equilibrium(
-    recipe: Recipe, theory: Theory, points: FieldPoints, mean_prediction: np.ndarray
-) -> Generator[float, None, Equilibrium]:
-    """Compare the averaged residual of a run with the exact one.
+def judge_equilibrium(losses: Sequence[float], n_neurons: int, theory: Theory) -> Equilibrium:
+    """Compare the losses of a run with that of the exact law.
 
     Args:
-        theory: of the recipe.
-        points: where the field lives; mean_prediction: (n_points,) or (n_points, n_out) time average of f there.
-
-    Yields:
-        fraction done.
+        losses: recorded in the averaging window, equally spaced.
+        n_neurons: N; theory: of the recipe.
     """
-    residual = points.targets - mean_prediction
-    try:
-        if isinstance(theory, ParticleTheory):
-            excess, error = yield from _by_particles(theory, residual)
-        else:
-            excess, error = _in_the_plane(recipe, theory.free_energy, points, residual), 0.0
-    except (LawLost, ArithmeticError) as fault:
-        return no_answer(f"The law of a neuron in the run's own field cannot be followed: {fault}")
-    return judged(excess, error, mean_field_problem(recipe)[0], theory)
-
-
-def judged(excess: float, error: float, temperature: float, theory: Theory) -> Equilibrium:
-    """The words for an excess."""
-    number = f"excess {excess:.2g}" + (f", {excess / error:.0f} standard errors" if error > 0 else "")
-    law = f"the exact law has loss {theory.loss:.4f}"
+    if len(losses) < FEWEST_RECORDS:
+        return no_answer("The averaging window is too short to be compared with the exact law.")
+    mean, series_error = averaged(np.array(losses))
+    # At another readout exponent the theory is that of the mean-field network with the same f.
+    fluctuation = theory.trace_response / n_neurons
+    theory_error = theory.loss_error if isinstance(theory, ParticleTheory) else 0.0
+    expected = theory.loss + fluctuation
+    excess = mean - expected
+    error = math.hypot(series_error, theory_error, LEFT_OUT * fluctuation)
+    law = f"the exact law has loss {theory.loss:.4f}, {expected:.4f} at {n_neurons:,} neurons"
     if isinstance(theory, ParticleTheory) and theory.test_accuracy is not None:
-        law += f" and test accuracy {theory.test_accuracy:.2f}"
-    far = excess > max(CLOSE_IN_NATS * temperature, ERRORS * error)
-    if far:
+        law += f", and test accuracy {theory.test_accuracy:.2f}"
+    if not math.isfinite(error):
+        return no_answer(f"The loss drifts too much within the averaging window to be compared; {law}.")
+    number = f"excess {excess:.2g}, {abs(excess) / error:.0f} standard errors"
+    if abs(excess) > ERRORS * error:
         return Equilibrium(excess, error, "not at equilibrium", f"Not at equilibrium: {number}; {law}.")
-    if error > CLOSE_IN_NATS * temperature:
-        return Equilibrium(excess, error, None, f"The excess is not known well enough: {excess:.2g} +- {error:.2g}.")
+    if error > TELLING * expected:
+        return Equilibrium(excess, error, None, f"Too uncertain to tell: excess {excess:.2g} ± {error:.2g}; {law}.")
     return Equilibrium(excess, error, "at equilibrium", f"At equilibrium: {number}; {law}.")
-
-
-def _by_particles(theory: ParticleTheory, residual: np.ndarray) -> Generator[float, None, tuple[float, float]]:
-    problem, known = theory.problem, theory.judgements[-1]
-    target = problem.visible_target
-    rho = problem.root_weights * torch.as_tensor(residual, dtype=target.dtype, device=target.device).reshape(
-        target.shape
-    )
-    start = known.particles
-    end = yield from follow(start, (problem.law(known.rho), problem.law(rho)), N_MOVES, KEPT_ON_WAY)
-    change = 0.5 * (end.log_z + end.log_z_back - start.log_z - start.log_z_back)
-    ratio = start.shares * torch.exp(change - change.max())
-    log_ratio = float(torch.log(ratio.sum()) + change.max())
-    n = len(change)
-    scatter = float((n * ratio / ratio.sum() - n * start.shares).std()) / math.sqrt(n)
-    linear = float((target * (known.rho - rho)).sum()) - 0.5 * float((known.rho**2).sum() - (rho**2).sum())
-    excess = known.excess.value + linear + problem.temperature * log_ratio
-    return excess, math.hypot(known.excess.error, problem.temperature * scatter)
-
-
-def _in_the_plane(recipe: Recipe, best: float, points: FieldPoints, residual: np.ndarray) -> float:
-    temperature, lambda_w, lambda_a = mean_field_problem(recipe)
-    signal = weighted(points.weights, residual)
-    law = PlanarLaw.from_field(points.inputs, signal, recipe.network.activation, temperature, lambda_w, lambda_a)
-    linear = float((weighted(points.weights, points.targets) * residual).sum())
-    return best - (linear - 0.5 * float((signal * residual).sum()) - temperature * law.log_partition)
