@@ -37,7 +37,8 @@ SEPARATOR = "-"
 
 ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec("open", "File", "Open Recipe…", "Open a recipe file (.toml)", "open_recipe", "Ctrl+O"),
-    ActionSpec("open_run", "File", "Open Run…", "Open the recipe of a stored run", "open_run", "Ctrl+Shift+O"),
+    ActionSpec("open_run", "File", "Open Run…", "Open a stored run as it was; Play goes on from there", "open_run",
+               "Ctrl+Shift+O"),
     ActionSpec("open_data", "File", "Open Data…", "Learn from a table of numbers (CSV or NPZ)", "open_data", "Ctrl+D"),
     ActionSpec("save", "File", "Save Recipe As…", "Write the recipe of this run to a file", "save_recipe", "Ctrl+S"),
     ActionSpec("copy_recipe", "File", "Copy as Recipe", "Copy this run as TOML, with its changes", "copy_recipe",

@@ -12,7 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from loguru import logger
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QLocale, QObject, QTimer, Signal, Slot
+from PySide6.QtGui import QImageWriter
 from PySide6.QtWidgets import QApplication, QWidget
 
 from mft_engine.cli.doctor import guard
@@ -22,6 +23,7 @@ USUAL_RECIPE = "clover"
 SCREENSHOT_AFTER = 10.0
 ENGINE_AFTER_MILLISECONDS = 60
 SWITCH_INTERVAL = 0.001
+LONGEST_SECONDS = 1_000_000
 
 
 class _Voice(QObject):
@@ -47,9 +49,12 @@ def main(
         device: overrides `engine.device`.
 
     Returns:
-        the exit code: 0, or 2 for a recipe that cannot be used.
+        the exit code: 0, 1 where the picture could not be written, 2 for a recipe or a time that cannot be used.
     """
     fault = guard()
+    if fault is None and quit_after is not None and not 0 <= quit_after <= LONGEST_SECONDS:
+        print(f"--quit-after {quit_after:g}: choose a number of seconds from 0 to {LONGEST_SECONDS:,}", file=sys.stderr)
+        return 2
     if fault is not None:
         print(fault, file=sys.stderr)
         return 1
@@ -59,6 +64,7 @@ def main(
     from app.session import Session
     from app.settings import Settings
     from app.shell.garbage import GarbageKeeper
+    from app.shell.interrupts import InterruptKeeper
     from app.theme import ThemeKeeper
     from app.window import MainWindow
 
@@ -67,18 +73,22 @@ def main(
     settings = Settings()
     try:
         recipe = first_recipe(recipe_source, device, settings.recipe)
+        origin = stored_run(recipe_source)
     except RecipeError as error:
         print(error, file=sys.stderr)
         return 2
-    crashes = watch_for_crashes(settings.log_folder)
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
+    interrupts = InterruptKeeper(application.closeAllWindows, application)
+    crashes = watch_for_crashes(settings.log_folder)
     application.setApplicationName("MFT Lab")
+    # Numbers are written and read by one rule (`app.widgets.words`), whatever the country of the machine.
+    QLocale.setDefault(QLocale(QLocale.Language.C))
     application.setApplicationDisplayName("MFT Lab")
     mode = settings.get("theme", "system")
     themes = ThemeKeeper(mode if mode in ("system", "light", "dark") else "system", application)
     themes.apply()
-    session = Session(recipe)
+    session = Session(recipe, origin=origin)
     voice = _Voice()
     voice.said.connect(session.failed)
     hook = ExceptionHook(voice.said.emit)
@@ -92,8 +102,12 @@ def main(
     QTimer.singleShot(ENGINE_AFTER_MILLISECONDS, session.start)
     code = application.exec()
     ending.stop()
+    if ending.fault:
+        print(ending.fault, file=sys.stderr)
+        code = 1
     garbage.stop()
     is_over = session.close()
+    interrupts.stop()
     hook.remove()
     log.close()
     if crashes is not None:
@@ -118,12 +132,19 @@ def first_recipe(source: str | None, device: str | None, last: Recipe | None) ->
     return recipe.replace({"engine.device": device}) if device is not None else recipe
 
 
+def stored_run(source: str | None) -> Path | None:
+    """The run folder that was asked for; None where it was a recipe, or nothing."""
+    folder = Path(source) if source is not None else None
+    return folder.resolve() if folder is not None and folder.is_dir() else None
+
+
 class _Ending(QObject):
     """Takes the picture and closes the window when its time has come."""
 
     def __init__(self, window: QWidget, screenshot: Path | None, quit_after: float | None) -> None:
         super().__init__(window)
         self._window, self._screenshot = window, screenshot
+        self.fault = ""
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._end)
@@ -135,10 +156,22 @@ class _Ending(QObject):
     @Slot()
     def _end(self) -> None:
         if self._screenshot is not None:
-            self._screenshot.parent.mkdir(parents=True, exist_ok=True)
-            if not self._window.grab().save(str(self._screenshot)):
-                logger.error("The picture of the window cannot be written to {}", self._screenshot)
+            self.fault = self._take_picture(self._screenshot)
         self._window.close()
+
+    def _take_picture(self, path: Path) -> str:
+        """Write the picture; returns why it cannot be written, in a sentence."""
+        known = sorted(bytes(name.data()).decode() for name in QImageWriter.supportedImageFormats())
+        if path.suffix[1:].lower() not in known:
+            return f"The picture of the window cannot be written to {path}: its name must end with .png or .jpg"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            return f"The picture of the window cannot be written to {path}: {error.strerror or error}"
+        writer = QImageWriter(str(path))
+        if not writer.write(self._window.grab().toImage()):
+            return f"The picture of the window cannot be written to {path}: {writer.errorString()}"
+        return ""
 
     def stop(self) -> None:
         """No ending by itself any more."""

@@ -84,6 +84,7 @@ class Session(QObject):
         self,
         recipe: Recipe,
         *,
+        origin: Path | None = None,
         load: Callable[[EngineSection], Engine] = load_engine,
         is_threaded: bool = True,
         parent: QObject | None = None,
@@ -91,7 +92,8 @@ class Session(QObject):
         super().__init__(parent)
         self._recipe = self._opened = recipe
         self._replay = recipe
-        self._request = m.Request(recipe)
+        self._request = m.Request(recipe, origin=origin)
+        self._coming: dict[str, Any] = {}
         self._drag = 0
         self._is_engine_ready = False
         self._unread: Path | None = None
@@ -223,6 +225,14 @@ class Session(QObject):
         self.edit_done()
         self.status.emit(f"Opened {recipe.name}")
 
+    def open_run(self, folder: Path, recipe: Recipe) -> None:
+        """A stored run as it was: neurons, curves, foreground and verdict; Play goes on from there."""
+        self._coming = {"restart": self._request.restart + 1, "origin": folder}
+        self.open_recipe(recipe)
+        if self._coming:  # the recipe is the one in force already: only the neurons change
+            self._ask(**self._coming)
+            self._coming = {}
+
     def _push(self, after: Recipe, text: str) -> bool:
         if after != self._recipe:
             self.undo_stack.push(Edit(self._use, self._recipe, after, text, (text, self._drag)))
@@ -247,7 +257,7 @@ class Session(QObject):
 
     def reset(self) -> None:
         """Start again from the same seed with the values that the controls show."""
-        self._ask(restart=self._request.restart + 1)
+        self._ask(restart=self._request.restart + 1, origin=None)
         self.status.emit(f"Reset: the same initial cloud (seed {self._recipe.seed})")
 
     def new_seed(self) -> None:
@@ -327,7 +337,10 @@ class Session(QObject):
         change = plan_change(self._recipe, recipe)
         is_new = change is not Change.NOTHING or self._recipe.schedule != recipe.schedule
         self._recipe = recipe
-        self._ask(recipe=recipe, generation=self._request.generation + is_new)
+        coming, self._coming = self._coming, {}
+        if change is Change.REBUILD:
+            coming = {"origin": None} | coming  # a stored run's neurons are of that run alone
+        self._ask(recipe=recipe, generation=self._request.generation + is_new, **coming)
         self.recipe_changed.emit(recipe)
         if change is not Change.NOTHING:
             self._worker.is_interrupted = True
@@ -384,6 +397,15 @@ class Session(QObject):
         if self.is_running:
             self.status.emit(f"Recipe complete at step {event.step:,}; sampling goes on until you pause")
 
+    def _on_opened(self, event: m.RunOpened) -> None:
+        for sentence in event.faults:
+            logger.warning(sentence)
+        state = "complete" if event.is_complete else "Play goes on from there"
+        if event.faults:
+            self.failed.emit(event.faults[0])
+        else:
+            self.status.emit(f"Opened {event.folder.name} as it was at step {event.step:,}: {state}")
+
     def _on_card(self, event: m.TaskCard) -> None:
         if event.brings_points:
             self._brings_points.add(event.name)
@@ -436,6 +458,7 @@ _HANDLERS: dict[type, Callable[[Session, Any], None]] = {
     m.Retuned: Session._on_retuned,
     m.Scheduled: Session._on_scheduled,
     m.RecipeComplete: Session._on_complete,
+    m.RunOpened: Session._on_opened,
     m.TaskCard: Session._on_card,
     m.DataPreview: Session._on_data,
     Progress: Session._on_progress,

@@ -29,13 +29,15 @@ class Settings:
 
     def _read(self) -> dict[str, Any]:
         try:
+            if self._path.exists() and not self._path.is_file():
+                raise ValueError("not an ordinary file")  # reading from a pipe would wait for ever
             values = json.loads(self._path.read_text(encoding="utf-8"))
             if isinstance(values, dict):
                 return values
             raise ValueError("not a table of values")
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             logger.warning("The settings in {} cannot be read ({}); starting with the usual ones", self._path, error)
             with contextlib.suppress(OSError):
                 self._path.replace(self._path.with_suffix(".broken.json"))

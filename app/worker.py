@@ -16,7 +16,8 @@ from typing import Any
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
 from app.engine import jobs
-from app.engine.contract import Engine, Experiment
+from app.engine.building import Builder
+from app.engine.contract import Engine, Experiment, Restored
 from app.engine.hand import Bench, Pace, Parking
 from app.engine.jobs import Job
 from app.engine.messages import (
@@ -35,13 +36,14 @@ from app.engine.messages import (
     Request,
     Resample,
     Retuned,
+    RunOpened,
     Scheduled,
     Step,
     StoredCloud,
     StudyWidths,
 )
 from mft_engine.experiment.events import ComparisonReady, Event, Failed, ForegroundReady
-from mft_engine.recipe import Change, EngineSection, Recipe, differences, plan_change
+from mft_engine.recipe import Change, EngineSection, differences, plan_change
 
 FRAME_SECONDS = 1 / 40
 METRICS_SECONDS = 0.25
@@ -59,6 +61,7 @@ class Worker(QObject):
         super().__init__()
         self._load = load
         self._engine: Engine | None = None
+        self._builder: Builder | None = None
         self._bench: Bench | None = None
         self._parking = Parking()
         self._jobs: list[Job] = []
@@ -71,7 +74,6 @@ class Worker(QObject):
         self._frame_at = self._metrics_at = self._fields_at = 0.0
         self._fields_step = self._metrics_step = -1
         self._fields_seconds = FIELDS_SECONDS
-        self._failed_devices: set[str] = set()
         self._is_theory_due = self._is_certificate_due = False
         self.is_stopping = False  # written by the window's thread at close: one assignment, read between slices
         self.is_interrupted = False  # likewise, by cancel and by edits: a long step asks it from within
@@ -86,6 +88,7 @@ class Worker(QObject):
         """Import the engine; may take seconds."""
         try:
             self._engine = self._load(section)
+            self._builder = Builder(self._engine, lambda sentence: self.event_ready.emit(Note(sentence)))
         except Exception as error:
             self._tell_failure(error, "The engine could not be loaded: ")
             return
@@ -195,13 +198,16 @@ class Worker(QObject):
     def _rebuild(self, wanted: Request, *, may_restore: bool) -> None:
         parked = self._parking.take(wanted.recipe)
         bench = parked if may_restore else None
-        if bench is None:
-            bench = self._new_bench(wanted.recipe)
+        stored: Restored | None = None
+        if wanted.origin is not None and not may_restore:
+            bench, stored = self._build.stored(wanted.origin, wanted.recipe)
+        elif bench is None:
+            bench = self._build.new(wanted.recipe)
         elif plan_change(bench.applied, wanted.recipe) is not Change.NOTHING:
             bench.retune(wanted.recipe)
-        if self._bench is not None and may_restore:
+        if self._bench is not None and (may_restore or stored is not None):
             self._parking.park(self._bench)
-        self._drop_jobs(lambda job: job.name != "cards")
+        self._drop_jobs(lambda job: job.name != "cards" and not job.is_apart)
         bench.applied = wanted.recipe
         self._bench, self._pace = bench, Pace()
         self._sent, self._fields_step, self._metrics_step, self._steps_asked = (-1, -1), -1, -1, 0
@@ -220,33 +226,23 @@ class Worker(QObject):
                 self._tell(answer)
         self._is_theory_due = bench.theory is None
         self._is_certificate_due = bench.comparison is not None and bench.certificate is None
+        if stored is not None and wanted.origin is not None:
+            if stored.certificate is not None:
+                # It is computed again all the same: the lines that stand beside it are not stored.
+                self._tell(stored.certificate)
+            self._tell(RunOpened(wanted.origin, bench.step, bench.experiment.is_complete, stored.faults))
 
-    def _new_bench(self, recipe: Recipe) -> Bench:
-        assert self._engine is not None
-        engine = self._engine
-        if recipe.engine.device in self._failed_devices:
-            return self._cpu_bench(recipe)
-        try:
-            experiment = engine.experiment(recipe)
-        except Exception as error:
-            if not engine.is_device_trouble(error, recipe):
-                raise
-            self._failed_devices.add(recipe.engine.device)
-            self.event_ready.emit(Note(f"{error} Running on the CPU instead."))
-            return self._cpu_bench(recipe)
-        return Bench(experiment, recipe, engine.device_of(experiment))
-
-    def _cpu_bench(self, recipe: Recipe) -> Bench:
-        assert self._engine is not None
-        experiment = self._engine.experiment(recipe.replace({"engine.device": "cpu"}))
-        return Bench(experiment, recipe, self._engine.device_of(experiment))
+    @property
+    def _build(self) -> Builder:
+        assert self._builder is not None  # nothing is applied before the engine is loaded
+        return self._builder
 
     def _retune(self, wanted: Request) -> None:
         bench = self._bench
         assert bench is not None
         changes = [d for d in differences(bench.applied, wanted.recipe) if d[0] not in ("name", "description")]
         is_training = bench.retune(wanted.recipe)
-        self._drop_jobs(lambda job: job.name in ("resample", "iterate", "widths", "certify", "kernel"))
+        self._drop_jobs(lambda job: job.name not in ("cards", "theory") and not job.is_apart)
         self._is_certificate_due = False
         # Of another generation now, an answer on its way would be dropped; one that is known already costs nothing.
         self._is_theory_due = True
@@ -342,7 +338,7 @@ class Worker(QObject):
         recipe = bench.applied.replace({"foreground.background": background})
         other = self._parking.look(recipe)
         if other is None:
-            other = self._new_bench(recipe)
+            other = self._build.new(recipe)
             self._parking.park(other)
         return other
 
@@ -432,7 +428,7 @@ class Worker(QObject):
         bench, applied = self._bench, self._applied
         self._steps_asked = 0
         if bench is not None and applied is not None and self._engine.is_device_trouble(error, bench.applied):
-            self._failed_devices.add(bench.applied.engine.device)
+            self._build.forget_device(bench.applied)
             self._bench = None
             self._tell_failure(error, f"{bench.device} failed, the run starts again on the CPU: ")
             self._wanted = replace(applied)

@@ -8,24 +8,38 @@ from __future__ import annotations
 
 import difflib
 import enum
+import errno
 import functools
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mft_engine.resources import resources_folder
 
 SCHEMA_VERSION = 1
 MAX_LAYERS = 3
 MAX_LAYERED_NEURONS = 4096
+# Beyond these a weight, its square or the count of steps leaves the range of the machine's numbers.
+SMALLEST, LARGEST = 1e-12, 1e9
+MAX_DEPTH = 16
+MAX_SHOWN = 60
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+def _not_too_small(value: float) -> float:
+    if value < SMALLEST:
+        raise ValueError(f"the smallest number that can be told from 0 here is {SMALLEST:g}")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_not_too_small)]
+UpToAThousand = Annotated[Positive, Field(le=1e3)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 # The names in `activations.py`, repeated (and tested to be equal) so that a recipe can be read before torch is there.
@@ -86,7 +100,7 @@ class InitialSection(_Section):
 
 
 class RegularisationSection(_Section):
-    scale: Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = 1e-3
+    scale: UpToAThousand = 1e-3
     input_weight: Positive = 20.0
     hidden_weight: Positive = 1.0
     readout: Positive = 1.0
@@ -97,7 +111,7 @@ class TrainingSection(_Section):
     integrator: Literal["leimkuhler-matthews", "euler"] = "leimkuhler-matthews"
     preconditioner: Literal["prior", "none"] = "prior"
     temperature: Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)] = 0.02
-    step_size: Literal["auto"] | Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)] = "auto"
+    step_size: Literal["auto"] | UpToAThousand = "auto"
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     time: Positive = 24.0
@@ -163,6 +177,17 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Recipe:
         training = self.training
+        for name, value in (("input_weight", self.lambda_w), ("readout", self.lambda_a)):
+            if value < SMALLEST:
+                raise ValueError(
+                    f"regularisation.scale x regularisation.{name} = {value:.3g} is below {SMALLEST:g}: it holds no "
+                    "weight within the range of the machine's numbers; choose a larger one"
+                )
+        if 0 < training.temperature < SMALLEST:
+            raise ValueError(
+                f"training.temperature = {training.temperature:g} is below {SMALLEST:g}, which nothing can tell from "
+                "0: choose a higher one, or 0"
+            )
         if training.dynamics == "langevin" and training.temperature == 0 and self.initial.law != "gaussian":
             raise ValueError(
                 "training.temperature = 0 leaves no prior to start from: choose a temperature above 0, or "
@@ -405,7 +430,9 @@ def _migrate(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentence(fault: Any) -> str:
-    where = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("literal", "constrained")))
+    where = ".".join(
+        str(part) for part in fault["loc"] if not str(part).startswith(("literal", "constrained", "function-"))
+    )
     where = where.removesuffix(".float").removesuffix(".str")
     if fault["type"] == "extra_forbidden":
         return _unknown_path(where)
@@ -413,16 +440,65 @@ def _sentence(fault: Any) -> str:
     if fault["type"] == "value_error" and not where:
         return message
     value = fault.get("input")
-    shown = repr(value) if isinstance(value, (int, float, str, bool, list, tuple)) else type(value).__name__
+    shown = _shown(value) if isinstance(value, (int, float, str, bool, list, tuple)) else type(value).__name__
     return f"{where} = {shown}: {message[:1].lower()}{message[1:]}"
 
 
-def toml_value(text: str) -> Any:
-    """A value as typed on a command line: TOML where it parses as TOML, else the text itself."""
+def _shown(value: Any) -> str:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        text = repr(value)
+    except ValueError:  # a whole number that Python does not write out
+        return "a number of thousands of digits"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text):,} characters)"
+
+
+def read_toml(text: str, origin: str) -> dict[str, Any]:
+    """Plain nested values from TOML text.
+
+    Args:
+        origin: what the text is, for the message.
+
+    Raises:
+        RecipeError: text that is not TOML, is nested too deeply, or has a number of thousands of digits.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{origin} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise RecipeError(_too_deep(origin)) from None
+    except ValueError:
+        raise RecipeError(f"{origin} has a number of more digits than any number here needs") from None
+    level: list[Any] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, (dict, list))
+        ]
+    if level:
+        raise RecipeError(_too_deep(origin))
+    return tree
+
+
+def _too_deep(origin: str) -> str:
+    return f"{origin} is nested more than {MAX_DEPTH} levels deep; a recipe has sections with fields, and no more"
+
+
+def toml_value(text: str) -> Any:
+    """A value as typed on a command line: TOML where it parses as TOML, else the text itself.
+
+    Raises:
+        RecipeError: TOML that is nested too deeply, or a number of thousands of digits.
+    """
+    try:
+        tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    except (RecursionError, ValueError):
+        pass  # said below
+    return read_toml(f"value = {text}", f"The value {_shown(text)}")["value"]
 
 
 def file_digest(path: str | Path) -> str | None:
@@ -459,10 +535,7 @@ def parse_recipe(text: str, origin: str = "recipe", *, folder: Path | None = Non
     Raises:
         RecipeError: text that is not TOML, or not a recipe.
     """
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{origin} is not valid TOML: {error}") from None
+    tree = read_toml(text, origin)
     section = tree.get("task")
     if folder is not None and isinstance(section, dict):
         path = section.get("path")
@@ -483,6 +556,12 @@ def load_recipe(source: str | Path) -> Recipe:
         RecipeError: nothing of that name, or a file that is not a recipe.
     """
     path = Path(source)
+    try:
+        os.stat(path)
+    except (OSError, ValueError) as error:
+        # Whatever else is wrong with it, a name that the file system cannot have is no file and no recipe.
+        if isinstance(error, ValueError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise RecipeError(f"There is no recipe {_shown(str(source))}: no file can have that name") from None
     if path.is_dir() and (path / "recipe.toml").exists():
         path = path / "recipe.toml"
     elif not path.suffix or not path.exists():
@@ -492,7 +571,7 @@ def load_recipe(source: str | Path) -> Recipe:
         elif not path.is_file():
             near = difflib.get_close_matches(str(source), shipped, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else f"; the shipped ones are {', '.join(shipped)}"
-            raise RecipeError(f"There is no recipe file or shipped recipe {str(source)!r}{hint}")
+            raise RecipeError(f"There is no recipe file or shipped recipe {_shown(str(source))}{hint}")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

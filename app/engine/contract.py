@@ -154,6 +154,30 @@ class Experiment(Protocol):
         """Everything that is known, as values."""
 
 
+class Restored(Protocol):
+    """A stored run that lives again; `mft_engine.runs.restore.Restored` is one."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """Trained as far as it came."""
+
+    @property
+    def foreground(self) -> ForegroundReady | None:
+        """Its foreground, where there is one of this state."""
+
+    @property
+    def comparison(self) -> ComparisonReady | None:
+        """Its verdicts."""
+
+    @property
+    def certificate(self) -> CertificateReady | None:
+        """How far it was from the exact optimum."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Sentences about what could not be read."""
+
+
 class Engine(Protocol):
     """What the worker asks of the engine."""
 
@@ -163,6 +187,9 @@ class Engine(Protocol):
 
     def experiment(self, recipe: Recipe) -> Experiment:
         """A new experiment."""
+
+    def restore(self, folder: Path, recipe: Recipe) -> Restored:
+        """The experiment of a run folder where it stood, with its answers."""
 
     def device_of(self, experiment: Experiment) -> str:
         """The device in force, in words."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from app.engine.contract import Experiment
+from app.engine.contract import Experiment, Restored
 from app.engine.messages import TheoryPicture
 from mft_engine.experiment.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady, KernelReady
 from mft_engine.recipe import Change, Recipe, differences, plan_change
@@ -42,6 +42,11 @@ class Bench:
     is_complete_told: bool = False
     n_retunes: int = 0
     replay: Recipe | None = None
+
+    @classmethod
+    def of_stored(cls, stored: Restored, recipe: Recipe, device: str) -> Bench:
+        """A run folder's experiment with the answers that were stored with it."""
+        return cls(stored.experiment, recipe, device, stored.foreground, stored.comparison, replay=recipe)
 
     @property
     def step(self) -> int:

@@ -29,11 +29,17 @@ _NAMES = {"trained": "background", "lazy": "wrong background"}
 
 @dataclass
 class Job:
-    """A generator under way, and the generation of the recipe that it answers."""
+    """A generator under way.
+
+    Attributes:
+        generation: of the recipe that it answers.
+        is_apart: an export that has taken all that it draws: no change of the experiment touches it any more.
+    """
 
     name: str
     steps: Iterator[Event]
     generation: int
+    is_apart: bool = False
 
 
 def run_slice(job: Job, tell: Callable[[Event], None], seconds: float = SLICE_SECONDS) -> bool:
@@ -43,6 +49,7 @@ def run_slice(job: Job, tell: Callable[[Event], None], seconds: float = SLICE_SE
         event = next(job.steps, None)
         if event is None:
             return True
+        job.is_apart |= isinstance(event, Progress) and event.part == "export"
         tell(replace(event, generation=job.generation))
     return False
 
@@ -187,5 +194,6 @@ def export(command: Export, bench: Bench, wrong: Bench | None, shown: Bench, eng
     for needed in (bench, wrong):
         if needed is not None and needed.comparison is None:
             yield from resample(needed) if needed is shown else silent_resample(needed)
+    outcome, twin = bench.experiment.outcome(), wrong.experiment.outcome() if wrong else None
     yield Progress("export", 0.0, "writing the figures")
-    yield from engine.export(command, bench.experiment.outcome(), wrong.experiment.outcome() if wrong else None)
+    yield from engine.export(command, outcome, twin)

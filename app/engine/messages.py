@@ -32,6 +32,7 @@ class Request:
         steps_per_frame: 0 for as many as fit into a slice.
         watches_fields: the heat maps are visible and shall follow the training.
         watches_kernel: the data kernel is visible and shall be computed when training pauses or clouds were compared.
+        origin: the run folder that this (re)start takes its neurons from; None for the initial cloud.
     """
 
     recipe: Recipe
@@ -41,6 +42,7 @@ class Request:
     steps_per_frame: int = 0
     watches_fields: bool = False
     watches_kernel: bool = False
+    origin: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,16 @@ class Built(Event):
     def n_inputs(self) -> int:
         """Of the network."""
         return self.initial[0].theta.shape[1] - self.n_out
+
+
+@dataclass(frozen=True)
+class RunOpened(Event):
+    """A stored run is on the bench as it was; `faults` say what of it could not be read."""
+
+    folder: Path
+    step: int
+    is_complete: bool
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 class LayerKeeper(QObject):
-    """Keeps what is known of every layer and shows the one that was picked."""
+    """Keeps what is known of every layer and shows the one that was picked.
+
+    Attributes:
+        background, foreground: the clouds of every layer; empty while there are none.
+    """
 
     picked = Signal()
 
@@ -31,8 +35,8 @@ class LayerKeeper(QObject):
         self._cloud, self._marginals, self._panel, self._stage = cloud, marginals, panel, stage
         self._layer = self._n_neurons = 0
         self._initial: Sequence[Cloud] = ()
-        self._background: Sequence[Cloud] = ()
-        self._foreground: Sequence[Cloud] = ()
+        self.background: Sequence[Cloud] = ()
+        self.foreground: Sequence[Cloud] = ()
         self._comparisons: Sequence[Comparison] = ()
         cloud.header.layer_picked.connect(self.pick)
 
@@ -44,7 +48,7 @@ class LayerKeeper(QObject):
     def show_built(self, event: Built) -> None:
         """A new experiment: its layers are offered, the first one is shown."""
         self._layer = 0
-        self._background = self._foreground = self._comparisons = ()
+        self.background = self.foreground = self._comparisons = ()
         self._initial = event.initial
         self._cloud.header.offer_layers(len(self._initial))
         for view in (self._cloud, self._marginals):
@@ -54,17 +58,17 @@ class LayerKeeper(QObject):
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """The background's neurons of the layer on screen."""
-        self._background, self._n_neurons = snapshot.clouds, snapshot.n_neurons
+        self.background, self._n_neurons = snapshot.clouds, snapshot.n_neurons
         self._show_background()
 
     def show_foreground(self, event: ForegroundReady) -> None:
         """The foreground of the layer on screen."""
-        self._foreground = event.clouds
-        self._stage.show_foreground(self._foreground[self._layer].theta)
+        self.foreground = event.clouds
+        self._stage.show_foreground(self.foreground[self._layer].theta)
 
     def forget_foreground(self) -> None:
         """There is none any more."""
-        self._foreground = ()
+        self.foreground = ()
         self._stage.show_foreground(None)
 
     @Slot(object)
@@ -85,13 +89,13 @@ class LayerKeeper(QObject):
         for view in (cloud, self._marginals):
             view.set_columns(self._initial[layer].names, has_weights=layer == 0)
         cloud.show_initial(self._initial[layer].theta)
-        if self._background:
+        if self.background:
             self._show_background()
-        self._stage.show_foreground(self._foreground[layer].theta if self._foreground else None)
+        self._stage.show_foreground(self.foreground[layer].theta if self.foreground else None)
         if self._comparisons:
             self._panel.show_comparisons(self._comparisons, layer)
         self.picked.emit()
 
     def _show_background(self) -> None:
-        theta = self._background[self._layer].theta
+        theta = self.background[self._layer].theta
         self._stage.show_background(theta, self._n_neurons if self._layer == 0 else len(theta))

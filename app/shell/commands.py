@@ -19,7 +19,7 @@ from app.panels.data_dialog import DataDialog
 from app.panels.export_dialog import ExportDialog
 from app.session import Session
 from app.settings import Settings
-from app.shell.dropping import DATA_SUFFIXES, is_data_file, what_it_becomes
+from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, what_it_becomes
 from app.theme import Mode, ThemeKeeper
 from app.views.loop import LoopView
 from mft_engine.recipe import Recipe, RecipeError, differences, load_recipe, shipped_recipes
@@ -100,10 +100,14 @@ class Commands(QObject):
         except RecipeError as error:
             self._session.failed.emit(str(error))
             return
-        self._session.open_recipe(recipe)
+        if is_run(path):
+            self._session.pause()
+            self._session.open_run(path.resolve(), recipe)
+        else:
+            self._session.open_recipe(recipe)
+            self._session.status.emit(f"Opened {path}")
         self._settings.add_recent(path.resolve())
         self._settings.set("folder", str(path.resolve().parent))
-        self._session.status.emit(f"Opened {path}")
 
     @Slot(str)
     def open_preset(self, name: str) -> None:

@@ -30,10 +30,15 @@ def is_data_file(path: Path) -> bool:
     return path.suffix.lower() in DATA_SUFFIXES and not path.is_dir()
 
 
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a stored run."""
+    return path.is_dir() and (path / "recipe.toml").is_file()
+
+
 def what_it_becomes(path: Path) -> tuple[str, str]:
     """A title and what will happen when a path is dropped; an empty title for what cannot be opened."""
     if path.is_dir():
-        if (path / "recipe.toml").is_file():
+        if is_run(path):
             return "Open this run", path.name
         return "", f"{path.name} is no run: a run's folder has a recipe.toml"
     if path.suffix.lower() == ".toml":

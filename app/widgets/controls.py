@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QWidget
 
 from app.widgets.log_slider import LogSlider
+from app.widgets.words import read_number, read_whole_number
 
 
 class Control(QWidget):
@@ -68,18 +69,15 @@ class NumberControl(Control):
 
     @Slot()
     def _typed(self) -> None:
-        text = self.entry.text().strip().replace(" ", "")
-        if text == self._shown.replace(" ", ""):
+        text = self.entry.text().strip()
+        if text.replace(" ", "") == self._shown.replace(" ", ""):
             return
+        read = read_whole_number if self._is_whole else read_number
         try:
-            values = [
-                int(part.replace(",", "")) if self._is_whole else float(part.replace(",", "."))
-                for part in text.split(";")
-            ]
-        except ValueError:
-            kind = "a whole number" if self._is_whole else "a number"
+            values = [read(part) for part in text.split(";")]
+        except ValueError as error:
             self.entry.setText(self._shown)
-            self.refused.emit(f"{text!r} is not {kind}")
+            self.refused.emit(str(error))
             return
         self._say(values if len(values) > 1 else values[0])
 

@@ -7,6 +7,8 @@ import math
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QSlider, QWidget
 
+from app.widgets.words import read_number
+
 TICKS = 1000
 SETTLE_MILLISECONDS = 600
 
@@ -88,12 +90,11 @@ class LogSlider(QWidget):
         if not self.entry.isModified():
             return
         self.entry.setModified(False)
-        text = self.entry.text().strip().replace(",", ".")
         try:
-            value = float(text)
-        except ValueError:
+            value = read_number(self.entry.text())
+        except ValueError as error:
             self._mark(False)
-            self.refused.emit(f"{text!r} is not a number; write for example 0.001 or 1e-3")
+            self.refused.emit(str(error))
             self.entry.setText(f"{self._value:.4g}")
             return
         self.changed.emit(value)

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QLineEdit, QSlider
 
 from app.widgets.controls import Control
 from app.widgets.log_slider import SETTLE_MILLISECONDS
+from app.widgets.words import read_whole_number
 
 FEWEST, MOST = 8, 16384
 TICKS = 440
@@ -77,9 +78,9 @@ class PointsControl(Control):
         if not self.entry.isModified():
             return
         self.entry.setModified(False)
-        text = self.entry.text().strip().replace(",", "").replace(" ", "")
+        text = self.entry.text().strip()
         try:
-            value = INFINITE if text.lower() in _SIGNS else int(text)
+            value = INFINITE if text.lower() in _SIGNS else read_whole_number(text)
         except ValueError:
             self.entry.setText(_written(self._value))
             self.refused.emit(f"{text!r} is no number of points; write for example 500, or ∞ for infinite data")

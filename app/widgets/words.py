@@ -2,7 +2,53 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 UNKNOWN = "–"
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+_EUROPEAN = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+|[+-]?\d*,\d*([eE][+-]?\d+)?")
+_POWER = re.compile(r"(?:×|\*|x)10(?:\^)?([+-]?\d+)$")
+_RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹−", "-0123456789-")
+
+
+def read_number(text: str) -> float:
+    """The number that a person typed, by the rule that numbers are written with.
+
+    Commas between groups of three digits are separators, as in 2,048; any other single comma is a decimal one, as in
+    12,5 or 0,001. Spaces do not matter, and 1.2 × 10⁻⁵ is read as it is written.
+
+    Raises:
+        ValueError: it is no finite number; the message is a sentence.
+    """
+    plain = re.sub(r"\s", "", text).translate(_RAISED)
+    plain = _POWER.sub(r"e\1", plain)
+    if _GROUPED.fullmatch(plain):
+        plain = plain.replace(",", "")
+    elif _EUROPEAN.fullmatch(plain):
+        plain = plain.replace(".", "").replace(",", ".")
+    try:
+        value = float(plain) if "_" not in plain else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{text.strip()!r} is not a number; write for example 0.001 or 1e-3")
+    return value
+
+
+def read_whole_number(text: str) -> int:
+    """The whole number that a person typed, 2,048 or 2048 or 1e4.
+
+    Raises:
+        ValueError: it is no whole number; the message is a sentence.
+    """
+    try:
+        value = read_number(text)
+    except ValueError:
+        value = math.nan
+    if not value.is_integer():
+        raise ValueError(f"{text.strip()!r} is not a whole number; write for example 2,048")
+    return int(value)
 
 
 def written(value: float | None, digits: int = 3) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import sys
@@ -208,7 +210,7 @@ def widths(
     from mft_engine.questions.widths import study_widths
 
     try:
-        numbers = sorted({int(size) for size in sizes.split(",")})
+        numbers = sorted({int(size) for size in sizes.split(",") if size.strip()} or {0})
     except ValueError:
         raise CommandError(f"--sizes {sizes!r}: write whole numbers with commas, for example 8,64,512", 2) from None
     if numbers[0] < 1:
@@ -420,10 +422,11 @@ def tasks(as_json: JsonOption = False) -> None:
     """The tasks there are, one line each. Example: mft-lab tasks --json"""
     from mft_engine.recipe import TaskSection
     from mft_engine.tasks import PLUGIN_FAULTS, REGISTRY, build_task
+    from mft_engine.tasks.plugins import waiting_plugins
 
     built = [build_task(TaskSection(name=name)) for name in REGISTRY]
-    for fault in PLUGIN_FAULTS:
-        typer.echo(fault, err=True)
+    for sentence in (*PLUGIN_FAULTS, *waiting_plugins()):
+        typer.echo(sentence, err=True)
     if as_json:
         _print_json([{"name": t.name, "title": t.title, "formula": t.formula, "n_inputs": t.n_inputs} for t in built])
         return
@@ -505,18 +508,41 @@ def _sentences() -> Iterator[None]:
         _stop(str(error), 2)
     except ValueError as error:
         # The engine's own (of figures, exports, comparisons) are sentences; any other is a defect.
+        if type(error).__name__ == "LinAlgError":
+            _stop(_told(ArithmeticError(str(error))), 1)
         if type(error).__module__.split(".")[0] != "mft_engine":
             raise
         _stop(str(error), 2)
     except KeyboardInterrupt:
         _stop("Interrupted. What was computed is kept; --resume goes on with it.", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read along has gone (`| head`): nobody is left to be told, and the last flush would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except (ArithmeticError, OSError, MemoryError) as error:
-        _stop(str(error) or type(error).__name__, 1)
+        _stop(_told(error), 2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
     except RuntimeError as error:
         # torch reports a full device as a RuntimeError; everything else of that kind is a defect and shows its trace.
         if "out of memory" not in str(error).lower() and type(error).__module__.split(".")[0] != "mft_engine":
             raise
-        _stop(str(error).splitlines()[0], 1)
+        is_name = getattr(error.__cause__, "errno", None) == errno.ENAMETOOLONG
+        _stop(str(error).splitlines()[0], 2 if is_name else 1)
+
+
+def _told(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory for this ({text}): take fewer neurons or points."
+    if isinstance(error, ArithmeticError) and type(error).__module__.split(".")[0] != "mft_engine":
+        return f"These values leave the range of the machine's numbers ({text}): bring the extreme ones nearer to 1."
+    return text
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """A terminal of any encoding shows what it can: no letter of a formula stops a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
 
 
 def _stop(sentence: str, code: int) -> NoReturn:
@@ -527,6 +553,7 @@ def _stop(sentence: str, code: int) -> NoReturn:
 def main(arguments: list[str] | None = None) -> None:
     """The entry point `mft-lab`. Exit codes: 0 done, 1 failed, 2 bad arguments or recipe, 130 interrupted."""
     command = typer.main.get_command(app)
+    _replace_what_cannot_be_shown()
     with _sentences():
         try:
             code = command.main(args=arguments, prog_name="mft-lab", standalone_mode=False)
@@ -537,6 +564,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise SystemExit(error.exit_code) from None
         if code == INTERRUPTED:  # newer versions of typer answer Ctrl-C with this code and no word
             raise KeyboardInterrupt
+        sys.stdout.flush()
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

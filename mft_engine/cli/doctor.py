@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import socket
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from mft_engine.recipe import shipped_recipes
@@ -15,6 +17,7 @@ PACKAGES = (
     "torch", "numpy", "scipy", "numba", "pydantic", "matplotlib", "h5py", "safetensors", "PySide6-Essentials",
     "pyqtgraph", "superqt", "distributed",
 )  # fmt: skip
+CONNECT_SECONDS = 5.0
 
 
 def _version(package: str) -> str | None:
@@ -45,6 +48,52 @@ def known_bad_pairs(versions: dict[str, str | None], python: tuple[int, int]) ->
     return sentences
 
 
+def display_fault(environment: Mapping[str, str], system: str = sys.platform) -> str | None:
+    """Why no window can appear, in a sentence, or None; Qt itself would abort the process.
+
+    Args:
+        environment: as `os.environ`.
+    """
+    platform_asked = environment.get("QT_QPA_PLATFORM", "").split(";")[0].split(":")[0]
+    if not system.startswith("linux") or platform_asked not in ("", "xcb", "wayland", "wayland-egl"):
+        return None
+    x, wayland = environment.get("DISPLAY", ""), environment.get("WAYLAND_DISPLAY", "")
+    remedy = (
+        "log in with a screen (ssh -X), or use the commands without a window: mft-lab run, export, ... (mft-lab --help)"
+    )
+    if not x and not wayland:
+        return f"There is no display (DISPLAY and WAYLAND_DISPLAY are empty): {remedy}."
+    folder = environment.get("XDG_RUNTIME_DIR", "")
+    if (wayland and _answers(os.path.join(folder, wayland))) or (x and _x_answers(x)):
+        return None
+    return f"The display {' or '.join(name for name in (x, wayland) if name)} does not answer: {remedy}."
+
+
+def _x_answers(display: str) -> bool:
+    host, _, number = display.rpartition(":")
+    number = number.split(".")[0]
+    if not number.isdigit():
+        return False
+    if host in ("", "unix"):
+        place = f"/tmp/.X11-unix/X{number}"
+        return _answers(place) or _answers(f"\0{place}")
+    try:
+        socket.create_connection((host.strip("[]"), 6000 + int(number)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError, ValueError):
+        return False
+    return True
+
+
+def _answers(place: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(CONNECT_SECONDS)
+        try:
+            caller.connect(place)
+        except (OSError, ValueError):
+            return False
+    return True
+
+
 def guard() -> str | None:
     """The sentence to stop with before the window opens, or None where nothing is known to be wrong."""
     versions = {name: _version(name) for name in ("PySide6-Essentials", "pyqtgraph")}
@@ -52,7 +101,7 @@ def guard() -> str | None:
     if missing:
         return f"The window needs {' and '.join(missing)}: pip install mft-lab installs them."
     sentences = known_bad_pairs(versions, sys.version_info[:2])
-    return sentences[0] if sentences else None
+    return sentences[0] if sentences else display_fault(os.environ)
 
 
 def examine() -> dict[str, Any]:
@@ -67,6 +116,8 @@ def examine() -> dict[str, Any]:
     problems = known_bad_pairs(versions, sys.version_info[:2])
     problems += [f"{name} is not installed." for name in ("torch", "numpy", "scipy", "pydantic") if not versions[name]]
     problems += PLUGIN_FAULTS
+    no_display = display_fault(os.environ)
+    problems += [no_display] if no_display else []
     folder = default_parent()
     return {
         "mft_lab": _version("mft-lab"),

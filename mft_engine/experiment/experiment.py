@@ -484,6 +484,13 @@ class Experiment(Background):
         )
         return replace(outcome, summary=summarise(outcome, self._run_facts()))
 
+    def take_back(self, outcome: Outcome) -> None:
+        """Answers of a stored outcome of the very state that this experiment is in: they need no computing again."""
+        self.fresh, self.comparisons, self.certificate = outcome.foreground, outcome.comparisons, outcome.certificate
+        if outcome.foreground is not None:
+            self._foreground_theta = self.setting.tensor(outcome.foreground.theta)
+            self._n_draws = max(self._n_draws, 1)
+
     def _run_facts(self) -> dict[str, Any]:
         state = self.state
         return {

@@ -47,6 +47,10 @@ def explain(error: OSError, place: Path) -> str:
         return f"No space is left for {place}: free some, or choose a folder on another disk (--out)."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{place} may not be written: choose a folder of your own (--out), or change its permissions."
+    if error.errno == errno.ENAMETOOLONG:
+        return (
+            f"{place} cannot be written, its name is longer than the file system allows: choose a shorter one (--out)."
+        )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return f"{place} is, or lies in, a file where a folder is needed: choose another folder (--out)."
     return f"{place} cannot be written ({error.strerror or error}): choose another folder (--out)."

@@ -74,6 +74,8 @@ def study_widths(
         RecipeError: a recipe that has no infinite-width solution.
         SolveStopped: `should_stop` answered True.
     """
+    for n_neurons in widths:
+        recipe.replace({"network.n_neurons": n_neurons})  # refuses what no network can have
     task = build_task(recipe.task)
     reason = why_no_law(recipe, task.n_inputs) or (
         f"The exact law of a neuron is used with one readout; this task has {task.n_out}." if task.n_out > 1 else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.recipe import LARGEST, SMALLEST, Recipe, RecipeError
 from mft_engine.studies.sweep import parse_axis
 from mft_engine.theory.cubic_closure import CubicClosure, paper_teacher, solve_cubic_closure
 from mft_engine.theory.modular_closure import ModularAddition, ModularClosure, solve_modular_closure
@@ -41,14 +41,16 @@ def closure_table(teacher: str, noises: str, settings: Mapping[str, Any]) -> Row
             raise RecipeError(f"--set {name}: the {teacher} closure has no such setting; {hint}")
         if name != "form" and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise RecipeError(f"--set {name}={value!r}: a number is needed")
-        if name not in ("form", "epsilon") and not 0 < value < float("inf"):
-            raise RecipeError(f"--set {name}={value!r}: a finite number above 0 is needed")
+        if name not in ("form", "epsilon") and not SMALLEST <= value <= LARGEST:
+            raise RecipeError(f"--set {name}={value!r}: a number from {SMALLEST:g} to {LARGEST:g} is needed")
     values = parse_axis(f"training.temperature={noises}", Recipe()).values
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            raise RecipeError(f"--noise {value!r}: sigma^2 is a number above 0")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not SMALLEST <= value <= LARGEST:
+            raise RecipeError(f"--noise {value!r}: sigma^2 is a number from {SMALLEST:g} to {LARGEST:g}")
     try:
         rows = [row for value in values for row in rows_of(float(value), settings)]
+    except ArithmeticError as error:
+        raise RecipeError(f"The {teacher} closure leaves the range of the machine's numbers here: {error}") from None
     except ValueError as error:
         raise RecipeError(str(error)) from None
     return {"schema": "mft-lab/closure-table/1", "teacher": teacher, "settings": dict(settings), "rows": rows}

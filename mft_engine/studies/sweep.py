@@ -35,6 +35,7 @@ TABLE = "table.csv"
 RUNS = "runs"
 FAILURE = "failure"
 MAX_POINTS = 100_000
+LARGEST_END = 1e18
 SAVE_SECONDS = 0.5
 CONNECT_SECONDS = 20
 # Columns of the summary that say nothing about a point, or say it twice.
@@ -101,12 +102,24 @@ def parse_axis(text: str, recipe: Recipe) -> Axis:
     present = None if path.startswith("task.") else recipe.get(path)
     parts = values.split(":")
     found = _ranged(text, parts, _is_whole(present)) if len(parts) == 3 else _listed(values)
-    return Axis(path, tuple(dict.fromkeys(tuple(v) if isinstance(v, list) else v for v in found)))
+    found = [tuple(value) if isinstance(value, list) else value for value in found]
+    if not found or not all(_is_plain(value) for value in found):
+        raise RecipeError(f"--param {_shortened(text)}: {_FORMS}; each value is a number, a text or a list of them")
+    return Axis(path, tuple(dict.fromkeys(found)))
 
 
 _FORMS = (
     "write path=START:STOP:logN, path=START:STOP:linN or path=a,b,c, for example regularisation.scale=1e-4:1e-1:log8"
 )
+
+
+def _is_plain(value: Any) -> bool:
+    parts = value if isinstance(value, tuple) else (value,)
+    return bool(parts) and all(isinstance(part, (bool, int, float, str)) for part in parts)
+
+
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
 
 
 # Columns that are text whatever they look like.
@@ -128,6 +141,8 @@ def _ranged(text: str, parts: Sequence[str], is_whole: bool) -> list[Any]:
         raise RecipeError(f"--param {text!r}: {_FORMS}; N from 1 to {MAX_POINTS}, START and STOP finite")
     if kind == "log" and (start <= 0 or stop <= 0):
         raise RecipeError(f"--param {text!r}: a logarithmic range needs START and STOP above 0")
+    if max(abs(start), abs(stop)) > LARGEST_END:
+        raise RecipeError(f"--param {text!r}: START and STOP lie between -{LARGEST_END:g} and {LARGEST_END:g}")
     values = np.geomspace(start, stop, n) if kind == "log" else np.linspace(start, stop, n)
     return [round(float(value)) if is_whole else float(f"{value:.6g}") for value in values]
 
@@ -287,6 +302,7 @@ def _lost(future: Any) -> str:
 def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
+    from distributed.security import Security
 
     if scheduler is not None:
         try:
@@ -301,10 +317,14 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.worker.memory.terminate": False,
         "distributed.scheduler.allowed-failures": 1,
+        # Dask's servers of pages cannot be left out; without a page they tell nobody anything.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
     }
     with dask.config.set(settings), warnings.catch_warnings():
         # Another program on the port of the pages that nobody asked for is no news.
         warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
+        # Keys of this sweep alone, in memory alone: another user of the machine finds ports that do not know him.
         with _interrupts_held_back():
             cluster = LocalCluster(
                 n_workers=n_workers,
@@ -313,6 +333,7 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
                 host="127.0.0.1",
                 dashboard_address=None,
                 silence_logs="CRITICAL",
+                security=Security.temporary(),
                 env={**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
             )
         with cluster, Client(cluster) as client:

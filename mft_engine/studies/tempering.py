@@ -43,6 +43,8 @@ from mft_engine.theory.planar import PlanarTheory
 TARGET_RATE = 0.3
 # The square root of D at which neighbours exchange with TARGET_RATE.
 TARGET_LENGTH = 2.0 * float(erfcinv(TARGET_RATE))
+MOST_RUNGS = 256
+HOTTEST = 1e3
 HOTTEST_FACTOR = 10.0
 MAX_RUNGS = 24
 # A finite-width law takes a second or two, so long ladders are checked at some of their rungs.
@@ -376,12 +378,14 @@ def _check(recipe: Recipe, n_rungs: int | None, hottest: float) -> None:
         raise RecipeError("Tempering is for networks of one hidden layer")
     if recipe.foreground.background != "trained":
         raise RecipeError('Tempering runs the recipe\'s own network: choose foreground.background = "trained"')
+    if not math.isfinite(hottest) or hottest > HOTTEST:
+        raise RecipeError(f"The hottest rung, {hottest:g}, must be a number up to {HOTTEST:g}")
     if hottest <= training.temperature:
         raise RecipeError(
             f"The hottest rung, {hottest:g}, must be above the recipe's training.temperature = {training.temperature:g}"
         )
-    if n_rungs is not None and n_rungs < 2:
-        raise RecipeError(f"A ladder of {n_rungs} rungs: it needs 2 at least")
+    if n_rungs is not None and not 2 <= n_rungs <= MOST_RUNGS:
+        raise RecipeError(f"A ladder of {n_rungs} rungs: it needs 2 at least, and more than {MOST_RUNGS} help nobody")
 
 
 def _replicas(recipe: Recipe, setting: Setting, temperatures: np.ndarray) -> list[Replica]:

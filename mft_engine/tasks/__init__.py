@@ -15,7 +15,7 @@ from mft_engine.tasks.directions import build_cubic_teacher, build_parity, build
 from mft_engine.tasks.expression import Expression, ExpressionError, compile_expression
 from mft_engine.tasks.modular import build_modular_addition
 from mft_engine.tasks.planar import PLANAR_TARGETS, build_expression, build_named, build_petals
-from mft_engine.tasks.plugins import Builder, load_plugins
+from mft_engine.tasks.plugins import Builder, enabled_plugins, load_plugins
 from mft_engine.tasks.task import OwnPoints, Task, TaskError
 
 REGISTRY: dict[str, Builder] = {
@@ -67,7 +67,7 @@ def _check_finite(task: Task) -> None:
         raise TaskError(f"The target {task.formula} is not a finite number at {place or 'the origin'}")
 
 
-_found, PLUGIN_FAULTS = load_plugins(REGISTRY, _check_finite)
+_found, PLUGIN_FAULTS = load_plugins(REGISTRY, _check_finite, enabled_plugins())
 REGISTRY.update(_found)
 
 __all__ = [

@@ -1,28 +1,54 @@
-"""Tasks of other packages: entry points of the group `mft_lab.tasks`, each a builder (name, parameters) -> Task."""
+"""Tasks of other packages: entry points of the group `mft_lab.tasks`, each a builder (name, parameters) -> Task.
+
+Installed is not enabled: the code of a plug-in runs only where the environment variable MFT_LAB_PLUGINS names it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Collection, Mapping
 from importlib import metadata
 from typing import Any
 
 from mft_engine.tasks.task import Task, TaskError
 
 GROUP = "mft_lab.tasks"
+ENABLED = "MFT_LAB_PLUGINS"
 
 Builder = Callable[[str, Mapping[str, Any]], Task]
 
 
-def load_plugins(taken: Mapping[str, Any], check: Callable[[Task], None]) -> tuple[dict[str, Builder], tuple[str, ...]]:
-    """The plug-ins that load and build their task without parameters, and a sentence for each that does not.
+def enabled_plugins() -> frozenset[str]:
+    """The names in MFT_LAB_PLUGINS, which are separated by commas."""
+    return frozenset(name.strip() for name in os.environ.get(ENABLED, "").split(",") if name.strip())
+
+
+def waiting_plugins() -> tuple[str, ...]:
+    """A sentence for each plug-in that is installed and not enabled; none of their code is run."""
+    enabled = enabled_plugins()
+    return tuple(
+        f"The task plug-in {entry.name!r} ({entry.value}) is installed and not enabled: set {ENABLED}={entry.name}"
+        for entry in metadata.entry_points(group=GROUP)
+        if entry.name not in enabled
+    )
+
+
+def load_plugins(
+    taken: Mapping[str, Any], check: Callable[[Task], None], enabled: Collection[str]
+) -> tuple[dict[str, Builder], tuple[str, ...]]:
+    """The enabled plug-ins that load and build their task without parameters, and a sentence for each that does not.
 
     Args:
         taken: names that are taken already; a plug-in cannot replace them.
         check: raises for a task that cannot be used.
+        enabled: names of the plug-ins that may run; no other is imported.
     """
     found: dict[str, Builder] = {}
     faults: list[str] = []
-    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+    entries = [entry for entry in metadata.entry_points(group=GROUP) if entry.name in enabled] if enabled else []
+    for name in sorted(set(enabled) - {entry.name for entry in entries}):
+        faults.append(f"{ENABLED} names {name!r}: no installed package brings a task plug-in of that name")
+    for entry in sorted(entries, key=lambda entry: (entry.name, entry.value)):
         who = f"The task plug-in {entry.name!r} ({entry.value})"
         if entry.name in taken or entry.name in found:
             faults.append(f"{who} is left out: there is a task of that name already")

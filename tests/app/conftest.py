@@ -49,10 +49,17 @@ def make_session(qapp: QApplication, engine: FakeEngine) -> Iterator[Callable[..
 
 
 @pytest.fixture(scope="session", autouse=True)
-def imports_are_old_news() -> None:
-    """What the imports made is not looked through again after every test."""
+def imports_are_old_news() -> Iterator[None]:
+    """What the imports made is not looked through again after every test.
+
+    Nor does Python collect by itself: in an engine's thread it could free a widget, which Qt does not survive. The
+    program has a keeper for that; here it is done after every test.
+    """
     gc.collect()
     gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +74,7 @@ def nothing_left_behind(qapp: QApplication) -> Iterator[None]:
     things = [o for o in gc.get_objects() if type(o) in (QThread, QTimer) and _is_alive(o)]
     threads = [o for o in things if isinstance(o, QThread) and o != own and o.isRunning()]
     timers = [o for o in things if isinstance(o, QTimer) and o.isActive() and not o.isSingleShot()]
+    gc.collect()
     assert not windows, f"windows left open: {windows}"
     assert not threads, f"threads left running: {threads}"
     assert not timers, f"timers left running: {[t.parent() for t in timers]}"

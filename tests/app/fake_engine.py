@@ -134,7 +134,7 @@ class FakeExperiment:
 
     def retune(self, recipe: Recipe) -> Change:
         change = plan_change(self.recipe, recipe)
-        self.recipe, self.retuned_at = recipe, self.state.step
+        self.recipe, self.retuned_at, self.has_foreground = recipe, self.state.step, False
         self.state = self.state_at(self.state.step)
         self.log.append(f"retune {recipe.regularisation.scale:g}")
         return change
@@ -194,6 +194,7 @@ class FakeExperiment:
 
     def compare(self) -> Iterator[Progress | ComparisonReady]:
         yield Progress("compare", 0.5, "comparing")
+        assert self.has_foreground, "the foreground went away while it was compared"
         is_right = self.recipe.foreground.background == "trained"
         yield ComparisonReady(comparisons=(fake_comparison(is_right),))
 
@@ -360,6 +361,17 @@ def fake_certificate() -> Certificate:
     )
 
 
+@dataclass(frozen=True)
+class FakeRestored:
+    """A stored run that lives again."""
+
+    experiment: FakeExperiment
+    foreground: ForegroundReady | None = None
+    comparison: ComparisonReady | None = None
+    certificate: CertificateReady | None = None
+    faults: tuple[str, ...] = ()
+
+
 class FakeEngine:
     """Makes fake experiments and remembers what was asked."""
 
@@ -371,6 +383,16 @@ class FakeEngine:
     def experiment(self, recipe: Recipe) -> FakeExperiment:
         self.experiments.append(FakeExperiment(recipe, self.log))
         return self.experiments[-1]
+
+    def restore(self, folder: Path, recipe: Recipe) -> FakeRestored:
+        """A run that stands at the step that its folder is named for, with a verdict where it is complete."""
+        experiment = self.experiment(recipe)
+        experiment.advance(int(folder.name.rpartition("-")[2]), beyond=True)
+        if not experiment.is_complete:
+            return FakeRestored(experiment)
+        answers = list(experiment.foreground())[-1], list(experiment.compare())[-1]
+        assert isinstance(answers[0], ForegroundReady) and isinstance(answers[1], ComparisonReady)
+        return FakeRestored(experiment, *answers, CertificateReady(certificate=fake_certificate()))
 
     def device_of(self, experiment: FakeExperiment) -> str:
         return experiment.device

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_engine import FakeEngine
 
+from app.engine.messages import Export, Exported
 from app.session import Session
+from mft_engine.experiment.events import Progress
 from mft_engine.recipe import Recipe, load_recipe
 
 MakeSession = Callable[..., Session]
@@ -352,3 +356,36 @@ def test_opening_another_recipe_can_be_undone(session: Session) -> None:
     assert session.recipe == other and session.opened_recipe == other
     session.undo_stack.undo()
     assert session.recipe.name == "clover"
+
+
+def test_an_edit_while_the_pictures_are_computed_stops_the_export_without_an_error(
+    session: Session, tmp_path: Path, qtbot: Any
+) -> None:
+    faults: list[str] = []
+    session.failed.connect(faults.append)
+    with qtbot.waitSignal(session.progress, check_params_cb=lambda part, *_: part == "compare"):
+        session.export(Export(folder=tmp_path))
+    with qtbot.waitSignal(session.job_cancelled) as cancelled:
+        session.edit("regularisation.scale", 0.003)
+    assert cancelled.args == ["export"] and faults == []
+    with qtbot.waitSignal(session.exported):
+        session.export(Export(folder=tmp_path))
+    assert faults == []
+
+
+def test_an_edit_while_the_pictures_are_written_leaves_them_alone(
+    session: Session, tmp_path: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(self: FakeEngine, command: Export, outcome: Any, wrong: Any) -> Any:
+        for k in range(400):
+            yield Progress("export", k / 400, "writing")
+            time.sleep(0.001)
+        yield Exported((command.folder / str(outcome.recipe.regularisation.scale),))
+
+    monkeypatch.setattr(FakeEngine, "export", slowly)
+    before = session.recipe.regularisation.scale
+    with qtbot.waitSignal(session.progress, check_params_cb=lambda part, *_: part == "export"):
+        session.export(Export(folder=tmp_path))
+    with qtbot.waitSignal(session.exported) as exported:
+        session.edit("regularisation.scale", 0.003)
+    assert exported.args[0] == (tmp_path / str(before),)

@@ -6,7 +6,6 @@ import inspect
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +59,7 @@ def test_an_engine_that_fails_to_load_says_so_and_the_window_can_still_close(
     assert "The engine could not be loaded: libtorch is missing" in failure.args[0]
 
 
-def test_closing_in_the_middle_of_training_and_resampling_takes_less_than_a_second(
+def test_closing_in_the_middle_of_training_and_resampling_ends_the_thread(
     make_session: MakeSession, qtbot: Any
 ) -> None:
     session = make_session(is_threaded=True)
@@ -69,9 +68,8 @@ def test_closing_in_the_middle_of_training_and_resampling_takes_less_than_a_seco
     session.play()
     session.resample()
     qtbot.wait(50)
-    started = time.perf_counter()
+    # False where the thread would not end between two slices: `close` waits for two seconds at most.
     assert session.close()
-    assert time.perf_counter() - started < 1.0
 
 
 def test_an_exception_in_a_job_is_a_sentence_and_the_worker_lives_on(

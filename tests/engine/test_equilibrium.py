@@ -12,8 +12,8 @@ from mft_engine.recipe import Recipe, RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
 
 SMALL = load_recipe("modular-addition").replace({
-    "task.modulus": 5, "theory.n_particles": 1024, "engine.device": "cpu", "engine.n_threads": 1,
-    "network.n_neurons": 128, "foreground.n_neurons": 64, "comparison.n_permutations": 99,
+    "task.modulus": 7, "theory.n_particles": 1024, "engine.device": "cpu", "engine.n_threads": 1,
+    "network.n_neurons": 256, "foreground.n_neurons": 64, "comparison.n_permutations": 99,
 })  # fmt: skip
 
 

@@ -147,7 +147,7 @@ def test_a_plug_in_loads_and_a_broken_one_is_reported_and_left_out(monkeypatch) 
         _Entry("number", 3), _Entry("wrong", lambda name, parameters: "a task"),
     ]  # fmt: skip
     monkeypatch.setattr(metadata, "entry_points", lambda group: entries if group == "mft_lab.tasks" else [])
-    found, faults = load_plugins(REGISTRY, check)
+    found, faults = load_plugins(REGISTRY, check, {entry.name for entry in entries})
     assert list(found) == ["theirs"] and found["theirs"]("theirs", {}).title == "Theirs"
     assert len(faults) == 5
     for name, words in {"infinite": "not finite", "product": "already", "gone": "no x", "number": "not a function",
