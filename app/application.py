@@ -72,8 +72,9 @@ def main(
     log = LogBuffer()
     settings = Settings()
     try:
-        recipe = first_recipe(recipe_source, device, settings.recipe)
-        origin = stored_run(recipe_source)
+        source = recipe_source or last_run(settings.last_run)
+        recipe = first_recipe(source, device, settings.recipe)
+        origin = stored_run(source)
     except RecipeError as error:
         print(error, file=sys.stderr)
         return 2
@@ -88,7 +89,7 @@ def main(
     mode = settings.get("theme", "system")
     themes = ThemeKeeper(mode if mode in ("system", "light", "dark") else "system", application)
     themes.apply()
-    session = Session(recipe, origin=origin)
+    session = Session(recipe, origin=origin, store=settings.runs_folder)
     voice = _Voice()
     voice.said.connect(session.failed)
     hook = ExceptionHook(voice.said.emit)
@@ -130,6 +131,17 @@ def first_recipe(source: str | None, device: str | None, last: Recipe | None) ->
     else:
         recipe = last or load_recipe(USUAL_RECIPE)
     return recipe.replace({"engine.device": device}) if device is not None else recipe
+
+
+def last_run(folder: Path | None) -> str | None:
+    """The run that was on the screen last, shown again where it stood; None where there is none that can be read."""
+    if folder is not None:
+        try:
+            load_recipe(folder)
+            return str(folder)
+        except RecipeError as error:
+            logger.warning("The last run cannot be shown again: {}", error)
+    return None
 
 
 def stored_run(source: str | None) -> Path | None:

@@ -20,7 +20,7 @@ from app.engine import messages as m
 from app.engine.contract import Engine
 from app.engine.loading import load_engine
 from app.worker import Worker
-from mft_engine.applies import SHIPPED_SETTINGS, coupled, settings_for
+from mft_engine.applies import coupled, for_task
 from mft_engine.experiment.events import (
     Event,
     Failed,
@@ -31,9 +31,7 @@ from mft_engine.recipe import (
     EngineSection,
     Recipe,
     RecipeError,
-    load_recipe,
     plan_change,
-    recipe_from_dict,
 )
 
 CLOSE_MILLISECONDS = 2000
@@ -69,6 +67,7 @@ class Session(QObject):
     job_changed = Signal(str, bool)  # name, is it running
     job_cancelled = Signal(str)
     exported = Signal(object)  # paths
+    run_kept = Signal(object)  # the folder in the store that the run on the bench is kept in
     data_ready = Signal(object)  # DataPreview
     status = Signal(str)
     failed = Signal(str)
@@ -85,6 +84,7 @@ class Session(QObject):
         recipe: Recipe,
         *,
         origin: Path | None = None,
+        store: Path | None = None,
         load: Callable[[EngineSection], Engine] = load_engine,
         is_threaded: bool = True,
         parent: QObject | None = None,
@@ -100,7 +100,8 @@ class Session(QObject):
         self._jobs: set[str] = set()
         self._brings_points: set[str] = {"dataset"}
         self.undo_stack = QUndoStack(self)
-        self._worker = Worker(load)
+        self._worker = Worker(load, store)
+        self._worker.kept_folder = origin  # until something is built, closing forgets nothing
         self._thread: QThread | None = None
         self._worker.event_ready.connect(self._receive)
         self._requested.connect(self._worker.request)
@@ -151,6 +152,11 @@ class Session(QObject):
         return self._is_engine_ready
 
     @property
+    def kept_folder(self) -> Path | None:
+        """The folder that the run on the bench is kept in; None before it has been written, and without a store."""
+        return self._worker.kept_folder
+
+    @property
     def jobs(self) -> frozenset[str]:
         """Names of the long jobs under way."""
         return frozenset(self._jobs)
@@ -196,15 +202,8 @@ class Session(QObject):
 
     def choose_task(self, name: str, parameters: Mapping[str, Any]) -> bool:
         """Another task, with its own parameters instead of the old task's; some bring the settings they need."""
-        start = settings_for(self._recipe, name)
-        if name in SHIPPED_SETTINGS:
-            parameters = parameters or load_recipe(name).task.parameters
-        tree = start.model_dump(mode="json")
-        tree["task"] = {"name": name, **parameters}
-        if name in self._brings_points:
-            tree["training"] |= {"n_points": 0, "rule": "polar", "batch_size": 0, "rule_rotates": False}
         try:
-            after = recipe_from_dict(tree)
+            start, after = for_task(self._recipe, name, parameters, brings_points=name in self._brings_points)
         except RecipeError as error:
             self._refuse("task.name", str(error))
             return False

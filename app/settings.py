@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from platformdirs import user_log_path, user_state_path
+from platformdirs import user_data_path, user_log_path, user_state_path
 from PySide6.QtCore import QByteArray, QSettings
 
 from mft_engine.recipe import Recipe, RecipeError, recipe_from_dict
@@ -23,6 +23,7 @@ class Settings:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or user_state_path("mft-lab", appauthor=False)
         self.log_folder = (folder / "log") if folder else user_log_path("mft-lab", appauthor=False)
+        self.runs_folder = (folder or user_data_path("mft-lab")) / "runs" / "window"
         self._path = self.folder / "window.json"
         self._values: dict[str, Any] = self._read()
         self._geometry = QSettings(str(self.folder / "geometry.ini"), QSettings.Format.IniFormat)
@@ -75,6 +76,17 @@ class Settings:
         except RecipeError as error:
             logger.warning("The recipe of the last session cannot be used: {}", error)
             return None
+
+    @property
+    def last_run(self) -> Path | None:
+        """The folder of the run that was on the screen last; None where it is gone."""
+        text = self.get("run", "")
+        folder = Path(text) if text else None
+        return folder if folder is not None and (folder / "recipe.toml").is_file() else None
+
+    def save_run(self, folder: Path | None) -> None:
+        """Keep for the next start which run is on the screen."""
+        self.set("run", str(folder) if folder is not None else "")
 
     def save_recipe(self, recipe: Recipe) -> None:
         """Keep the recipe for the next start."""

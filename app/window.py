@@ -29,7 +29,7 @@ from PySide6.QtWidgets import (
 
 from app.actions import ACTIONS, build_actions, fill_menus, fill_toolbar
 from app.docks import Docks, Ground
-from app.engine.messages import EngineReady
+from app.engine.messages import Built, EngineReady
 from app.keepers.clouds import CloudKeeper
 from app.keepers.loop import LoopKeeper
 from app.keepers.progress import ProgressKeeper
@@ -166,6 +166,8 @@ class MainWindow(QMainWindow):
         session.running_changed.connect(self._show_running)
         session.engine_ready.connect(self._engine_ready)
         session.recipe_changed.connect(self._recipe_changed)
+        session.run_kept.connect(self.settings.save_run)
+        session.experiment_changed.connect(self._built)
         session.undo_stack.canUndoChanged.connect(self.actions_by_name["undo"].setEnabled)
         session.undo_stack.canRedoChanged.connect(self.actions_by_name["redo"].setEnabled)
         session.undo_stack.undoTextChanged.connect(self._show_undo_text)
@@ -245,6 +247,10 @@ class MainWindow(QMainWindow):
         self.show_recipe(recipe)
         self._autosave.start()
 
+    @Slot(object)
+    def _built(self, event: Built) -> None:
+        self.settings.save_run(event.folder)
+
     @Slot(str)
     def _show_mode(self, mode: str) -> None:
         for name in ("system", "light", "dark"):
@@ -312,6 +318,7 @@ class MainWindow(QMainWindow):
         self.log_panel.stop()
         self.hide()
         self.session.close()
+        self.settings.save_run(self.session.kept_folder)
         super().closeEvent(event)
 
     # Dropping files ------------------------------------------------------------------------------------------

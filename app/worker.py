@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
@@ -18,8 +19,10 @@ from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 from app.engine import jobs
 from app.engine.building import Builder
 from app.engine.contract import Engine, Experiment, Restored
+from app.engine.frames import Frames
 from app.engine.hand import Bench, Pace, Parking
 from app.engine.jobs import Job
+from app.engine.keeping import Keeping
 from app.engine.messages import (
     Built,
     Cancel,
@@ -29,13 +32,13 @@ from app.engine.messages import (
     JobStarted,
     LookAtData,
     LookBack,
-    MetricsReady,
     Note,
     RecipeComplete,
     Rejected,
     Request,
     Resample,
     Retuned,
+    RunKept,
     RunOpened,
     Scheduled,
     Step,
@@ -45,9 +48,6 @@ from app.engine.messages import (
 from mft_engine.experiment.events import ComparisonReady, Event, Failed, ForegroundReady
 from mft_engine.recipe import Change, EngineSection, differences, plan_change
 
-FRAME_SECONDS = 1 / 40
-METRICS_SECONDS = 0.25
-FIELDS_SECONDS = 0.8
 DUE_MILLISECONDS = 3
 _TOLD_JOBS = ("resample", "iterate", "widths", "export")
 
@@ -57,8 +57,11 @@ class Worker(QObject):
 
     event_ready = Signal(object)
 
-    def __init__(self, load: Callable[[EngineSection], Engine]) -> None:
+    def __init__(self, load: Callable[[EngineSection], Engine], store: Path | None = None) -> None:
         super().__init__()
+        self._store = store
+        self._keeping: Keeping | None = None
+        self.kept_folder: Path | None = None  # of the run on the bench; read by the window's thread after the end
         self._load = load
         self._engine: Engine | None = None
         self._builder: Builder | None = None
@@ -69,11 +72,7 @@ class Worker(QObject):
         self._applied: Request | None = None
         self._steps_asked = 0
         self._pace = Pace()
-        self._has_credit = True
-        self._sent: tuple[int, int] = (-1, -1)
-        self._frame_at = self._metrics_at = self._fields_at = 0.0
-        self._fields_step = self._metrics_step = -1
-        self._fields_seconds = FIELDS_SECONDS
+        self._frames = Frames(self._tell)
         self._is_theory_due = self._is_certificate_due = False
         self.is_stopping = False  # written by the window's thread at close: one assignment, read between slices
         self.is_interrupted = False  # likewise, by cancel and by edits: a long step asks it from within
@@ -88,7 +87,9 @@ class Worker(QObject):
         """Import the engine; may take seconds."""
         try:
             self._engine = self._load(section)
-            self._builder = Builder(self._engine, lambda sentence: self.event_ready.emit(Note(sentence)))
+            self._builder = Builder(self._engine, self._say)
+            if self._store is not None:
+                self._keeping = Keeping(self._engine.keeper(self._store), self._tell_kept, self._say)
         except Exception as error:
             self._tell_failure(error, "The engine could not be loaded: ")
             return
@@ -137,7 +138,7 @@ class Worker(QObject):
     @Slot()
     def give_credit(self) -> None:
         """The window has drawn the last frame."""
-        self._has_credit = True
+        self._frames.has_credit = True
         self._timer.start()
 
     @Slot()
@@ -146,6 +147,9 @@ class Worker(QObject):
         self.is_stopping = True
         self._timer.stop()
         self._jobs.clear()
+        if self._keeping is not None:
+            self._keeping.finish([*self._parking.benches, *([self._bench] if self._bench is not None else [])])
+            self._keeping = None
         application = QCoreApplication.instance()
         if application is None or self.thread() is not application.thread():
             self.thread().quit()
@@ -163,11 +167,15 @@ class Worker(QObject):
             is_busy = self._train()
             self._follow_schedule()
             # A frame before the jobs: the cloud follows the finger first, theory and comparison a slice later.
-            is_due = self._send_frame() | self._send_metrics() | self._send_fields()
+            if self._bench is not None and self._applied is not None:
+                is_due = self._frames.send(self._bench, self._applied)
         except Exception as error:
             self._training_failed(error)
             is_due = True
         is_busy |= self._job_slices()
+        if self._keeping is not None and self._bench is not None:
+            self._keeping.look(self._bench)
+            is_due |= self._bench.writing is not None
         self._tell_completion()
         if is_busy:
             self._timer.setInterval(0)
@@ -207,10 +215,14 @@ class Worker(QObject):
             bench.retune(wanted.recipe)
         if self._bench is not None and (may_restore or stored is not None):
             self._parking.park(self._bench)
+            if self._keeping is not None:
+                self._keeping.keep(self._bench)
+        self.kept_folder = bench.folder
         self._drop_jobs(lambda job: job.name != "cards" and not job.is_apart)
         bench.applied = wanted.recipe
         self._bench, self._pace = bench, Pace()
-        self._sent, self._fields_step, self._metrics_step, self._steps_asked = (-1, -1), -1, -1, 0
+        self._steps_asked = 0
+        self._frames.forget()
         self._tell(
             Built(
                 recipe=bench.replay or bench.applied,
@@ -218,6 +230,7 @@ class Worker(QObject):
                 device=bench.device,
                 step=bench.step,
                 is_restored=bench is parked,
+                folder=bench.folder,
                 **_facts_of(bench.experiment),
             )
         )
@@ -231,6 +244,14 @@ class Worker(QObject):
                 # It is computed again all the same: the lines that stand beside it are not stored.
                 self._tell(stored.certificate)
             self._tell(RunOpened(wanted.origin, bench.step, bench.experiment.is_complete, stored.faults))
+
+    def _say(self, sentence: str) -> None:
+        self.event_ready.emit(Note(sentence))
+
+    def _tell_kept(self, folder: Path) -> None:
+        if self._bench is not None and self._bench.folder == folder:
+            self.kept_folder = folder
+            self._tell(RunKept(folder))
 
     @property
     def _build(self) -> Builder:
@@ -299,6 +320,8 @@ class Worker(QObject):
                 if job.name in _TOLD_JOBS:
                     # The study alone may end from within, before the wish that ends it is delivered.
                     self._tell(JobEnded(job.name, was_cancelled=job.name == "widths" and self._shall_stop()))
+                if job.name == "certify" and self._keeping is not None and self._bench is not None:
+                    self._keeping.keep(self._bench, has_answers=True)
         return bool(self._jobs) or self._is_certificate_due
 
     def _start_certificate(self) -> None:
@@ -319,7 +342,7 @@ class Worker(QObject):
 
     def _tell_answer(self, event: Event) -> None:
         if isinstance(event, ForegroundReady):
-            self._fields_step = -1
+            self._frames.forget_fields()
         elif isinstance(event, ComparisonReady):
             self._is_certificate_due = True
         self.event_ready.emit(event)
@@ -351,7 +374,7 @@ class Worker(QObject):
         if self._steps_asked:
             n_steps = min(self._pace.n_steps, self._steps_asked)
         elif request.steps_per_frame:
-            left = request.steps_per_frame - (bench.step - max(self._sent[0], 0))
+            left = request.steps_per_frame - (bench.step - max(self._frames.sent_step, 0))
             if left <= 0:
                 return False
             n_steps = min(self._pace.n_steps, left)
@@ -376,49 +399,6 @@ class Worker(QObject):
             self._applied = self._wanted = replace(self._applied, recipe=self._applied.recipe.replace(changes))
             self._is_theory_due = True
             self._tell(Scheduled(changes))
-
-    def _send_frame(self) -> bool:
-        """Send the cloud if it changed and the window has drawn the last one; True while one is still due soon."""
-        bench, request = self._bench, self._applied
-        if bench is None or request is None or self._sent == (bench.step, request.generation):
-            return False
-        if not self._has_credit:
-            return False
-        if request.is_running and request.steps_per_frame and bench.step < self._sent[0] + request.steps_per_frame:
-            return True
-        now = time.perf_counter()
-        if now - self._frame_at < FRAME_SECONDS:
-            return True
-        self._frame_at, self._has_credit = now, False
-        self._sent = (bench.step, request.generation)
-        self._tell(bench.experiment.snapshot())
-        return request.is_running
-
-    def _send_metrics(self) -> bool:
-        bench, now = self._bench, time.perf_counter()
-        if bench is None or bench.step == self._metrics_step:
-            return False
-        if now - self._metrics_at < METRICS_SECONDS:
-            return True
-        self._metrics_step, self._metrics_at = bench.step, now
-        columns = bench.experiment.metrics()
-        if columns:
-            self._tell(MetricsReady(columns, bench.stored_times()))
-        return False
-
-    def _send_fields(self) -> bool:
-        bench, request, now = self._bench, self._applied, time.perf_counter()
-        if bench is None or request is None or not request.watches_fields or self._fields_step == bench.step:
-            return False
-        if now - self._fields_at < max(FIELDS_SECONDS, 10 * self._fields_seconds):
-            return True
-        self._fields_step = bench.step
-        fields = bench.experiment.fields()
-        self._fields_at = time.perf_counter()
-        self._fields_seconds = self._fields_at - now
-        if fields is not None:
-            self._tell(fields)
-        return False
 
     # Trouble -----------------------------------------------------------------------------------------------------
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from mft_engine.recipe import Recipe, load_recipe
+from mft_engine.recipe import Recipe, load_recipe, recipe_from_dict
 
 # Tasks that need the network and the training of their own shipped recipe to be learnt at all.
 SHIPPED_SETTINGS = ("parity", "staircase", "cubic-teacher", "continuous-xor", "digits", "modular-addition")
@@ -81,3 +82,25 @@ def settings_for(recipe: Recipe, task: str) -> Recipe:
     own = load_recipe(task if task in SHIPPED_SETTINGS else USUAL_SETTINGS)
     engine = {f"engine.{name}": value for name, value in recipe.engine.model_dump(mode="json").items()}
     return own.replace({"seed": recipe.seed, **engine})
+
+
+def for_task(recipe: Recipe, name: str, parameters: Mapping[str, Any], *, brings_points: bool) -> tuple[Recipe, Recipe]:
+    """Another task, with its own parameters instead of the old task's.
+
+    Args:
+        brings_points: the task's data are its own, so that no measure draws training points.
+
+    Returns:
+        the recipe whose settings it is tried with, and that recipe with the task.
+
+    Raises:
+        RecipeError: parameters that the task does not take.
+    """
+    start = settings_for(recipe, name)
+    if name in SHIPPED_SETTINGS:
+        parameters = parameters or load_recipe(name).task.parameters
+    tree = start.model_dump(mode="json")
+    tree["task"] = {"name": name, **parameters}
+    if brings_points:
+        tree["training"] |= {"n_points": 0, "rule": "polar", "batch_size": 0, "rule_rotates": False}
+    return start, recipe_from_dict(tree)

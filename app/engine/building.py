@@ -52,7 +52,9 @@ class Builder:
                 raise
             self._say(f"{error} Running on the CPU instead.")
             restored = self._engine.restore(folder, _for_cpu(recipe))
-        return Bench.of_stored(restored, recipe, self._engine.device_of(restored.experiment)), restored
+        bench = Bench.of_stored(restored, recipe, self._engine.device_of(restored.experiment))
+        bench.folder = folder
+        return bench, restored
 
 
 def _for_cpu(recipe: Recipe) -> Recipe:

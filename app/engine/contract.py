@@ -7,6 +7,7 @@ name and argument by argument. Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -178,6 +179,18 @@ class Restored(Protocol):
         """Sentences about what could not be read."""
 
 
+class Keeper(Protocol):
+    """Writes runs to the store; `mft_engine.runs.keeping.Keeper` is one."""
+
+    def keep(
+        self, experiment: Experiment, recipe: Recipe, folder: Path | None, *, has_answers: bool = False
+    ) -> Future[Path]:
+        """Take a copy now and write it soon."""
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+
+
 class Engine(Protocol):
     """What the worker asks of the engine."""
 
@@ -187,6 +200,9 @@ class Engine(Protocol):
 
     def experiment(self, recipe: Recipe) -> Experiment:
         """A new experiment."""
+
+    def keeper(self, store: Path) -> Keeper:
+        """What writes runs to a store."""
 
     def restore(self, folder: Path, recipe: Recipe) -> Restored:
         """The experiment of a run folder where it stood, with its answers."""

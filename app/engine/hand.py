@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ class Bench:
         device: in words.
         kernel_asked: step and comparison for which the data kernel was last computed.
         replay: the recipe that repeats this run, with the changes made on the way as its schedule.
+        folder: of the run that this experiment is kept in; kept_step: the step that was copied last.
+        writing: the copy that is being written.
     """
 
     experiment: Experiment
@@ -42,11 +46,16 @@ class Bench:
     is_complete_told: bool = False
     n_retunes: int = 0
     replay: Recipe | None = None
+    folder: Path | None = None
+    kept_step: int = 0
+    writing: Future[Path] | None = None
 
     @classmethod
     def of_stored(cls, stored: Restored, recipe: Recipe, device: str) -> Bench:
         """A run folder's experiment with the answers that were stored with it."""
-        return cls(stored.experiment, recipe, device, stored.foreground, stored.comparison, replay=recipe)
+        bench = cls(stored.experiment, recipe, device, stored.foreground, stored.comparison, replay=recipe)
+        bench.kept_step = bench.step
+        return bench
 
     @property
     def step(self) -> int:
@@ -110,6 +119,11 @@ class Parking:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def benches(self) -> list[Bench]:
+        """Everything that is parked."""
+        return list(self._places.values())
 
     def park(self, bench: Bench) -> None:
         """Lay an experiment aside."""

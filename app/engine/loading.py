@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from app.engine.contract import Engine, Experiment, Restored
+from app.engine.contract import Engine, Experiment, Keeper, Restored
 from app.engine.exporting import write_files
 from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
 from mft_engine.experiment.events import Event
@@ -97,6 +97,12 @@ class TorchEngine:
     def experiment(self, recipe: Recipe) -> Experiment:
         """A new experiment on the recipe's device."""
         return self._experiment.Experiment(recipe)
+
+    def keeper(self, store: Path) -> Keeper:
+        """What writes runs to a store, in a thread of its own."""
+        from mft_engine.runs.keeping import Keeper as RealKeeper
+
+        return cast("Keeper", RealKeeper(store))
 
     def restore(self, folder: Path, recipe: Recipe) -> Restored:
         """The experiment of a run folder where it stood, with its answers."""

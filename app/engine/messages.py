@@ -168,6 +168,7 @@ class Built(Event):
         n_out: readouts of a neuron, the last columns of every theta.
         projections: name -> (n_inputs,) directions of input space that the task names.
         modulus: P of an addition modulo P, else 0.
+        folder: of the store that the run is kept in; None until it has been written.
     """
 
     recipe: Recipe
@@ -178,6 +179,7 @@ class Built(Event):
     n_out: int = 1
     projections: dict[str, Array] = field(default_factory=dict)
     modulus: int = 0
+    folder: Path | None = None
 
     @property
     def n_layers(self) -> int:
@@ -188,6 +190,13 @@ class Built(Event):
     def n_inputs(self) -> int:
         """Of the network."""
         return self.initial[0].theta.shape[1] - self.n_out
+
+
+@dataclass(frozen=True)
+class RunKept(Event):
+    """The run on the bench was written to the store."""
+
+    folder: Path
 
 
 @dataclass(frozen=True)

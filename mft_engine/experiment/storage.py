@@ -10,9 +10,10 @@ import dataclasses
 import errno
 import io
 import json
+import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from mft_engine.compare.averages import AveragesTest, Statistic
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
+from mft_engine.experiment.schema import WrongContentError, array_in, check_comparison, finite, group_in
 from mft_engine.experiment.summary import without_nan
 from mft_engine.network.two_layer import column_names
 from mft_engine.points.measure import FieldPoints
@@ -72,7 +74,12 @@ def reading_from(path: Path, remedy: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise RunError(f"{path} is not there; {remedy}.") from None
-    except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
+    except WrongContentError as error:
+        raise RunError(f"{path} does not hold what it should ({error}); {remedy}.") from error
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError, RuntimeError,
+            safetensors.SafetensorError) as error:  # fmt: skip
+        if isinstance(error, RunError):
+            raise
         raise RunError(f"{path} is damaged or cut off ({type(error).__name__}); {remedy}.") from error
 
 
@@ -115,16 +122,20 @@ def json_bytes(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(without_nan(dict(document)), indent=1, allow_nan=False) + "\n").encode()
 
 
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
+def read_json(path: Path, remedy: str, check: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """A JSON document.
 
+    Args:
+        check: raises for a document without what its readers need.
+
     Raises:
-        RunError: not there, or not a JSON object.
+        RunError: not there, not a JSON object, or refused by `check`.
     """
     with reading_from(path, remedy):
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict):
-            raise ValueError("not an object")
+            raise WrongContentError("it is no object with names and values")
+        check(document)
         return document
 
 
@@ -142,14 +153,19 @@ def columns_bytes(columns: Mapping[str, np.ndarray]) -> bytes:
     return memory.getvalue()
 
 
-def read_columns(path: Path, remedy: str) -> Arrays:
+def read_columns(path: Path, remedy: str, check: Callable[[Arrays], None]) -> Arrays:
     """Every data set of an HDF5 file.
 
+    Args:
+        check: raises for columns that do not belong together.
+
     Raises:
-        RunError: not there, cut off or damaged.
+        RunError: not there, cut off, damaged, or refused by `check`.
     """
     with reading_from(path, remedy), h5py.File(path, "r") as file:
-        return {name: np.asarray(data[()]) for name, data in file.items()}
+        columns = {name: array_in(file, name) for name in file}
+        check(columns)
+        return columns
 
 
 def outcome_bytes(outcome: Outcome) -> bytes:
@@ -207,47 +223,57 @@ def read_result(path: Path, remedy: str) -> Result:
         RunError: not there, cut off or damaged.
     """
     with reading_from(path, remedy), h5py.File(path, "r") as file:
-        points = file["points"]
-        n_inputs = points["inputs"].shape[1]
+        points = _points(group_in(file, "points"))
         return Result(
             recipe=str(file.attrs["recipe"]),
-            points=FieldPoints(
-                points["inputs"][()], points["weights"][()], points["targets"][()], str(points.attrs["rule"])
-            ),
-            initial_theta=file["initial_theta"][()],
-            background=_population(file["background"], n_inputs),
-            foreground=_population(file["foreground"], n_inputs) if "foreground" in file else None,
+            points=points,
+            initial_theta=finite(array_in(file, "initial_theta"), "initial_theta"),
+            background=_population(group_in(file, "background"), points),
+            foreground=_population(group_in(file, "foreground"), points) if "foreground" in file else None,
             comparisons=tuple(_comparison(group) for group in _numbered(file, "comparison")),
             certificate=_certificate(str(file.attrs["certificate"])) if "certificate" in file.attrs else None,
         )
 
 
+def _points(group: h5py.Group) -> FieldPoints:
+    inputs, weights, targets = (finite(array_in(group, name), name) for name in ("inputs", "weights", "targets"))
+    if inputs.ndim != 2 or weights.shape != inputs.shape[:1] or targets.shape[:1] != inputs.shape[:1]:
+        raise WrongContentError("points, weights and targets do not belong together")
+    return FieldPoints(inputs, weights, targets, str(group.attrs["rule"]))
+
+
 def _numbered(group: h5py.Group, name: str) -> list[h5py.Group]:
     """name1, name2, ... as far as they go; a lone `name` of version 0.1."""
     if name in group:
-        return [group[name]]
+        return [group_in(group, name)]
     found: list[h5py.Group] = []
     while f"{name}{len(found) + 1}" in group:
-        found.append(group[f"{name}{len(found) + 1}"])
+        found.append(group_in(group, f"{name}{len(found) + 1}"))
     return found
 
 
-def _population(group: h5py.Group, n_inputs: int) -> Population:
+def _population(group: h5py.Group, points: FieldPoints) -> Population:
+    n_inputs = points.inputs.shape[1]
     if "theta" in group:  # version 0.1
-        theta = group["theta"][()]
+        theta = finite(array_in(group, "theta"), "theta", 2)
         clouds = [Cloud(theta, column_names(n_inputs, theta.shape[1] - n_inputs))]
     else:
         clouds = [
-            Cloud(part["theta"][()], tuple(str(name) for name in part.attrs["names"]))
+            Cloud(finite(array_in(part, "theta"), "theta", 2), tuple(str(name) for name in part.attrs["names"]))
             for part in _numbered(group, "layer")
         ]
     if not clouds:
-        raise ValueError("no neurons")
-    return Population(tuple(clouds), group["prediction"][()], float(group.attrs["loss"]), str(group.attrs["kind"]))
+        raise WrongContentError("it has no neurons")
+    if any(len(cloud.names) != cloud.theta.shape[1] for cloud in clouds):
+        raise WrongContentError("neurons and the names of their columns do not belong together")
+    prediction, loss = finite(array_in(group, "prediction"), "prediction"), float(group.attrs["loss"])
+    if prediction.shape != points.targets.shape or not math.isfinite(loss):
+        raise WrongContentError("prediction and loss do not belong to the points")
+    return Population(tuple(clouds), prediction, loss, str(group.attrs["kind"]))
 
 
 def _comparison(group: h5py.Group) -> Comparison:
-    values: dict[str, Any] = {name: data[()] for name, data in group.items()}
+    values: dict[str, Any] = {name: array_in(group, name) for name in group}
     for name, value in group.attrs.items():
         values[name] = value.item() if isinstance(value, np.generic) else value
     known = {field.name for field in dataclasses.fields(Comparison)}
@@ -257,12 +283,17 @@ def _comparison(group: h5py.Group) -> Comparison:
         values["averages"] = AveragesTest(**test | {"outliers": np.array(test["outliers"], dtype=np.int64)})
         values["resolution"] = Resolution(**json.loads(values["resolution"]))
     # None is kept by leaving it out.
-    return Comparison(**{"verdict": None} | {name: value for name, value in values.items() if name in known})
+    comparison = Comparison(**{"verdict": None} | {name: value for name, value in values.items() if name in known})
+    check_comparison(comparison)
+    return comparison
 
 
 def _certificate(text: str) -> Certificate:
     values = json.loads(text)
     stein = values.pop("stein")
+    for name, value in values.items():
+        if not (value is None or (isinstance(value, (int, float)) and math.isfinite(value))):
+            raise WrongContentError(f"the certificate's {name} is no number")
     return Certificate(**values, stein=SteinDiscrepancy(**stein) if stein else None)
 
 
@@ -285,7 +316,10 @@ def read_checkpoint(path: Path, remedy: str) -> tuple[Arrays, dict[str, Any]]:
         arrays = {name: file.get_tensor(name) for name in file.keys()}
         if _checksum(arrays) != metadata["checksum"]:
             raise ValueError("checksum")
-        return arrays, json.loads(metadata["numbers"])
+        numbers = json.loads(metadata["numbers"])
+        if not isinstance(numbers, dict):
+            raise WrongContentError("it has no numbers beside its arrays")
+        return arrays, numbers
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from mft_engine.device import to_host
 from mft_engine.dynamics import State
+from mft_engine.experiment.schema import WrongContentError, check_state_numbers, finite
 
 if TYPE_CHECKING:
     from mft_engine.experiment.experiment import Experiment
@@ -41,9 +42,11 @@ def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[
     """Put an experiment that was just built from the same recipe where `pack` left it.
 
     Raises:
-        ValueError: arrays of another network than the recipe's.
+        ValueError: arrays of another network than the recipe's, or not all that its training needs.
     """
-    old = experiment.state
+    old, state = experiment.state, check_state_numbers(numbers.get("state"))
+    for name in (*_TENSORS, "initial_theta"):
+        finite(arrays[name], name)
     if arrays["theta"].shape != tuple(old.theta.shape):
         raise ValueError(
             f"The checkpoint holds {arrays['theta'].shape[0]} neurons with {arrays['theta'].shape[1]} parameters, the "
@@ -53,9 +56,13 @@ def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[
         name: torch.as_tensor(arrays[name], dtype=getattr(old, name).dtype, device=old.theta.device)
         for name in _TENSORS
     }
+    for name, tensor in tensors.items():
+        if tensor.shape != getattr(old, name).shape:
+            raise WrongContentError(f"{name} has the shape {tuple(tensor.shape)}")
     if "moments" in arrays:
+        finite(arrays["moments"], "moments")
         tensors["moments"] = torch.as_tensor(arrays["moments"], dtype=old.theta.dtype, device=old.theta.device)
-    experiment.resume(State(**tensors, **numbers["state"]), arrays["initial_theta"])
+    experiment.resume(State(**tensors, **state), arrays["initial_theta"])
     experiment.unpack_more(arrays)
     experiment.history.unpack(arrays, numbers["history"])
     if "function_samples" in numbers:

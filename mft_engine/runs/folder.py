@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from mft_engine.device import choose_device, describe_device, host_device
-from mft_engine.experiment import storage
+from mft_engine.experiment import schema, storage
 from mft_engine.experiment.experiment import Experiment, solve_theory
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.outcome import Population as HostPopulation
@@ -154,7 +154,7 @@ class Run:
     def note_failure(self, sentence: str) -> None:
         """Keep why the run stopped, in its provenance."""
         try:
-            known = storage.read_json(self.folder / PROVENANCE, CAN_BE_REPEATED)
+            known = storage.read_json(self.folder / PROVENANCE, CAN_BE_REPEATED, schema.check_provenance)
         except RunError:
             known = {}
         storage.write_atomically(self.folder / PROVENANCE, storage.json_bytes({**known, "failure": sentence}))
@@ -185,14 +185,14 @@ class Run:
             if path.exists() and not path.read_bytes().strip():
                 raise RecipeError(f"{path} is empty")
             return load_recipe(path)
-        except RecipeError as error:
+        except (RecipeError, OSError) as error:
             self._fault(str(error))
         for name in (RESULT, CHECKPOINT):
             try:
                 if name == RESULT:
                     text = storage.read_result(self.folder / name, "").recipe
                 else:
-                    text = storage.read_checkpoint(self.folder / name, "")[1]["recipe"]
+                    text = str(storage.read_checkpoint(self.folder / name, "")[1].get("recipe", "")) or "no recipe"
                 return with_own_data(self.folder, parse_recipe(text, origin=str(self.folder / name)))
             except (RunError, RecipeError):
                 continue
@@ -204,13 +204,16 @@ class Run:
         path = self.folder / SUMMARY
         if not path.exists():
             return {}
-        summary = self._try(lambda: storage.read_json(path, "the numbers are still in result.h5")) or {}
+        summary = (
+            self._try(lambda: storage.read_json(path, "the numbers are still in result.h5", schema.check_summary)) or {}
+        )
         return {**summary, "run_dir": str(self.folder.absolute())} if summary else {}
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, device, git state and command; empty where unreadable."""
-        return self._try(lambda: storage.read_json(self.folder / PROVENANCE, "the numbers are not affected")) or {}
+        path, remedy = self.folder / PROVENANCE, "the numbers are not affected"
+        return self._try(lambda: storage.read_json(path, remedy, schema.check_provenance)) or {}
 
     @property
     def is_complete(self) -> bool:
@@ -233,6 +236,19 @@ class Run:
             lambda: storage.read_checkpoint(path, "training starts again from step 0")
         )
         return kept
+
+    def put_back(self, experiment: Experiment) -> bool:
+        """Put an experiment of the same recipe where the checkpoint left it; False where there is no readable one.
+
+        Raises:
+            RunError: a checkpoint without what this training needs; the experiment must be built anew.
+        """
+        kept = self.read_checkpoint()
+        if kept is None:
+            return False
+        with storage.reading_from(self.folder / CHECKPOINT, "training starts again from step 0"):
+            checkpoint.unpack(experiment, *kept)
+        return True
 
     @cached_property
     def outcome(self) -> Outcome:
@@ -261,8 +277,15 @@ class Run:
 
     def _from_result(self, result: storage.Result) -> Outcome:
         recipe = with_own_data(self.folder, parse_recipe(result.recipe, origin=str(self.folder / RESULT)))
-        metrics = self._try(lambda: storage.read_columns(self.folder / METRICS, "the curves are lost")) or {}
-        stored = self._try(lambda: storage.read_columns(self.folder / SNAPSHOTS, "the clouds on the way are lost")) or {
+        metrics = (
+            self._try(lambda: storage.read_columns(self.folder / METRICS, "the curves are lost", schema.check_metrics))
+            or {}
+        )
+        stored = self._try(
+            lambda: storage.read_columns(
+                self.folder / SNAPSHOTS, "the clouds on the way are lost", schema.check_snapshots
+            )
+        ) or {
             "theta": np.zeros((0, 0, 0), np.float32),
             "steps": np.zeros(0, np.int64),
         }
@@ -288,9 +311,11 @@ class Run:
         recipe = self.recipe
         # Only looked at, so a device that this machine lacks and a kernel that must be compiled are not needed.
         experiment = Experiment(recipe.replace({"engine.device": str(host_device())}), kernel="reference")
-        kept = self.read_checkpoint()
-        if kept:
-            checkpoint.unpack(experiment, *kept)
+        try:
+            self.put_back(experiment)
+        except RunError as error:
+            self._fault(str(error))
+            experiment = Experiment(recipe.replace({"engine.device": str(host_device())}), kernel="reference")
         outcome = experiment.outcome()
         summary = {**outcome.summary, "run_dir": str(self.folder.absolute())}
         return replace(outcome, recipe=recipe, summary=summary)

@@ -55,7 +55,7 @@ def _runs_in(parent: Path) -> Iterator[Run]:
         folders = [path for path in parent.iterdir() if (path / RECIPE).exists()]
     except OSError:
         return
-    for folder in sorted(folders, key=lambda path: ((path / RECIPE).stat().st_mtime_ns, path.name), reverse=True):
+    for folder in sorted(folders, key=lambda path: (_changed(path / RECIPE), path.name), reverse=True):
         yield Run(folder)
 
 
@@ -65,6 +65,13 @@ def list_runs(parent: str | Path) -> list[dict[str, Any]]:
     A run that cannot be read is a row with state "damaged" and the sentence in `fault`.
     """
     return [_row(stored) for stored in _runs_in(Path(parent))]
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # taken away while the list was made
+        return 0
 
 
 def _row(stored: Run) -> dict[str, Any]:
@@ -145,9 +152,10 @@ def run_stored(
         stored = Run.create(parent, recipe)
     else:
         stored.clear_unfinished()
-        kept = stored.read_checkpoint()
-        if kept:
-            checkpoint.unpack(experiment, *kept)
+        try:
+            stored.put_back(experiment)
+        except RunError:  # kept among its faults; nothing of it is used
+            experiment = Experiment(recipe)
     tell = report or (lambda part, fraction, text: None)
     try:
         _train(experiment, stored, tell)

@@ -430,6 +430,8 @@ def read_table(folder: str | Path) -> list[Row]:
     with storage.reading_from(path, "the runs are kept: --resume makes it again"):
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, strict=True))
+        if any(None in row or None in row.values() or "digest" not in row for row in rows):
+            raise ValueError("rows of another length than their header")
     return [{name: (text or None) if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]
 
 

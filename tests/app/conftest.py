@@ -35,12 +35,14 @@ def make_session(qapp: QApplication, engine: FakeEngine) -> Iterator[Callable[..
     """Sessions on the fake engine, closed after the test; threaded only when asked for."""
     sessions: list[Session] = []
 
-    def make(recipe: Recipe | None = None, *, is_threaded: bool = False, load: Any = None) -> Session:
+    def make(
+        recipe: Recipe | None = None, *, is_threaded: bool = False, load: Any = None, store: Path | None = None
+    ) -> Session:
         def loaded(section: EngineSection) -> FakeEngine:
             return engine
 
         small = recipe or Recipe().replace({"network.n_neurons": 64, "foreground.n_neurons": 32})
-        sessions.append(Session(small, load=load or loaded, is_threaded=is_threaded))
+        sessions.append(Session(small, load=load or loaded, is_threaded=is_threaded, store=store))
         return sessions[-1]
 
     yield make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,31 @@ def fake_certificate() -> Certificate:
     )
 
 
+class FakeKeeper:
+    """Remembers what it was given to keep: folder, step, and whether there were answers."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.kept: list[tuple[Path, int, bool]] = []
+        self.is_closed = False
+        self.fault = ""
+
+    def keep(
+        self, experiment: FakeExperiment, recipe: Recipe, folder: Path | None, *, has_answers: bool = False
+    ) -> Future[Path]:
+        written: Future[Path] = Future()
+        if self.fault:
+            written.set_exception(OSError(self.fault))
+            return written
+        place = folder or self.store / f"seed{recipe.seed}-{experiment.state.step}"
+        self.kept.append((place, experiment.state.step, has_answers))
+        written.set_result(place)
+        return written
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 @dataclass(frozen=True)
 class FakeRestored:
     """A stored run that lives again."""
@@ -379,10 +405,15 @@ class FakeEngine:
         self.ready = EngineReady(devices=("cpu",), n_threads=1, seconds=0.0)
         self.log: list[str] = []
         self.experiments: list[FakeExperiment] = []
+        self.keepers: list[FakeKeeper] = []
 
     def experiment(self, recipe: Recipe) -> FakeExperiment:
         self.experiments.append(FakeExperiment(recipe, self.log))
         return self.experiments[-1]
+
+    def keeper(self, store: Path) -> FakeKeeper:
+        self.keepers.append(FakeKeeper(store))
+        return self.keepers[-1]
 
     def restore(self, folder: Path, recipe: Recipe) -> FakeRestored:
         """A run that stands at the step that its folder is named for, with a verdict where it is complete."""

@@ -1,0 +1,88 @@
+"""What the window is sent of the experiment in hand, and how often: clouds, curves, functions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from app.engine.hand import Bench
+from app.engine.messages import MetricsReady, Request
+from mft_engine.experiment.events import Event
+
+FRAME_SECONDS = 1 / 40
+METRICS_SECONDS = 0.25
+FIELDS_SECONDS = 0.8
+
+
+class Frames:
+    """One frame under way at a time: the next one goes when the window has drawn the last (one credit).
+
+    Attributes:
+        has_credit: the window has drawn the last frame.
+        sent_step: of the last frame; -1 before the first.
+    """
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._tell = tell
+        self.has_credit = True
+        self._sent: tuple[int, int] = (-1, -1)
+        self._frame_at = self._metrics_at = self._fields_at = 0.0
+        self._fields_step = self._metrics_step = -1
+        self._fields_seconds = FIELDS_SECONDS
+
+    @property
+    def sent_step(self) -> int:
+        """Step of the last frame."""
+        return self._sent[0]
+
+    def forget(self) -> None:
+        """Another experiment: nothing of it was sent yet."""
+        self._sent, self._fields_step, self._metrics_step = (-1, -1), -1, -1
+
+    def forget_fields(self) -> None:
+        """The functions have changed although no step was done."""
+        self._fields_step = -1
+
+    def send(self, bench: Bench, request: Request) -> bool:
+        """Send what is due; True while something is due soon."""
+        return self._send_cloud(bench, request) | self._send_metrics(bench) | self._send_fields(bench, request)
+
+    def _send_cloud(self, bench: Bench, request: Request) -> bool:
+        """The cloud if it changed and the window has drawn the last one."""
+        if self._sent == (bench.step, request.generation) or not self.has_credit:
+            return False
+        if request.is_running and request.steps_per_frame and bench.step < self._sent[0] + request.steps_per_frame:
+            return True
+        now = time.perf_counter()
+        if now - self._frame_at < FRAME_SECONDS:
+            return True
+        self._frame_at, self.has_credit = now, False
+        self._sent = (bench.step, request.generation)
+        self._tell(bench.experiment.snapshot())
+        return request.is_running
+
+    def _send_metrics(self, bench: Bench) -> bool:
+        now = time.perf_counter()
+        if bench.step == self._metrics_step:
+            return False
+        if now - self._metrics_at < METRICS_SECONDS:
+            return True
+        self._metrics_step, self._metrics_at = bench.step, now
+        columns = bench.experiment.metrics()
+        if columns:
+            self._tell(MetricsReady(columns, bench.stored_times()))
+        return False
+
+    def _send_fields(self, bench: Bench, request: Request) -> bool:
+        now = time.perf_counter()
+        if not request.watches_fields or self._fields_step == bench.step:
+            return False
+        if now - self._fields_at < max(FIELDS_SECONDS, 10 * self._fields_seconds):
+            return True
+        self._fields_step = bench.step
+        fields = bench.experiment.fields()
+        self._fields_at = time.perf_counter()
+        self._fields_seconds = self._fields_at - now
+        if fields is not None:
+            self._tell(fields)
+        return False
