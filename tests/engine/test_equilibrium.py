@@ -26,6 +26,7 @@ def finished(recipe: Recipe) -> Experiment:
     return experiment
 
 
+@pytest.mark.slow
 def test_a_run_from_the_prior_that_has_just_begun_is_not_at_equilibrium_and_one_from_the_law_is() -> None:
     young = finished(SMALL.replace({"training.time": 1.0, "training.step_size": 0.001}))
     settled = finished(SMALL.replace({"training.time": 3.0, "initial.law": "theory"}))
