@@ -32,6 +32,8 @@ _WHERE = {
     "solve_theory": "questions.theory",
     "run": "runs.runs",
     "Run": "runs.folder",
+    "watch": "riders.watch",
+    "WatchError": "riders.neurons",
 }
 
 __all__ = ["__version__", *_WHERE]

@@ -10,6 +10,8 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
@@ -50,6 +52,8 @@ class Stream(IntEnum):
     FIELD = 17
     FOREGROUND_GIBBS = 18
     JITTER = 19
+    RIDERS = 20
+    RIDERS_DROPOUT = 21
     TEMPERING = 30
 
 
@@ -186,3 +190,23 @@ def host_generator(seed: int, stream: int, step: int = 0) -> np.random.Generator
     key = np.array([seed & MASK_64, int(stream) & MASK_64], dtype=np.uint64)
     counter = np.array([0, 0, 0, step & MASK_64], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+@contextmanager
+def own_torch_draws(seed: int, stream: int, step: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch's generators are keyed by (seed, stream, step); afterwards they stand as if nothing had been drawn.
+
+    For draws that only torch's modules can make themselves: `reset_parameters`, dropout.
+
+    Args:
+        seed, stream, step: as in `normal`.
+        device: whose generator is drawn from, beside the host's.
+    """
+    key = host_generator(seed, stream, step).integers(2**62)
+    accelerator = torch.accelerator.current_accelerator()
+    has_own = accelerator is not None and device.type == accelerator.type
+    with torch.random.fork_rng([device] if has_own else [], device_type=device.type):
+        torch.default_generator.manual_seed(int(key))
+        if has_own:
+            torch.get_device_module(device).manual_seed(int(key))
+        yield

@@ -1,0 +1,204 @@
+"""The neurons of somebody's layer: their parameters as a table of one row a neuron, and what they compute."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+Tensors = dict[str, Tensor]
+Activation = Callable[[Tensor], Tensor]
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+READOUT = "readout"
+
+
+class WatchError(ValueError):
+    """What cannot be watched, and why, in one sentence."""
+
+
+class Layer:
+    """h -> act(W h + b) -> V, or h -> act(W h + b) * (U h + c) -> V, of linear or convolutional modules.
+
+    A neuron owns its rows of W, b (and U, c) and its columns of V; the readout's bias belongs to nobody. A neuron of a
+    convolution is a channel. A linear readout behind a flattened convolution has a block of columns for every channel.
+
+    Args:
+        incoming: one module, or two of a gated layer (gate, up).
+        readout: the module that reads the neurons.
+        activation: what lies between (of a gated layer: of the gate alone); anything that treats neurons alike.
+
+    Raises:
+        WatchError: modules that are no such layer.
+    """
+
+    def __init__(self, incoming: tuple[nn.Module, ...], readout: nn.Module, activation: Activation) -> None:
+        for module in (*incoming, readout):
+            _check_module(module)
+        if len({id(module) for module in (*incoming, readout)}) <= len(incoming):
+            raise WatchError("The same module is given twice: a layer and its readout must be different modules")
+        self.incoming, self.readout = incoming, readout
+        self.activation = own_activation(activation)
+        sizes = {int(cast(Tensor, module.weight).shape[0]) for module in incoming}
+        if len(sizes) > 1:
+            raise WatchError(f"Gate and up have different numbers of neurons, {sorted(sizes)}: they must agree")
+        self.n_neurons = sizes.pop()
+        n_read = int(cast(Tensor, readout.weight).shape[1])
+        if n_read % self.n_neurons or (n_read != self.n_neurons and not isinstance(readout, nn.Linear)):
+            raise WatchError(
+                f"The readout reads {n_read} features and the layer has {self.n_neurons} neurons: "
+                "they are not the two ends of one hidden layer"
+            )
+        weights = [cast(Tensor, module.weight) for module in (*incoming, readout)]
+        if len({weight.data_ptr() for weight in weights if weight.device.type != "meta"}) < len(weights):
+            raise WatchError("Weights are tied: the layer and its readout share one tensor, so no neuron is its own")
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that neurons own, in the order of the table's columns."""
+        found: dict[str, nn.Parameter] = {}
+        for number, module in enumerate(self.incoming):
+            found[f"weight{number}"] = cast(nn.Parameter, module.weight)
+            if module.bias is not None:
+                found[f"bias{number}"] = cast(nn.Parameter, module.bias)
+        found[READOUT] = cast(nn.Parameter, self.readout.weight)
+        return found
+
+    def columns(self) -> Iterator[tuple[str, int]]:
+        """(parameter, numbers a neuron has of it), in the order of the table."""
+        for name, parameter in self.parameters().items():
+            yield name, parameter.numel() // self.n_neurons
+
+    @property
+    def n_inputs(self) -> int:
+        """Columns of the table before the readouts."""
+        return sum(width for name, width in self.columns() if name != READOUT)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the table's columns: w1 .., b, (u1 .., c of a gated layer,) v1 .."""
+        letters = {"weight0": "w", "bias0": "b", "weight1": "u", "bias1": "c", READOUT: "v"}
+        return tuple(
+            letters[name] if name.startswith("bias") else f"{letters[name]}{number}"
+            for name, width in self.columns()
+            for number in range(1, width + 1)
+        )
+
+    def table(self, tensors: dict[str, Any]) -> Tensor:
+        """(n, n_params): a row a neuron."""
+        n = len(tensors["weight0"])
+        rows = [
+            # (out, n * block, ...) -> (n, out, block, ...)
+            tensor.reshape(len(tensor), n, -1).transpose(0, 1).reshape(n, -1)
+            if name == READOUT
+            else tensor.reshape(n, -1)
+            for name, tensor in tensors.items()
+        ]
+        return torch.cat([row.detach() for row in rows], dim=1).clone()
+
+    def tensors(self, table: Tensor) -> Tensors:
+        """The parameters of the neurons in a table, shaped as the modules have theirs."""
+        n, found, first = len(table), {}, 0
+        for (name, width), parameter in zip(self.columns(), self.parameters().values(), strict=True):
+            part = table[:, first : first + width]
+            first += width
+            shape = list(parameter.shape)
+            if name == READOUT:
+                part = part.reshape(n, shape[0], -1).transpose(0, 1)
+                shape[1] = shape[1] // self.n_neurons * n
+            else:
+                shape[0] = n
+            found[name] = part.reshape(shape).to(parameter).clone().contiguous()
+        return found
+
+    def redrawn(self, n: int) -> Tensor:
+        """(n, n_params) neurons drawn by the modules' own `reset_parameters`, with torch's generator as it stands."""
+        tables, parameters = [], self.parameters()
+        for _ in range(-(-n // self.n_neurons)):
+            fresh = [_without_hooks(module) for module in (*self.incoming, self.readout)]
+            for module in fresh:
+                cast(Any, module).reset_parameters()
+            values: dict[str, Tensor] = {}
+            for number, module in enumerate(fresh[:-1]):
+                values[f"weight{number}"] = cast(Tensor, module.weight)
+                values[f"bias{number}"] = cast(Tensor, module.bias)
+            values[READOUT] = cast(Tensor, fresh[-1].weight)
+            tables.append(self.table({name: values[name] for name in parameters}))
+        return torch.cat(tables)[:n]
+
+    def outputs(self, tensors: Tensors, inputs: Tensor) -> Tensor:
+        """What neurons of these parameters add up to: (batch, ..., n_out), or as a convolution has it."""
+        return _apply(self.readout, self.features(tensors, inputs), tensors[READOUT], None)
+
+    def features(self, tensors: Tensors, inputs: Tensor) -> Tensor:
+        """What the neurons tell the readout."""
+        fields = [
+            _apply(module, inputs, tensors[f"weight{number}"], tensors.get(f"bias{number}"))
+            for number, module in enumerate(self.incoming)
+        ]
+        features = self.activation(fields[0])
+        return features if len(fields) == 1 else features * fields[1]
+
+    def readout_of(self, tensors: Tensors, features: Tensor) -> Tensor:
+        """The readout of given features."""
+        return _apply(self.readout, features, tensors[READOUT], None)
+
+    def gradients(self, tensors: Tensors, inputs: Tensor, delta: Tensor, names: list[str]) -> Tensors:
+        """sum over the batch of delta d outputs / d parameters, of neurons that the rest of the model does not see."""
+        leaves = {name: tensor.detach().requires_grad_(name in names) for name, tensor in tensors.items()}
+        with torch.enable_grad(), torch.autocast(delta.device.type, enabled=False):
+            outputs = self.outputs(leaves, inputs)
+            found = torch.autograd.grad(outputs, [leaves[name] for name in names], delta)
+        return dict(zip(names, found, strict=True))
+
+
+def own_activation(activation: Activation) -> Activation:
+    """The activation without anybody's hooks, in whichever of the modes train and eval the user's module is."""
+    if not isinstance(activation, nn.Module):
+        if not callable(activation):
+            raise WatchError(f"activation = {activation!r} cannot be called; give the module or function in between")
+        return activation
+    for name, _ in (*activation.named_parameters(), *activation.named_buffers()):
+        raise WatchError(f"The activation has numbers of its own ({name}), which riders would need copies of")
+    mine, theirs = _without_hooks(activation), activation
+
+    def apply(fields: Tensor) -> Tensor:
+        for module, original in zip(mine.modules(), theirs.modules(), strict=True):
+            module.training = original.training
+        return cast(Tensor, mine(fields))
+
+    return apply
+
+
+def is_random(activation: Activation) -> bool:
+    """Whether dropout is among the activation's modules."""
+    modules = activation.modules() if isinstance(activation, nn.Module) else ()
+    return any("Dropout" in type(module).__name__ for module in modules)
+
+
+def _check_module(module: nn.Module) -> None:
+    name = type(module).__name__
+    if not isinstance(module, (nn.Linear, *CONVOLUTIONS)):
+        raise WatchError(f"{name} cannot be watched; linear layers and convolutions can")
+    if parametrize.is_parametrized(module):
+        raise WatchError(f"The weights of {name} are computed from others (a parametrisation), so riders cannot follow")
+    if isinstance(module, CONVOLUTIONS) and module.groups != 1:
+        raise WatchError(f"{name} has groups = {module.groups}: its channels do not read the same inputs")
+
+
+def _without_hooks(module: nn.Module) -> nn.Module:
+    mine = copy.deepcopy(module)
+    for part in mine.modules():
+        for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks):
+            hooks.clear()
+    return mine
+
+
+def _apply(module: nn.Module, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if isinstance(module, CONVOLUTIONS):
+        return module._conv_forward(inputs, weight, bias)
+    return F.linear(inputs, weight, bias)
