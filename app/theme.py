@@ -206,7 +206,7 @@ QToolButton:focus {{ border-color: {theme.accent}; }}
 QToolButton:disabled {{ color: {mixed(theme.muted, theme.window, 0.55)}; }}
 QDockWidget {{ color: {theme.muted}; font-weight: 600; }}
 QDockWidget::title {{ background: {theme.window}; padding: 5px 8px; text-align: left; }}
-QTabBar::tab {{ background: transparent; color: {theme.muted}; padding: 5px 13px; border: none;
+QTabBar::tab {{ background: transparent; color: {theme.muted}; padding: 5px 9px; border: none;
   border-bottom: 2px solid transparent; }}
 QTabBar::tab:selected {{ color: {theme.text}; border-bottom-color: {theme.accent}; }}
 QTabBar::tab:hover {{ color: {theme.text}; }}

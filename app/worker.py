@@ -390,7 +390,8 @@ class Worker(QObject):
         bench = self._bench
         if bench is not None and bench.experiment.is_complete and not bench.is_complete_told:
             bench.is_complete_told = True
-            self._tell(RecipeComplete(bench.step, float(bench.experiment.state.time)))
+            step, time_then = bench.end or (bench.step, bench.experiment.state.time)
+            self._tell(RecipeComplete(step, float(time_then)))
 
     def _follow_schedule(self) -> None:
         bench = self._bench

@@ -9,6 +9,7 @@ the end of the paint of the first cloud that was trained with the new value. Nee
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import shutil
@@ -75,13 +76,13 @@ class Bench:
     """A real window on the real engine, with a heartbeat and a hand that moves the slider."""
 
     def __init__(self, n_neurons: int) -> None:
+        from pyqtgraph.util.garbage_collector import GarbageCollector
         from PySide6.QtCore import Qt, QTimer
         from PySide6.QtWidgets import QApplication
 
         from app.logs import LogBuffer, quiet_standard_error
         from app.session import Session
         from app.settings import Settings
-        from app.shell.garbage import GarbageKeeper
         from app.theme import ThemeKeeper
         from app.window import MainWindow
         from mft_engine.recipe import load_recipe
@@ -93,8 +94,8 @@ class Bench:
         themes.apply()
         recipe = load_recipe("clover").replace({"network.n_neurons": n_neurons})
         self.session = Session(recipe)
-        garbage = GarbageKeeper(self.application)
-        self.session.engine_ready.connect(garbage.forget_imports)
+        self._collector = GarbageCollector()  # as the program does
+        self.session.engine_ready.connect(lambda ready: gc.freeze())
         folder = Path(tempfile.mkdtemp())
         self.window = MainWindow(self.session, Settings(folder), themes, LogBuffer())
         self.window.resize(1440, 900)

@@ -31,6 +31,7 @@ class Bench:
         replay: the recipe that repeats this run, with the changes made on the way as its schedule.
         folder: of the run that this experiment is kept in; kept_step: the step that was copied last.
         writing: the copy that is being written.
+        end: step and time at which the recipe was complete, for a run that was stored after that.
     """
 
     experiment: Experiment
@@ -49,13 +50,25 @@ class Bench:
     folder: Path | None = None
     kept_step: int = 0
     writing: Future[Path] | None = None
+    end: tuple[int, float] | None = None
 
     @classmethod
     def of_stored(cls, stored: Restored, recipe: Recipe, device: str) -> Bench:
         """A run folder's experiment with the answers that were stored with it."""
         bench = cls(stored.experiment, recipe, device, stored.foreground, stored.comparison, replay=recipe)
         bench.kept_step = bench.step
+        bench.end = bench._recipe_end()
         return bench
+
+    def _recipe_end(self) -> tuple[int, float]:
+        """Step and time of the recipe's last step in a run that may have gone on since, read off the records."""
+        state, training, columns = self.experiment.state, self.applied.training, self.experiment.metrics()
+        steps, times = (columns.get(name, np.empty(0)) for name in ("step", "time"))
+        if training.n_steps and len(steps) and state.step > training.n_steps:
+            return training.n_steps, float(np.interp(training.n_steps, steps, times))
+        if not training.n_steps and len(steps) and times[-1] > training.time:
+            return round(float(np.interp(training.time, times, steps))), training.time
+        return state.step, state.time
 
     @property
     def step(self) -> int:

@@ -178,3 +178,22 @@ def test_an_experiment_taken_back_has_the_runs_own_bits(tmp_path: Path) -> None:
     assert np.array_equal(theta, stored.outcome.background.theta)
     assert restored.faults == () and restored.comparison is not None
     assert restored.comparison.comparisons[0].p_value == stored.outcome.comparisons[0].p_value
+
+
+def test_a_run_that_went_on_after_its_recipe_is_marked_complete_where_the_recipe_ended(tmp_path: Path) -> None:
+    from app.engine.hand import Bench
+    from mft_engine.runs.keeping import Keeper
+    from mft_engine.runs.restore import restore
+
+    recipe = recipe_of("clover").replace({"training.n_steps": 0, "training.time": 0.3})
+    experiment = Experiment(recipe)
+    experiment.advance(10**6)
+    end = experiment.state.step
+    experiment.advance(500, beyond=True)
+    keeper = Keeper(tmp_path)
+    folder = keeper.keep(experiment, recipe, None).result()
+    keeper.close()
+    bench = Bench.of_stored(restore(folder), recipe, "cpu")
+    assert bench.end is not None and bench.end[1] == 0.3
+    # Records are 50 steps apart, and between them time is interpolated; the step may have changed once.
+    assert abs(bench.end[0] - end) <= 50
