@@ -57,8 +57,8 @@ def run_in_a_child(target, recipe: Recipe, folder: Path, seconds: float | None =
     return lived
 
 
-def kill_and_resume(kind: str, place: Path, n_kills: int) -> None:
-    recipe = recipe_of(kind).replace({"training.n_steps": 1000})
+def kill_and_resume(kind: str, place: Path, n_kills: int, n_steps: int) -> None:
+    recipe = recipe_of(kind).replace({"training.n_steps": n_steps})
     length = run_in_a_child(carry_out, recipe, place / "whole")
     (whole,) = (stored_runs.Run(path) for path in (place / "whole").iterdir())
     # Moments are random but for the machine's load the same ones every time.
@@ -77,14 +77,14 @@ def kill_and_resume(kind: str, place: Path, n_kills: int) -> None:
 
 @pytest.mark.parametrize("kind", ["langevin", "two hidden layers"])
 def test_a_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(kind, tmp_path):
-    kill_and_resume(kind, tmp_path, N_KILLS)
+    kill_and_resume(kind, tmp_path, N_KILLS, 200)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(kind, tmp_path):
-    kill_and_resume(kind, tmp_path, N_KILLS_SLOW)
+    kill_and_resume(kind, tmp_path, N_KILLS_SLOW, 1000)
 
 
 def kill_and_resume_a_sweep(place: Path, n_kills: int) -> None:
