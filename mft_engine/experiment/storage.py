@@ -32,6 +32,7 @@ from mft_engine.experiment.summary import without_nan
 from mft_engine.network.two_layer import column_names
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.drift import Drift
 from mft_engine.questions.equilibrium import Equilibrium
 from mft_engine.theory.certificates import SteinDiscrepancy
 
@@ -193,6 +194,8 @@ def outcome_bytes(outcome: Outcome) -> bytes:
             file.attrs["certificate"] = json.dumps(outcome.certificate.to_dict())
             if outcome.certificate.equilibrium is not None:
                 file.attrs["equilibrium"] = json.dumps(outcome.certificate.equilibrium.to_dict())
+            if outcome.certificate.drift is not None:
+                file.attrs["drift"] = json.dumps(outcome.certificate.drift.to_dict())
         for layer, comparison in enumerate(outcome.comparisons, start=1):
             group = file.create_group(f"comparison{layer}")
             for field in dataclasses.fields(Comparison):
@@ -299,6 +302,7 @@ def _certificate(attributes: Mapping[str, Any]) -> Certificate:
         **values,
         stein=SteinDiscrepancy(**stein) if stein else None,
         equilibrium=Equilibrium(**reached) if reached else None,
+        drift=Drift.from_dict(json.loads(str(attributes["drift"]))) if "drift" in attributes else None,
     )
 
 
