@@ -12,6 +12,7 @@ from loguru import logger
 
 from mft_engine.experiment import storage
 from mft_engine.experiment.experiment import Experiment
+from mft_engine.ordinary_files import require_ordinary
 from mft_engine.recipe import Recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.folder import RECIPE, Run
@@ -104,6 +105,7 @@ class Keeper:
 def _is_in_other_hands(folder: Path) -> bool:
     """Whether another window keeps this run: two must not write the same files."""
     try:
+        require_ordinary(folder / OWNER, 100)
         owner = int((folder / OWNER).read_text(encoding="ascii"))
     except (OSError, ValueError):
         return False
