@@ -94,7 +94,7 @@ class NetworkSection(_Section):
 
 
 class InitialSection(_Section):
-    law: Literal["prior", "gaussian"] = "prior"
+    law: Literal["prior", "gaussian", "theory"] = "prior"
     input_weight_std: Positive = 1.0
     readout_std: Positive = 1.0
 
@@ -188,7 +188,7 @@ class Recipe(_Section):
                 f"training.temperature = {training.temperature:g} is below {SMALLEST:g}, which nothing can tell from "
                 "0: choose a higher one, or 0"
             )
-        if training.dynamics == "langevin" and training.temperature == 0 and self.initial.law == "prior":
+        if training.dynamics == "langevin" and training.temperature == 0 and self.initial.law != "gaussian":
             raise ValueError(
                 "training.temperature = 0 leaves no prior to start from: choose a temperature above 0, or "
                 'initial.law = "gaussian"'
@@ -198,8 +198,8 @@ class Recipe(_Section):
                 f"training.temperature = {training.temperature:g}: plain gradient descent has no temperature; "
                 'set it to 0, or choose training.dynamics = "langevin"'
             )
-        if training.dynamics == "sgd" and self.initial.law == "prior":
-            raise ValueError('initial.law = "prior" needs a temperature; with sgd choose "gaussian"')
+        if training.dynamics == "sgd" and self.initial.law != "gaussian":
+            raise ValueError(f'initial.law = "{self.initial.law}" needs a temperature; with sgd choose "gaussian"')
         if training.dynamics == "adam" and training.temperature != 0:
             raise ValueError(
                 f"training.temperature = {training.temperature:g}: Adam has no temperature; set it to 0, or choose "
@@ -210,8 +210,8 @@ class Recipe(_Section):
                 'training.step_size = "auto" is a rule for plain gradient steps; Adam moves every weight by about the '
                 "step size whatever its gradient: give a number, for example 0.01"
             )
-        if training.dynamics == "adam" and self.initial.law == "prior":
-            raise ValueError('initial.law = "prior" needs a temperature; with adam choose "gaussian"')
+        if training.dynamics == "adam" and self.initial.law != "gaussian":
+            raise ValueError(f'initial.law = "{self.initial.law}" needs a temperature; with adam choose "gaussian"')
         if self.foreground.method in ("gibbs", "finite-width") and training.temperature == 0:
             raise ValueError(
                 f'foreground.method = "{self.foreground.method}" needs a temperature above 0; '
@@ -249,6 +249,7 @@ class Recipe(_Section):
             (training.dynamics not in ("langevin", "sgd"), f'training.dynamics = "{training.dynamics}"', '"langevin"'),
             (training.batch_size > 0 or training.rule_rotates, "points that change during the run", "a fixed rule"),
             (not self.network.train_readout, "network.train_readout = false", "true"),
+            (self.initial.law == "theory", 'initial.law = "theory"', '"prior"'),
             (method not in ("dynamics", "gibbs"), f'foreground.method = "{method}"', '"dynamics"'),
         ):
             if is_wrong:

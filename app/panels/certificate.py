@@ -109,7 +109,16 @@ class CertificateSection(TitledSection):
 
 
 def certificate_sentence(certificate: Certificate) -> str:
-    """Which certificate is behind a verdict, in one short line."""
+    """Whether the run has reached the exact law, where that is known, and which certificate is behind a verdict."""
+    reached = certificate.equilibrium
+    return (
+        f"{reached.why} {_certified(certificate)}"
+        if reached is not None and reached.verdict
+        else _certified(certificate)
+    )
+
+
+def _certified(certificate: Certificate) -> str:
     if certificate.free_energy_excess is not None:
         return f"Certified by the exact optimum: free energy {written(certificate.free_energy_excess, 2)} above it."
     if certificate.residual_gap is not None:

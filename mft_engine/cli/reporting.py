@@ -74,9 +74,13 @@ def describe_run(summary: dict[str, Any]) -> str:
         if found["why"]:
             lines.append(f"  {found['why']}")
         lines += describe_averages(found)
+    reached = summary.get("equilibrium")
+    if reached and reached["verdict"]:
+        lines.append(f"  {reached['why']}")
     orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
     if orders.get("cos4") is not None:
-        reference = f"   infinite width {theory['order_parameters']['cos4']:+.3f}" if theory else ""
+        exact = theory["order_parameters"].get("cos4") if theory else None
+        reference = "" if exact is None else f"   infinite width {exact:+.3f}"
         lines.append(f"  cos4  {orders['cos4']:+.3f} +- {errors['cos4'] or 0:.3f}{reference}")
     if orders.get("overlap") is not None:
         closure = summary.get("closure")

@@ -27,6 +27,7 @@ from mft_engine.points.measure import FieldPoints, weighted
 from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.posterior import FunctionSamples, Posterior
 from mft_engine.questions.replay import InForce, in_force
+from mft_engine.questions.theory import Theory, sample_theory, solve_theory
 from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
 from mft_engine.rng import Stream
 from mft_engine.tasks import Task
@@ -257,8 +258,15 @@ class Background:
         """The neurons at step 0, one cloud a hidden layer."""
         return (Cloud(self.initial_theta, self._columns(1)),)
 
+    @cached_property
+    def initial_theory(self) -> Theory:
+        """The exact law that neurons are drawn from at the start, where the recipe says so."""
+        return solve_theory(self.recipe, task=self.task)
+
     def _initial_cloud(self, n_neurons: int, stream: Stream, draw: int = 0) -> Tensor:
         setting = self.setting
+        if self.recipe.initial.law == "theory":
+            return setting.tensor(sample_theory(self.initial_theory, self.recipe, n_neurons, stream, draw))
         cloud = initial_cloud(
             self.recipe,
             setting.task.n_inputs,

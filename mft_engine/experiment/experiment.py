@@ -48,6 +48,7 @@ from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.comparison import compare_with_field
 from mft_engine.questions.data_kernel import kernel_change
+from mft_engine.questions.equilibrium import Equilibrium, judge_equilibrium, no_answer
 from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.fourier import fourier_summary
 from mft_engine.questions.kernel_study import DataKernels, study_kernels
@@ -95,6 +96,8 @@ class Experiment(Background):
         self._foreground_seconds = 0.0
         self._n_draws = 0
         super().__init__(recipe, kernel=kernel)
+        if recipe.initial.law == "theory":  # solved already, to draw the neurons from
+            self.solution = self._warm = self.initial_theory
 
     def retune(self, recipe: Recipe) -> Change:
         """Follow a recipe as the background does; answers that it makes stale are forgotten."""
@@ -404,12 +407,23 @@ class Experiment(Background):
         initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
-        self.certificate = replace(found, kernel_change=change, posterior=self.posterior())
+        self.certificate = replace(
+            found, kernel_change=change, posterior=self.posterior(), equilibrium=self._equilibrium()
+        )
         yield CertificateReady(certificate=self.certificate)
+
+    def _equilibrium(self) -> Equilibrium:
+        """Whether the run has reached the exact law (`theory` first)."""
+        if self.solution is None:
+            return no_answer("There is no exact law to compare with (see theory).")
+        if self.kind != "trained":
+            return no_answer(f"The {self.kind} background is not meant to reach the law of the trained network.")
+        losses = [row["loss"] for row in self.history.rows if row["is_averaged"]]
+        return judge_equilibrium(losses, self.recipe.network.n_neurons[-1], self.solution)
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
-        exact = self._planar_solution
+        exact = self.solution
         if variance_theory is None and exact is not None and self.kind == "trained":
             variance_theory = exact.trace_response / self.recipe.network.n_neurons[-1]
         return super().posterior(variance_theory)

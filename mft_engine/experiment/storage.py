@@ -32,6 +32,7 @@ from mft_engine.experiment.summary import without_nan
 from mft_engine.network.two_layer import column_names
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.equilibrium import Equilibrium
 from mft_engine.theory.certificates import SteinDiscrepancy
 
 Arrays = dict[str, np.ndarray]
@@ -190,6 +191,8 @@ def outcome_bytes(outcome: Outcome) -> bytes:
                     _add(part, {"theta": cloud.theta})
         if outcome.certificate is not None:
             file.attrs["certificate"] = json.dumps(outcome.certificate.to_dict())
+            if outcome.certificate.equilibrium is not None:
+                file.attrs["equilibrium"] = json.dumps(outcome.certificate.equilibrium.to_dict())
         for layer, comparison in enumerate(outcome.comparisons, start=1):
             group = file.create_group(f"comparison{layer}")
             for field in dataclasses.fields(Comparison):
@@ -231,7 +234,7 @@ def read_result(path: Path, remedy: str) -> Result:
             background=_population(group_in(file, "background"), points),
             foreground=_population(group_in(file, "foreground"), points) if "foreground" in file else None,
             comparisons=tuple(_comparison(group) for group in _numbered(file, "comparison")),
-            certificate=_certificate(str(file.attrs["certificate"])) if "certificate" in file.attrs else None,
+            certificate=_certificate(file.attrs) if "certificate" in file.attrs else None,
         )
 
 
@@ -288,13 +291,15 @@ def _comparison(group: h5py.Group) -> Comparison:
     return comparison
 
 
-def _certificate(text: str) -> Certificate:
-    values = json.loads(text)
+def _certificate(attributes: Mapping[str, Any]) -> Certificate:
+    values = json.loads(str(attributes["certificate"]))
     stein = values.pop("stein")
-    for name, value in values.items():
-        if not (value is None or (isinstance(value, (int, float)) and math.isfinite(value))):
-            raise WrongContentError(f"the certificate's {name} is no number")
-    return Certificate(**values, stein=SteinDiscrepancy(**stein) if stein else None)
+    reached = json.loads(str(attributes["equilibrium"])) if "equilibrium" in attributes else None
+    return Certificate(
+        **values,
+        stein=SteinDiscrepancy(**stein) if stein else None,
+        equilibrium=Equilibrium(**reached) if reached else None,
+    )
 
 
 def checkpoint_bytes(arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> bytes:

@@ -85,6 +85,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "gaussian_process_network_loss": references.gaussian_process_network_loss,
         },
         "certificate": certificate.to_dict() if certificate else None,
+        "equilibrium": certificate.equilibrium.to_dict() if certificate and certificate.equilibrium else None,
         "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
         "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
         "comparison": comparisons[0] if comparisons else None,

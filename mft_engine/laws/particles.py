@@ -17,6 +17,7 @@ import math
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +36,9 @@ BLOCK_ROWS = 1024
 # A population is resampled where its weights leave less than this share of its particles worth something.
 RESAMPLED_BELOW = 0.7
 MAX_RUNGS = 2000
+
+
+Word = TypeVar("Word")
 
 
 class LawLost(ArithmeticError):
@@ -195,7 +199,17 @@ def resampled(particles: Particles) -> Particles:
 
 
 def moved(particles: Particles, law: TiltedLaw, n_moves: int) -> Particles:
-    """The particles after so many Hamiltonian moves, which leave the law as it is.
+    """`moving` to its end."""
+    job = moving(particles, law, n_moves)
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def moving(particles: Particles, law: TiltedLaw, n_moves: int) -> Generator[None, None, Particles]:
+    """The particles after so many Hamiltonian moves, which leave the law as it is; in slices of some milliseconds.
 
     The step size follows the acceptance. Blocks of rows are moved by a team of threads, each with its own numbers, so
     that the result is the same for any number of threads.
@@ -203,17 +217,29 @@ def moved(particles: Particles, law: TiltedLaw, n_moves: int) -> Particles:
     u, size = particles.u.clone(), math.exp(particles.log_step)
     starts = range(0, u.shape[0], BLOCK_ROWS)
 
-    def work(number: int) -> int:
+    def work(number: int) -> Generator[None, None, int]:
         rows = slice(starts[number], starts[number] + BLOCK_ROWS)
         generator = host_generator(particles.seed + (number << 32), Stream.THEORY, 2 * particles.n_moves + 2)
-        u[rows], n_accepted = _trajectories(u[rows], law, n_moves, size, generator)
+        u[rows], n_accepted = yield from _trajectories(u[rows], law, n_moves, size, generator)
         return n_accepted
 
+    def whole(number: int) -> int:
+        job = work(number)
+        while True:
+            try:
+                next(job)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+
+    n_accepted = 0
     if n_threads() > 1 and u.device == host_device() and len(starts) > 1:
         with ThreadPoolExecutor(n_threads()) as team:
-            n_accepted = sum(team.map(work, range(len(starts))))
+            for count in team.map(whole, range(len(starts))):
+                n_accepted += count
+                yield
     else:
-        n_accepted = sum(work(number) for number in range(len(starts)))
+        for number in range(len(starts)):
+            n_accepted += yield from work(number)
     acceptance = n_accepted / (n_moves * u.shape[0])
     log_step = particles.log_step + float(np.clip(acceptance - TARGET_ACCEPTANCE, -0.35, 0.35))
     return replace(particles, u=u, log_step=log_step, acceptance=acceptance, n_moves=particles.n_moves + n_moves)
@@ -221,7 +247,7 @@ def moved(particles: Particles, law: TiltedLaw, n_moves: int) -> Particles:
 
 def _trajectories(
     u: Tensor, law: TiltedLaw, n_moves: int, size: float, generator: np.random.Generator
-) -> tuple[Tensor, int]:
+) -> Generator[None, None, tuple[Tensor, int]]:
     """Moves of N_LEAPS leapfrog steps each, Metropolis-adjusted; the length varies so that no orbit closes."""
 
     def numbers(values: np.ndarray) -> Tensor:
@@ -240,6 +266,7 @@ def _trajectories(
             trial = trial + pace * momentum
             trial_tilt, trial_slope = law.tilt(trial)
             momentum = momentum + (0.5 if leap == N_LEAPS - 1 else 1.0) * pace * (trial_slope - trial)
+            yield
         after = 0.5 * ((momentum * momentum).sum(1) + (trial * trial).sum(1)) - trial_tilt
         is_accepted = torch.log1p(-chance) < before - after
         u = torch.where(is_accepted[:, None], trial, u)
@@ -282,7 +309,8 @@ def follow(
             if n_rungs > MAX_RUNGS or not math.isfinite(effective_share(trial)):
                 raise LawLost("The particles cannot follow the law of a neuron here; a higher temperature helps")
             old_count = particles.log_z_back
-            particles = moved(resampled(trial), first.towards(second, done), n_moves)
+            job = moving(resampled(trial), first.towards(second, done), n_moves)
+            particles = yield from telling(job, (number + before) / (len(path) - 1))
             start, end = first.field(particles.u), second.field(particles.u)
             change = _between(start, end, done) - _between(start, end, before)
             particles = counted_back(particles, change, old_count)
@@ -294,3 +322,13 @@ def _between(start: Tensor, end: Tensor, part: float) -> Tensor:
     """(n,) the tilt of the field a part of the way."""
     field = torch.lerp(start, end, part)
     return (field * field).sum(1).double()
+
+
+def telling(job: Generator[None, None, Particles], word: Word) -> Generator[Word, None, Particles]:
+    """A job that says the same word while it goes on."""
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        yield word

@@ -11,6 +11,7 @@ import numpy as np
 from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.points.measure import FieldPoints, weighted
+from mft_engine.questions.equilibrium import Equilibrium
 from mft_engine.questions.posterior import Posterior
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream, host_generator
@@ -40,6 +41,7 @@ class Certificate:
         free_energy_excess: F(mu_r) - F(mu*).
         lower, upper: T KL(mu_r | mu*) <= free_energy_excess <= T KL(mu_r | mu-hat).
         posterior: mean and variance of the function over the run's averaging window.
+        equilibrium: whether the run has reached the exact law.
         stein: kernelised Stein discrepancy of the cloud under its own field, with its null band.
     """
 
@@ -52,10 +54,11 @@ class Certificate:
     upper: float | None = None
     stein: SteinDiscrepancy | None = None
     posterior: Posterior | None = None
+    equilibrium: Equilibrium | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the summary, which has the posterior in a place of its own."""
-        return {name: value for name, value in asdict(self).items() if name != "posterior"}
+        """Plain values for the summary, which has posterior and equilibrium in places of their own."""
+        return {name: value for name, value in asdict(self).items() if name not in ("posterior", "equilibrium")}
 
 
 def certify(

@@ -17,6 +17,7 @@ from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import Measure, judging_measure, targets_on, training_measure
 from mft_engine.questions.fourier import describe
 from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.rng import Stream, host_generator
 from mft_engine.tasks import Task, build_task
 from mft_engine.theory.particle_solver import solve_particles
 from mft_engine.theory.particle_theory import ParticleTheory
@@ -155,6 +156,24 @@ def improve_theory(
         n_relevant=task.n_relevant,
     ):
         yield item if isinstance(item, float) else _described(item, recipe, task, judges)
+
+
+def sample_theory(theory: Theory, recipe: Recipe, n: int, stream: int, draw: int = 0) -> np.ndarray:
+    """Neurons of the exact law as a network of the recipe holds them, a = N^(kappa - 1) a'.
+
+    Args:
+        n: how many; stream, draw: which random numbers.
+
+    Returns:
+        (n, n_inputs + n_out) columns w, a.
+    """
+    seed = recipe.seed + (int(stream) << 40) + (draw << 46)
+    if isinstance(theory, ParticleTheory):
+        theta, n_out = theory.sample(n, seed=seed), theory.problem.targets.shape[1]
+    else:
+        theta, n_out = theory.law.sample(n, host_generator(seed, Stream.THEORY)), 1
+    theta[:, -n_out:] *= float(recipe.network.n_neurons[-1]) ** (recipe.network.readout_exponent - 1.0)
+    return theta
 
 
 def _solve_in_the_plane(

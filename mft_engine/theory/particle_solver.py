@@ -102,8 +102,10 @@ def solve_particles(
     while _goes_on(answer, problem.temperature, precision, seconds, number - 1):
         last, tail = rounds[-1][0], []
         start = (last.rho, last.particles) if len(last.particles.u) >= len(cloud[1].u) else cloud
-        for cloud in settle(problem, start[1], start[0]):
-            tail.append(cloud[0])
+        for moment in settle(problem, start[1], start[0]):
+            if moment is not None:
+                cloud = moment
+                tail.append(cloud[0])
             yield 0.3 * min(1.0, len(tail) / N_SETTLING)
         rho = averaged(tail)
         laws = (*laws[:-1], problem.law(rho))
@@ -146,8 +148,10 @@ def _warm_start(
     particles = yield from _part(follow(replace(warm.cloud, seed=seed), (old, near), N_MOVES, KEPT_ON_WAY), 0.0, 0.1)
     tail: list[Tensor] = []
     cloud = start, particles
-    for cloud in settle(problem, particles, start):
-        tail.append(cloud[0])
+    for moment in settle(problem, particles, start):
+        if moment is not None:
+            cloud = moment
+            tail.append(cloud[0])
         yield 0.1 + 0.3 * min(1.0, len(tail) / (2 * N_SETTLING))
     way = [problem.law(rho) for rho in tail[: -N_SETTLING - 1]]
     rho = averaged(tail)

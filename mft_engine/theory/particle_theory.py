@@ -18,7 +18,7 @@ from mft_engine.device import to_host
 from mft_engine.laws.particles import Particles, TiltedLaw, moved
 from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.particles import N_MOVES, Estimate, Judgement, Witnesses, estimate
+from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 
 Array = NDArray[np.float64]
@@ -30,6 +30,7 @@ FAR = 0.6
 LEFT_OUT = 0.5
 # Effective share of the populations below which they have not agreed on Z.
 AGREED = 0.4
+N_PROBES = 8
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,20 @@ class ParticleTheory:
     @cached_property
     def _witnesses(self) -> tuple[Witnesses, ...]:
         return tuple(Witnesses(self.problem, judged.particles, judged.rho) for judged in self.judgements)
+
+    @cached_property
+    def trace_response(self) -> float:
+        """Tr C (I + C/T)^-1: N times the mean-square fluctuation of an equilibrium background's function.
+
+        T times the number of components of f, less T Tr (I + C/T)^-1, which random signs find (Hutchinson 1990).
+        """
+        halves = self._witnesses[-1].halves
+        generator = host_generator(self.cloud.seed, Stream.THEORY, 2**41)
+        shape, traces = self.judgements[-1].rho.shape, []
+        for number in range(N_PROBES):
+            signs = torch.as_tensor(2.0 * generator.integers(2, size=tuple(shape)) - 1.0, device=self.cloud.u.device)
+            traces.append(float((signs * halves[number % 2].solve(signs, *FINELY)).sum()))
+        return self.problem.temperature * (signs.numel() - sum(traces) / len(traces))
 
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """Neurons of the law.

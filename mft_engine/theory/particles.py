@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mft_engine.laws.particles import LawLost, Particles, moved, resampled
+from mft_engine.laws.particles import LawLost, Particles, moving, resampled, telling
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 
 # Share of the particles that a step of the walk leaves worth something.
@@ -76,7 +76,8 @@ def walk(problem: PointProblem, particles: Particles) -> Iterator[float | Walked
             step, amplitude = step + gain * forward, amplitude + gain
             amplitude = 1.0 if amplitude > 1.0 - 1e-9 else amplitude
         particles, rho = resampled(dual.pushed(step)(1.0)), rho + step
-        particles = moved(particles, problem.law(rho), N_MOVES)
+        job = moving(particles, problem.law(rho), N_MOVES)
+        particles = yield from telling(job, 0.9 * amplitude)
         rhos.append(rho)
         yield 0.9 * amplitude
         if amplitude == 1.0:
@@ -85,7 +86,11 @@ def walk(problem: PointProblem, particles: Particles) -> Iterator[float | Walked
         raise LawLost("The walk to the full target does not arrive; more particles or a higher temperature help")
     tail: list[Tensor] = []
     last = (rho, particles)
-    for last in settle(problem, particles, rho):
+    for item in settle(problem, particles, rho):
+        if item is None:
+            yield 0.9 + 0.1 * min(1.0, len(tail) / N_SETTLING)
+            continue
+        last = item
         tail.append(last[0])
         yield 0.9 + 0.1 * min(1.0, len(tail) / N_SETTLING)
     yield Walked((*rhos, averaged(tail)), *last)
@@ -96,11 +101,11 @@ def averaged(tail: list[Tensor]) -> Tensor:
     return torch.stack(tail[-N_AVERAGED:]).mean(0)
 
 
-def settle(problem: PointProblem, particles: Particles, rho: Tensor) -> Iterator[tuple[Tensor, Particles]]:
+def settle(problem: PointProblem, particles: Particles, rho: Tensor) -> Iterator[tuple[Tensor, Particles] | None]:
     """Newton steps of the sampled dual with moves between them: to the optimum, then N_SETTLING residuals about it.
 
     Yields:
-        the residual, and the particles under its law.
+        the residual, and the particles under its law; None between them, while they move.
 
     Raises:
         LawLost: the optimum is not reached.
@@ -111,7 +116,8 @@ def settle(problem: PointProblem, particles: Particles, rho: Tensor) -> Iterator
         step = dual.solve(dual.gradient())
         length = dual.largest_push(torch.zeros_like(rho), step, 1.0, KEPT_ON_WALK)
         rho, particles = rho + length * step, resampled(dual.pushed(step)(length))
-        particles = moved(particles, problem.law(rho), N_MOVES)
+        job = moving(particles, problem.law(rho), N_MOVES)
+        particles = yield from telling(job, None)
         n_settled += n_settled > 0 or length == 1.0
         yield rho, particles
         if n_settled > N_SETTLING:

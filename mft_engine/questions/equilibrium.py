@@ -1,0 +1,80 @@
+"""Is a trained network at equilibrium? Only the exact law can tell: both clouds may be equally young.
+
+    loss_N = loss* + Tr C (I + C/T)^-1 / N,   excess = mean loss over the averaging window - loss_N
+
+loss* is the infinite-width law's, C = Cov(a phi) under it; the second term is the fluctuation of a network of N neurons
+about its mean. What is left out is of the same order 1/N, so that half of it counts as an error of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mft_engine.points.statistics import averaged
+from mft_engine.questions.theory import Theory
+from mft_engine.theory.particle_theory import ParticleTheory
+
+FEWEST_RECORDS = 8
+LEFT_OUT = 0.5
+# Beyond so many errors a network is not at equilibrium; within them it is, where they are a small part of the loss.
+ERRORS = 4.0
+TELLING = 0.1
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """The answer.
+
+    Attributes:
+        excess, excess_error: of the run's loss over that of a network of its width at equilibrium, and its standard
+            error; None where there is no answer.
+        verdict: "at equilibrium", "not at equilibrium" or None; why: a sentence.
+    """
+
+    excess: float | None
+    excess_error: float | None
+    verdict: str | None
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the summary."""
+        return asdict(self)
+
+
+def no_answer(why: str) -> Equilibrium:
+    """Where nothing can be said."""
+    return Equilibrium(None, None, None, why)
+
+
+def judge_equilibrium(losses: Sequence[float], n_neurons: int, theory: Theory) -> Equilibrium:
+    """Compare the losses of a run with that of the exact law.
+
+    Args:
+        losses: recorded in the averaging window, equally spaced.
+        n_neurons: N; theory: of the recipe.
+    """
+    if len(losses) < FEWEST_RECORDS:
+        return no_answer("The averaging window is too short to be compared with the exact law.")
+    mean, series_error = averaged(np.array(losses))
+    # At another readout exponent the theory is that of the mean-field network with the same f.
+    fluctuation = theory.trace_response / n_neurons
+    theory_error = theory.loss_error if isinstance(theory, ParticleTheory) else 0.0
+    expected = theory.loss + fluctuation
+    excess = mean - expected
+    error = math.hypot(series_error, theory_error, LEFT_OUT * fluctuation)
+    law = f"the exact law has loss {theory.loss:.4f}, {expected:.4f} at {n_neurons:,} neurons"
+    if isinstance(theory, ParticleTheory) and theory.test_accuracy is not None:
+        law += f", and test accuracy {theory.test_accuracy:.2f}"
+    if not math.isfinite(error):
+        return no_answer(f"The loss drifts too much within the averaging window to be compared; {law}.")
+    number = f"excess {excess:.2g}, {abs(excess) / error:.0f} standard errors"
+    if abs(excess) > ERRORS * error:
+        return Equilibrium(excess, error, "not at equilibrium", f"Not at equilibrium: {number}; {law}.")
+    if error > TELLING * expected:
+        return Equilibrium(excess, error, None, f"Too uncertain to tell: excess {excess:.2g} ± {error:.2g}; {law}.")
+    return Equilibrium(excess, error, "at equilibrium", f"At equilibrium: {number}; {law}.")
