@@ -13,8 +13,9 @@ from loguru import logger
 from mft_engine.experiment import storage
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe
-from mft_engine.runs import checkpoint
+from mft_engine.runs import checkpoint, trash
 from mft_engine.runs.folder import RECIPE, Run
+from mft_engine.runs.marks import read_marks
 
 MOST_KEPT = 100
 OWNER = "owner"  # the process that a run is kept by; of one that was killed nothing is left but this file
@@ -28,7 +29,7 @@ class Keeper:
 
     Args:
         store: the folder of the runs that keep themselves, made when there is one. Beyond `MOST_KEPT` of them the
-            oldest go away, and nothing else ever does: a run to be kept for good is moved out of here.
+            oldest go away; one that a person gave a name, a tag or a note never does.
     """
 
     def __init__(self, store: Path) -> None:
@@ -93,7 +94,8 @@ class Keeper:
 
     def _thin_out(self) -> None:
         """Every copy renews its recipe's time, so the oldest are in nobody's hand."""
-        runs = [path for path in self._store.iterdir() if (path / RECIPE).exists()]
+        trash.empty(self._store)
+        runs = [path for path in self._store.iterdir() if (path / RECIPE).exists() and read_marks(path).is_empty]
         runs.sort(key=lambda path: (path / RECIPE).stat().st_mtime)
         for folder in runs[: max(0, len(runs) - MOST_KEPT)]:
             if folder not in self._in_use and not _is_in_other_hands(folder):
