@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from mft_engine import rng
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.riders.gradients import MISMATCH, MISMATCH_HALF, Accumulated
+from mft_engine.riders.independence import Independence, independence_of
 from mft_engine.riders.neurons import READOUT, Activation, Layer, Tensors, WatchError, is_random
 from mft_engine.riders.twin import Twin
 from mft_engine.rng import Stream
@@ -125,6 +126,33 @@ class Watch:
         """
         seed = self._seed if seed is None else seed
         return compare(self.background, self.foreground, self.n_inputs, n_permutations=n_permutations, seed=seed)
+
+    def independence(self) -> Independence:
+        """Whether the neurons come in groups, which a comparison of laws cannot see."""
+        return independence_of(self.background, self.foreground)
+
+    @property
+    def moved(self) -> tuple[float, float]:
+        """How far neurons and riders went: root mean square change of a coordinate in standard deviations of the start.
+
+        Small (below .1, say) is the lazy regime, in which every network is consistent: features have not moved.
+        """
+        pairs = ((self.background, self._initial_background), (self.foreground, self._initial_foreground))
+        changes = [((now - start) / start.std(dim=0).clamp_min(1e-30)).square().mean().sqrt() for now, start in pairs]
+        return float(changes[0]), float(changes[1])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict and what stands beside it."""
+        found, start, moved = self.compare(), self.initial_check, self.moved
+        rows = {
+            "neurons, riders, steps": f"{found.n_background}, {found.n_foreground}, {self._n_steps}",
+            "at the start": f"{start.verdict or start.why} (p = {start.p_value_all:.2g})",
+            "now": f"<b>{found.verdict or found.why}</b> (p = {found.p_value_all:.2g}, ratio {found.ratio:.2f})",
+            "moved": f"neurons {moved[0]:.2g}, riders {moved[1]:.2g} standard deviations of the start",
+            "independence": self.independence().sentence,
+        }
+        cells = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in rows.items())
+        return f"<table>{cells}</table>"
 
     @contextmanager
     def exchanged(self) -> Iterator[None]:

@@ -139,6 +139,32 @@ def test_an_ordinary_layer_is_consistent_with_its_riders() -> None:
     assert watch.names == ("w1", "w2", "b", "v1") and watch.foreground.shape == (128, 4)
 
 
+def test_tied_pairs_keep_the_law_and_are_told_to_be_dependent() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(2, 256), nn.Tanh(), nn.Linear(256, 1))
+    with torch.no_grad():
+        for parameter, cut in ((model[0].weight, 0), (model[0].bias, 0), (model[2].weight, 1)):
+            first, second = parameter.chunk(2, dim=cut)
+            second.copy_(first)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    watch = mft.watch(model[0], model[2], optimizer=optimizer, activation=model[1])
+    for _ in range(50):
+        x = torch.randn(128, 2)
+        optimizer.zero_grad()
+        (model(x)[:, 0] - x[:, 0] * x[:, 1]).square().mean().backward()
+        optimizer.step()
+    # The mean of the null does not know that there are only half as many draws: a ratio of 2 is then what to expect.
+    assert watch.compare().ratio < 4
+    assert watch.independence().p_value < 0.01 and "not independent" in watch.independence().sentence
+
+
+def test_a_notebook_shows_verdict_start_and_independence() -> None:
+    _, watch = clouds_of(64, 50)
+    assert 0 < watch.moved[0] < 1 and watch.independence().p_value > 0.01
+    shown = watch._repr_html_()
+    assert "consistent" in shown and "no groups" in shown and "64, 64, 50" in shown
+
+
 def test_a_doubled_initial_scale_is_noticed() -> None:
     def doubled(n: int) -> tuple[Tensor, Tensor, Tensor]:
         unit = torch.rand(n, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
