@@ -2,8 +2,8 @@
 
     python benchmarks/runs_tab.py [--runs 1000] [--json]
 
-"first" is the first time that a store is listed, "opens" every later time; both from the click on the tab to the painted
-table with all rows. Needs a display, xvfb-run, or QT_QPA_PLATFORM=offscreen.
+"first" is the first time that a store is listed, "opens" every later time; both from the click on the tab to the
+painted table with all rows. Needs a display, xvfb-run, or QT_QPA_PLATFORM=offscreen.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("title", "Name", "A name of your own (F2), else the folder's", lambda r: r.title, 170, is_edited=True),
     Column("loss", "Loss", "E (y − f)² of the background at the end", lambda r: written(r.loss, 3), 66, True),
     Column("verdict", "Verdict", "Whether background and foreground have the same law",
-           lambda r: r.verdict or UNKNOWN, 92),
+           lambda r: r.verdict or UNKNOWN, 108),
     Column("scale", "λ", "Regularisation scale", lambda r: written(r.scale, 2), 88, True),
     Column("n_neurons", "N", "Neurons of every hidden layer",
            lambda r: "; ".join(f"{n:,}" for n in r.n_neurons) or UNKNOWN, 62, True),

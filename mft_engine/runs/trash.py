@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mft_engine.experiment import storage
 from mft_engine.experiment.storage import RunError
+from mft_engine.runs.lock import working_alone
+from mft_engine.runs.owner import is_in_other_hands
 
 TRASH = ".trash"
 KEPT_DAYS = 30
@@ -21,10 +23,12 @@ def throw_away(folder: Path) -> Path:
         where it lies now, for `take_back`.
 
     Raises:
-        RunError: the store refuses.
+        RunError: the store refuses, or somebody is at work on the run.
     """
+    if is_in_other_hands(folder):
+        raise RunError(f"{folder.name} is kept by another window: close it or open another run there first.")
     bin_ = folder.parent / TRASH
-    with storage.writing_to(folder):
+    with working_alone(folder), storage.writing_to(folder):
         bin_.mkdir(exist_ok=True)
         place = bin_ / folder.name
         number = 1

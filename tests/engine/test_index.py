@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from mft_engine.runs import keeping as store_keeping
 from mft_engine.runs.folder import Run
 from mft_engine.runs.index import INDEX, RunRow, loss_curve, read_index, read_row
 from mft_engine.runs.keeping import Keeper
+from mft_engine.runs.lock import working_alone
 from mft_engine.runs.marks import MARKS, Marks, read_marks, tags_of, write_marks
 from mft_engine.runs.runs import run_stored
 
@@ -150,6 +153,19 @@ def test_the_trash_gives_runs_back_and_forgets_old_ones(tmp_path: Path) -> None:
     assert trash.empty(tmp_path) == 1
     with pytest.raises(RunError, match="not in the trash any more"):
         trash.take_back(place, tmp_path / "elsewhere")
+
+
+def test_a_run_that_somebody_is_at_work_on_is_not_thrown_away(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(Recipe().to_toml())
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    (tmp_path / "owner").write_text(str(other.pid))
+    with pytest.raises(RunError, match="kept by another window"):
+        trash.throw_away(tmp_path)
+    other.kill()
+    other.communicate()
+    with working_alone(tmp_path), pytest.raises(RunError, match="worked on by another program"):
+        trash.throw_away(tmp_path)
+    assert (tmp_path / "recipe.toml").exists()
 
 
 def test_runs_with_a_name_a_tag_or_a_note_outlive_the_hundred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
