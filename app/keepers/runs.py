@@ -10,10 +10,10 @@ from PySide6.QtCore import QObject, QTimer, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from app.library import Library, RunsCompared
-from app.panels.compare_runs import CompareDialog
 from app.session import Session
 from app.settings import Settings
 from app.theme import Theme
+from app.views.compare_runs import CompareDialog
 from app.views.runs import RunsView
 
 if TYPE_CHECKING:

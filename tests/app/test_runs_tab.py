@@ -13,8 +13,8 @@ from PySide6.QtWidgets import QApplication, QLineEdit
 from stored_runs import copies, make_run
 
 from app.keepers import runs as runs_keeper
-from app.panels.compare_runs import CompareDialog
 from app.session import Session
+from app.views.compare_runs import CompareDialog
 from app.views.run_table import COLUMNS
 from app.window import MainWindow
 from mft_engine.runs.folder import Run

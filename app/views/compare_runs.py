@@ -20,7 +20,6 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.panels.verdict_words import HEADLINES, ROLES
 from app.theme import LIGHT, Theme
 from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.widgets.colours import with_opacity
@@ -31,6 +30,12 @@ if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
 
 MOST_POINTS = 20_000
+_HEADLINES = {
+    "none": ("No verdict", "muted"),
+    "consistent": ("The same law", "good"),
+    "close": ("Nearly the same law", "warning"),
+    "inconsistent": ("Different laws", "bad"),
+}
 
 
 class CompareDialog(QDialog):
@@ -47,10 +52,10 @@ class CompareDialog(QDialog):
         self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         worst = worst_of(answer.comparisons)
         state = (worst.verdict if worst is not None else None) or "none"
-        words = {"consistent": "The same law", "close": "Nearly the same law", "inconsistent": "Different laws"}
-        self.headline.setText(words.get(state, HEADLINES["none"]))
+        words, role = _HEADLINES[state]
+        self.headline.setText(words)
         size = self.headline.font().pointSizeF() * 1.25
-        colour = getattr(theme, ROLES[state])
+        colour = getattr(theme, role)
         self.headline.setStyleSheet(f"font-size: {size:.1f}pt; font-weight: 600; color: {colour};")
         self.sentence.setText(sentence_of(answer))
         self.clouds = pg.GraphicsLayoutWidget(self)
