@@ -27,6 +27,11 @@ def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
     # No line break inside the statement.
     p = (f"p {p}" if p.startswith("≤") else f"p = {p}").replace(" ", "\u00a0")
     neurons = f"the {comparison.n_foreground:,} foreground neurons"
+    if comparison.verdict == "consistent" and comparison.is_of_one_moment:
+        return (
+            "The averages of the background are what its own field makes of a neuron. That field is of one moment, "
+            "whose noise pulls the clouds apart: their distance is no evidence here."
+        )
     if comparison.verdict == "consistent":
         noticed = comparison.resolution.words if comparison.resolution is not None else ""
         would = f" The averages would have noticed {noticed}." if noticed else ""

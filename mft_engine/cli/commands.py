@@ -521,7 +521,9 @@ def _sentences() -> Iterator[None]:
     except (ArithmeticError, OSError, MemoryError) as error:
         _stop(_told(error), 2 if getattr(error, "errno", None) == errno.ENAMETOOLONG else 1)
     except RuntimeError as error:
-        # torch reports a full device as a RuntimeError; everything else of that kind is a defect and shows its trace.
+        # torch reports full memory as a RuntimeError; everything else of that kind is a defect and shows its trace.
+        if "can't allocate memory" in str(error).lower():
+            _stop(_told(MemoryError(str(error).splitlines()[0].rpartition(": ")[2].strip() or "none is left")), 1)
         if "out of memory" not in str(error).lower() and type(error).__module__.split(".")[0] != "mft_engine":
             raise
         is_name = getattr(error.__cause__, "errno", None) == errno.ENAMETOOLONG

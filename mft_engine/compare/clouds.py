@@ -71,7 +71,8 @@ class Comparison:
         null, null_weights: (n_permutations,) the same after exchanging neurons at random between the clouds.
         null_mean, null_95: of `null`; p_value = (1 + #{null >= distance})/(1 + n_permutations).
         ratio: energy_distance / null_mean.
-        p_value_all: min(1, 2 min(p_value, averages.p_value)), p_value alone where there are no averages.
+        p_value_all: min(1, 2 min(p_value, averages.p_value)), p_value alone where there are no averages; that of the
+            averages alone in the field of one moment, whose noise pulls the two clouds apart (`is_of_one_moment`).
         averages: the quadratic test of the averages that the field suggests; resolution: what it would notice.
         verdict: consistent if p_value_all > 0.01 (unless eta_theta > 1.8), else close if ratio < 4, else not; None
             where there are too few neurons for any p_value to fall that low, and `why` says so.
@@ -106,19 +107,27 @@ class Comparison:
     why: str = ""
     averages: AveragesTest | None = None
     resolution: Resolution | None = None
+    is_of_one_moment: bool = False
 
     @property
     def p_value_all(self) -> float:
         """Of distance and averages together, each tested at half of the level (Bonferroni)."""
         if self.averages is None:
             return self.p_value
+        if self.is_of_one_moment:
+            return self.averages.p_value
         return min(1.0, 2.0 * min(self.p_value, self.averages.p_value))
 
     def with_averages(
-        self, averages: AveragesTest, resolution: Resolution, eta_theta: float | None = None
+        self,
+        averages: AveragesTest,
+        resolution: Resolution,
+        eta_theta: float | None = None,
+        *,
+        is_of_one_moment: bool = False,
     ) -> Comparison:
         """The same comparison with the averages, which have a say in the verdict."""
-        both = replace(self, averages=averages, resolution=resolution)
+        both = replace(self, averages=averages, resolution=resolution, is_of_one_moment=is_of_one_moment)
         return both if self.why else replace(both, verdict=judge(both.p_value_all, self.ratio, eta_theta))
 
     def with_functions(

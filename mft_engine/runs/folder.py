@@ -165,6 +165,11 @@ class Run:
         for path in self.folder.glob(f".*{storage.UNFINISHED}"):
             path.unlink(missing_ok=True)
 
+    def reread(self) -> Run:
+        """The run as it lies on the disk now."""
+        self._forget()
+        return self
+
     def _forget(self) -> None:
         for name in ("summary", "outcome", "provenance"):
             self.__dict__.pop(name, None)

@@ -19,6 +19,7 @@ from mft_engine.recipe import Recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.data import refuse_changed_data
 from mft_engine.runs.folder import RECIPE, Population, Run
+from mft_engine.runs.lock import working_alone
 from mft_engine.runs.watched import DOCUMENT, is_watched, watched_row
 
 __all__ = ["Population", "Run", "RunError", "default_parent", "list_runs", "load", "run", "run_stored"]
@@ -156,15 +157,22 @@ def run_stored(
         return stored
     # Built before the folder, so that a recipe without a task leaves no folder behind.
     experiment = Experiment(recipe)
-    if stored is None:
-        stored = Run.create(parent, recipe)
-    else:
-        stored.clear_unfinished()
-        try:
-            stored.put_back(experiment)
-        except RunError:  # kept among its faults; nothing of it is used
-            experiment = Experiment(recipe)
-    tell = report or (lambda part, fraction, text: None)
+    is_new = stored is None
+    stored = stored or Run.create(parent, recipe)
+    with working_alone(stored.folder):
+        if not is_new:
+            if stored.reread().is_complete:  # by another program, in the meantime
+                return stored
+            stored.clear_unfinished()
+            try:
+                stored.put_back(experiment)
+            except RunError:  # kept among its faults; nothing of it is used
+                experiment = Experiment(recipe)
+        _carry_out(experiment, stored, report or (lambda part, fraction, text: None))
+    return stored
+
+
+def _carry_out(experiment: Experiment, stored: Run, tell: Report) -> None:
     try:
         _train(experiment, stored, tell)
         e = experiment
@@ -183,7 +191,6 @@ def run_stored(
         stored.save_checkpoint(*checkpoint.pack(experiment))
         raise
     stored.save_outcome(experiment.outcome())
-    return stored
 
 
 def _resumable(parent: Path, recipe: Recipe) -> Run | None:

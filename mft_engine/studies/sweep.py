@@ -27,6 +27,7 @@ from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe, RecipeError, parse_recipe, toml_value
 from mft_engine.runs.data import share_data
 from mft_engine.runs.folder import Run
+from mft_engine.runs.lock import working_alone
 from mft_engine.runs.runs import run_stored
 from mft_engine.tasks import build_task
 
@@ -241,6 +242,20 @@ def run_sweep(
     tell = report or (lambda part, fraction, text: None)
     with storage.writing_to(folder):
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
+    with working_alone(folder):
+        return _sweep_alone(recipe, axes, n_seeds, folder, n_workers, scheduler, resume, tell)
+
+
+def _sweep_alone(
+    recipe: Recipe,
+    axes: Sequence[Axis],
+    n_seeds: int,
+    folder: Path,
+    n_workers: int | None,
+    scheduler: str | None,
+    resume: bool,
+    tell: Report,
+) -> Sweep:
     if not resume and (folder / TABLE).exists():
         raise RunError(f"{folder} has a sweep already: go on with it (--resume), or choose another folder (--out)")
     if all(axis.path != "task.path" for axis in axes):
