@@ -25,6 +25,7 @@ class Settings:
         self.folder = folder or user_state_path("mft-lab", appauthor=False)
         self.log_folder = (folder / "log") if folder else user_log_path("mft-lab", appauthor=False)
         self.runs_folder = (folder or user_data_path("mft-lab")) / "runs" / "window"
+        self.sweeps_folder = self.runs_folder.parent.parent / "sweeps"
         self._path = self.folder / "window.json"
         self._values: dict[str, Any] = self._read()
         self._geometry = QSettings(str(self.folder / "geometry.ini"), QSettings.Format.IniFormat)
@@ -59,6 +60,16 @@ class Settings:
     def recent(self) -> list[str]:
         """Files opened last, the newest first."""
         return [text for text in self.get("recent", []) if isinstance(text, str)][:N_RECENT]
+
+    @property
+    def stores(self) -> list[Path]:
+        """Folders whose runs are listed: the window's, the command line's, those of sweeps, and a person's own."""
+        own = [Path(text) for text in self.get("run_folders", []) if isinstance(text, str)]
+        try:
+            swept = sorted(path / "runs" for path in self.sweeps_folder.iterdir() if (path / "runs").is_dir())
+        except OSError:
+            swept = []
+        return [self.runs_folder, self.runs_folder.parent, *swept, *own]
 
     def add_recent(self, path: Path) -> None:
         """Put a file at the head of the list."""

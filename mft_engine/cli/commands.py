@@ -370,10 +370,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """The same statistics between two stored backgrounds. Example: mft-lab compare runs/a runs/b"""
-    from mft_engine.runs.compare import compare_runs
-    from mft_engine.runs.runs import load
+    from mft_engine.runs.compare import compare_folders
 
-    answers = compare_runs(load(run_a), load(run_b))
+    answers = compare_folders(run_a, run_b)
     document = {"schema": "mft-lab/comparison/1", "run_a": str(run_a), "run_b": str(run_b), **answers[0].to_dict()}
     if as_json:
         _print_json({**document, "layers": [answer.to_dict() for answer in answers]})

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.stats import mannwhitneyu
 
 from mft_engine.compare.clouds import P_VALUE_LIMIT
 from mft_engine.points.statistics import Values, host_array
@@ -39,6 +38,8 @@ def independence_of(background: Values, foreground: Values) -> Independence:
     clouds = [host_array(cloud) for cloud in (background, foreground)]
     n = min(map(len, clouds))
     clouds = [cloud[np.linspace(0, len(cloud) - 1, n).astype(int)] if len(cloud) > n else cloud for cloud in clouds]
+    from scipy.stats import mannwhitneyu  # slow to import
+
     spread = np.concatenate(clouds).std(axis=0)
     scaled = [cloud / np.where(spread > 0, spread, 1.0) for cloud in clouds]
     ours, theirs = (cKDTree(cloud).query(cloud, k=2)[0][:, 1] for cloud in scaled)

@@ -346,7 +346,7 @@ def read_table(folder: str | Path) -> list[Row]:
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)
         if "seed" not in (reader.fieldnames or ()):
-            raise storage.WrongContentError("it has no column named seed")
+            raise ValueError("no column named seed")
         if any(None in row or None in row.values() or "digest" not in row for row in rows):
             raise ValueError("rows of another length than their header")
     return [{name: (text or None) if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]

@@ -18,6 +18,8 @@ import pytest
 from app.settings import Settings
 from mft_engine.experiment.stored_background import load_stored_background
 from mft_engine.recipe import RecipeError, TaskSection, load_recipe, parse_recipe
+from mft_engine.runs.marks import MARKS, read_marks
+from mft_engine.runs.owner import OWNER, is_in_other_hands
 from mft_engine.runs.runs import RunError, list_runs, load, run_stored
 from mft_engine.studies.sweep import read_table
 from mft_engine.tasks import build_task
@@ -208,6 +210,13 @@ def run_folder(name: str) -> Callable[[Path, Path, Callable[[Path], None]], None
     return read
 
 
+def words_beside_a_run(place: Path, good: Path, damage: Callable[[Path], None]) -> None:
+    for name in (MARKS, OWNER):
+        damage(place / name)
+    assert read_marks(place).is_empty and not is_in_other_hands(place)
+    raise RunError("Nobody said anything about it, and nobody keeps it")
+
+
 def settings(place: Path, good: Path, damage: Callable[[Path], None]) -> None:
     damage(place / "window.json")
     assert Settings(place).get("x", 3) == 3
@@ -217,6 +226,7 @@ def settings(place: Path, good: Path, damage: Callable[[Path], None]) -> None:
 READERS: dict[str, Callable[[Path, Path, Callable[[Path], None]], None]] = {
     "data.npz": data(".npz"), "data.csv": data(".csv"), "a background": background,
     "a run as a background": background_run, "a recipe": recipe, "a sweep's table": table, "settings": settings,
+    "words beside a run": words_beside_a_run,
     **{name: run_folder(name) for name in (
         "recipe.toml", "summary.json", "provenance.json", "checkpoint.safetensors", "result.h5", "metrics.h5",
         "snapshots.h5")},
