@@ -37,7 +37,7 @@ def test_the_automatic_step_at_temperature_zero_is_bounded_by_the_decay_too(scal
     experiment = trained(recipe)
     decay = 1.0 if preconditioner == "prior" else max(recipe.lambda_w, recipe.lambda_a)
     assert experiment.state.step_size * decay < 1.0
-    assert experiment.is_complete and experiment.present_loss() < 1.5  # the function zero has 1
+    assert experiment.is_complete and experiment.background.present_loss() < 1.5  # the function zero has 1
 
 
 def test_advice_after_an_automatic_step_is_not_to_choose_the_automatic_step(monkeypatch):
@@ -97,7 +97,7 @@ def test_a_loss_of_zero_targets_at_a_temperature_is_no_explosion():
     recipe = small(task__name="expression", initial__law="gaussian", initial__readout_std=1e-6)
     recipe = recipe.replace({"task.expression": "0*x1"})
     experiment = trained(recipe)
-    assert experiment.is_complete and experiment.present_loss() > 0
+    assert experiment.is_complete and experiment.background.present_loss() > 0
 
 
 def test_whether_a_run_is_stopped_does_not_depend_on_how_its_steps_are_split():
@@ -132,4 +132,4 @@ def test_every_corner_of_the_parameter_box_runs_or_says_in_words_why_not(corner)
     except (RecipeError, Diverged) as error:
         assert re.search(r"\w+\.\w+", str(error)) and len(str(error)) < 400
         return
-    assert experiment.state.step == 50 and np.isfinite(experiment.present_loss())
+    assert experiment.state.step == 50 and np.isfinite(experiment.background.present_loss())
