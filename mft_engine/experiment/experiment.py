@@ -44,6 +44,7 @@ from mft_engine.laws.particles import LawLost
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.data_kernel import kernel_change
+from mft_engine.questions.drift import Drift, drift_of
 from mft_engine.questions.equilibrium import Equilibrium, judge_equilibrium, no_answer
 from mft_engine.questions.fourier import fourier_summary
 from mft_engine.questions.kernel_study import DataKernels, study_kernels
@@ -293,7 +294,7 @@ class Experiment:
         """How far the background's averaged residual is from the exact optimum (`theory` first, where there is one)."""
         cloud = self._cloud
         if cloud is None:  # the convexity behind certificates holds for one hidden layer
-            self.certificate = Certificate(posterior=self.posterior())
+            self.certificate = Certificate(posterior=self.posterior(), drift=self._drift())
             yield CertificateReady(certificate=self.certificate)
             return
         yield Progress("certify", 0.0, "certifying the background")
@@ -309,9 +310,17 @@ class Experiment:
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
         self.certificate = replace(
-            found, kernel_change=change, posterior=self.posterior(), equilibrium=self._equilibrium()
+            found,
+            kernel_change=change,
+            posterior=self.posterior(),
+            equilibrium=self._equilibrium(),
+            drift=self._drift(),
         )
         yield CertificateReady(certificate=self.certificate)
+
+    def _drift(self) -> Drift | None:
+        """Whether slow statistics still drift within the averaging window."""
+        return drift_of(self.recipe, self.background.kind, self.history, self.task.n_inputs)
 
     def _equilibrium(self) -> Equilibrium:
         """Whether the run has reached the exact law (`theory` first)."""

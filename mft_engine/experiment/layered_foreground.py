@@ -261,6 +261,7 @@ class LayeredForeground:
             n_permutations=background.recipe.comparison.n_permutations,
             seed=background.recipe.seed + layer,
             eta_theta=state.step_size * state.eigenvalue,
+            names=self._network.columns(layer),
         ):
             if isinstance(answer, Comparison) and sampled.prediction is not None:
                 answer = answer.with_functions(
