@@ -48,7 +48,7 @@ def test_advice_after_an_automatic_step_is_not_to_choose_the_automatic_step(monk
         training__temperature=0.0, initial__law="gaussian", regularisation__scale=1.0, training__step_size="auto",
         network__activation="relu",
     )  # fmt: skip
-    monkeypatch.setattr("mft_engine.dynamics.problem.LARGEST_STEP", 50.0)
+    monkeypatch.setattr("mft_engine.dynamics.hyper.LARGEST_STEP", 50.0)
     monkeypatch.setattr("mft_engine.dynamics.langevin.AUTO_STEP", 1e4)
     with pytest.raises(Diverged, match="the automatic one was") as caught:
         trained(recipe)
@@ -68,7 +68,7 @@ def test_advice_comes_from_the_last_good_state():
         trained(recipe)
     assert caught.value.suggestion == pytest.approx(stable, rel=0.5) and 0.03 < caught.value.suggestion < 0.2
     # The advice helps.
-    assert trained(recipe.replace({"training.step_size": caught.value.suggestion})).present_loss() < 1.0
+    assert trained(recipe.replace({"training.step_size": caught.value.suggestion})).background.present_loss() < 1.0
 
 
 @pytest.mark.parametrize(
