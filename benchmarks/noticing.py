@@ -70,8 +70,8 @@ def judged(experiment: Experiment, theta: Tensor) -> Comparison:
         parity=experiment.setting.activation.parity,
     )  # fmt: skip
     tests = compare_with_field(
-        experiment.recipe, experiment.setting.activation, theta, fresh, experiment.frozen_field(),
-        experiment.field_points, experiment.mean_prediction().cpu().numpy(), experiment._averaging(),
+        experiment.recipe, theta, fresh, experiment.sampler.frozen_field(), experiment.field_points,
+        experiment.background.mean_prediction().cpu().numpy(), experiment.sampler.averaging(),
     )  # fmt: skip
     return found if tests is None else found.with_averages(*tests)
 

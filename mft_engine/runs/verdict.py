@@ -14,7 +14,7 @@ from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.setting import LAZY_EXPONENT
 from mft_engine.experiment.storage import RunError
-from mft_engine.field.walk import FrozenField
+from mft_engine.field.field import MeanField
 from mft_engine.network.activations import get_activation
 from mft_engine.points.measure import weighted
 from mft_engine.questions.comparison import compare_with_field
@@ -78,11 +78,16 @@ def pooled_resolution(outcome: Outcome, n_runs: int) -> Resolution | None:
 def _averages(
     outcome: Outcome, own: torch.Tensor, other: torch.Tensor, n_pooled: int = 1
 ) -> tuple[AveragesTest, Resolution] | None:
-    recipe, activation = outcome.recipe, get_activation(outcome.recipe.network.activation)
     return compare_with_field(
-        recipe, activation, own, other, _field(outcome), outcome.points, _mean_output(outcome), _averaging(outcome),
+        outcome.recipe,
+        own,
+        other,
+        _field(outcome),
+        outcome.points,
+        _mean_output(outcome),
+        _averaging(outcome),
         n_pooled,
-    )  # fmt: skip
+    )
 
 
 def _exponents(outcome: Outcome) -> tuple[float, float]:
@@ -92,11 +97,13 @@ def _exponents(outcome: Outcome) -> tuple[float, float]:
     return (LAZY_EXPONENT, 1.0) if is_lazy else (own, own)
 
 
-def _field(outcome: Outcome) -> FrozenField:
+def _field(outcome: Outcome) -> MeanField:
     points = outcome.points
     drive = float(len(outcome.background.theta) ** (_exponents(outcome)[1] - 1.0))
     signal = weighted(points.weights, points.targets - outcome.background.prediction) * drive
-    return FrozenField(torch.as_tensor(points.inputs), torch.as_tensor(signal))
+    recipe, activation = outcome.recipe, get_activation(outcome.recipe.network.activation)
+    inputs, signal = torch.as_tensor(points.inputs), torch.as_tensor(signal)
+    return MeanField(inputs, signal, activation, recipe.lambda_w, recipe.lambda_a)
 
 
 def _mean_output(outcome: Outcome) -> np.ndarray:
