@@ -9,15 +9,16 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.panels.certificate import CertificateSection, certificate_sentence
+from app.panels.distance import FIRST_LAYER, UPPER_LAYER, WHOLE_NEURONS, DistanceSection
+from app.panels.drift import DriftSection
 from app.panels.gauges import StabilityGauge, stability_sentence
-from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
 from app.panels.orders import cloud_orders, order_words
 from app.panels.verdict_card import VerdictCard
-from app.panels.verdict_words import HEADLINES, ROLES, loss_sentence, verdict_sentence
+from app.panels.verdict_words import HEADLINES, loss_sentence, verdict_sentence
 from app.theme import LIGHT, Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import UNKNOWN, written, written_error, written_p
+from app.widgets.words import UNKNOWN, written, written_error
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
@@ -32,10 +33,6 @@ _ANSWERS = {
     "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
     "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
 }
-# What a neuron is compared by: with its readout and without; a layer of several has other coordinates.
-_WHOLE_NEURONS = ("(w, a)", "w alone")
-_FIRST_LAYER = ("(w, v)", "w alone")
-_UPPER_LAYER = ("(φ, b)", "φ alone")
 _DIFFERENT = (
     "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
     "self-consistent too, without having learnt any features."
@@ -70,11 +67,15 @@ class SelfConsistencyPanel(QScrollArea):
         self.card = VerdictCard(theme, self.page)
         column.addWidget(self.card)
         # Without a comparison there is nothing to list: a column of dashes says less than a sentence.
-        self._of_comparison = (self._build_distance(), self._build_functions())
+        self.distance = DistanceSection(theme, self.page)
+        self.band, self.distances = self.distance.band, self.distance.numbers
+        self._of_comparison = (self.distance, self._build_functions())
         self.certificates = CertificateSection(self.page)
+        self.drift = DriftSection(self.page)
         self._sections: list[TitledSection] = [
             *self._of_comparison,
             self.certificates,
+            self.drift,
             self._build_stability(),
             self._build_theory(),
             self._build_features(),
@@ -93,34 +94,6 @@ class SelfConsistencyPanel(QScrollArea):
         self.apply_theme(theme)
 
     # Construction
-
-    def _build_distance(self) -> TitledSection:
-        section = TitledSection("Distance between the clouds", self.page)
-        self.band = NullBand(self._theme, section)
-        self.distances = NumberTable(_WHOLE_NEURONS, section)
-        spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
-        for key, name, meaning in (
-            ("distance", "energy distance", f"2 E|X−Y| − E|X−X′| − E|Y−Y′| of the two clouds; {spread}"),
-            ("null_mean", "by chance: mean", "Mean distance after exchanging neurons between the clouds at random"),
-            ("null_95", "by chance: 95 %", "95 % of the random exchanges give less than this"),
-            (
-                "ratio",
-                "ratio to chance",
-                "Distance divided by its mean under random exchange. Below 1 is normal: "
-                "the neurons of a background repel and lie more regularly than independent ones",
-            ),
-            (
-                "p_value",
-                "p-value",
-                "Share of random exchanges that give at least the observed distance, "
-                "(1 + number) / (1 + exchanges); consistent above 0.01",
-            ),
-        ):
-            self.distances.add_row(key, name, meaning)
-        section.column.addWidget(self.band)
-        section.column.addWidget(self.distances)
-        self._method = section.add_note()
-        return section
 
     def _build_functions(self) -> TitledSection:
         section = TitledSection("The two network functions", self.page)
@@ -226,21 +199,7 @@ class SelfConsistencyPanel(QScrollArea):
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
         state = comparison.verdict or "none"
         self.card.show_state(state, HEADLINES[state], verdict_sentence(comparison, eta_theta))
-        self.band.show_null(comparison.null, comparison.null_95, comparison.energy_distance, ROLES[state])
-        for key, full, weights in (
-            ("distance", comparison.energy_distance, comparison.energy_distance_weights),
-            ("null_mean", comparison.null_mean, comparison.null_mean_weights),
-            ("null_95", comparison.null_95, comparison.null_95_weights),
-            ("ratio", comparison.ratio, comparison.ratio_weights),
-        ):
-            self.distances.set_row(key, written(full), written(weights))
-        n = comparison.n_permutations
-        self.distances.set_row("p_value", *(written_p(p, n) for p in (comparison.p_value, comparison.p_value_weights)))
-        self._note(
-            self._method,
-            f"{comparison.n_background:,} background against {comparison.n_foreground:,} foreground neurons, "
-            f"{comparison.n_permutations:,} random exchanges.",
-        )
+        self.distance.show_comparison(comparison)
         difference = comparison.foreground_loss - comparison.background_loss
         for key, value, digits in (
             ("alignment", comparison.function_alignment, 4),
@@ -256,7 +215,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._fade_certificate(True)
 
     def _tell_layers(self, comparisons: Sequence[Comparison], layer: int) -> None:
-        self.distances.set_columns(_UPPER_LAYER if layer else _FIRST_LAYER)
+        self.distances.set_columns(UPPER_LAYER if layer else FIRST_LAYER)
         chosen = comparisons[layer]
         others = "; ".join(
             f"layer {k + 1} is {other.verdict or 'without verdict'} (ratio {written(other.ratio)})"
@@ -276,6 +235,7 @@ class SelfConsistencyPanel(QScrollArea):
         """What can be certified of the background that was compared."""
         self._certificate = certificate
         self.certificates.show_certificate(certificate)
+        self.drift.show_drift(certificate.drift)
         if self._comparison is not None and self.card.state != "pending":
             self.card.show_certificate(certificate_sentence(certificate))
         self._show_kl()
@@ -357,12 +317,13 @@ class SelfConsistencyPanel(QScrollArea):
         self.band.clear()
         for table in (self.distances, self.functions, self.stability, self.exact, self.features):
             table.reset()
-        self.distances.set_columns(_WHOLE_NEURONS)
+        self.distances.set_columns(WHOLE_NEURONS)
         self.certificates.show_certificate(None)
+        self.drift.show_drift(None)
         self.functions.show_row("expected", False)
         self._show_variance()
         self.gauge.show_value(None)
-        for note in (self._method, self._loss_note):
+        for note in (self.distance.method, self._loss_note):
             self._note(note, "")
         self._show_comparison_parts(False)
         self._note(self._stability_note, "Known from the first steps on.")
@@ -398,6 +359,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _fade_certificate(self, is_faded: bool) -> None:
         self.certificates.set_faded(is_faded)
+        self.drift.set_faded(is_faded)
         self.features.set_faded(is_faded, 0)
 
     def _show_variance(self) -> None:

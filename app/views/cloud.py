@@ -16,15 +16,14 @@ from app.views.cloud_banner import CloudBanner
 from app.views.cloud_header import CloudHeader
 from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
 from app.views.colour_key import ColourKey
-from app.views.neuron_card import NeuronCard, Phi
+from app.views.marked_neurons import MarkedNeurons
+from app.views.neuron_pointer import NeuronPointer
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project, table_axes
 from app.views.range_follower import RangeFollower
 from app.views.theory_overlay import TheoryOverlay
 from app.widgets import colours
 from app.widgets.empty_state import EmptyState
-
-_HOVER_REACH = 9.0
 
 
 class _Plot(pg.PlotWidget):
@@ -47,7 +46,6 @@ class CloudView(QWidget):
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
-        self._phi: Phi | None = None
         self._projections: Mapping[str, np.ndarray] = {}
         self._n_out = 1
         self._components: Components | None = None
@@ -61,7 +59,6 @@ class CloudView(QWidget):
         self._is_stale = False
         self._cursor = QPoint()
         self._has_theory = False
-        self._hovered: tuple[CloudLayer, int] | None = None
 
         self.header = CloudHeader(self)
         self.plot = _Plot(self, enableMenu=False)
@@ -80,9 +77,8 @@ class CloudView(QWidget):
         }
         self.layers["initial"].is_wanted = False
         self._theory = TheoryOverlay(item, below=-10, above=25)
-        self._ring = pg.ScatterPlotItem(size=13, brush=None, pxMode=True)
-        self._ring.setZValue(30)
-        self.plot.addItem(self._ring, ignoreBounds=True)
+        self.marked = MarkedNeurons(self.plot)
+        self.pointer = NeuronPointer(self.plot, self, self._note_of)
         item.layout.setContentsMargins(2, 8, 10, 2)
         self.plot.getAxis("left").setWidth(52)
         self.plot.getAxis("bottom").setHeight(40)
@@ -91,7 +87,7 @@ class CloudView(QWidget):
         )
         self.key = ColourKey(self.plot)
         self.banner = CloudBanner(self.plot)
-        self.card = NeuronCard(self)
+        self.card = self.pointer.card
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -116,9 +112,10 @@ class CloudView(QWidget):
         self.plot.painted.connect(self.painted)
         self.plot.viewport().installEventFilter(self)
         self.plot.viewport().setMouseTracking(True)
-        home = QShortcut(QKeySequence(Qt.Key.Key_Home), self.plot)
-        home.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        home.activated.connect(self.reset_view)
+        for keys, action in (("Home", self.reset_view), ("N", self.next_marked), ("Shift+N", self.previous_marked)):
+            shortcut = QShortcut(QKeySequence(keys), self.plot)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(action)
         self.setMinimumSize(260, 220)
         self._offer_axes(2)
         self.apply_theme(theme)
@@ -145,21 +142,46 @@ class CloudView(QWidget):
         self.header.set_count("theory", 0 if self._has_theory else None)
         self._show_or_hide_theory()
 
+    def mark_neurons(self, numbers: Sequence[int] | np.ndarray) -> None:
+        """Rings neurons of the background by their numbers, those that stand out most first; none takes them away."""
+        self.marked.show(numbers)
+        self.header.set_marked(len(self.marked.numbers))
+        self.marked.draw(self.layers["background"])
+        self.pointer.refresh()
+
+    def next_marked(self) -> None:
+        """Points at the next neuron that stands out."""
+        self._step_marked(1)
+
+    def previous_marked(self) -> None:
+        """Points at the one before."""
+        self._step_marked(-1)
+
+    def _step_marked(self, by: int) -> None:
+        number = self.marked.step(self.layers["background"], by)
+        if number is not None:
+            self.pointer.choose(self.layers["background"], number)
+
+    def _note_of(self, number: int) -> str:
+        rank = self.marked.rank(number)
+        return "" if rank is None else f"stands out: {rank} of {len(self.marked.numbers)}"
+
     def clear(self) -> None:
         """Forgets every cloud and the theory; the axis range starts afresh with the next one."""
         for name, layer in self.layers.items():
             layer.clear()
             self.header.set_count(name, None)
+        self.mark_neurons(())
         self.show_theory(None)
         self._components = None
-        self._drop_hover()
+        self.pointer.drop()
         self.empty.setVisible(True)
         self.key.setVisible(False)
         self.reset_view()
 
     def set_activation(self, phi: Callable[[np.ndarray], np.ndarray] | None) -> None:
         """The activation on numpy arrays, for the hovered neuron's curve."""
-        self._phi = phi
+        self.pointer.phi = phi
 
     def set_projections(self, projections: Mapping[str, np.ndarray], n_out: int = 1) -> None:
         """The task's own directions in input space, name -> (n_inputs,), offered as axes; the first two are picked.
@@ -183,6 +205,7 @@ class CloudView(QWidget):
             has_weights: the columns are input weights, whose neurons have a curve phi(w.x).
         """
         self._columns = (tuple(names), has_weights) if names else None
+        self.pointer.columns = tuple(names) if names else None
         self._offer_axes(len(names) - 1 if names else self._n_inputs)
 
     def pick_axes(self, x: str, y: str) -> None:
@@ -228,13 +251,13 @@ class CloudView(QWidget):
         style_plot(self.plot.getPlotItem(), theme)
         self.header.apply_theme(theme)
         self.empty.apply_theme(theme)
-        self.card.apply_theme(theme)
+        self.pointer.apply_theme(theme)
+        self.marked.apply_theme(theme)
         self.key.apply_theme(theme)
         self.banner.apply_theme(theme)
         self._theory.apply_theme(theme)
         for name, strength in (("initial", 0.65), ("background", 0.9), ("foreground", 0.82)):
             self.layers[name].set_colour(getattr(theme, f"{name}_cloud"), strength)
-        self._ring.setPen(line_pen(theme.text, 2))
         for line in self._zero_lines:
             line.setPen(line_pen(theme.grid, 1))
         self.colour_by(self._colouring_key)
@@ -285,8 +308,8 @@ class CloudView(QWidget):
         if theta is None or len(theta) == 0:
             layer.clear()
             self.header.set_count(name, None)
-            if self._hovered is not None and self._hovered[0] is layer:
-                self._drop_hover()
+            self.pointer.drop(only=name)
+            self.marked.draw(self.layers["background"])
             return
         if theta.shape[1] - 1 != self._n_inputs:
             for other in self.layers.values():
@@ -325,8 +348,8 @@ class CloudView(QWidget):
         if drawn:
             at_once = at_once or not self.isVisible()
             self._follower.follow([layer.x for layer in drawn], [layer.y for layer in drawn], at_once=at_once)
-        if self._hovered is not None and (only is None or only == self._hovered[0].name):
-            self._refresh_hover()
+        self.marked.draw(self.layers["background"])
+        self.pointer.refresh(only)
 
     def _pick_axes(self, x: str, y: str) -> None:
         self._axes = (self._choices[x], self._choices[y])
@@ -335,7 +358,7 @@ class CloudView(QWidget):
             plot.setLabel(name, axis.label + (" (°)" if axis.kind == "angle" else ""))
         self._follower.set_kinds((self._axes[0].kind, self._axes[1].kind))
         self._show_or_hide_theory()
-        self._drop_hover()
+        self.pointer.drop()
         self.reset_view()
 
     def _offer_axes(self, n_inputs: int) -> None:
@@ -356,9 +379,12 @@ class CloudView(QWidget):
         if name == "theory":
             self._show_or_hide_theory()
             return
+        if name == "standing out":
+            self.marked.is_wanted = is_shown
+            self.marked.draw(self.layers["background"])
+            return
         self.layers[name].is_wanted = is_shown
-        if self._hovered is not None and self._hovered[0].name == name:
-            self._drop_hover()
+        self.pointer.drop(only=name)
         self._draw()
 
     def _show_or_hide_theory(self) -> None:
@@ -390,7 +416,7 @@ class CloudView(QWidget):
         kind = event.type()
         if kind == QEvent.Type.MouseButtonPress:
             self._is_dragging = True
-            self._drop_hover()
+            self.pointer.drop()
         elif kind == QEvent.Type.MouseButtonRelease:
             self._is_dragging = False
             if self._is_stale:
@@ -402,7 +428,7 @@ class CloudView(QWidget):
                 self._hover_wait.start()
         elif kind == QEvent.Type.Leave:
             self._hover_wait.stop()
-            self._drop_hover()
+            self.pointer.drop()
         return False
 
     def _look_under_mouse(self) -> None:
@@ -410,45 +436,7 @@ class CloudView(QWidget):
 
     def hover(self, cursor: QPoint) -> None:
         """Shows the card of the neuron under a point of the plot's viewport, if there is one."""
-        scene = self.plot.mapToScene(cursor)
-        if not self._box.sceneBoundingRect().contains(scene):
-            self._drop_hover()
-            return
-        place = self._box.mapSceneToView(scene)
-        across, up = self._box.viewPixelSize()
-        best, found = _HOVER_REACH**2, None
-        for name in ("initial", "background", "foreground"):
-            layer = self.layers[name]
-            if not layer.has_points:
-                continue
-            distance = ((layer.x - place.x()) / across) ** 2 + ((layer.y - place.y()) / up) ** 2
-            index = int(np.argmin(distance))
-            if distance[index] <= best:
-                best, found = float(distance[index]), (layer, index)
-        if found is None:
-            self._drop_hover()
-            return
-        self._hovered = found
-        self._refresh_hover()
-        self.card.place(self.plot.viewport().mapTo(self, cursor))
-
-    def _refresh_hover(self) -> None:
-        assert self._hovered is not None
-        layer, index = self._hovered
-        if layer.theta is None or index >= len(layer.theta) or not layer.has_points:
-            self._drop_hover()
-            return
-        colour = getattr(self._theme, f"{layer.name}_cloud")
-        if self._columns is not None:
-            self.card.show_row(layer.name, index, self._columns[0], layer.theta[index], colour)
-        else:
-            self.card.show_neuron(layer.name, index, layer.theta[index], self._phi, colour)
-        self._ring.setData(x=layer.x[index : index + 1], y=layer.y[index : index + 1])
-
-    def _drop_hover(self) -> None:
-        self._hovered = None
-        self.card.hide()
-        self._ring.setData(x=[], y=[])
+        self.pointer.look(cursor, (self.layers[name] for name in ("initial", "background", "foreground")))
 
 
 __all__ = ["MOST_POINTS", "CloudView", "point_size"]
