@@ -5,7 +5,7 @@
     T KL(mu | mu*) <= F(mu) - F(mu*) <= T KL(mu | mu-hat),      mu-hat the Gibbs law of mu's own residual
     F(mu_r) - F(mu*) <= |y - r - f_(mu_r)|^2 / 2,               mu_r the Gibbs law of any residual r
 
-Source: Nitanda, Wu, Suzuki (2201.10469), Chizat (2202.01009); physics.md, section 4.
+Source: Nitanda, Wu, Suzuki (2201.10469), Chizat (2202.01009); docs/physics.md, section 4.
 """
 
 from __future__ import annotations

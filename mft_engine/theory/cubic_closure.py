@@ -7,7 +7,7 @@ The closure is stationarity of a strictly concave function of (b, c): at given h
 solution is unique, and no continuation can find a second one. What a discontinuous transition leaves behind are the
 *metastable* branches, in which the neurons are kept to one well of S(q); they are solved here as well.
 
-Source: Rubin, Seroussi, Ringel, arXiv 2310.03789; physics.md, section 7.
+Source: Rubin, Seroussi, Ringel, arXiv 2310.03789; docs/physics.md, section 7.
 """
 
 from __future__ import annotations

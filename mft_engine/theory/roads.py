@@ -7,7 +7,7 @@ With f = N^-kappa sum a phi and b = N^(1-kappa) a, f = (1/N) sum b phi, and the 
 times N^(2 - 2 kappa) is the mean-field energy with T' = N^(2-2kappa) T, lambda_w' = N^(2-2kappa) lambda_w and
 lambda_a' = lambda_a. At kappa = 1/2 T' = N T grows without bound at a fixed prior of w: the Gaussian process.
 
-Source: physics.md, section 1.
+Source: docs/physics.md, section 1.
 """
 
 from __future__ import annotations
