@@ -190,11 +190,6 @@ class CubicClosure:
         """
         return self._readout_mean(self._grid.q**2) / self._readout_mean(self._grid.q**2 + self.teacher.transverse_power)
 
-    @property
-    def mean_square_overlap(self) -> float:
-        """E q^2 under e^-S."""
-        return float(self._law @ self._grid.q**2)
-
     def _readout_mean(self, values: np.ndarray) -> float:
         gain = self.teacher.readout_variance / self.teacher.temperature
         square = self.teacher.readout_variance + (gain * np.array([self.b, ROOT6 * self.c]) @ self._grid.v) ** 2

@@ -47,8 +47,3 @@ def equivalent_mean_field(
     return EquivalentProblem(
         factor * temperature, factor * lambda_w, lambda_a, float(n_neurons) ** (1 - readout_exponent)
     )
-
-
-def observation_noise(n_points: int, n_neurons: int, temperature: float) -> float:
-    """sigma^2 = n T / N: the Gaussian noise on n observations for which the posterior is this Langevin law."""
-    return n_points * temperature / n_neurons
