@@ -1,4 +1,4 @@
-"""What may change while an experiment goes on, and what it costs: the one table that schedule, window and engine read."""
+"""What may change while an experiment goes on, and what it costs: the table that schedule, window and engine read."""
 
 from __future__ import annotations
 
