@@ -43,9 +43,9 @@ def test_neurons_that_stand_out_are_ringed_where_they_are_and_move_with_the_clou
     assert np.allclose(ringed(view), THETA[[7, 3, 250], :2]) and not view.header.chips["standing out"].isHidden()
     view.show_background(THETA + 0.5, 300)
     assert np.allclose(ringed(view), THETA[[7, 3, 250], :2] + 0.5)
-    view.show_overlay("standing out", False)
+    view.header.chips["standing out"].setChecked(False)
     assert len(ringed(view)) == 0
-    view.show_overlay("standing out", True)
+    view.header.chips["standing out"].setChecked(True)
     view.mark_neurons([])
     assert len(ringed(view)) == 0 and view.header.chips["standing out"].isHidden()
 
