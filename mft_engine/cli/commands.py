@@ -399,7 +399,9 @@ def compare(
         typer.echo(
             (f"layer {layer}: " if len(answers) > 1 else "")
             + f"{answer.verdict or 'no verdict'}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} "
-            f"times its null mean, p = {answer.p_value:.3f}{'. ' + answer.why if answer.why else ''}"
+            f"times its null mean, p = {answer.p_value:.3f}"
+            + ("" if answer.averages is None else f"; with the moments p = {answer.p_value_all:.3g}")
+            + "".join(f". {told}".rstrip(".") for told in (answer.why, answer.what_differs) if told)
         )
 
 
