@@ -27,6 +27,8 @@ from mft_engine.rng import Stream
 # Neurons a cloud for each statistic, below which covariances are not known.
 PER_STATISTIC = 20
 N_OUTLIERS = 50
+# Statistics of which the covariance is kept, to be pooled with that of other runs.
+MOST_KEPT = 40
 # Labels (permutations x neurons) held at once, 40 MB.
 MAX_LABELS = 5_000_000
 
@@ -74,24 +76,23 @@ def with_moments(
     t_square = float(direction @ direction)
     null = _exchanged(whitened, n, comparison.n_permutations, seed)
     p_value = float((1 + np.count_nonzero(null >= t_square * (1 - 1e-9))) / (1 + len(null)))
+    # In units of the columns, not of their spread.
+    units, start = np.concatenate([scale, scale**2]), np.concatenate([centre, np.zeros(len(names))])
+    values, expected = (part.mean(axis=0) * units + start for part in (rows[:n], rows[n:]))
+    covariance = covariance * np.outer(units, units)
     errors = np.sqrt(np.diag(covariance))
     found = []
     for k, (name, text) in enumerate(words.items()):
-        mine, theirs = (float(part[:, k].mean()) for part in (rows[:n], rows[n:]))
-        z = (mine - theirs) / errors[k] if errors[k] > 0 else 0.0
-        column = k % len(names)
-        # In units of the column, not of its spread.
-        units, start = (scale[column], centre[column]) if k < len(names) else (scale[column] ** 2, 0.0)
-        found.append(
-            Statistic(name, text, mine * units + start, theirs * units + start, float(errors[k] * units),
-                      float(2 * special.ndtr(-abs(z))))
-        )  # fmt: skip
+        z = (values[k] - expected[k]) / errors[k] if errors[k] > 0 else 0.0
+        p = float(2 * special.ndtr(-abs(z)))
+        found.append(Statistic(name, text, float(values[k]), float(expected[k]), float(errors[k]), p))
     test = AveragesTest(
         statistics=tuple(found),
         t_square=t_square,
         n_degrees=law.n_degrees,
         p_value=p_value,
         kl_upper=0.5 * largest_noncentrality(t_square, law.n_degrees) * (1 / n + 1 / m),
+        covariance=tuple(tuple(row) for row in covariance.tolist()) if len(words) <= MOST_KEPT else (),
         against="counterpart",
         outliers=np.argsort(-(whitened[:n] @ direction), kind="stable")[:N_OUTLIERS],
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.compare.moments import with_moments
+from mft_engine.compare.pooling import pool
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.runs.compare import compare_runs
@@ -85,3 +86,15 @@ def test_two_stored_runs_of_one_recipe_agree_and_one_at_another_temperature_is_t
     (same,), (hotter,) = compare_runs(first, run(1, 0.02)), compare_runs(first, run(0, 0.03))
     assert same.verdict == "consistent" and same.averages is not None
     assert hotter.verdict != "consistent" and hotter.what_differs
+
+
+def test_moments_of_several_pairs_are_pooled_to_the_level_and_see_more_together():
+    def pair(k: int, factor: float = 1.0) -> Comparison:
+        return with_moments(distance(0), draws(2 * k) * [1, 1, factor], draws(2 * k + 1), 2, NAMES, seed=k)
+
+    right = [pool([pair(4 * j + k) for k in range(4)]).p_value_averages for j in range(40)]
+    # 2 expected at 5 %, so 8 or more in one of 1,000.
+    assert sum(p <= 0.05 for p in right) <= 7
+    wider = [pair(k, 1.25) for k in range(16)]
+    together = pool(wider)
+    assert together.n_rejected < 12 and together.p_value < 1e-6 and "of a" in together.largest_difference
