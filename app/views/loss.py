@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidg
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
 from app.views.chips import LegendChip
+from app.views.limit_curve import LimitCurve
 from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.views.scrubber import Scrubber
 from app.widgets.colours import with_opacity
@@ -98,6 +99,7 @@ class LossView(QWidget):
         self._lazy_curve = pg.PlotDataItem()
         self._lazy_curve.setZValue(4)
         self.plot.addItem(self._lazy_curve, ignoreBounds=True)
+        self._limit = LimitCurve(self.plot)
         self._level_lines = {name: self._level_line(z) for name, z in (("foreground", 5), ("theory", 6), (_UNSEEN, 6))}
         # Apart from the other two labels: its height is not theirs to know.
         self._level_lines[_UNSEEN].label.setPosition(0.66)
@@ -181,6 +183,16 @@ class LossView(QWidget):
         chip.set_name("lazy", name)
         self._redraw()
 
+    def show_limit(
+        self, times: Sequence[float], losses: Sequence[float], expected: Sequence[float], spread: Sequence[float]
+    ) -> None:
+        """The loss of infinite width along the training, with the band of single networks; empty: none."""
+        self._limit.show_curve(times, losses, expected, spread)
+        if self._levels["theory"] is None:
+            self.chips["theory"].setEnabled(self._limit.is_known)
+            self.chips["theory"].set_detail(_four_digits(losses[-1]) if self._limit.is_known else "")
+        self._redraw()
+
     def name_theory(self, name: str, tip: str = "") -> None:
         """What the theory's chip and line are called, and what the tooltip says besides."""
         self._theory_name = name
@@ -238,6 +250,7 @@ class LossView(QWidget):
         self.scrubber.set_times(np.empty(0))
         self._cursor_line.setVisible(False)
         self.show_lazy_loss(np.empty(0), np.empty(0))
+        self.show_limit((), (), (), ())
         self.show_metrics({})
 
     def reset_view(self) -> None:
@@ -263,6 +276,7 @@ class LossView(QWidget):
             line.setPen(line_pen(colour, 1.8, Qt.PenStyle.SolidLine if is_solid else Qt.PenStyle.DashLine))
             line.label.setColor(colour)
             line.label.fill = pg.mkBrush(with_opacity(theme.panel, 0.85))
+        self._limit.apply_theme(theme)
         self._lazy_curve.setPen(line_pen(theme.muted, 1.4, Qt.PenStyle.DashLine))
         self._complete_line.setPen(line_pen(theme.good, 1.2))
         self._complete_line.label.setColor(theme.good)
@@ -300,6 +314,9 @@ class LossView(QWidget):
             times = np.minimum(self._lazy[:, 0], 2 * self._time_end)
             self._lazy_curve.setData(times, self._lazy[:, 1])
             shown.append(self._lazy[:, 1])
+        self._limit.set_visible(self.chips["theory"].isChecked())
+        if self._limit.is_known and self.chips["theory"].isChecked():
+            shown.append(self._limit.losses)
         for name, line in self._level_lines.items():
             value = self._levels[name]
             chip = self.chips["test" if name == _UNSEEN else name]
