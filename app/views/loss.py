@@ -18,7 +18,7 @@ from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.views.scrubber import Scrubber
 from app.widgets.colours import with_opacity
 from app.widgets.empty_state import EmptyState
-from app.widgets.words import written
+from app.widgets.words import four_digits, signed
 
 _LEVELS = ("foreground", "theory")
 # The infinitely wide network's loss on unseen data belongs to the test curve, and is switched with it.
@@ -147,11 +147,11 @@ class LossView(QWidget):
         chip = self.chips["background"]
         chip.setEnabled(has_any)
         right = f" · test accuracy {100 * metrics['test_accuracy'][-1]:.0f} %" if "test_accuracy" in metrics else ""
-        chip.set_detail(_four_digits(float(loss[-1])) + right if has_any else "")
+        chip.set_detail(four_digits(float(loss[-1])) + right if has_any else "")
         chip, is_tested = self.chips["test"], len(self._test) > 0
         chip.setVisible(is_tested)
         chip.setEnabled(is_tested)
-        chip.set_detail(_four_digits(float(self._test[-1])) if is_tested else "")
+        chip.set_detail(four_digits(float(self._test[-1])) if is_tested else "")
         self._redraw()
 
     def show_gap(self, gap: float | None, error: float | None) -> None:
@@ -159,7 +159,7 @@ class LossView(QWidget):
         self.gap.setVisible(gap is not None)
         if gap is not None:
             has_error = error is not None and np.isfinite(error)
-            self.gap.setText(f"test − train {_signed(gap, error if has_error else None)}")
+            self.gap.setText(f"test − train {signed(gap, error if has_error else None)}")
             self._place_gap()
 
     def show_foreground_loss(self, loss: float | None) -> None:
@@ -179,7 +179,7 @@ class LossView(QWidget):
         self._lazy = np.column_stack([times, losses])
         chip = self.chips["lazy"]
         chip.setEnabled(len(times) > 0)
-        chip.set_detail(_four_digits(float(losses[-1])) if len(times) else "")
+        chip.set_detail(four_digits(float(losses[-1])) if len(times) else "")
         chip.set_name("lazy", name)
         self._redraw()
 
@@ -190,7 +190,7 @@ class LossView(QWidget):
         self._limit.show_curve(times, losses, expected, spread)
         if self._levels["theory"] is None:
             self.chips["theory"].setEnabled(self._limit.is_known)
-            self.chips["theory"].set_detail(_four_digits(losses[-1]) if self._limit.is_known else "")
+            self.chips["theory"].set_detail(four_digits(losses[-1]) if self._limit.is_known else "")
         self._redraw()
 
     def name_theory(self, name: str, tip: str = "") -> None:
@@ -291,7 +291,7 @@ class LossView(QWidget):
         self._levels[name] = value
         if name in self.chips:
             self.chips[name].setEnabled(value is not None)
-            self.chips[name].set_detail("" if value is None else _four_digits(value))
+            self.chips[name].set_detail("" if value is None else four_digits(value))
         self._redraw()
 
     def _redraw(self) -> None:
@@ -326,7 +326,7 @@ class LossView(QWidget):
                 assert value is not None
                 line.setPos(np.log10(value) if is_log else value)
                 title = name.replace("theory", self._theory_name)
-                line.label.setFormat(f"{title} {_four_digits(value)}")
+                line.label.setFormat(f"{title} {four_digits(value)}")
                 shown.append(np.array([value]))
         self._follow(np.concatenate(shown) if shown else np.empty(0), is_log)
         self._draw_marks()
@@ -457,14 +457,3 @@ class LossView(QWidget):
         if event.type() == QEvent.Type.MouseButtonDblClick:
             self.reset_view()
         return False
-
-
-def _four_digits(value: float) -> str:
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else written(value, 4)
-
-
-def _signed(value: float, error: float | None) -> str:
-    """A difference with as many decimals as its error has; a true minus."""
-    decimals = 4 if error is None or error <= 0 else int(np.clip(1 - np.floor(np.log10(error)), 2, 6))
-    text = f"{value:.{decimals}f}" + ("" if error is None else f" ± {error:.{decimals}f}")
-    return text.replace("-", "−")
