@@ -77,6 +77,11 @@ def can_record_graphs(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def has_step_compiler(device: torch.device) -> bool:
+    """Whether our own step kernels can be compiled for this device, given the compiler."""
+    return device.type == "cuda" and torch.version.hip is None
+
+
 def record_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None] | None:
     """A function that replays `work` on the device as one launch; None where that device, or its driver, cannot.
 

@@ -14,24 +14,13 @@ from torch import Tensor
 from mft_engine import rng
 from mft_engine.device import n_threads
 from mft_engine.kernels import loops
-from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
+from mft_engine.kernels.forms import FORMS, PARITY, mode_of
+from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan, check_sizes
 from mft_engine.kernels.reference import check_arguments
 from mft_engine.kernels.slots import Slots, arrange
 from mft_engine.kernels.team import run_together
 from mft_engine.network.activations import Activation
 
-# What each activation is made of: the function b, and whether phi is its positive side only.
-FORMS: dict[str, tuple[int, bool]] = {
-    "relu_tanh": (loops.TANH, True),
-    "clip01": (loops.HARDTANH, True),
-    "tanh": (loops.TANH, False),
-    "erf": (loops.ERF, False),
-    "relu": (loops.LINEAR, True),
-    "sin": (loops.SIN, False),
-    "quadratic": (loops.SQUARE, False),
-    "hardtanh": (loops.HARDTANH, False),
-    "tanh_squared": (loops.TANH_SQUARED, False),
-}
 # u of as many neurons is kept between the two passes as fits a third-level cache; for the others it is computed twice,
 # which costs no more than main memory.
 KEPT_BYTES = 2**24
@@ -71,20 +60,6 @@ def _float64(tensor: Tensor) -> NDArray[np.float64]:
     return np.array(tensor.detach().numpy(), dtype=np.float64)
 
 
-def _check_sizes(theta: Tensor, points: Tensor, **per_point: Tensor) -> None:
-    """Compiled code checks no bounds."""
-    if theta.dtype != torch.float32:
-        raise ValueError(f"the fused kernel computes in float32, not in {theta.dtype}")
-    if theta.shape[1] != points.shape[1] + 1:
-        raise ValueError(
-            f"the fused kernel has one readout: {points.shape[1]} inputs need {points.shape[1] + 1} columns of "
-            f"theta, not {theta.shape[1]}"
-        )
-    for name, tensor in per_point.items():
-        if tensor.shape != points.shape[:1]:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({points.shape[0]},)")
-
-
 class FusedKernel:
     """Compiled step loops; see `Kernel` for the methods and `mft_engine.kernels.loops` for what they compute.
 
@@ -97,7 +72,7 @@ class FusedKernel:
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
         self._base, self._is_one_sided = FORMS[activation.name]
-        self._parity = {"none": 0.0, "odd": -1.0, "even": 1.0}[activation.parity]
+        self._parity = PARITY[activation.parity]
         self._last: tuple[NDArray[np.float32], Slots] | None = None
 
     @property
@@ -135,7 +110,7 @@ class FusedKernel:
             ValueError: arguments that do not fit, or a prediction_sum that is not float64.
         """
         check_arguments(theta, points, plan, n_steps)
-        _check_sizes(theta, points, targets=targets, weights=weights, prediction_sum=prediction_sum)
+        check_sizes("fused", theta, points, targets=targets, weights=weights, prediction_sum=prediction_sum)
         if prediction_sum.dtype != torch.float64:
             raise ValueError(f"the fused kernel sums predictions in float64, not in {prediction_sum.dtype}")
         n_points = len(points)
@@ -161,7 +136,7 @@ class FusedKernel:
     ) -> FrozenResult:
         """n_steps of independent neurons; arguments and result as in `ReferenceKernel.advance_frozen`."""
         check_arguments(theta, points, plan, n_steps)
-        _check_sizes(theta, points, signal=signal)
+        check_sizes("fused", theta, points, signal=signal)
         empty = np.zeros(0)
         state, finite = self._state(theta), np.zeros(n_steps, dtype=np.bool_)
         self._run(
@@ -177,7 +152,7 @@ class FusedKernel:
         zeros = (0.0,) * n_params
         plan = StepPlan(zeros, zeros, zeros, "euler", 0, 0, readout_exponent)
         check_arguments(theta, points, plan, 1)
-        _check_sizes(theta, points)
+        check_sizes("fused", theta, points)
         none, prediction = np.zeros(len(points)), np.zeros(len(points))
         self._run(
             self._state(theta), points, plan, 0, 1, n_neurons=theta.shape[0], moves_last=False,
@@ -238,10 +213,7 @@ class FusedKernel:
         run_together(n_members, work)
 
     def _function(self, is_paired: bool, is_planar: bool) -> Callable[..., None]:
-        if not self._is_one_sided:
-            mode = loops.PLAIN
-        else:
-            mode = loops.ONE_SIDED_PAIRS if is_paired else loops.ONE_SIDED_SINGLES
+        mode = mode_of(self._is_one_sided, is_paired)
         function: Callable[..., None] = _advance_function(self._base, mode, is_planar)
         return function
 

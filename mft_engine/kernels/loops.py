@@ -25,15 +25,23 @@ from numba import njit
 from numba.extending import overload
 
 from mft_engine.kernels import approximations as approx
+from mft_engine.kernels.forms import (
+    ERF,
+    HARDTANH,
+    LINEAR,
+    ONE_SIDED_PAIRS,
+    ONE_SIDED_SINGLES,
+    PLAIN,
+    SIN,
+    SQUARE,
+    TANH,
+    TANH_SQUARED,
+)
 from mft_engine.kernels.noise import fill_normal
 from mft_engine.kernels.team import meet
 
 NEURON_GROUP = 4
 NEURON_BLOCK = 64
-
-# The functions b, and how phi is made of b on the slots.
-TANH, LINEAR, HARDTANH, ERF, SIN, SQUARE, TANH_SQUARED = range(7)
-PLAIN, ONE_SIDED_PAIRS, ONE_SIDED_SINGLES = range(3)
 
 # Sums may be reordered, and nothing inside asks for non-finite values (`_has_nonfinite` looks at the bits).
 # Reciprocal estimates are left out: they differ between processors and cost accuracy without gaining time.
@@ -50,7 +58,8 @@ EXPONENT_BITS = i32(0x7F800000)
 # The compiler's cache only looks at the main function's file: this makes it follow the others too.
 SOURCES = zlib.crc32(
     b"".join(
-        (Path(__file__).parent / name).read_bytes() for name in ("approximations.py", "loops.py", "noise.py", "team.py")
+        (Path(__file__).parent / name).read_bytes()
+        for name in ("approximations.py", "forms.py", "loops.py", "noise.py", "team.py")
     )
 )
 

@@ -29,6 +29,7 @@ class StepPlan:
         integrator: which of the two sums of noise.
         seed, stream: of the noise (`mft_engine.rng`).
         readout_exponent: kappa of f = N^-kappa sum a phi(w.x).
+        first_neuron: number of theta's first row in the noise, for a part of a larger cloud.
     """
 
     rate: tuple[float, ...]
@@ -38,6 +39,7 @@ class StepPlan:
     seed: int
     stream: int
     readout_exponent: float = 1.0
+    first_neuron: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.rate) == len(self.decay) == len(self.noise):
@@ -64,6 +66,25 @@ class StepPlan:
             if j == len(settings) or settings[j] != settings[start]:
                 yield slice(start, j), *settings[start]
                 start = j
+
+
+def check_sizes(name: str, theta: Tensor, points: Tensor, **per_point: Tensor) -> None:
+    """Raise ValueError where a compiled kernel, which checks no bounds, could not bear these tensors.
+
+    Args:
+        name: of the kernel, for the message.
+        per_point: (n_points,) each.
+    """
+    if theta.dtype != torch.float32:
+        raise ValueError(f"the {name} kernel computes in float32, not in {theta.dtype}")
+    if theta.shape[1] != points.shape[1] + 1:
+        raise ValueError(
+            f"the {name} kernel has one readout: {points.shape[1]} inputs need {points.shape[1] + 1} columns of "
+            f"theta, not {theta.shape[1]}"
+        )
+    for what, tensor in per_point.items():
+        if tensor.shape != points.shape[:1]:
+            raise ValueError(f"{what} has shape {tuple(tensor.shape)}, expected ({points.shape[0]},)")
 
 
 @dataclass(frozen=True)
@@ -128,7 +149,10 @@ class Kernel(Protocol):
     readouts, (n_points, n_out).
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the summary calls it."""
+        ...
 
     @property
     def is_ready(self) -> bool:
