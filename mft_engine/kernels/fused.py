@@ -206,7 +206,8 @@ class FusedKernel:
                 self._parity, is_frozen, moves_last, targets, weights, float(n_neurons) ** -plan.readout_exponent,
                 float(n_neurons) ** (plan.readout_exponent - 1.0), _float32(plan.rate), _float32(plan.decay),
                 _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),
-                np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), np.uint64(first_step), n_steps,
+                np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), plan.first_neuron, np.uint64(first_step),
+                n_steps,
                 *own, finite, xi_now, member, n_members, counter, parts, sums, is_bad,
             )  # fmt: skip
 

@@ -137,7 +137,7 @@ class _Noise:
                 n_params,
                 device=drawn.device,
                 dtype=drawn.dtype,
-                first_row=start,
+                first_row=self.plan.first_neuron + start,
             )
         return drawn
 
