@@ -27,8 +27,8 @@ from mft_engine.device import host_device, n_threads
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
 
-# Acceptance at which trajectories of leapfrog steps move fastest, and their length. One leap is a Langevin move; twelve
-# cross a well some ten times faster at the same number of gradients.
+# Acceptance at which trajectories of leapfrog steps move fastest, and their length. One leap is a Langevin move, which
+# takes twice the time for populations as independent (modular addition, P = 11).
 TARGET_ACCEPTANCE = 0.7
 N_LEAPS = 12
 # Rows that are moved together: their features stay in a core's cache.

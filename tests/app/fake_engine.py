@@ -87,6 +87,9 @@ class FakeExperiment:
 
     N_STEPS = 200
 
+    # Slices of work that a comparison takes: so many that an edit is sure to come in between, where a test wants that.
+    n_comparing = 1
+
     def __init__(self, recipe: Recipe, log: list[str]) -> None:
         if recipe.task.name == "unknown":
             raise RecipeError("task.name = 'unknown' is no known task")
@@ -94,7 +97,7 @@ class FakeExperiment:
             raise FakeDeviceError("engine.device = 'cuda' is not on this machine.")
         self.recipe, self.log = recipe, log
         self.state = FakeState()
-        self.device = "cpu"
+        self._device = "cpu"
         self.task: Task = build_task(recipe.task)
         self.initial_theta = np.full((recipe.network.n_neurons[0], 3), float(recipe.seed), np.float32)
         self.theta = self.initial_theta.copy()
@@ -194,7 +197,8 @@ class FakeExperiment:
         return None
 
     def compare(self) -> Iterator[Progress | ComparisonReady]:
-        yield Progress("compare", 0.5, "comparing")
+        for _ in range(self.n_comparing):
+            yield Progress("compare", 0.5, "comparing")
         assert self.has_foreground, "the foreground went away while it was compared"
         is_right = self.recipe.foreground.background == "trained"
         yield ComparisonReady(comparisons=(fake_comparison(is_right),))
@@ -426,7 +430,7 @@ class FakeEngine:
         return FakeRestored(experiment, *answers, CertificateReady(certificate=fake_certificate()))
 
     def device_of(self, experiment: FakeExperiment) -> str:
-        return experiment.device
+        return experiment._device
 
     def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
         return isinstance(error, FakeDeviceError)

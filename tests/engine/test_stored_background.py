@@ -43,7 +43,9 @@ def test_an_exported_cloud_is_a_background_too_with_its_present_function(folder:
     assert experiment.is_complete and experiment.advance(10) == 0
     points = experiment.field_points
     phi = np.maximum(0, np.tanh(points.inputs @ theta[:, :2].T))
-    np.testing.assert_allclose(experiment.mean_prediction().numpy(), phi @ theta[:, 2] / len(theta), atol=1e-4)
+    np.testing.assert_allclose(
+        experiment.background.mean_prediction().numpy(), phi @ theta[:, 2] / len(theta), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_an_exported_cloud_is_a_background_too_with_its_present_function(folder:
         ({"other": np.zeros((3, 3))}, ["no array 'background'", "other"]),
         ({"background": np.zeros((3, 5))}, ["(3, 5)", "3 columns"]),
         ({"background": np.full((3, 3), np.nan)}, ["finite"]),
-        (b"not a zip file", ["cannot be read as NPZ"]),
+        (b"not a zip file", ["foreground.background", "cannot be read as an NPZ file"]),
         (None, ["trained", "lazy", "untrained", ".npz"]),
     ],
 )
