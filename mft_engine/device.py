@@ -82,6 +82,18 @@ def has_step_compiler(device: torch.device) -> bool:
     return device.type == "cuda" and torch.version.hip is None
 
 
+def device_of_process(wanted: str) -> str:
+    """`engine.device` of one of several processes on a machine: each gets a GPU of its own where there are some."""
+    if wanted not in ("auto", "cuda") or not torch.cuda.is_available():
+        return wanted
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+
+
+def backend_between_processes(device: torch.device) -> str:
+    """How processes tell each other tensors on such a device, and Python's own objects."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+
+
 def record_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None] | None:
     """A function that replays `work` on the device as one launch; None where that device, or its driver, cannot.
 

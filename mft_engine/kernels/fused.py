@@ -146,8 +146,10 @@ class FusedKernel:
         )  # fmt: skip
         return FrozenResult(self._theta(state, theta), torch.tensor(bool(finite.all())))
 
-    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
-        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), (n_points,) float32; sums in float64."""
+    def predict(
+        self, theta: Tensor, points: Tensor, readout_exponent: float, *, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), (n_points,) float32 or `dtype`; sums in float64."""
         n_params = theta.shape[1]
         zeros = (0.0,) * n_params
         plan = StepPlan(zeros, zeros, zeros, "euler", 0, 0, readout_exponent)
@@ -159,7 +161,7 @@ class FusedKernel:
             targets=none, weights=none, signal=none.copy(), total=none.copy(), prediction=prediction,
             losses=np.zeros(1), finite=np.zeros(1, dtype=np.bool_),
         )  # fmt: skip
-        return torch.from_numpy(prediction).to(theta.dtype)
+        return torch.from_numpy(prediction).to(dtype or theta.dtype)
 
     def _run(
         self,

@@ -186,9 +186,11 @@ class ReferenceKernel:
     def warm_up(self, points: Tensor | None = None) -> None:
         """Nothing to compile."""
 
-    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
+    def predict(
+        self, theta: Tensor, points: Tensor, readout_exponent: float, *, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """See `predict`."""
-        return predict(theta, points, readout_exponent, self.activation)
+        return predict(theta, points, readout_exponent, self.activation, dtype=dtype)
 
     def gradient(self, theta: Tensor, points: Tensor, signal: Tensor) -> Tensor:
         """See `gradient`."""

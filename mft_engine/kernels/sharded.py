@@ -1,28 +1,44 @@
 """One network over several processes: each keeps some of the neurons, and what they tell each other is the field.
 
-A step needs of the other neurons only f at the points, so that n_points x n_out numbers (and one that tells whether all
-neurons are finite) go round, whatever the number of neurons. Noise is a function of the neuron's number, so that a network
-takes the same steps in any number of processes, to the rounding of f.
+A step needs of the other neurons only f at the points: n_points x n_out numbers (and one that tells whether all
+neurons are finite) go round, whatever the number of neurons. Noise is a function of the neuron's number, so that a
+network takes the same steps in any number of processes, to the rounding of f.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mft_engine.kernels.plan import BackgroundResult, FrozenResult, Kernel, StepPlan
+from mft_engine.kernels.plan import BackgroundResult, CloudKernel, FrozenResult, StepPlan
 from mft_engine.kernels.reference import check_arguments
 from mft_engine.points.statistics import ORDERS, Estimate
+
+# Kernels sum blocks of neurons in float32 and blocks in float64 or integers: where no block is cut, the sums of a
+# network in several processes are those of one.
+BLOCK = 256
+
+
+class PartKernel(CloudKernel, Protocol):
+    """A kernel that tells f in a wider type than its neurons have."""
+
+    def predict(
+        self, theta: Tensor, points: Tensor, readout_exponent: float, *, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """f at the points, in `dtype`, or theta's own."""
+        ...
 
 
 class Shards:
     """The part of this process, and sums over all of them.
 
     Args:
-        n_neurons: of the whole network; every process gets as many, the last ones one less where it does not divide.
+        n_neurons: of the whole network; every process gets as many blocks of them.
 
     Attributes:
         first, last: the rows of the whole network that are here.
@@ -32,8 +48,9 @@ class Shards:
     def __init__(self, n_neurons: int) -> None:
         rank, size = dist.get_rank(), dist.get_world_size()
         self.n_neurons, self.n_processes, self.rank = n_neurons, size, rank
-        bounds = [-(-n_neurons * i // size) for i in range(size + 1)]
-        self._sizes = [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
+        n_blocks = -(-n_neurons // BLOCK)
+        bounds = [min(n_neurons, BLOCK * (n_blocks * i // size)) for i in range(size + 1)]
+        self._sizes = [b - a for a, b in itertools.pairwise(bounds)]
         self.first, self.last = bounds[rank], bounds[rank + 1]
         self.n_sums = self.bytes_summed = 0
 
@@ -96,7 +113,7 @@ class ShardedKernel:
     network and is the same in all of them.
     """
 
-    def __init__(self, kernel: Kernel, shards: Shards) -> None:
+    def __init__(self, kernel: PartKernel, shards: Shards) -> None:
         self._kernel, self.shards = kernel, shards
 
     @property
@@ -140,7 +157,7 @@ class ShardedKernel:
             total += prediction
             residual = wanted - prediction
             losses.append((column * residual.square()).sum())
-            signal = (size ** (plan.readout_exponent - 1.0) * column * residual).to(theta.dtype)
+            signal = size ** (plan.readout_exponent - 1.0) * column * residual
             theta = self._kernel.advance_frozen(theta, points, signal, own, step, 1).theta
             is_fine = torch.isfinite(theta).all()
         fine.append(self.shards.sum(is_fine.to(dtype)))
@@ -166,7 +183,7 @@ class ShardedKernel:
         self, theta: Tensor, points: Tensor, exponent: float, is_fine: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         """f of the whole network, and how many processes have finite neurons."""
-        part = self._kernel.predict(theta, points, exponent).to(dtype)
+        part = self._kernel.predict(theta, points, exponent, dtype=dtype)
         share = (theta.shape[0] / self.shards.n_neurons) ** exponent
         numbers = self.shards.sum(torch.cat([(share * part).reshape(-1), is_fine.to(dtype).reshape(1)]))
         return numbers[:-1].reshape(part.shape), numbers[-1]

@@ -96,20 +96,22 @@ class TritonKernel:
                 return self._fallback.advance_frozen(theta, points, signal, plan, first_step, n_steps)
             return self._frozen(theta, points, signal, plan, first_step, n_steps)
 
-    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
-        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), (n_points,) float32; sums in integers of 2^-40."""
+    def predict(
+        self, theta: Tensor, points: Tensor, readout_exponent: float, *, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), (n_points,) float32 or `dtype`; sums in integers of 2^-40."""
         zeros = (0.0,) * theta.shape[1]
         plan = StepPlan(zeros, zeros, zeros, "euler", 0, 0, readout_exponent)
         check_arguments(theta, points, plan, 1)
         check_sizes("triton", theta, points)
         with self._lock:
             if not self._serves(points):
-                return self._fallback.predict(theta, points, readout_exponent)
+                return self._fallback.predict(theta, points, readout_exponent, dtype=dtype)
             slots = self._slots(points)
             buffers = Buffers(self._kind(theta, slots, plan))
             buffers.load(theta, slots, plan, 0)
             buffers.launch(goes_back=False, goes_on=True)
-            return slots.collect(buffers.found[:2]).to(theta.dtype)
+            return slots.collect(buffers.found[:2]).to(dtype or theta.dtype)
 
     def _background(
         self,
