@@ -20,6 +20,7 @@ from mft_engine.kernels.reference import check_arguments
 from mft_engine.kernels.slots import Slots, arrange
 from mft_engine.kernels.team import run_together
 from mft_engine.network.activations import Activation
+from mft_engine.network.scaling import drive, output_scale
 
 # u of as many neurons is kept between the two passes as fits a third-level cache; for the others it is computed twice,
 # which costs no more than main memory.
@@ -205,8 +206,8 @@ class FusedKernel:
                 own = [array.copy() for array in own]
             advance(
                 state, n_neurons, w, n_inputs, slots.x, u, n_kept, slots.plus, slots.minus,
-                self._parity, is_frozen, moves_last, targets, weights, float(n_neurons) ** -plan.readout_exponent,
-                float(n_neurons) ** (plan.readout_exponent - 1.0), _float32(plan.rate), _float32(plan.decay),
+                self._parity, is_frozen, moves_last, targets, weights, output_scale(n_neurons, plan.readout_exponent),
+                drive(n_neurons, plan.readout_exponent), _float32(plan.rate), _float32(plan.decay),
                 _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),
                 np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), plan.first_neuron, np.uint64(first_step),
                 n_steps,
