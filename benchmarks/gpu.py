@@ -1,9 +1,9 @@
-"""A step on a GPU against plain PyTorch, torch.compile and the floor, its errors, and whole commands: one run, under 4 minutes.
+"""A step on a GPU against plain PyTorch and torch.compile, its errors, and whole commands: one run, under 4 minutes.
 
     python -m benchmarks.gpu [--json] [--out FILE] [--quick]
 
-Where there is no NVIDIA GPU the table tells what the compiled code should take on some: PREDICTED, from counted instructions
-(the kernels are compiled for the generation and read), never measured.
+Where there is no NVIDIA GPU the table tells what the compiled code should take on some: PREDICTED, from counted
+instructions (the kernels are compiled for the generation and read), never measured.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def predict(n_neurons: int, gpu: Gpu) -> dict[str, float]:
     """
     from mft_engine.kernels import forms
     from mft_engine.kernels.gpu.buffers import Kind
-    from mft_engine.kernels.gpu.compiled import compile_step
+    from mft_engine.kernels.gpu.compiled import compile_frozen, compile_step
     from mft_engine.kernels.gpu.tiles import tiles
 
     n_slots = N_POINTS // 2
@@ -90,10 +90,12 @@ def predict(n_neurons: int, gpu: Gpu) -> dict[str, float]:
         n_instructions += min(2.0 * loop.n_instructions / loop.n_special for loop in inner)
         n_special += 2.0
         n_registers = max(n_registers, float(code.n_registers))
+    frozen = [loop for loop in compile_frozen(kind, gpu.capability).loops if loop.n_special and not loop.n_meetings]
+    n_frozen = min(2.0 * loop.n_instructions / loop.n_special for loop in frozen)
     tile = tiles(n_neurons, n_slots, 2)
     cycles_a_microsecond = 1e3 * gpu.clock_ghz
-    n_pairs = n_neurons * n_slots / 32
-    busy = n_pairs * max(n_instructions / ISSUED, n_special / SPECIAL) / gpu.n_multiprocessors / cycles_a_microsecond
+    pairs = n_neurons * n_slots / 32 / gpu.n_multiprocessors / cycles_a_microsecond
+    busy = pairs * max(n_instructions / ISSUED, n_special / SPECIAL)
     resident = min(PROGRAMS, WARPS // tile.n_warps, int(REGISTERS // (n_registers * 32 * tile.n_warps)))
     waves = -(-(n_neurons // tile.block) // (gpu.n_multiprocessors * resident))
     bodies = n_slots / tile.lanes / tile.unroll + tile.block / tile.unroll * max(1, n_slots // tile.slots)
@@ -104,6 +106,7 @@ def predict(n_neurons: int, gpu: Gpu) -> dict[str, float]:
         "registers": n_registers,
         "busy_us": busy,
         "waiting_us": waiting,
+        "frozen_us": pairs * max(n_frozen / ISSUED, 2.0 / SPECIAL),
         "predicted_us": max(busy, waiting) + LAUNCH_US + TAIL_US,
     }
 
@@ -286,8 +289,8 @@ def markdown(document: dict[str, Any]) -> str:
             goal = f"{size['goal_us']:.0f}" if name == "compiled steps" else ""
             ratio = f"{row['times_ours']:.1f}" if row["times_ours"] else ""
             lines.append(
-                f"| {size['n_neurons']:,} | {name} | {row['median_us']:.1f} | {row['min_us']:.1f} | {error} | {ratio} | "
-                f"{goal} |"
+                f"| {size['n_neurons']:,} | {name} | {row['median_us']:.1f} | {row['min_us']:.1f} | {error} | "
+                f"{ratio} | {goal} |"
             )
     lines += ["", "| activation | kernel | error | same bits twice | for a split |", "|" + "---|" * 5]
     for name, row in document["checks"].items():
@@ -305,20 +308,21 @@ def markdown(document: dict[str, Any]) -> str:
 
 def _predicted(document: dict[str, Any]) -> str:
     lines = [
-        f"PREDICTED, not measured: no NVIDIA GPU here (torch {document['torch']}, Triton {document['triton']}). The steps "
-        "were compiled for each generation and their instructions counted; launches, atomics and waiting for memory are "
-        "estimates.",
+        f"PREDICTED, not measured: no NVIDIA GPU here (torch {document['torch']}, Triton {document['triton']}). The "
+        "steps were compiled for each generation and their instructions counted; launches, atomics and waiting for "
+        "memory are estimates.",
         "",
         "| GPU | neurons x 256 | instructions a neuron and pair of points | registers | issue or special units, us "
-        "| latency, us | predicted us a step | goal (H100, H200) |",
-        "|" + "---|" * 8,
+        "| latency, us | predicted us a step | goal (H100, H200) | frozen field, issue alone, us |",
+        "|" + "---|" * 9,
     ]
     for part in document["predictions"]:
         for row in part["rows"]:
             goal = f"{GOALS_US[row['n_neurons']]:.0f}" if part["gpu"].startswith("H") else ""
             lines.append(
                 f"| {part['gpu']} | {row['n_neurons']:,} | {row['instructions_a_pair']:.1f} | {row['registers']:.0f} | "
-                f"{row['busy_us']:.1f} | {row['waiting_us']:.1f} | {row['predicted_us']:.1f} | {goal} |"
+                f"{row['busy_us']:.1f} | {row['waiting_us']:.1f} | {row['predicted_us']:.1f} | {goal} | "
+                f"{row['frozen_us']:.1f} |"
             )
     return "\n".join(lines)
 
