@@ -21,6 +21,8 @@ import psutil
 from mft_engine.resources import installed_folder
 
 PARTS = ("kernels", "comparison", "theory", "program", "window")
+# What `--device` asks for instead.
+ON_A_GPU = ("gpu",)
 
 
 def benchmarks_folder() -> Path:
@@ -92,6 +94,8 @@ def markdown(document: dict[str, Any]) -> str:
         f"{here['python']}; load {here['load']} before and {document['load_after']} after."
     )
     sections = [
-        f"## {part.capitalize()}\n\n{load_part(part).markdown(document[part])}" for part in PARTS if part in document
+        f"## {part.capitalize()}\n\n{load_part(part).markdown(document[part])}"
+        for part in (*PARTS, *ON_A_GPU)
+        if part in document
     ]
     return "\n\n".join([head, *sections])

@@ -510,12 +510,18 @@ def doctor(as_json: JsonOption = False) -> None:
 @app.command()
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes and few repeats.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: what an NVIDIA GPU does.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Speed against its peers, ratios in one run. Example: mft-lab bench --quick"""
-    from mft_engine.cli.bench import markdown, measure
+    from mft_engine.cli.bench import ON_A_GPU, PARTS, markdown, measure
+    from mft_engine.device import choose_device
 
-    document = measure(quick=quick, report=lambda part: typer.echo(f"{part} ...", err=True))
+    if device not in ("cpu", "cuda"):
+        raise CommandError(f"--device {device}: there are benchmarks for cpu and cuda", 2)
+    choose_device(device)
+    parts = PARTS if device == "cpu" else ON_A_GPU
+    document = measure(quick=quick, parts=parts, report=lambda part: typer.echo(f"{part} ...", err=True))
     if as_json:
         _print_json(document)
     else:

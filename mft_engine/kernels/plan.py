@@ -107,6 +107,12 @@ class BackgroundResult:
     finite: Tensor
     first_step: int
 
+    def told(self) -> tuple[list[float], int | None]:
+        """The losses, and the number of the first step that was not finite, by one trip to the device. Waits for it."""
+        losses, finite = torch.stack([self.losses, self.finite.to(self.losses.dtype)]).tolist()
+        bad = [k for k, is_finite in enumerate(finite) if not is_finite]
+        return losses, self.first_step + bad[0] if bad else None
+
     @property
     def nonfinite_step(self) -> int | None:
         """Number of the first step that was not finite, or None. Waits for the device."""

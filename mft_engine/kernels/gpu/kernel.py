@@ -21,6 +21,8 @@ from mft_engine.network.activations import Activation
 
 # Kinds of steps whose memory is kept: a background, its foreground, and their wrong twins.
 MAX_KINDS = 4
+# Tensors of points whose slots are kept: training, field, pictures.
+MAX_ARRANGED = 8
 # A trial step differs from the reference by roundings: numbers of order one, functions to 3e-7, some tens of them.
 TRIAL_TOLERANCE = 2e-5
 TRIAL_NEURONS, TRIAL_HALF = 300, 24
@@ -41,7 +43,7 @@ class TritonKernel:
         self._parity = PARITY[activation.parity]
         self._fallback = GraphedKernel(activation)
         self._buffers: OrderedDict[Kind, Buffers] = OrderedDict()
-        self._last: tuple[Tensor, int, DeviceSlots] | None = None
+        self._arranged: OrderedDict[tuple[object, ...], tuple[Tensor, DeviceSlots]] = OrderedDict()
         self._trials: dict[tuple[int, int, torch.device], bool] = {}
         self._lock = threading.RLock()
 
@@ -176,11 +178,15 @@ class TritonKernel:
 
     def _slots(self, points: Tensor) -> DeviceSlots:
         """Where the points sit; looked at on the host once for every tensor of points."""
-        last = self._last
-        if last is None or last[0] is not points or last[1] != points._version:
+        key = (points.data_ptr(), tuple(points.shape), points.stride(), points._version)
+        if key not in self._arranged:
             arranged = arrange(points.detach().to(host_device(), torch.float32).numpy())
-            last = self._last = (points, points._version, DeviceSlots(arranged, points.shape[1], points.device))
-        return last[2]
+            # The points are kept too: their address then belongs to nobody else.
+            self._arranged[key] = (points, DeviceSlots(arranged, points.shape[1], points.device))
+            while len(self._arranged) > MAX_ARRANGED:
+                self._arranged.popitem(last=False)
+        self._arranged.move_to_end(key)
+        return self._arranged[key][1]
 
     def _serves(self, points: Tensor) -> bool:
         """Whether the compiled steps passed their trial for such points on this device."""
@@ -215,15 +221,12 @@ class TritonKernel:
         numbers = (1e-2,) * (n_inputs + 1)
         plan = StepPlan(numbers, numbers, numbers, "leimkuhler-matthews", 1, int(rng.Stream.POWER_ITERATION))
         reference = ReferenceKernel(self.activation)
-        last = self._last
         try:
             for _ in range(2):  # the second time from what was recorded
                 found = self._background(theta, points, targets, weights, plan, 5, 2, total)
             still = self._frozen(theta, points, weights * targets, plan, 5, 2)
         except Exception as error:  # a compiler's or a driver's own kinds
             return f"{type(error).__name__}: {error}"
-        finally:
-            self._last = last
         wanted = reference.advance_background(theta, points, targets, weights, plan, 5, 2, total)
         unmoved = reference.advance_frozen(theta, points, weights * targets, plan, 5, 2)
         pairs = {
