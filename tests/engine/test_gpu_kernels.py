@@ -273,7 +273,7 @@ def test_every_step_compiles_without_spills_for_every_generation(name: str, capa
 
 
 def test_a_million_neurons_are_predicted_to_take_less_than_the_goal_on_an_h100() -> None:
-    """From instructions: a neuron and pair of points take two exponentials and two reciprocals, at most forty in all."""
+    """From instructions: two exponentials and two reciprocals for a neuron and pair of points, at most forty in all."""
     from mft_engine.cli.bench import load_part
 
     part = load_part("gpu")
