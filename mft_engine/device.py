@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -11,6 +12,10 @@ from torch import Tensor
 
 from mft_engine.recipe import RecipeError
 from mft_engine.sections import EngineSection
+
+
+# What compilers call NVIDIA's devices.
+NVIDIA = "cuda"
 
 
 class DeviceError(RecipeError):
@@ -80,7 +85,7 @@ def can_record_graphs(device: torch.device) -> bool:
 
 def has_step_compiler(device: torch.device) -> bool:
     """Whether our own step kernels can be compiled for this device, given the compiler."""
-    return device.type == "cuda" and torch.version.hip is None
+    return device.type == NVIDIA and torch.version.hip is None
 
 
 def device_of_process(wanted: str) -> str:
@@ -93,6 +98,11 @@ def device_of_process(wanted: str) -> str:
 def backend_between_processes(device: torch.device) -> str:
     """How processes tell each other tensors on such a device, and Python's own objects."""
     return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, launches that name no device go to this one."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def record_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None] | None:

@@ -329,3 +329,26 @@ def test_nothing_of_triton_is_imported_where_no_gpu_asks_for_it() -> None:
     code = "import sys, mft_engine.kernels as k, torch; k.choose('tanh', device='cpu', dtype=torch.float32, n_inputs=2)"
     code += "; assert not any(name.split('.')[0] == 'triton' for name in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU, and there is none")
+@pytest.mark.parametrize("is_paired", [True, False])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_steps_on_a_gpu_are_the_reference_steps_and_the_same_bits_for_any_split(name: str, is_paired: bool) -> None:
+    setting = Setting(is_paired=is_paired, n_neurons=5000, n_points=256)
+    for part in ("points", "targets", "weights", "theta", "total"):
+        setattr(setting, part, getattr(setting, part).to("cuda"))
+    fast = choose(name, device="cuda", dtype=torch.float32, n_inputs=2)
+    slow, plan = ReferenceKernel(get_activation(name)), setting.plan()
+    found, wanted = setting.background(fast, plan, 5, 90), setting.background(slow, plan, 5, 90)
+    assert fast.name == "triton", "the trial has failed"
+    # Ninety steps of rounding 3e-7, adding like a random walk or, at worst, all alike; kinks amplify a little.
+    torch.testing.assert_close(found.theta, wanted.theta, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.losses, wanted.losses, rtol=1e-4, atol=1e-6)
+    part = setting.background(fast, plan, 5, 31)
+    setting.total = part.prediction_sum
+    rest = setting.background(fast, plan, 36, 59, part.theta)
+    assert torch.equal(rest.theta, found.theta) and torch.equal(rest.prediction_sum, found.prediction_sum)
+    setting.total = torch.zeros_like(setting.total)
+    assert torch.equal(setting.background(fast, plan, 5, 90).theta, found.theta)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.device import record_graph
+from mft_engine.device import current, record_graph
 from mft_engine.kernels import forms
 from mft_engine.kernels.gpu import steps
 from mft_engine.kernels.gpu.tiles import tiles
@@ -142,18 +142,20 @@ class Buffers:
 
     def launch(self, *, goes_back: bool, goes_on: bool) -> None:
         """One launch of `steps.background_step`."""
-        steps.background_step[(self.n_programs,)](
-            self.state, self.xi, self.x, self.c, self.numbers, self.points, self.found, self.scales, self.sums,
-            self.counts, self.marks, self.losses, self.kind.n_neurons, self.n_padded, self.kind.n_slots, self.scale,
-            self.limit, GOES_BACK=goes_back, GOES_ON=goes_on, SLOTS=self.tiles.slots, **self.constants,
-        )  # fmt: skip
+        with current(self.kind.device):
+            steps.background_step[(self.n_programs,)](
+                self.state, self.xi, self.x, self.c, self.numbers, self.points, self.found, self.scales, self.sums,
+                self.counts, self.marks, self.losses, self.kind.n_neurons, self.n_padded, self.kind.n_slots, self.scale,
+                self.limit, GOES_BACK=goes_back, GOES_ON=goes_on, SLOTS=self.tiles.slots, **self.constants,
+            )  # fmt: skip
 
     def launch_frozen(self, n_steps: int) -> None:
         """One launch of `steps.frozen_steps`."""
-        steps.frozen_steps[(self.n_programs,)](
-            self.state, self.x, self.c, self.numbers, self.counts, self.kind.n_neurons, self.n_padded,
-            self.kind.n_slots, n_steps, **self.constants,
-        )  # fmt: skip
+        with current(self.kind.device):
+            steps.frozen_steps[(self.n_programs,)](
+                self.state, self.x, self.c, self.numbers, self.counts, self.kind.n_neurons, self.n_padded,
+                self.kind.n_slots, n_steps, **self.constants,
+            )  # fmt: skip
 
     def record(self) -> None:
         """Record the launches, once and before a call is loaded: rehearsals work on what lies in the buffers."""

@@ -12,6 +12,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from mft_engine.device import NVIDIA
 from mft_engine.kernels.gpu import steps
 from mft_engine.kernels.gpu.buffers import Kind, constants_of
 from mft_engine.kernels.gpu.tiles import tiles
@@ -84,7 +85,7 @@ def _compile(kernel: triton.JITFunction, kind: Kind, capability: int, extra: dic
             if name in _MULTIPLES or _TYPES.get(name, "").startswith("*")
         },
     )
-    found = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    found = triton.compile(source, target=GPUTarget(NVIDIA, capability, 32), options=options)
     return _read(found.asm["cubin"])
 
 
