@@ -13,7 +13,6 @@ from torch import Tensor
 from mft_engine.recipe import RecipeError
 from mft_engine.sections import EngineSection
 
-
 # What compilers call NVIDIA's devices.
 NVIDIA = "cuda"
 
