@@ -46,7 +46,8 @@ class Layer:
         self.incoming, self.readout = incoming, readout
         self.activation = OwnActivation(activation)
         parts = list(activation.children()) if isinstance(activation, nn.Sequential) else [activation]
-        self._between = ", ".join(getattr(part, "__name__", type(part).__name__) for part in parts)
+        names = [getattr(part, "__name__", type(part).__name__) for part in parts]
+        self._between = ", ".join("a function" if name == "<lambda>" else name for name in names)
         sizes = {int(cast(Tensor, module.weight).shape[0]) for module in incoming}
         if len(sizes) > 1:
             raise WatchError(f"Gate and up have different numbers of neurons, {sorted(sizes)}: they must agree")

@@ -105,9 +105,9 @@ class WatchedRun:
         _, _, rows = np.linalg.svd((pool - mean) / scale, full_matrices=False)
         kept = rows[:N_COMPONENTS]
         kept = kept * np.where(kept[np.arange(len(kept)), np.abs(kept).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
-        columns = [Column(f"PC {k + 1}", PC_MEANING.format(k + 1)) for k in range(len(kept))]
+        columns = [Column(f"weights PC {k + 1}", PC_MEANING.format(k + 1)) for k in range(len(kept))]
         n_functions = self.functions["background"].shape[1] if self.functions else 0
-        columns += [Column(f"function {k + 1}", FUNCTION_MEANING.format(k + 1)) for k in range(n_functions)]
+        columns += [Column(f"function PC {k + 1}", FUNCTION_MEANING.format(k + 1)) for k in range(n_functions)]
         has_few = len(self.columns) <= MOST_RAW
         columns += [Column(name, f"{name} of each neuron") for name in self.columns] if has_few else []
         columns += [

@@ -83,7 +83,12 @@ def test_what_is_drawn_of_a_neuron_has_names_and_meanings(saved: tuple[Watch, Pa
     run = read_watched(saved[1])
     columns, tables = run.tables()
     names = [column.name for column in columns]
-    assert names == [*(f"PC {k}" for k in (1, 2, 3)), *(f"function {k}" for k in (1, 2, 3)), *run.columns, "|w|", "|v|"]
+    assert names == [
+        *(f"{kind} PC {k}" for kind in ("weights", "function") for k in (1, 2, 3)),
+        *run.columns,
+        "|w|",
+        "|v|",
+    ]
     assert all(column.meaning for column in columns)
     assert all(table.shape == (48, len(names)) for table in tables.values())
     pooled = np.concatenate([tables["background"], tables["foreground"]])
