@@ -18,7 +18,7 @@ from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.data import refuse_changed_data
-from mft_engine.runs.folder import RECIPE, Population, Run
+from mft_engine.runs.folder import RECIPE, Population, Run, is_run
 from mft_engine.runs.lock import working_alone
 from mft_engine.runs.watched import DOCUMENT, is_watched, watched_row
 
@@ -50,11 +50,11 @@ def load(folder: str | Path) -> Outcome:
 
 def _runs_in(parent: Path) -> Iterator[Run]:
     """The runs in a folder, newest first; the folder itself where it is one."""
-    if (parent / RECIPE).exists():
+    if is_run(parent):
         yield Run(parent)
         return
     try:
-        folders = [path for path in parent.iterdir() if (path / RECIPE).exists()]
+        folders = [path for path in parent.iterdir() if is_run(path)]
     except OSError:
         return
     for folder in sorted(folders, key=lambda path: (_changed(path / RECIPE), path.name), reverse=True):
