@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mft_engine.curves import known_activation
 from mft_engine.ordinary_files import require_ordinary
 from mft_engine.resources import resources_folder
 
@@ -42,10 +43,8 @@ def _not_too_small(value: float) -> float:
 
 Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_not_too_small)]
 UpToAThousand = Annotated[Positive, Field(le=1e3)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-# The names in `activations.py`, repeated (and tested to be equal) so that a recipe can be read before torch is there.
-ActivationName = Literal["relu_tanh", "clip01", "tanh", "erf", "relu", "sin", "quadratic", "hardtanh", "tanh_squared"]
+ActivationName = Annotated[str, AfterValidator(known_activation)]
 
 
 class RecipeError(ValueError):
