@@ -17,6 +17,7 @@ from app.widgets.words import UNKNOWN, written, written_p
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
+    from mft_engine.compare.paths import PathComparison
     from mft_engine.runs.watched import WatchedRun
 
 _ROWS = (
@@ -49,11 +50,15 @@ class FindingsPanel(QScrollArea):
         column.addWidget(self.card)
         self.distance = TitledSection("Distance between neurons and riders", page)
         self.band = NullBand(theme, self.distance)
-        self.numbers = NumberTable(("now", "at the start"), self.distance)
+        self.numbers = NumberTable(("now", "way", "start"), self.distance)
         for row in _ROWS:
             self.numbers.add_row(*row)
         self.distance.column.addWidget(self.band)
         self.distance.column.addWidget(self.numbers)
+        self.distance.add_note(
+            "now: where the neurons are; way: how far each has come; start: where they began. Neurons and riders are "
+            "consistent where neither now nor way says no."
+        )
         self.start = self.distance.add_note()
         self.besides = TitledSection("Besides", page)
         self.sentences = self.besides.add_note("Sentences appear with the first verdict.")
@@ -75,8 +80,9 @@ class FindingsPanel(QScrollArea):
         state = now.verdict if now is not None and now.verdict is not None else "none"
         self.card.show_state(state, HEADLINES[state], verdict_sentence(now))
         if now is not None:
-            self.band.show_null(now.null, now.null_95, now.energy_distance, ROLES[state])
-        self._fill(now, run.start)
+            test = now.decisive
+            self.band.show_null(test.null, test.null_95, test.energy_distance, ROLES[state])
+        self._fill(*((now.now, now.way) if now is not None else (None, None)), run.start)
         start = run.start
         is_wrong = start is not None and start.verdict not in ("consistent", None)
         self.start.setText(f"At the start the two clouds differ. {_START}" if is_wrong else "")
@@ -97,26 +103,29 @@ class FindingsPanel(QScrollArea):
         for part in (self.card, self.band, self.numbers, self.distance, self.besides, self.layer):
             part.apply_theme(theme)
 
-    def _fill(self, now: Comparison | None, start: Comparison | None) -> None:
-        texts = [_numbers(comparison) for comparison in (now, start)]
+    def _fill(self, *tests: Comparison | None) -> None:
+        texts = [_numbers(comparison) for comparison in tests]
         for key, *_ in _ROWS:
             self.numbers.set_row(key, *(text[key] for text in texts))
 
 
-def verdict_sentence(found: Comparison | None) -> str:
+def verdict_sentence(found: PathComparison | None) -> str:
     """One sentence that says what was found, with the number that decides it."""
     if found is None:
         return _NO_VERDICT
     if found.verdict is None:
         return found.why
-    p = written_p(found.p_value_all, found.n_permutations)
+    from mft_engine.runs.watched import noticed_words
+
+    n = found.now.n_background
+    p = written_p(found.p_value_all, found.now.n_permutations // (1 if found.way is None else 2))
     p = f"p {p}" if p.startswith("≤") else f"p = {p}"
     if found.verdict == "consistent":
-        words = found.resolution.words if found.resolution is not None else ""
+        words = noticed_words(found.resolution)
         would = f" This comparison would have noticed {words}." if words else ""
-        return f"The {found.n_background:,} neurons cannot be told from independent ones in their place ({p}).{would}"
+        return f"The {n:,} neurons cannot be told from independent ones in their place ({p}).{would}"
     return (
-        f"The {found.n_background:,} neurons are not what independent ones in their place become: a distance "
+        f"The {n:,} neurons are not what independent ones in their place become: a distance "
         f"{written(found.ratio, 2)} times what chance gives ({p})."
     )
 
