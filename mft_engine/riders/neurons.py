@@ -190,6 +190,8 @@ class OwnActivation:
     """
 
     def __init__(self, activation: Activation) -> None:
+        modules = activation.modules() if isinstance(activation, nn.Module) else ()
+        self.is_random = any("Dropout" in type(module).__name__ for module in modules)
         self._modules: list[tuple[nn.Module, nn.Module]] = []
         self._is_still = False
         if isinstance(activation, nn.Module):
@@ -216,12 +218,6 @@ class OwnActivation:
             yield
         finally:
             self._is_still = False
-
-
-def is_random(activation: Activation) -> bool:
-    """Whether dropout is among the activation's modules."""
-    modules = activation.modules() if isinstance(activation, nn.Module) else ()
-    return any("Dropout" in type(module).__name__ for module in modules)
 
 
 def _check_module(module: nn.Module) -> None:

@@ -17,7 +17,7 @@ from mft_engine.compare.clouds import Comparison, ComparisonError, compare
 from mft_engine.compare.paths import PathComparison, compare_paths
 from mft_engine.riders.independence import Independence, independence_of
 from mft_engine.riders.live import LiveFolder
-from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError, is_random
+from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError
 from mft_engine.riders.outliers import Outliers, outliers_of
 from mft_engine.riders.portrait import portrait
 from mft_engine.riders.record import Exchange, Record
@@ -55,7 +55,6 @@ class Watch:
         self,
         layer: Layer,
         optimizer: Optimizer,
-        activation: Activation,
         n_foreground: int,
         initial: Initial | None,
         seed: int,
@@ -66,7 +65,7 @@ class Watch:
         self._optimizer, self._loss, self._live = optimizer, loss, live
         self._initial_background = layer.table(layer.parameters())
         if initial is not None:
-            table = _given(initial, n_foreground, self._initial_background)
+            table = given(initial, n_foreground, self._initial_background)
         else:
             with rng.own_torch_draws(seed, Stream.RIDERS, 0, self._initial_background.device):
                 table = layer.redrawn(n_foreground)
@@ -75,7 +74,7 @@ class Watch:
             layer,
             optimizer,
             table,
-            has_dropout=is_random(activation),
+            has_dropout=layer.activation.is_random,
             seed=seed,
             has_stepped=self._has_stepped,
         )
@@ -387,17 +386,26 @@ def watch(
             between = pair[2] if len(pair) > 2 else activation
             found.append(watch(pair[0], pair[1], activation=between, seed=seed + number, **options))
         return tuple(found)
+    layer = layer_of(hidden, readout, activation)
+    n = layer.n_neurons if n_foreground is None else n_foreground
+    if n < 1:
+        raise WatchError(f"n_foreground = {n} is no number of riders; one is the least")
+    live = LiveFolder(folder) if folder is not None else None
+    return Watch(layer, optimizer, n, initial, seed, loss, live)
+
+
+def layer_of(hidden: Modules | Sequence[Any], readout: nn.Module, activation: Activation | None) -> Layer:
+    """The hidden layer that these modules make.
+
+    Raises:
+        WatchError: they make none.
+    """
     if activation is None:
         raise WatchError("Say what lies between the layer and its readout: activation=model[1], or torch.relu")
     incoming = (hidden,) if isinstance(hidden, nn.Module) else tuple(cast(Sequence[nn.Module], hidden))
     if len(incoming) not in (1, 2):
         raise WatchError(f"A layer has one incoming module, or two (gate, up); {len(incoming)} were given")
-    layer = Layer(incoming, readout, activation)
-    n = layer.n_neurons if n_foreground is None else n_foreground
-    if n < 1:
-        raise WatchError(f"n_foreground = {n} is no number of riders; one is the least")
-    live = LiveFolder(folder) if folder is not None else None
-    return Watch(layer, optimizer, activation, n, initial, seed, loss, live)
+    return Layer(incoming, readout, activation)
 
 
 def _distance(now: Tensor, start: Tensor) -> float:
@@ -407,7 +415,12 @@ def _distance(now: Tensor, start: Tensor) -> float:
     return float(change.square().mean().sqrt())
 
 
-def _given(initial: Initial, n: int, like: Tensor) -> Tensor:
+def given(initial: Initial, n: int, like: Tensor) -> Tensor:
+    """(n, n_params) neurons that the user's function draws, in the table's columns.
+
+    Raises:
+        WatchError: it gives others.
+    """
     values = initial(n)
     parts = [values] if isinstance(values, Tensor) else [part for part in values if part is not None]
     if any(len(part) != n for part in parts):
