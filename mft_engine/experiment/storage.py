@@ -33,6 +33,7 @@ from mft_engine.network.two_layer import column_names
 from mft_engine.ordinary_files import MAX_TEXT_BYTES, require_ordinary
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.drift import Drift
 from mft_engine.questions.equilibrium import Equilibrium
 from mft_engine.theory.certificates import SteinDiscrepancy
 
@@ -206,6 +207,8 @@ def outcome_bytes(outcome: Outcome) -> bytes:
             file.attrs["certificate"] = json.dumps(outcome.certificate.to_dict())
             if outcome.certificate.equilibrium is not None:
                 file.attrs["equilibrium"] = json.dumps(outcome.certificate.equilibrium.to_dict())
+            if outcome.certificate.drift is not None:
+                file.attrs["drift"] = json.dumps(outcome.certificate.drift.to_dict())
         for layer, comparison in enumerate(outcome.comparisons, start=1):
             group = file.create_group(f"comparison{layer}")
             for field in dataclasses.fields(Comparison):
@@ -312,6 +315,7 @@ def _certificate(attributes: Mapping[str, Any]) -> Certificate:
         **values,
         stein=SteinDiscrepancy(**stein) if stein else None,
         equilibrium=Equilibrium(**reached) if reached else None,
+        drift=Drift.from_dict(json.loads(str(attributes["drift"]))) if "drift" in attributes else None,
     )
 
 

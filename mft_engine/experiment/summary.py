@@ -89,6 +89,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         },
         "certificate": certificate.to_dict() if certificate else None,
         "equilibrium": certificate.equilibrium.to_dict() if certificate and certificate.equilibrium else None,
+        "drift": certificate.drift.to_dict() if certificate and certificate.drift else None,
         "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
         "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
         "comparison": comparisons[0] if comparisons else None,

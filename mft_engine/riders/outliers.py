@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import binom
 
-from mft_engine.compare.clouds import P_VALUE_LIMIT
+from mft_engine.compare.rules import P_VALUE_LIMIT
 from mft_engine.points.statistics import Values, host_array
 
 # Share of the riders that stand farther from the other riders than this: a neuron beyond stands out.

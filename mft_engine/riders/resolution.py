@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from mft_engine.compare.clouds import P_VALUE_LIMIT, Comparison
+from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.resolution import FOUND, Resolution
+from mft_engine.compare.rules import P_VALUE_LIMIT
 from mft_engine.points.statistics import Values, host_array
 
 # Riders on which an alternative is planted; each is compared with itself, so their own noise cancels.

@@ -37,9 +37,9 @@ def sampled(seed: int, name: str = "clover") -> Experiment:
 def judged(experiment: Experiment, theta: torch.Tensor):
     """The averages of another cloud in the field of an experiment."""
     return question.compare_with_field(
-        experiment.recipe, experiment.setting.activation, theta, experiment._foreground_theta,
-        experiment.frozen_field(),
-        experiment.field_points, experiment.mean_prediction().numpy(), experiment._averaging(),
+        experiment.recipe, theta, experiment.sampler.theta,
+        experiment.sampler.frozen_field(),
+        experiment.field_points, experiment.background.mean_prediction().numpy(), experiment.sampler.averaging(),
     )  # fmt: skip
 
 
@@ -181,7 +181,8 @@ def test_the_verdict_on_given_clouds_in_the_field_of_a_run_is_the_runs_own(tmp_p
     larger = run.background.theta.clone()
     larger[:, 2] *= 1.15
     found = mft.verdict(run.folder, background=larger)
-    assert found.verdict != "consistent" and "larger" in found.averages.largest_difference
+    assert found.verdict != "consistent" and "larger" in found.what_differs
+    assert found.to_dict()["outliers"] == found.averages.outliers.tolist()
     with pytest.raises(RunError, match="one hidden layer"):
         layered = load_recipe("continuous-xor").replace({"network.n_neurons": [6, 6], "foreground.n_neurons": 6,
                                                          "training.n_steps": 50})  # fmt: skip
