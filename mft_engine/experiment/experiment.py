@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from mft_engine.changes import Change
 from mft_engine.compare.clouds import Comparison
-from mft_engine.device import describe_device, to_host
+from mft_engine.device import to_host
 from mft_engine.dynamics import Diverged, Problem, State
 from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.background import N_SHOWN, Background
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     Event,
@@ -34,6 +36,7 @@ from mft_engine.experiment.events import (
     TheoryAbsent,
     TheoryReady,
 )
+from mft_engine.experiment.facts import facts_of, maps
 from mft_engine.experiment.foreground import CloudForeground, Foreground
 from mft_engine.experiment.history import History
 from mft_engine.experiment.layered_foreground import LayeredForeground
@@ -44,15 +47,13 @@ from mft_engine.laws.particles import LawLost
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.data_kernel import kernel_change
-from mft_engine.questions.drift import Drift, drift_of
-from mft_engine.questions.equilibrium import Equilibrium, judge_equilibrium, no_answer
-from mft_engine.questions.fourier import fourier_summary
 from mft_engine.questions.kernel_study import DataKernels, study_kernels
 from mft_engine.questions.loop import iterate
 from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
+from mft_engine.questions.table import QUESTIONS, Answer
 from mft_engine.questions.theory import Theory, improve_theory, solve_theory
-from mft_engine.recipe import Change, Recipe, RecipeError, plan_change
+from mft_engine.recipe import Recipe, RecipeError, plan_change
 from mft_engine.tasks import Task
 from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.planar import PlanarTheory
@@ -88,6 +89,7 @@ class Experiment:
         self.certificate: Certificate | None = None
         self.kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
+        self.answers: dict[str, Answer] = {}
         # Solved already where the neurons are drawn from it.
         self.solution: Theory | None = self.background.initial_theory
         self._warm = self.solution
@@ -114,6 +116,11 @@ class Experiment:
     def task(self) -> Task:
         """What is learnt."""
         return self.background.task
+
+    @property
+    def kind(self) -> str:
+        """Of the background: trained, lazy, untrained or stored."""
+        return self.background.kind
 
     @property
     def state(self) -> State:
@@ -172,6 +179,7 @@ class Experiment:
         self.sampler.forget()
         self.certificate = self.kernels = None
         self.comparisons = ()
+        self.answers = {}
 
     def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
         """`start` with the hyperparameters that differ between `old` and `new` scheduled at the present step."""
@@ -208,21 +216,7 @@ class Experiment:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
         if self.task.n_inputs != 2 or self.task.n_out > 1:
             return None
-        line = (np.arange(n_pixels) + 0.5) / n_pixels * 2 * extent - extent
-        x1, x2 = np.meshgrid(line, line)
-        grid = np.stack([x1.ravel(), x2.ravel()], axis=1)
-        shape = (n_pixels, n_pixels)
-        inputs = self.setting.tensor(grid)
-        target = np.asarray(self.task.target(grid), dtype=np.float64).reshape(shape)
-        background = self.background.predict(inputs).reshape(shape)
-        sampled = self.sampler.predict(inputs)
-        return FieldsReady(
-            extent=extent,
-            target=target,
-            background=background,
-            foreground=None if sampled is None else to_host(sampled).reshape(shape),
-            residual=target - background,
-        )
+        return maps(self.task, self.setting, self.background.predict, self.sampler.predict, n_pixels, extent)
 
     # ---- questions ------------------------------------------------------------------------------------------------
 
@@ -294,7 +288,7 @@ class Experiment:
         """How far the background's averaged residual is from the exact optimum (`theory` first, where there is one)."""
         cloud = self._cloud
         if cloud is None:  # the convexity behind certificates holds for one hidden layer
-            self.certificate = Certificate(posterior=self.posterior(), drift=self._drift())
+            self.certificate = Certificate(posterior=self.posterior())
             yield CertificateReady(certificate=self.certificate)
             return
         yield Progress("certify", 0.0, "certifying the background")
@@ -309,29 +303,18 @@ class Experiment:
         initial, tensor = self.setting.tensor(self.background.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
-        self.certificate = replace(
-            found,
-            kernel_change=change,
-            posterior=self.posterior(),
-            equilibrium=self._equilibrium(),
-            drift=self._drift(),
-        )
+        self.certificate = replace(found, kernel_change=change, posterior=self.posterior())
         yield CertificateReady(certificate=self.certificate)
 
-    def _drift(self) -> Drift | None:
-        """Whether slow statistics still drift within the averaging window."""
-        return drift_of(self.recipe, self.background.kind, self.history, self.task.n_inputs)
-
-    def _equilibrium(self) -> Equilibrium:
-        """Whether the run has reached the exact law (`theory` first)."""
-        if self.solution is None:
-            return no_answer("There is no exact law to compare with (see theory).")
-        if self.background.kind != "trained":
-            return no_answer(
-                f"The {self.background.kind} background is not meant to reach the law of the trained network."
-            )
-        losses = [row["loss"] for row in self.history.rows if row["is_averaged"]]
-        return judge_equilibrium(losses, self.recipe.network.n_neurons[-1], self.solution)
+    def ask(self) -> Iterator[Progress | Answered]:
+        """The questions of the table, one after the other (`theory` first, where there is one)."""
+        for name, question in QUESTIONS.items():
+            for item in question.ask(self):
+                if isinstance(item, float):
+                    yield Progress("ask", item, name)
+                else:
+                    self.answers[name] = item
+                    yield Answered(name=name, answer=item)
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
@@ -406,8 +389,9 @@ class Experiment:
             theory=self.solution,
             certificate=self.certificate,
             kernels=self.kernels,
+            answers=dict(self.answers),
         )
-        return replace(outcome, summary=summarise(outcome, self._run_facts()))
+        return replace(outcome, summary=summarise(outcome, self._facts()))
 
     def resume(self, state: State, initial_theta: np.ndarray) -> None:
         """Continue from the state of a checkpoint of the same recipe."""
@@ -418,48 +402,14 @@ class Experiment:
         """Answers of a stored outcome of the very state that this experiment is in: they need no computing again."""
         self.sampler.take_back(outcome)
         self.comparisons, self.certificate = outcome.comparisons, outcome.certificate
+        self.answers = dict(outcome.answers)
 
-    def _run_facts(self) -> dict[str, Any]:
-        state = self.state
-        return {
-            "device": describe_device(self.background.device),
-            "kernel": self.background.kernel.name,
-            "n_steps": state.step,
-            "time": state.time,
-            "step_size": state.step_size,
-            "eta_theta": state.step_size * state.eigenvalue,
-            "seconds": self.background.training_seconds,
-            "foreground_seconds": self.sampler.seconds,
-            "sampler": self.sampler.health,
-            "average_age": state.average_age,
-            "is_complete": self.is_complete,
-            "order_parameters": self.background.window_orders(),
-            "test_loss": self.background.measured_test_loss(),
+    def _facts(self) -> dict[str, Any]:
+        return facts_of(self.background, self.sampler) | {
             "theory_test_loss": self.theory_test_loss(),
-            "generalisation": self._generalisation(),
-            "background_accuracy": self.background.window_accuracies()
-            if self.task.n_out > 1
-            else self.background.accuracies(),
-            "foreground_accuracy": self.sampler.accuracies(),
             "references": self.references,
             "posterior": self.posterior(),
-            "fourier": self._fourier(),
-            "data": dict(self.task.data) or None,
         }
-
-    def _generalisation(self) -> dict[str, float]:
-        gap = self.background.gap_to_test()
-        return {} if gap is None else {"test_minus_train": gap.mean, "test_minus_train_error": gap.standard_error}
-
-    def _fourier(self) -> dict[str, Any] | None:
-        """The clouds as waves, for additions modulo P."""
-        if not self.task.modulus or self.task.points is None:
-            return None
-        clouds = {"initial": self.background.initial_theta, "background": to_host(self.state.theta)}
-        if self.fresh is not None:
-            clouds["foreground"] = self.fresh.theta
-        scale = float(self.task.points.inputs.max())
-        return fourier_summary(clouds, self.task.modulus, self.setting.activation.name, scale, self.recipe.seed)
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""
@@ -484,6 +434,7 @@ STAGES: tuple[Callable[[Experiment], Iterator[Event]], ...] = (
     Experiment.theory,
     Experiment.refer,
     Experiment.certify,
+    Experiment.ask,
     Experiment.data_kernel,
 )
 
