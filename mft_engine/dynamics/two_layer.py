@@ -92,7 +92,7 @@ class TwoLayer:
             0, Stream.POWER_ITERATION, 1, PROBED_NEURONS, self.n_inputs, device=theta.device, dtype=theta.dtype
         )
         probe = (probe * (hyper.temperature / hyper.lambda_w) ** 0.5).T
-        squares = [self.activation.phi(block @ probe).square().mean(dim=1) for block in inputs.split(BLOCK)]
+        squares = [self.activation.phi(block @ probe).square().mean(dim=1) for block in torch.split(inputs, BLOCK)]
         mean_square = float(weights @ torch.cat(squares))
         size = output_variance_scale(theta.shape[0], exponent)
         return size * self.n_out * hyper.temperature / hyper.lambda_a * mean_square
