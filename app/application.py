@@ -72,6 +72,7 @@ def main(
     from app.session import Session
     from app.settings import Settings
     from app.shell.interrupts import InterruptKeeper
+    from app.stalls import StallWatch
     from app.theme import ThemeKeeper
     from app.window import MainWindow
 
@@ -98,6 +99,9 @@ def main(
     collector = GarbageCollector()
     # What exists once the engine is loaded is never looked through again: a pause of 0.3 s less.
     session.engine_ready.connect(lambda ready: gc.freeze())
+    # Loading is known to keep the interpreter; from then on the log names whatever stops the window.
+    watch = StallWatch()
+    session.engine_ready.connect(lambda ready: watch.start())
     window = MainWindow(session, settings, themes, log)
     session.engine_ready.connect(lambda ready: session.play() if play else None)
     ending = _Ending(window, screenshot, quit_after)
@@ -105,6 +109,7 @@ def main(
     # The first picture of the window comes before the first line of the engine.
     QTimer.singleShot(ENGINE_AFTER_MILLISECONDS, session.start)
     code = application.exec()
+    watch.stop()
     ending.stop()
     if ending.fault:
         print(ending.fault, file=sys.stderr)
