@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 from loguru import logger
 
+from mft_engine.experiment import storage
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.folder import RECIPE, Run
 
 MOST_KEPT = 100
+OWNER = "owner"  # the process that a run is kept by; of one that was killed nothing is left but this file
 
 
 class Keeper:
@@ -61,28 +65,46 @@ class Keeper:
     def close(self) -> None:
         """Wait until everything is written."""
         self._writer.shutdown(wait=True)
+        for folder in self._in_use:
+            (folder / OWNER).unlink(missing_ok=True)
 
     def _known(self, folder: Path | None) -> Run | None:
         """The run that goes on; a run from elsewhere stays as it was stored."""
         if folder is None or folder.resolve().parent != self._store.resolve() or not (folder / RECIPE).exists():
             return None
+        if folder in self._in_use:
+            return Run(folder)
+        if _is_in_other_hands(folder):
+            return None
         run = Run(folder)
-        if folder not in self._in_use:
-            self._in_use.add(folder)
-            run.clear_unfinished()
+        self._take(folder)
+        run.clear_unfinished()
         return run
 
     def _new(self, recipe: Recipe) -> Run:
         run = Run.create(self._store, recipe, command="mft-lab gui")
-        self._in_use.add(run.folder)
+        self._take(run.folder)
         self._thin_out()
         return run
+
+    def _take(self, folder: Path) -> None:
+        self._in_use.add(folder)
+        storage.write_atomically(folder / OWNER, str(os.getpid()).encode())
 
     def _thin_out(self) -> None:
         """Every copy renews its recipe's time, so the oldest are in nobody's hand."""
         runs = [path for path in self._store.iterdir() if (path / RECIPE).exists()]
         runs.sort(key=lambda path: (path / RECIPE).stat().st_mtime)
         for folder in runs[: max(0, len(runs) - MOST_KEPT)]:
-            if folder not in self._in_use:
+            if folder not in self._in_use and not _is_in_other_hands(folder):
                 logger.info("The oldest of more than {} kept runs goes away: {}", MOST_KEPT, folder.name)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_in_other_hands(folder: Path) -> bool:
+    """Whether another window keeps this run: two must not write the same files."""
+    try:
+        owner = int((folder / OWNER).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return False
+    return owner != os.getpid() and psutil.pid_exists(owner)

@@ -152,6 +152,24 @@ def test_a_run_from_elsewhere_is_never_written_to_and_the_oldest_kept_runs_go_aw
     assert not first.exists() and all(folder.exists() for folder in (second, *new))
 
 
+def test_a_run_that_another_window_keeps_is_left_to_it_and_one_of_a_killed_window_goes_on(tmp_path: Path) -> None:
+    recipe = load_recipe("clover").replace(SMALL)
+    experiment = Experiment(recipe)
+    experiment.advance(50)
+    keeper = Keeper(tmp_path)
+    folder = keeper.keep(experiment, recipe, None).result()
+    keeper.close()
+    assert not (folder / "owner").exists()
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    (folder / "owner").write_text(str(other.pid))
+    keeper = Keeper(tmp_path)
+    assert keeper.keep(experiment, recipe, folder).result() != folder
+    other.kill()
+    other.communicate()
+    assert keeper.keep(experiment, recipe, folder).result() == folder
+    keeper.close()
+
+
 def test_settings_remember_the_run_on_the_screen_and_a_run_that_is_gone_is_no_obstacle(tmp_path: Path) -> None:
     settings = Settings(tmp_path)
     folder = tmp_path / "run"
