@@ -318,6 +318,33 @@ def follow(
     return particles
 
 
+def lingering(
+    particles: Particles, law: TiltedLaw, n_moves: int, n_moments: int
+) -> Generator[float, None, tuple[Particles, Particles]]:
+    """Particles that stay under their law, and all of their moments together.
+
+    A move costs a small part of the way from the prior, and a population that has moved is nearly a new one: its means
+    are known better, while the populations remain as independent as they were.
+
+    Yields:
+        share of the moments behind.
+
+    Returns:
+        the last moment alone, and all moments as populations that are n_moments times larger.
+    """
+    moments = [particles.u.reshape(particles.n_populations, particles.n_each, -1)]
+    weights = particles.log_weights
+    for number in range(1, n_moments):
+        particles = yield from telling(moving(particles, law, n_moves), number / n_moments)
+        moments.append(particles.u.reshape(moments[0].shape))
+    together = replace(
+        particles,
+        u=torch.cat(moments, 1).flatten(0, 1),
+        log_weights=weights.repeat(1, n_moments) - math.log(n_moments),
+    )
+    return particles, together
+
+
 def _between(start: Tensor, end: Tensor, part: float) -> Tensor:
     """(n,) the tilt of the field a part of the way."""
     field = torch.lerp(start, end, part)

@@ -19,6 +19,7 @@ from mft_engine.questions.fourier import describe
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
 from mft_engine.tasks import Task, build_task
+from mft_engine.theory.orbits import find_orbits
 from mft_engine.theory.particle_solver import solve_particles
 from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.particle_theory import TestPoints as Judges
@@ -142,10 +143,13 @@ def improve_theory(
     n_points, section = len(measure.weights), recipe.theory
     if n_points > MOST_POINTS:
         raise RecipeError(f"The exact infinite-width solver takes at most {MOST_POINTS:,} training points.")
+    problem = _problem(recipe, task, measure)
     usual = int(np.clip(USUAL_WORK // n_points, FEWEST_PARTICLES, USUAL_PARTICLES))
+    if problem.orbits is not None:  # few unknowns and many wells that are one another's images
+        usual = USUAL_PARTICLES
     judges = _judges(recipe, task)
     for item in solve_particles(
-        _problem(recipe, task, measure),
+        problem,
         seed=recipe.seed,
         n_particles=section.n_particles or usual,
         n_replicates=section.n_replicates,
@@ -204,7 +208,8 @@ def _problem(recipe: Recipe, task: Task, measure: Measure) -> PointProblem:
     targets = targets_on(measure, task).reshape(len(measure.weights), -1)
     activation = get_activation(recipe.network.activation)
     parts = tensor(measure.inputs), tensor(targets), tensor(measure.weights)
-    return PointProblem(*parts, activation, *mean_field_problem(recipe), dtype)
+    orbits = find_orbits(measure.inputs, targets, measure.weights)
+    return PointProblem(*parts, activation, *mean_field_problem(recipe), dtype, orbits)
 
 
 def _judges(recipe: Recipe, task: Task) -> Judges | None:

@@ -31,6 +31,8 @@ LEFT_OUT = 0.5
 # Effective share of the populations below which they have not agreed on Z.
 AGREED = 0.4
 N_PROBES = 8
+# Inputs whose predictions are made together.
+BLOCK_INPUTS = 256
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,12 @@ class ParticleTheory:
 
     @property
     def visible_residual(self) -> Tensor:
-        """(n_points, n_out) sqrt(weight) r at the optimum."""
+        """(n_unknowns, n_out) coordinates of r at the optimum."""
         return torch.stack([judged.rho + judged.step for judged in self.judgements]).mean(0)
 
     def residual(self) -> Array:
         """(n_points, n_out) r = y - f on the training points."""
-        return to_host(self.visible_residual / self.problem.root_weights)
+        return to_host(self.problem.on_points(self.visible_residual))
 
     def prediction(self, x: Array) -> Array:
         """The infinite-width network's function f.
@@ -131,11 +133,15 @@ class ParticleTheory:
             (n, n_out).
         """
         problem = self.problem
-        inputs = problem.scaled(torch.as_tensor(x, dtype=torch.float64, device=problem.inputs.device))
-        halves = [
-            witnesses.functions(lambda p: problem.activation.phi(p.u @ inputs.T)) for witnesses in self._witnesses
-        ]
-        return to_host(torch.stack([f for pair in halves for f in pair]).mean(0))
+        every = problem.scaled(torch.as_tensor(x, dtype=torch.float64, device=problem.inputs.device))
+        blocks = []
+        for inputs in torch.split(every, BLOCK_INPUTS):
+            halves = [
+                witnesses.functions(lambda p, inputs=inputs: problem.activation.phi(p.u @ inputs.T))  # type: ignore[misc]
+                for witnesses in self._witnesses
+            ]
+            blocks.append(torch.stack([f for pair in halves for f in pair]).mean(0))
+        return to_host(torch.cat(blocks))
 
     @cached_property
     def _witnesses(self) -> tuple[Witnesses, ...]:
@@ -147,13 +153,17 @@ class ParticleTheory:
 
         T times the number of components of f, less T Tr (I + C/T)^-1, which random signs find (Hutchinson 1990).
         """
-        halves = self._witnesses[-1].halves
+        problem = self.problem
+        halves = [
+            SampledDual(problem.everywhere, dual.particles, problem.unfolded(dual.rho))
+            for dual in self._witnesses[-1].halves
+        ]
         generator = host_generator(self.cloud.seed, Stream.THEORY, 2**41)
-        shape, traces = self.judgements[-1].rho.shape, []
+        shape, traces = problem.targets.shape, []
         for number in range(N_PROBES):
             signs = torch.as_tensor(2.0 * generator.integers(2, size=tuple(shape)) - 1.0, device=self.cloud.u.device)
             traces.append(float((signs * halves[number % 2].solve(signs, *FINELY)).sum()))
-        return self.problem.temperature * (signs.numel() - sum(traces) / len(traces))
+        return problem.temperature * (signs.numel() - sum(traces) / len(traces))
 
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """Neurons of the law.
@@ -182,7 +192,8 @@ class ParticleTheory:
         noise = torch.as_tensor(generator.standard_normal(field.shape), device=field.device)
         readout = field + math.sqrt(problem.temperature / problem.lambda_a) * noise
         w = drawn.u.double() * math.sqrt(problem.temperature / problem.lambda_w)
-        return to_host(torch.cat([w, readout], 1))
+        theta = to_host(torch.cat([w, readout], 1))
+        return theta if problem.orbits is None else problem.orbits.scattered(theta, generator)
 
 
 Round = tuple[Judgement, dict[str, Estimate]]
