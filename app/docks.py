@@ -26,6 +26,7 @@ from app.views.kernel import KernelView
 from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
+from app.views.runs import RunsView
 from app.views.width import WidthView
 from mft_engine.experiment.events import KernelReady, Snapshot
 from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
@@ -148,6 +149,7 @@ DOCKS: tuple[DockSpec, ...] = (
     }),
     DockSpec("loop", "Loop", BOTTOM, lambda ground: LoopView(LOOP_TOLERANCE, ground.theme)),
     DockSpec("width", "Width", BOTTOM, lambda ground: WidthView(ground.theme)),
+    DockSpec("runs", "Runs", BOTTOM, lambda ground: RunsView(ground.theme)),
     DockSpec("log", "Log", BOTTOM, lambda ground: LogPanel(ground.log)),
 )  # fmt: skip
 

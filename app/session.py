@@ -439,7 +439,8 @@ class Session(QObject):
         """The engine cannot use the newest recipe: take it back (redo would be answered with the same sentence)."""
         logger.warning("Recipe rejected: {}\n{}", event.sentence, event.traceback)
         path = "task.name" if event.sentence.startswith(("task.", "The target")) else ""
-        if not self._is_old(event) and self.undo_stack.canUndo():
+        last = self.undo_stack.command(self.undo_stack.index() - 1) if self.undo_stack.canUndo() else None
+        if not self._is_old(event) and isinstance(last, Edit):
             self.undo_stack.undo()
         self._refuse(path, event.sentence)
 

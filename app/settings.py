@@ -12,6 +12,7 @@ from loguru import logger
 from platformdirs import user_data_path, user_log_path, user_state_path
 from PySide6.QtCore import QByteArray, QSettings
 
+from mft_engine.ordinary_files import MAX_TEXT_BYTES, require_ordinary
 from mft_engine.recipe import Recipe, RecipeError, recipe_from_dict
 
 N_RECENT = 10
@@ -24,14 +25,14 @@ class Settings:
         self.folder = folder or user_state_path("mft-lab", appauthor=False)
         self.log_folder = (folder / "log") if folder else user_log_path("mft-lab", appauthor=False)
         self.runs_folder = (folder or user_data_path("mft-lab")) / "runs" / "window"
+        self.sweeps_folder = self.runs_folder.parent.parent / "sweeps"
         self._path = self.folder / "window.json"
         self._values: dict[str, Any] = self._read()
         self._geometry = QSettings(str(self.folder / "geometry.ini"), QSettings.Format.IniFormat)
 
     def _read(self) -> dict[str, Any]:
         try:
-            if self._path.exists() and not self._path.is_file():
-                raise ValueError("not an ordinary file")  # reading from a pipe would wait for ever
+            require_ordinary(self._path, MAX_TEXT_BYTES)
             values = json.loads(self._path.read_text(encoding="utf-8"))
             if isinstance(values, dict):
                 return values
@@ -59,6 +60,16 @@ class Settings:
     def recent(self) -> list[str]:
         """Files opened last, the newest first."""
         return [text for text in self.get("recent", []) if isinstance(text, str)][:N_RECENT]
+
+    @property
+    def stores(self) -> list[Path]:
+        """Folders whose runs are listed: the window's, the command line's, those of sweeps, and a person's own."""
+        own = [Path(text) for text in self.get("run_folders", []) if isinstance(text, str)]
+        try:
+            swept = sorted(path / "runs" for path in self.sweeps_folder.iterdir() if (path / "runs").is_dir())
+        except OSError:
+            swept = []
+        return [self.runs_folder, self.runs_folder.parent, *swept, *own]
 
     def add_recent(self, path: Path) -> None:
         """Put a file at the head of the list."""

@@ -257,6 +257,16 @@ QStatusBar::item {{ border: none; }}
 QListWidget, QListView {{ background: {theme.panel}; border: 1px solid {theme.line}; border-radius: 5px; }}
 QListView::item {{ padding: 4px 6px; border-radius: 4px; }}
 QListView::item:selected {{ background: {faint}; color: {theme.text}; }}
+QTableView {{ background: {theme.panel}; border: none; alternate-background-color: {theme.raised};
+  selection-background-color: {faint}; selection-color: {theme.text}; gridline-color: {theme.grid}; }}
+QTableView::item {{ padding: 1px 12px 1px 5px; }}
+QTableView::item:selected {{ background: {mixed(theme.accent, theme.panel, 0.22)}; color: {theme.text}; }}
+QHeaderView {{ background: {theme.panel}; }}
+QHeaderView::section {{ background: {theme.panel}; color: {theme.muted}; border: none; padding: 3px 14px 3px 5px;
+  border-bottom: 1px solid {theme.line}; }}
+QHeaderView::section:hover {{ color: {theme.text}; }}
+QSplitter::handle {{ background: {theme.window}; }}
+QSplitter::handle:hover {{ background: {theme.accent}; }}
 QLabel[role="muted"] {{ color: {theme.muted}; }}
 QLabel[role="fault"] {{ color: {theme.bad}; }}
 QLabel[role="formula"] {{ color: {theme.text}; background: {theme.raised}; border-radius: 5px; padding: 7px 9px; }}

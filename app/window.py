@@ -33,9 +33,11 @@ from app.engine.messages import Built, EngineReady
 from app.keepers.clouds import CloudKeeper
 from app.keepers.loop import LoopKeeper
 from app.keepers.progress import ProgressKeeper
+from app.keepers.runs import RunsKeeper
 from app.keepers.soon import Soon
 from app.keepers.theory import TheoryKeeper
 from app.keepers.widths import WidthKeeper
+from app.library import Library
 from app.logs import LogBuffer
 from app.panels.experiment import ExperimentPanel
 from app.panels.log import LogPanel
@@ -50,6 +52,7 @@ from app.views.fourier import FourierView
 from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
+from app.views.runs import RunsView
 from app.views.width import WidthView
 from app.widgets.status_line import StatusLine
 from mft_engine.recipe import Recipe
@@ -85,6 +88,8 @@ class MainWindow(QMainWindow):
         self.log_panel = view(LogPanel)
         self.loss, self.marginals, self.fourier = view(LossView), view(MarginalsView), view(FourierView)
         self.loop, self.width_view = view(LoopView), view(WidthView)
+        self.runs = view(RunsView)
+        self.library = Library(lambda: settings.stores, session.undo_stack, self)
         self.commands = Commands(session, settings, themes, self.loop, self)
         self.actions_by_name: dict[str, QAction] = build_actions(self, self.commands)
         self._build_menus()
@@ -117,6 +122,10 @@ class MainWindow(QMainWindow):
         TheoryKeeper(session, self.clouds, self.cloud, self.loss, self.marginals, self.self_consistency, soon)
         LoopKeeper(session, self.loop, actions["iterate"], self.clouds.stage)
         WidthKeeper(session, self.width_view, actions["widths"])
+        runs = RunsKeeper(
+            session, self.library, self.runs, self.settings, self.commands.open_path, lambda: self._themes.theme
+        )
+        self.docks["runs"].visibilityChanged.connect(runs.look)
         ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
 
     def _build_menus(self) -> None:
@@ -318,6 +327,7 @@ class MainWindow(QMainWindow):
         self.log_panel.stop()
         self.hide()
         self.session.close()
+        self.library.close()
         self.settings.save_run(self.session.kept_folder)
         super().closeEvent(event)
 

@@ -31,6 +31,7 @@ _WHERE = {
     "Experiment": "experiment.experiment",
     "solve_theory": "questions.theory",
     "run": "runs.runs",
+    "verdict": "runs.verdict",
     "Run": "runs.folder",
     "watch": "riders.watch",
     "WatchError": "riders.neurons",

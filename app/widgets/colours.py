@@ -109,3 +109,12 @@ def colour_index(values: np.ndarray, limit: float, *, is_signed: bool) -> np.nda
     if is_signed:
         scaled = 0.5 * (scaled + 1.0)
     return (np.clip(np.nan_to_num(scaled), 0.0, 1.0) * (N_COLOURS - 1) + 0.5).astype(np.ubyte)
+
+
+_SEVERAL_ON_LIGHT = ("#0072b2", "#d55e00", "#007a5a", "#b0478a", "#8a6d00", "#3a9bd6", "#6b4fbb", "#5a6370")
+_SEVERAL_ON_DARK = ("#56b4e9", "#ff8533", "#3fd3a4", "#e59cc3", "#f0d442", "#2f86c8", "#b3a2ff", "#9ca5b0")
+
+
+def several(theme: Theme) -> tuple[str, ...]:
+    """Eight colours for curves that are told apart by nothing else, after Okabe and Ito: safe for the colour-blind."""
+    return _SEVERAL_ON_DARK if theme.is_dark else _SEVERAL_ON_LIGHT

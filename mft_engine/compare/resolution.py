@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from mft_engine import rng
@@ -58,12 +58,8 @@ class Resolution:
 
 def needed_noncentrality(n_degrees: int, level: float) -> float:
     """The noncentrality at which a chi^2 test of this level finds the alternative in 9 of 10 draws."""
-    critical = float(stats.chi2.isf(level, n_degrees))
-    low, high = 0.0, 4.0 * (critical + 20.0)
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if stats.ncx2.sf(critical, n_degrees, middle) < FOUND else (low, middle)
-    return high
+    critical = special.chdtri(n_degrees, level)
+    return float(special.chndtrinc(critical, n_degrees, 1.0 - FOUND))
 
 
 def resolve(

@@ -48,6 +48,7 @@ from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.comparison import compare_with_field
 from mft_engine.questions.data_kernel import kernel_change
+from mft_engine.questions.drift import drift_of
 from mft_engine.questions.equilibrium import Equilibrium, judge_equilibrium, no_answer
 from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.fourier import fourier_summary
@@ -295,6 +296,7 @@ class Experiment(Background):
     def _with_averages(self, comparison: Comparison) -> Comparison:
         assert self._foreground_theta is not None
         state, recipe = self.state, self.recipe
+        averaging = self._averaging()
         # The averaged f belongs to the network's own exponent; a neuron's output is told in units of its mean.
         scale = float(state.theta.shape[0] ** (self.problem.readout_exponent - 1.0))
         found = compare_with_field(
@@ -305,11 +307,17 @@ class Experiment(Background):
             self.frozen_field(),
             self.field_points,
             to_host(self.mean_prediction()).astype(np.float64) * scale,
-            self._averaging(),
+            averaging,
         )
         if found is None:
             return comparison
-        return comparison.with_averages(*found, eta_theta=state.step_size * state.eigenvalue)
+        # Of gradient descent there is no law that the noise of one moment would tilt.
+        has_noise = recipe.training.temperature > 0 and recipe.network.train_readout
+        return comparison.with_averages(
+            *found,
+            eta_theta=state.step_size * state.eigenvalue,
+            is_of_one_moment=has_noise and averaging.n_predictions <= 1,
+        )
 
     def _averaging(self) -> Averaging:
         """How the field was averaged: along this run, along a stored one, or not at all."""
@@ -408,7 +416,11 @@ class Experiment(Background):
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
         self.certificate = replace(
-            found, kernel_change=change, posterior=self.posterior(), equilibrium=self._equilibrium()
+            found,
+            kernel_change=change,
+            posterior=self.posterior(),
+            equilibrium=self._equilibrium(),
+            drift=drift_of(self.recipe, self.kind, self.history, self.task.n_inputs),
         )
         yield CertificateReady(certificate=self.certificate)
 

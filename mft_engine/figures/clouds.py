@@ -101,7 +101,7 @@ def draw_theory(page: Page) -> Figure:
     require_plane(page.outcome)
     theory = page.outcome.theory
     if not isinstance(theory, PlanarTheory):
-        raise MissingError("There is no density of the infinite-width solution for this run")
+        raise MissingError("This run has no infinite-width solution whose density could be drawn")
     half = axis_range(_clouds_shown(page))
     side = page.width_mm - LEFT_MM - RIGHT_MM
     words = " Lines enclose the stated shares of the infinitely wide network's neurons, where they are densest."

@@ -16,9 +16,9 @@ from mft_engine.compare.averages import (
     neuron_outputs,
     short_length,
 )
-from mft_engine.compare.clouds import AVERAGES_LEVEL
 from mft_engine.compare.fluctuations import Averaging, Fluctuations, fluctuations
 from mft_engine.compare.resolution import Resolution, resolve
+from mft_engine.compare.rules import AVERAGES_LEVEL
 from mft_engine.field.field import MeanField
 from mft_engine.field.walk import FrozenField
 from mft_engine.laws.harmonics import SuperlinearActivationError
@@ -84,9 +84,13 @@ def compare_with_field(
         moving, modes = Fluctuations(np.zeros((0, 0)), own, np.zeros((k, k))), np.zeros((0, 0))
     covariance = (moving.scatter + moving.tilt) / len(background)
     covariance[:k, :k] += np.cov(found.T, bias=True).reshape(k, k) / len(reference)
-    mean = (
-        np.concatenate([found.mean(axis=0), mean_prediction.reshape(-1) @ modes]) if modes.size else found.mean(axis=0)
-    )
+    along = mean_prediction.reshape(-1) @ modes if modes.size else np.zeros(0)
+    # The sign of a mode is arbitrary: the function lies on its positive side.
+    signs = np.where(along < 0, -1.0, 1.0)
+    modes = modes * signs
+    flip = np.concatenate([np.ones(k), signs])
+    covariance *= np.outer(flip, flip)
+    mean = np.concatenate([found.mean(axis=0), along * signs])
     words |= {f"mode{j + 1}": f"function along its mode {j + 1}" for j in range(modes.shape[1])}
     expected = Expectation.of(words, mean, covariance, modes)
     test = compare_averages(averages(background.double(), field, temperature, short, modes), expected)

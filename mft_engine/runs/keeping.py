@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 from loguru import logger
 
-from mft_engine.experiment import storage
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe
-from mft_engine.runs import checkpoint
+from mft_engine.runs import checkpoint, trash
 from mft_engine.runs.folder import RECIPE, Run
+from mft_engine.runs.marks import read_marks
+from mft_engine.runs.owner import is_in_other_hands, let_go, take
 
 MOST_KEPT = 100
-OWNER = "owner"  # the process that a run is kept by; of one that was killed nothing is left but this file
 
 
 class Keeper:
@@ -28,7 +26,7 @@ class Keeper:
 
     Args:
         store: the folder of the runs that keep themselves, made when there is one. Beyond `MOST_KEPT` of them the
-            oldest go away, and nothing else ever does: a run to be kept for good is moved out of here.
+            oldest go away; one that a person gave a name, a tag or a note never does.
     """
 
     def __init__(self, store: Path) -> None:
@@ -66,7 +64,7 @@ class Keeper:
         """Wait until everything is written."""
         self._writer.shutdown(wait=True)
         for folder in self._in_use:
-            (folder / OWNER).unlink(missing_ok=True)
+            let_go(folder)
 
     def _known(self, folder: Path | None) -> Run | None:
         """The run that goes on; a run from elsewhere stays as it was stored."""
@@ -74,7 +72,7 @@ class Keeper:
             return None
         if folder in self._in_use:
             return Run(folder)
-        if _is_in_other_hands(folder):
+        if is_in_other_hands(folder):
             return None
         run = Run(folder)
         self._take(folder)
@@ -89,22 +87,14 @@ class Keeper:
 
     def _take(self, folder: Path) -> None:
         self._in_use.add(folder)
-        storage.write_atomically(folder / OWNER, str(os.getpid()).encode())
+        take(folder)
 
     def _thin_out(self) -> None:
         """Every copy renews its recipe's time, so the oldest are in nobody's hand."""
-        runs = [path for path in self._store.iterdir() if (path / RECIPE).exists()]
+        trash.empty(self._store)
+        runs = [path for path in self._store.iterdir() if (path / RECIPE).exists() and read_marks(path).is_empty]
         runs.sort(key=lambda path: (path / RECIPE).stat().st_mtime)
         for folder in runs[: max(0, len(runs) - MOST_KEPT)]:
-            if folder not in self._in_use and not _is_in_other_hands(folder):
+            if folder not in self._in_use and not is_in_other_hands(folder):
                 logger.info("The oldest of more than {} kept runs goes away: {}", MOST_KEPT, folder.name)
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_in_other_hands(folder: Path) -> bool:
-    """Whether another window keeps this run: two must not write the same files."""
-    try:
-        owner = int((folder / OWNER).read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return False
-    return owner != os.getpid() and psutil.pid_exists(owner)

@@ -18,7 +18,9 @@ from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.data import refuse_changed_data
-from mft_engine.runs.folder import RECIPE, Population, Run
+from mft_engine.runs.folder import RECIPE, Population, Run, is_run
+from mft_engine.runs.lock import working_alone
+from mft_engine.runs.watched import DOCUMENT, is_watched, watched_row
 
 __all__ = ["Population", "Run", "RunError", "default_parent", "list_runs", "load", "run", "run_stored"]
 
@@ -48,11 +50,11 @@ def load(folder: str | Path) -> Outcome:
 
 def _runs_in(parent: Path) -> Iterator[Run]:
     """The runs in a folder, newest first; the folder itself where it is one."""
-    if (parent / RECIPE).exists():
+    if is_run(parent):
         yield Run(parent)
         return
     try:
-        folders = [path for path in parent.iterdir() if (path / RECIPE).exists()]
+        folders = [path for path in parent.iterdir() if is_run(path)]
     except OSError:
         return
     for folder in sorted(folders, key=lambda path: (_changed(path / RECIPE), path.name), reverse=True):
@@ -62,9 +64,16 @@ def _runs_in(parent: Path) -> Iterator[Run]:
 def list_runs(parent: str | Path) -> list[dict[str, Any]]:
     """One row a stored run, newest first: path, recipe, seed, digest, state, created, verdict and a few numbers.
 
-    A run that cannot be read is a row with state "damaged" and the sentence in `fault`.
+    A run that cannot be read is a row with state "damaged" and the sentence in `fault`. Trainings that `mft.watch` has
+    kept have the state "watched", and come first.
     """
-    return [_row(stored) for stored in _runs_in(Path(parent))]
+    return [*_watched_rows(Path(parent)), *(_row(stored) for stored in _runs_in(Path(parent)))]
+
+
+def _watched_rows(parent: Path) -> list[dict[str, Any]]:
+    places = [parent, *sorted(parent.glob("*/")), *sorted(parent.glob("*/layer*/"))] if parent.is_dir() else []
+    found = [folder for folder in places if is_watched(folder)]
+    return [watched_row(folder) for folder in sorted(found, key=lambda f: -_changed(f / DOCUMENT))]
 
 
 def _changed(path: Path) -> int:
@@ -148,15 +157,22 @@ def run_stored(
         return stored
     # Built before the folder, so that a recipe without a task leaves no folder behind.
     experiment = Experiment(recipe)
-    if stored is None:
-        stored = Run.create(parent, recipe)
-    else:
-        stored.clear_unfinished()
-        try:
-            stored.put_back(experiment)
-        except RunError:  # kept among its faults; nothing of it is used
-            experiment = Experiment(recipe)
-    tell = report or (lambda part, fraction, text: None)
+    is_new = stored is None
+    stored = stored or Run.create(parent, recipe)
+    with working_alone(stored.folder):
+        if not is_new:
+            if stored.reread().is_complete:  # by another program, in the meantime
+                return stored
+            stored.clear_unfinished()
+            try:
+                stored.put_back(experiment)
+            except RunError:  # kept among its faults; nothing of it is used
+                experiment = Experiment(recipe)
+        _carry_out(experiment, stored, report or (lambda part, fraction, text: None))
+    return stored
+
+
+def _carry_out(experiment: Experiment, stored: Run, tell: Report) -> None:
     try:
         _train(experiment, stored, tell)
         e = experiment
@@ -175,7 +191,6 @@ def run_stored(
         stored.save_checkpoint(*checkpoint.pack(experiment))
         raise
     stored.save_outcome(experiment.outcome())
-    return stored
 
 
 def _resumable(parent: Path, recipe: Recipe) -> Run | None:

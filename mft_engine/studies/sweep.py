@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
+import multiprocessing
 import os
 import signal
 import time
@@ -20,45 +20,33 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mft_engine.experiment import storage
 from mft_engine.experiment.storage import RunError
-from mft_engine.recipe import Recipe, RecipeError, parse_recipe, toml_value
+from mft_engine.recipe import Recipe, parse_recipe
 from mft_engine.runs.data import share_data
 from mft_engine.runs.folder import Run
+from mft_engine.runs.lock import working_alone
 from mft_engine.runs.runs import run_stored
-from mft_engine.tasks import build_task
+from mft_engine.studies.grid import Axis, Point, parse_axis, plan_sweep
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 TABLE = "table.csv"
 RUNS = "runs"
 FAILURE = "failure"
-MAX_POINTS = 100_000
-LARGEST_END = 1e18
 SAVE_SECONDS = 0.5
 CONNECT_SECONDS = 20
+NO_WORKERS = (
+    'The workers of the sweep did not start. Each of them imports the script that sweeps: put what it does under "if '
+    '__name__ == "__main__":", or sweep in this process (n_workers=1); if it is there, look whether there is memory.'
+)
 # Columns of the summary that say nothing about a point, or say it twice.
 _LEFT_OUT = {"schema", "recipe", "seed", "layers"}
 
+# Columns that are text whatever they look like.
+_TEXTS = ("digest", FAILURE)
+
 Row = dict[str, Any]
 Report = Callable[[str, float, str], None]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A field of the recipe and the values that it takes, in order."""
-
-    path: str
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One run of a sweep; `values` in the order of the axes."""
-
-    values: tuple[Any, ...]
-    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -81,100 +69,6 @@ class Sweep:
     def n_failed(self) -> int:
         """Points that ended in a sentence instead of numbers."""
         return sum(bool(row.get(FAILURE)) for row in self.rows)
-
-
-# ---- what to run ----------------------------------------------------------------------------------------------------
-
-
-def parse_axis(text: str, recipe: Recipe) -> Axis:
-    """`path=START:STOP:logN`, `path=START:STOP:linN` or `path=a,b,c`.
-
-    Values of whole-number fields are rounded to whole numbers, others to six digits, and each is kept once.
-
-    Raises:
-        RecipeError: another form, an unknown field, or a range that is none; the message says what is allowed.
-    """
-    path, separator, values = (part.strip() for part in text.partition("="))
-    if not separator or not path or not values:
-        raise RecipeError(f"--param {text!r}: {_FORMS}")
-    if path == "seed":
-        raise RecipeError(f"--param {text!r}: seeds are not a parameter; give their number with --seeds")
-    present = None if path.startswith("task.") else recipe.get(path)
-    parts = values.split(":")
-    found = _ranged(text, parts, _is_whole(present)) if len(parts) == 3 else _listed(values)
-    found = [tuple(value) if isinstance(value, list) else value for value in found]
-    if not found or not all(_is_plain(value) for value in found):
-        raise RecipeError(f"--param {_shortened(text)}: {_FORMS}; each value is a number, a text or a list of them")
-    return Axis(path, tuple(dict.fromkeys(found)))
-
-
-_FORMS = (
-    "write path=START:STOP:logN, path=START:STOP:linN or path=a,b,c, for example regularisation.scale=1e-4:1e-1:log8"
-)
-
-
-def _is_plain(value: Any) -> bool:
-    parts = value if isinstance(value, tuple) else (value,)
-    return bool(parts) and all(isinstance(part, (bool, int, float, str)) for part in parts)
-
-
-def _shortened(text: str) -> str:
-    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
-
-
-# Columns that are text whatever they look like.
-_TEXTS = ("digest", FAILURE)
-
-
-def _is_whole(value: Any) -> bool:
-    numbers = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-
-
-def _ranged(text: str, parts: Sequence[str], is_whole: bool) -> list[Any]:
-    kind, count = parts[2][:3], parts[2][3:]
-    try:
-        start, stop, n = float(parts[0]), float(parts[1]), int(count)
-    except ValueError:
-        raise RecipeError(f"--param {text!r}: {_FORMS}") from None
-    if kind not in ("log", "lin") or not 1 <= n <= MAX_POINTS or not np.isfinite([start, stop]).all():
-        raise RecipeError(f"--param {text!r}: {_FORMS}; N from 1 to {MAX_POINTS}, START and STOP finite")
-    if kind == "log" and (start <= 0 or stop <= 0):
-        raise RecipeError(f"--param {text!r}: a logarithmic range needs START and STOP above 0")
-    if max(abs(start), abs(stop)) > LARGEST_END:
-        raise RecipeError(f"--param {text!r}: START and STOP lie between -{LARGEST_END:g} and {LARGEST_END:g}")
-    values = np.geomspace(start, stop, n) if kind == "log" else np.linspace(start, stop, n)
-    return [round(float(value)) if is_whole else float(f"{value:.6g}") for value in values]
-
-
-def _listed(values: str) -> list[Any]:
-    together = toml_value(f"[{values}]")
-    if isinstance(together, list):
-        return together
-    return [toml_value(value.strip()) for value in values.split(",") if value.strip()]
-
-
-def plan_sweep(recipe: Recipe, axes: Sequence[Axis], n_seeds: int) -> list[Point]:
-    """Every point of the grid, seeds innermost; each recipe is validated before anything is computed.
-
-    Raises:
-        RecipeError: a field twice, a value that is not allowed, or too many points.
-    """
-    paths = [axis.path for axis in axes]
-    if len(set(paths)) < len(paths):
-        raise RecipeError(f"--param: {max(paths, key=paths.count)!r} is given twice")
-    n_points = n_seeds * int(np.prod([len(axis.values) for axis in axes], dtype=float))
-    if n_points > MAX_POINTS:
-        raise RecipeError(f"The sweep has {n_points:,} points; at most {MAX_POINTS:,} are allowed")
-    points, tasks = [], set()
-    for values in itertools.product(*(axis.values for axis in axes)):
-        changed = recipe.replace({**dict(zip(paths, values, strict=True)), "engine.n_threads": 1})
-        section = changed.task.model_dump_json()
-        if section not in tasks:
-            build_task(changed.task)
-            tasks.add(section)
-        points += [Point(values, changed.replace({"seed": recipe.seed + k})) for k in range(n_seeds)]
-    return points
 
 
 # ---- one point ------------------------------------------------------------------------------------------------------
@@ -234,14 +128,33 @@ def run_sweep(
         the sweep, failed points included.
 
     Raises:
-        RecipeError: bad axes. RunError: a folder that cannot be written or has a sweep already; no scheduler there.
+        RecipeError: bad axes. RunError: a folder that cannot be written or has a sweep already; no scheduler there;
+            workers that do not start.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that imports a script without `if __name__ == "__main__"`: the program that sweeps says so.
+        raise SystemExit(1)
     plan_sweep(recipe, axes, n_seeds)  # refuses what cannot be, before anything is written
     folder = Path(out).absolute()
     tell = report or (lambda part, fraction, text: None)
     with storage.writing_to(folder):
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
-    if not resume and (folder / TABLE).exists():
+    with working_alone(folder):
+        return _sweep_alone(recipe, axes, n_seeds, folder, n_workers, scheduler, resume, tell)
+
+
+def _sweep_alone(
+    recipe: Recipe,
+    axes: Sequence[Axis],
+    n_seeds: int,
+    folder: Path,
+    n_workers: int | None,
+    scheduler: str | None,
+    resume: bool,
+    tell: Report,
+) -> Sweep:
+    # A sweep that ended before its first point has left nothing that could be mixed up.
+    if not resume and (folder / TABLE).exists() and (_rows_left(folder) or any((folder / RUNS).iterdir())):
         raise RunError(f"{folder} has a sweep already: go on with it (--resume), or choose another folder (--out)")
     if all(axis.path != "task.path" for axis in axes):
         recipe = share_data(folder / RUNS, recipe)
@@ -325,17 +238,20 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
         # Another program on the port of the pages that nobody asked for is no news.
         warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
         # Keys of this sweep alone, in memory alone: another user of the machine finds ports that do not know him.
-        with _interrupts_held_back():
-            cluster = LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address=None,
-                silence_logs="CRITICAL",
-                security=Security.temporary(),
-                env={**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
-            )
+        try:
+            with _interrupts_held_back():
+                cluster = LocalCluster(
+                    n_workers=n_workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    silence_logs="CRITICAL",
+                    security=Security.temporary(),
+                    env={**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
+                )
+        except RuntimeError:
+            raise RunError(NO_WORKERS) from None
         with cluster, Client(cluster) as client:
             yield client
 
@@ -383,10 +299,8 @@ class _Table:
 
     def take_finished(self) -> None:
         """The rows of an earlier table that belong to this grid and did not fail."""
-        if not (self.folder / TABLE).exists():
-            return
         numbers = {point.recipe.digest: number for number, point in enumerate(self.points)}
-        for row in read_table(self.folder):
+        for row in _rows_left(self.folder):
             number = numbers.get(str(row.get("digest")))
             if number is not None and not row.get(FAILURE):
                 self.add(number, {name: row[name] for name in row if name not in self._head()})
@@ -429,10 +343,21 @@ def read_table(folder: str | Path) -> list[Row]:
     path = Path(folder) / TABLE
     with storage.reading_from(path, "the runs are kept: --resume makes it again"):
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+        if "seed" not in (reader.fieldnames or ()):
+            raise ValueError("no column named seed")
         if any(None in row or None in row.values() or "digest" not in row for row in rows):
             raise ValueError("rows of another length than their header")
     return [{name: (text or None) if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]
+
+
+def _rows_left(folder: Path) -> list[Row]:
+    """The rows of an earlier sweep; none where its table cannot be read, for its runs are there all the same."""
+    try:
+        return read_table(folder) if (folder / TABLE).exists() else []
+    except RunError:
+        return []
 
 
 def _value(text: str | None) -> Any:

@@ -87,6 +87,9 @@ class FakeExperiment:
 
     N_STEPS = 200
 
+    # Slices of work that a comparison takes: so many that an edit is sure to come in between, where a test wants that.
+    n_comparing = 1
+
     def __init__(self, recipe: Recipe, log: list[str]) -> None:
         if recipe.task.name == "unknown":
             raise RecipeError("task.name = 'unknown' is no known task")
@@ -194,7 +197,8 @@ class FakeExperiment:
         return None
 
     def compare(self) -> Iterator[Progress | ComparisonReady]:
-        yield Progress("compare", 0.5, "comparing")
+        for _ in range(self.n_comparing):
+            yield Progress("compare", 0.5, "comparing")
         assert self.has_foreground, "the foreground went away while it was compared"
         is_right = self.recipe.foreground.background == "trained"
         yield ComparisonReady(comparisons=(fake_comparison(is_right),))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, FakeExperiment
 
 from app.engine.messages import Export, Exported
 from app.session import Session
@@ -359,15 +359,17 @@ def test_opening_another_recipe_can_be_undone(session: Session) -> None:
 
 
 def test_an_edit_while_the_pictures_are_computed_stops_the_export_without_an_error(
-    session: Session, tmp_path: Path, qtbot: Any
+    session: Session, tmp_path: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults: list[str] = []
     session.failed.connect(faults.append)
+    monkeypatch.setattr(FakeExperiment, "n_comparing", 10**9)
     with qtbot.waitSignal(session.progress, check_params_cb=lambda part, *_: part == "compare"):
         session.export(Export(folder=tmp_path))
     with qtbot.waitSignal(session.job_cancelled) as cancelled:
         session.edit("regularisation.scale", 0.003)
     assert cancelled.args == ["export"] and faults == []
+    monkeypatch.setattr(FakeExperiment, "n_comparing", 1)
     with qtbot.waitSignal(session.exported):
         session.export(Export(folder=tmp_path))
     assert faults == []

@@ -16,7 +16,7 @@ from mft_engine.experiment.experiment import Experiment
 from mft_engine.questions import comparison as question
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, normal
-from mft_engine.runs.runs import load, run_stored
+from mft_engine.runs.runs import RunError, load, run_stored
 
 N = 1024
 
@@ -120,7 +120,20 @@ def test_a_right_cloud_given_back_in_the_field_of_one_moment_is_not_refused_by_i
     experiment = Experiment(recipe)
     list(experiment.foreground())
     list(experiment.compare())
-    assert experiment.comparison.averages.p_value > 0.001
+    found = experiment.comparison
+    # The distance alone refused it.
+    assert found.is_of_one_moment and found.p_value < 0.01 and found.ratio > 4
+    assert found.averages.p_value > 0.001 and found.verdict == (
+        "consistent" if found.p_value_all > 0.01 else "inconsistent"
+    )
+    # What is wrong is still noticed.
+    wrong = sampled(1).state.theta.clone()
+    wrong[:, 2] *= 1.1
+    np.savez(tmp_path / "cloud.npz", background=wrong.numpy())
+    experiment = Experiment(recipe)
+    list(experiment.foreground())
+    list(experiment.compare())
+    assert experiment.comparison.verdict == "inconsistent"
 
 
 def test_the_scatter_of_a_gaussian_gas_is_the_exact_one() -> None:
@@ -154,6 +167,26 @@ def test_averages_and_resolution_are_part_of_verdict_summary_and_store(tmp_path)
     stored = load(run.folder).comparison
     assert stored.to_dict() == {**found, "why": stored.why}
     assert "untrained neurons" in stored.resolution.words
+
+
+def test_the_verdict_on_given_clouds_in_the_field_of_a_run_is_the_runs_own(tmp_path) -> None:
+    import mft_engine as mft
+
+    recipe = sampled(2).recipe.replace({"network.n_neurons": 400, "foreground.n_neurons": 400})
+    run = run_stored(recipe, tmp_path)
+    own = mft.verdict(run, seed=recipe.seed)
+    assert own.verdict == "consistent" and own.p_value == run.outcome.comparison.p_value
+    # The stored run does not say how many sweeps its average has, so that covariance is another estimate of the same.
+    assert own.averages.t_square == pytest.approx(run.outcome.comparison.averages.t_square, rel=0.5)
+    larger = run.background.theta.clone()
+    larger[:, 2] *= 1.15
+    found = mft.verdict(run.folder, background=larger)
+    assert found.verdict != "consistent" and "larger" in found.what_differs
+    assert found.to_dict()["outliers"] == found.averages.outliers.tolist()
+    with pytest.raises(RunError, match="one hidden layer"):
+        layered = load_recipe("continuous-xor").replace({"network.n_neurons": [6, 6], "foreground.n_neurons": 6,
+                                                         "training.n_steps": 50})  # fmt: skip
+        mft.verdict(run_stored(layered, tmp_path / "deep"))
 
 
 def test_an_expectation_without_scatter_in_a_direction_leaves_it_out() -> None:

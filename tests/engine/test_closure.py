@@ -129,8 +129,8 @@ def test_the_command_lists_every_branch_in_the_papers_units(capsys) -> None:
     [
         (("quartic",), "modular"),
         (("cubic", "--set", "bata=2"), "beta"),
-        (("cubic", "--set", "beta=0"), "above 0"),
-        (("cubic", "--noise", "-1"), "above 0"),
+        (("cubic", "--set", "beta=0"), "from 1e-12"),
+        (("cubic", "--noise", "-1"), "from 1e-12"),
         (("modular", "--set", "form=guess"), "printed"),
     ],
 )

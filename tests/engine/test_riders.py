@@ -82,22 +82,32 @@ def made(kind: str) -> tuple[nn.Module, Any, nn.Module, Any, tuple[int, ...]]:
     return model, hidden, readout, activation, shape
 
 
-@pytest.mark.parametrize("kind", LAYERS)
-@pytest.mark.parametrize("rule", OPTIMISERS)
-def test_riders_that_start_as_the_neurons_stay_the_neurons(kind: str, rule: str) -> None:
+def stay_together(kind: str, rule: str, n_steps: int) -> None:
     model, hidden, readout, activation, shape = made(kind)
     optimizer = OPTIMISERS[rule](model.parameters())
     first = mft.watch(hidden, readout, optimizer=optimizer, activation=activation)
     rows = first.background
     first.close()
     watch = mft.watch(hidden, readout, optimizer=optimizer, activation=activation, initial=lambda n: rows)
-    n_steps = 1000 if kind in ("linear", "gated", "convolution") else 100
     train(model, optimizer, shape, n_steps, accumulate=1 if kind != "pointwise" else 3)
     assert watch.n_steps == n_steps
     assert (watch.background - rows).abs().max() > 1e-3
     # Same gradients by construction: only the rounding of sums of another order differs, amplified by 1,000 steps.
     difference = (watch.foreground - watch.background).norm() / watch.background.norm()
     assert difference < 1e-10
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("rule", OPTIMISERS)
+def test_riders_that_start_as_the_neurons_stay_the_neurons(kind: str, rule: str) -> None:
+    stay_together(kind, rule, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("rule", OPTIMISERS)
+def test_riders_stay_the_neurons_for_a_thousand_steps(kind: str, rule: str) -> None:
+    stay_together(kind, rule, 1000)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -137,6 +147,32 @@ def test_an_ordinary_layer_is_consistent_with_its_riders() -> None:
     found = watch.compare()
     assert found.verdict == "consistent" and found.p_value_all > 0.01
     assert watch.names == ("w1", "w2", "b", "v1") and watch.foreground.shape == (128, 4)
+
+
+def test_tied_pairs_keep_the_law_and_are_told_to_be_dependent() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(2, 256), nn.Tanh(), nn.Linear(256, 1))
+    with torch.no_grad():
+        for parameter, cut in ((model[0].weight, 0), (model[0].bias, 0), (model[2].weight, 1)):
+            first, second = parameter.chunk(2, dim=cut)
+            second.copy_(first)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    watch = mft.watch(model[0], model[2], optimizer=optimizer, activation=model[1])
+    for _ in range(50):
+        x = torch.randn(128, 2)
+        optimizer.zero_grad()
+        (model(x)[:, 0] - x[:, 0] * x[:, 1]).square().mean().backward()
+        optimizer.step()
+    # The mean of the null does not know that there are only half as many draws: a ratio of 2 is then what to expect.
+    assert watch.compare().ratio < 4
+    assert watch.independence().p_value < 0.01 and "not independent" in watch.independence().sentence
+
+
+def test_a_notebook_shows_verdict_start_and_independence() -> None:
+    _, watch = clouds_of(64, 50)
+    assert 0 < watch.moved[0] < 1 and watch.independence().p_value > 0.01
+    shown = watch._repr_html_()
+    assert "consistent" in shown and "no groups" in shown and "64, 64, 50" in shown
 
 
 def test_a_doubled_initial_scale_is_noticed() -> None:

@@ -1,0 +1,56 @@
+"""Whether neurons of one law are also independent of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from mft_engine.compare.rules import P_VALUE_LIMIT
+from mft_engine.points.statistics import Values, host_array
+
+
+@dataclass(frozen=True)
+class Independence:
+    """How near neurons stand to their nearest neighbours, against riders, which are independent.
+
+    Attributes:
+        spacing: median distance to the nearest other neuron, over that of the riders; below 1: neurons come in groups,
+            above 1: they repel.
+        p_value: of riders standing no farther apart than neurons (Mann-Whitney, one-sided).
+        sentence: in words.
+    """
+
+    spacing: float
+    p_value: float
+    sentence: str
+
+
+def independence_of(background: Values, foreground: Values) -> Independence:
+    """Whether the neurons of a cloud come in groups, as copies or tied neurons do.
+
+    Distances to the nearest neighbour in pooled standard deviations, in clouds of the same number of neurons.
+
+    Args:
+        background, foreground: (n_neurons, n_params), two at least.
+    """
+    clouds = [host_array(cloud) for cloud in (background, foreground)]
+    n = min(map(len, clouds))
+    clouds = [cloud[np.linspace(0, len(cloud) - 1, n).astype(int)] if len(cloud) > n else cloud for cloud in clouds]
+    from scipy.stats import mannwhitneyu  # slow to import
+
+    spread = np.concatenate(clouds).std(axis=0)
+    scaled = [cloud / np.where(spread > 0, spread, 1.0) for cloud in clouds]
+    ours, theirs = (cKDTree(cloud).query(cloud, k=2)[0][:, 1] for cloud in scaled)
+    p_value = float(mannwhitneyu(ours, theirs, alternative="less").pvalue)
+    typical = float(np.median(theirs))
+    spacing = float(np.median(ours)) / typical if typical > 0 else 1.0
+    if p_value > P_VALUE_LIMIT:
+        sentence = f"Neurons stand {spacing:.2f} times as far apart as independent ones: they show no groups."
+    else:
+        sentence = (
+            f"Neurons are not independent: nearest neighbours stand {spacing:.2g} times as far apart as independent "
+            "ones (copies, tied or initialised together?). Their law may be right all the same."
+        )
+    return Independence(spacing, p_value, sentence)

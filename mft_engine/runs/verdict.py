@@ -1,0 +1,92 @@
+"""The verdict on any two clouds in the field of a stored run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mft_engine.compare.clouds import Comparison, compare
+from mft_engine.compare.fluctuations import Averaging
+from mft_engine.experiment.outcome import Outcome
+from mft_engine.experiment.setting import LAZY_EXPONENT
+from mft_engine.experiment.storage import RunError
+from mft_engine.field.walk import FrozenField
+from mft_engine.network.activations import get_activation
+from mft_engine.points.measure import weighted
+from mft_engine.questions.comparison import compare_with_field
+from mft_engine.runs.folder import Run
+from mft_engine.runs.runs import load
+
+# Predictions in the averages of a stored run, where it was averaged: more than enough for its time to count alone.
+MANY = 1000
+
+
+def verdict(
+    run: Run | str | Path,
+    background: np.ndarray | torch.Tensor | None = None,
+    foreground: np.ndarray | torch.Tensor | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Whether a background is what fresh neurons in the field of a run would be: distance, averages and resolution.
+
+    Args:
+        run: a stored run, or its folder; its averaged residual is the field.
+        background, foreground: (n_neurons, n_inputs + n_out) clouds; the run's own where they are left out.
+        seed: of the permutations.
+
+    Raises:
+        RunError: several hidden layers, or a run without a foreground where none is given.
+        ComparisonError: clouds that cannot be compared.
+    """
+    outcome = run.outcome if isinstance(run, Run) else load(run)
+    recipe, points = outcome.recipe, outcome.points
+    if len(outcome.background.clouds) > 1:
+        raise RunError("The verdict on given clouds is for networks of one hidden layer; this run has several")
+    if foreground is None and outcome.foreground is None:
+        raise RunError("This run has no foreground: give one, or let the run go on to its end (--resume)")
+    fresh = outcome.foreground.theta if foreground is None and outcome.foreground is not None else foreground
+    own, other = (
+        torch.as_tensor(np.array(cloud) if not isinstance(cloud, torch.Tensor) else cloud)
+        for cloud in (outcome.background.theta if background is None else background, fresh)
+    )
+    activation = get_activation(recipe.network.activation)
+    n_inputs = points.inputs.shape[1]
+    eta_theta = outcome.summary.get("background", {}).get("eta_theta")
+    found = compare(
+        own, other, n_inputs, parity=activation.parity, n_permutations=recipe.comparison.n_permutations, seed=seed,
+        eta_theta=eta_theta,
+    )  # fmt: skip
+    if own.shape[1] != n_inputs + (1 if points.targets.ndim == 1 else points.targets.shape[1]):
+        return found
+    tests = compare_with_field(
+        recipe, activation, own, other, _field(outcome), points, _mean_output(outcome), _averaging(outcome)
+    )
+    return found if tests is None else found.with_averages(*tests, eta_theta=eta_theta)
+
+
+def _exponents(outcome: Outcome) -> tuple[float, float]:
+    """kappa of the background's function, and of the foreground's."""
+    is_lazy = outcome.background.kind == "lazy"
+    own = outcome.recipe.network.readout_exponent
+    return (LAZY_EXPONENT, 1.0) if is_lazy else (own, own)
+
+
+def _field(outcome: Outcome) -> FrozenField:
+    points = outcome.points
+    drive = float(len(outcome.background.theta) ** (_exponents(outcome)[1] - 1.0))
+    signal = weighted(points.weights, points.targets - outcome.background.prediction) * drive
+    return FrozenField(torch.as_tensor(points.inputs), torch.as_tensor(signal))
+
+
+def _mean_output(outcome: Outcome) -> np.ndarray:
+    return np.asarray(outcome.background.prediction * len(outcome.background.theta) ** (_exponents(outcome)[0] - 1.0))
+
+
+def _averaging(outcome: Outcome) -> Averaging:
+    recipe = outcome.recipe
+    if recipe.foreground.field == "end" or outcome.background.kind in ("untrained", "stored"):
+        return Averaging(0.0, 1)
+    length = recipe.training.time
+    return Averaging(recipe.foreground.window * length, MANY, recipe.training.dynamics == "gibbs")

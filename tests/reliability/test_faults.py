@@ -1,0 +1,135 @@
+"""A full disk, a folder that goes, memory that ends, a clock that jumps: a sentence, and the last good state opens."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_interrupted import assert_equal, recipe_of
+
+from mft_engine.runs import runs as stored_runs
+from mft_engine.runs.runs import Run, RunError, list_runs, load, run_stored
+
+RECIPE = recipe_of("langevin")
+
+LIMITED = """
+import resource, sys
+from mft_engine.runs import runs
+from mft_engine.recipe import load_recipe
+from mft_engine.cli import main
+import mft_engine.experiment.experiment, mft_engine.figures.export
+kind, most = getattr(resource, sys.argv[1]), int(sys.argv[2])
+if kind == resource.RLIMIT_AS:
+    most += int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(kind, (most, most))
+main(sys.argv[3:])
+"""
+TINY_SET = [
+    word
+    for change in ("network.n_neurons=24", "foreground.n_neurons=24", "training.n_steps=200",
+                   "comparison.n_permutations=99", "engine.n_threads=1", "engine.device=cpu")
+    for word in ("--set", change)
+]  # fmt: skip
+needs_limits = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits of Linux")
+
+
+def limited(kind: str, most: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", LIMITED, kind, str(most), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280)
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    said = [line for line in done.stderr.splitlines() if line.startswith("mft-lab: ")]
+    assert done.returncode == 1 and len(said) == 1 and "Traceback" not in done.stderr, done.stderr
+    return said[0]
+
+
+@needs_limits
+def test_a_disk_that_takes_no_more_ends_in_a_sentence_and_what_was_there_opens(tmp_path):
+    """No file may grow beyond 8 kB: recipe and provenance fit, a checkpoint does not."""
+    said = one_sentence(limited("RLIMIT_FSIZE", 8000, "run", "clover", *TINY_SET, "--out", str(tmp_path)))
+    assert str(tmp_path) in said and "--out" in said
+    (row,) = list_runs(tmp_path)
+    assert row["state"] in ("interrupted", "failed") and Run(row["path"]).recipe.seed == 0
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_full_disk_ends_in_a_sentence_and_the_last_good_state_opens(tmp_path):
+    """A file system of 300 kB of its own, where making one is allowed."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(small)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system may be made here")
+    try:
+        program = (
+            "import mft_engine.runs.folder as f; f.BYTES_PER_RUN = 0\n"
+            "from mft_engine.cli import main; import sys; main(sys.argv[1:])\n"
+        )
+        words = ["run", "clover", *TINY_SET, "--set", "network.n_neurons=3000", "--set", "foreground.n_neurons=50"]
+        command = [sys.executable, "-c", program, *words, "--out", str(small)]
+        said = one_sentence(subprocess.run(command, capture_output=True, text=True, timeout=280))
+        assert "--out" in said and ("No space" in said or "free" in said)
+        assert list_runs(small) == [] or load(list_runs(small)[0]["path"]).background.theta.shape[0] == 3000
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+@needs_limits
+def test_memory_that_ends_ends_in_a_sentence(tmp_path):
+    words = ["run", "clover", *TINY_SET, "--set", "network.n_neurons=4000000", "--set", "foreground.n_neurons=4000000"]
+    said = one_sentence(limited("RLIMIT_AS", 300_000_000, *words, "--out", str(tmp_path)))
+    assert "memory" in said or "space" in said
+
+
+def test_a_folder_that_is_removed_during_the_run_is_said(tmp_path):
+    def remove(part: str, fraction: float, text: str) -> None:
+        if part == "train" and (tmp_path / "runs").exists():
+            shutil.rmtree(tmp_path / "runs")
+
+    with pytest.raises(RunError, match=r"runs.*--out"):
+        run_stored(RECIPE, tmp_path / "runs", report=remove)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind root")
+def test_a_folder_that_becomes_read_only_is_said_and_the_last_good_state_opens(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_runs, "CHECKPOINT_SECONDS", 0.0)
+
+    def lock(part: str, fraction: float, text: str) -> None:
+        if part == "foreground":
+            (folder,) = tmp_path.iterdir()
+            folder.chmod(0o500)
+
+    with pytest.raises(RunError, match=r"may not be written"):
+        run_stored(RECIPE, tmp_path, report=lock)
+    (folder,) = tmp_path.iterdir()
+    folder.chmod(0o700)
+    assert load(folder).background.theta.shape[0] == 24
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
+    whole = run_stored(RECIPE, tmp_path / "whole")
+    jumps = iter(np.linspace(0, 1, 10**6))
+    monkeypatch.setattr(time, "time", lambda: 1e9 - 3e7 * next(jumps))
+    assert_equal(run_stored(RECIPE, tmp_path / "jumped"), whole)
+
+
+@pytest.mark.parametrize("kind", ["fixed step", "gibbs", "adam"])
+def test_a_run_of_given_step_has_the_same_bits_for_any_number_of_threads(kind, tmp_path):
+    """Threads divide neurons among themselves; nothing is added up in an order that depends on them.
+
+    (The automatic step is: its Theta is a sum whose order follows the threads.)
+    """
+    found = [
+        load(run_stored(recipe_of(kind).replace({"engine.n_threads": n}), tmp_path / str(n)).folder) for n in (1, 2, 3)
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.background.theta, found[0].background.theta)
+        np.testing.assert_array_equal(other.foreground.theta, found[0].foreground.theta)
+        assert other.summary["background"]["loss"] == found[0].summary["background"]["loss"]
