@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mft_engine.device import to_host
-from mft_engine.laws.particles import Particles, TiltedLaw, moved
+from mft_engine.laws.particles import Particles, TiltedLaw, drawn_from, moved
 from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate
@@ -174,18 +174,8 @@ class ParticleTheory:
         Returns:
             (n, n_inputs + n_out) columns w, a.
         """
-        problem, weights = self.problem, self.cloud.probabilities
-        generator = host_generator(seed, Stream.THEORY, 2**40)
-        order = torch.as_tensor(generator.permutation(len(weights)), device=weights.device)
-        total = torch.cumsum(weights[order], 0)
-        marks = (torch.arange(n, dtype=torch.float64, device=total.device) + generator.random()) / n * total[-1]
-        rows = order[torch.searchsorted(total, marks).clamp(max=len(order) - 1)]
-        rows = rows[torch.as_tensor(generator.permutation(n), device=rows.device)]
-        single = torch.zeros(1, dtype=torch.float64, device=rows.device)
-        drawn = replace(
-            self.cloud, u=self.cloud.u[rows], log_weights=single.repeat(1, n), log_z=single,
-            log_z_back=single, seed=seed + 1,
-        )  # fmt: skip
+        problem, generator = self.problem, host_generator(seed, Stream.THEORY, 2**40)
+        drawn = drawn_from(self.cloud, n, generator, seed + 1)
         law = problem.law(self.cloud_rho)
         drawn = moved(drawn, law, N_MOVES)  # twins part
         field = law.field(drawn.u).double() * math.sqrt(2 * problem.temperature / problem.lambda_a)

@@ -32,8 +32,8 @@ KEPT_ON_WALK = 0.6
 LARGEST_STEP = 0.08
 N_MOVES = 4
 # Steps at full amplitude, and how many of the last ones make the residual's average.
-N_SETTLING = 8
-N_AVERAGED = 6
+N_SETTLING = 10
+N_AVERAGED = 8
 MAX_STEPS = 400
 # Products and tolerance of conjugate gradients where a large noise and the answer to it must cancel.
 FINELY = (200, 0.002)
