@@ -158,7 +158,7 @@ def curves(*, quick: bool = False) -> dict[str, Any]:
     for name, recipe_at, values, run_values in roads:
         rows = []
         for value in values[:: 4 if quick else 1]:
-            _, row = solved(recipe_at(value).replace({"theory.n_particles": CURVE_PARTICLES}), seconds=0.0)
+            _, row = solved(recipe_at(value).replace({"theory.n_particles": CURVE_PARTICLES}))
             rows.append({name: value, **row})
             _tell(rows[-1])
         runs = []

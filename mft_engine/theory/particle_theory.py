@@ -30,7 +30,9 @@ FAR = 0.6
 LEFT_OUT = 0.5
 # Effective share of the populations below which they have not agreed on Z.
 AGREED = 0.4
-N_PROBES = 8
+N_PROBES = 16
+# Points up to which C is made whole.
+MOST_EXACT = 2048
 # Inputs whose predictions are made together.
 BLOCK_INPUTS = 256
 
@@ -151,13 +153,17 @@ class ParticleTheory:
     def trace_response(self) -> float:
         """Tr C (I + C/T)^-1: N times the mean-square fluctuation of an equilibrium background's function.
 
-        T times the number of components of f, less T Tr (I + C/T)^-1, which random signs find (Hutchinson 1990).
+        By the eigenvalues of C with one readout; else T times the number of components of f, less T Tr (I + C/T)^-1,
+        which random signs find (Hutchinson 1990).
         """
         problem = self.problem
         halves = [
             SampledDual(problem.everywhere, dual.particles, problem.unfolded(dual.rho))
             for dual in self._witnesses[-1].halves
         ]
+        if problem.targets.shape[1] == 1 and len(problem.weights) <= MOST_EXACT:
+            values = torch.cat([torch.linalg.eigvalsh(dual.covariance()) for dual in halves]).clamp(min=0)
+            return 0.5 * float((values / (1 + values / problem.temperature)).sum())
         generator = host_generator(self.cloud.seed, Stream.THEORY, 2**41)
         shape, traces = problem.targets.shape, []
         for number in range(N_PROBES):

@@ -142,6 +142,13 @@ class SampledDual:
         pulled = self._sum(self.p[:, None] * (along + self.field * shared)) / problem.lambda_a
         return v + pulled - self.output * (float((self.output * v).sum()) / problem.temperature)
 
+    def covariance(self) -> Tensor:
+        """C = Cov(a phi) of one readout, (n_unknowns, n_unknowns)."""
+        problem = self.problem
+        square = problem.temperature / problem.lambda_a + (self.field[:, 0] / problem.lambda_a) ** 2
+        scaled = self.features * (self.p * square).sqrt()[:, None]
+        return (scaled.T @ scaled).double() - self.output @ self.output.T
+
     def solve(self, right: Tensor, n_products: int = N_PRODUCTS, tolerance: float = SOLVED) -> Tensor:
         """(I + C/T)^-1 right by conjugate gradients.
 
