@@ -21,18 +21,14 @@ from app.engine.contract import Engine
 from app.engine.loading import load_engine
 from app.worker import Worker
 from mft_engine.applies import coupled, for_task
+from mft_engine.changes import Change
 from mft_engine.experiment.events import (
     Event,
     Failed,
     Progress,
 )
-from mft_engine.recipe import (
-    Change,
-    EngineSection,
-    Recipe,
-    RecipeError,
-    plan_change,
-)
+from mft_engine.recipe import Recipe, RecipeError, plan_change
+from mft_engine.sections import EngineSection
 
 CLOSE_MILLISECONDS = 2000
 
@@ -50,6 +46,7 @@ class Session(QObject):
     foreground_ready = Signal(object)  # ForegroundReady
     comparison_ready = Signal(object)  # one Comparison a hidden layer
     certificate_ready = Signal(object)  # Certificate
+    answered = Signal(object)  # Answered, to a question of the table
     references_ready = Signal(object)  # ReferenceLines
     theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
     theory_absent = Signal(str)

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
+from mft_engine.changes import Change
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     Event,
@@ -28,7 +30,7 @@ from mft_engine.experiment.events import (
     TheoryAbsent,
     TheoryReady,
 )
-from mft_engine.recipe import Change, Recipe
+from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Cloud, Outcome
@@ -145,6 +147,9 @@ class Experiment(Protocol):
     def certify(self) -> Iterator[Progress | CertificateReady]:
         """How far the background is from the exact optimum."""
 
+    def ask(self) -> Iterator[Progress | Answered]:
+        """The questions of the table."""
+
     def data_kernel(self) -> Iterator[Progress | KernelReady]:
         """Spectra of the clouds in hand."""
 
@@ -173,6 +178,10 @@ class Restored(Protocol):
     @property
     def certificate(self) -> CertificateReady | None:
         """How far it was from the exact optimum."""
+
+    @property
+    def answers(self) -> tuple[Answered, ...]:
+        """To the questions of the table."""
 
     @property
     def faults(self) -> tuple[str, ...]:

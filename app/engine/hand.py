@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,18 @@ import numpy as np
 
 from app.engine.contract import Experiment, Restored
 from app.engine.messages import TheoryPicture
-from mft_engine.experiment.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady, KernelReady
-from mft_engine.recipe import Change, Recipe, differences, plan_change
+from mft_engine.changes import Change, changes_on_the_way
+from mft_engine.experiment.events import (
+    Answered,
+    CertificateReady,
+    ComparisonReady,
+    FieldsReady,
+    ForegroundReady,
+    KernelReady,
+)
+from mft_engine.recipe import Recipe, differences, plan_change
 
 SLICE_SECONDS = 0.010
-_SCHEDULED = ("regularisation.", "training.temperature", "training.step_size")
 
 
 @dataclass
@@ -40,6 +47,7 @@ class Bench:
     foreground: ForegroundReady | None = None
     comparison: ComparisonReady | None = None
     certificate: CertificateReady | None = None
+    answers: dict[str, Answered] = field(default_factory=dict)
     fields: FieldsReady | None = None
     theory: TheoryPicture | None = None
     kernel: KernelReady | None = None
@@ -81,7 +89,7 @@ class Bench:
         is_training = plan_change(self.applied, recipe) is Change.RETUNE
         self.replay = self.experiment.schedule_of(self.replay or self.applied, self.applied, recipe)
         self.replay = self.replay.replace(
-            {path: new for path, _, new in changes if path != "schedule" and not path.startswith(_SCHEDULED)}
+            {path: new for path, _, new in changes if path != "schedule" and not changes_on_the_way(path)}
         )
         self.experiment.retune(recipe)
         self.applied = recipe
@@ -121,6 +129,7 @@ class Bench:
     def forget_answers(self) -> None:
         """Drop foreground, comparison, certificate and data kernel: they belonged to other parameters."""
         self.foreground = self.comparison = self.certificate = self.kernel = None
+        self.answers = {}
 
 
 class Parking:

@@ -6,7 +6,7 @@
 With w = (rho, t) and x = (s, u) the angular average of cos(k u) phi(w.x) is phi_k(rho s) cos(k t): nothing is
 lost in the angle, whatever kink phi has.
 
-Source: physics.md, section 4.
+Source: docs/physics.md, section 4.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.polynomial.legendre import legder, leggauss, legval, legvander
 from numpy.typing import NDArray
 from scipy.special import jv
 
+from mft_engine.curves import CURVES
 from mft_engine.network.activations import get_activation, phi_numpy
 
 Array = NDArray[np.float64]
@@ -56,7 +57,7 @@ def refuse_superlinear(activation: str) -> float:
 
 def is_oscillating(activation: str) -> bool:
     """Whether the activation keeps oscillating for large arguments (sin): then phi_k are Bessel functions."""
-    return activation == "sin"
+    return CURVES[activation].is_oscillating
 
 
 def composite_legendre(breaks: Array, n_nodes: int) -> tuple[Array, Array]:
@@ -93,7 +94,7 @@ class AngularTable:
         SuperlinearActivationError: phi grows faster than linearly; then exp(g^2 / (2 lambda_a T)) beats every
             Gaussian prior, and the infimum of the free energy is reached by no law.
 
-    Source: physics.md, section 4.
+    Source: docs/physics.md, section 4.
     """
 
     def __init__(self, activation: str) -> None:

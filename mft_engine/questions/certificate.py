@@ -10,9 +10,8 @@ import numpy as np
 
 from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.laws.planar import PlanarLaw
+from mft_engine.network.neuron import Neuron
 from mft_engine.points.measure import FieldPoints, weighted
-from mft_engine.questions.drift import Drift
-from mft_engine.questions.equilibrium import Equilibrium
 from mft_engine.questions.posterior import Posterior
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream, host_generator
@@ -42,8 +41,6 @@ class Certificate:
         free_energy_excess: F(mu_r) - F(mu*).
         lower, upper: T KL(mu_r | mu*) <= free_energy_excess <= T KL(mu_r | mu-hat).
         posterior: mean and variance of the function over the run's averaging window.
-        equilibrium: whether the run has reached the exact law.
-        drift: whether slow statistics still move along the averaging window; needs no law.
         stein: kernelised Stein discrepancy of the cloud under its own field, with its null band.
     """
 
@@ -56,12 +53,10 @@ class Certificate:
     upper: float | None = None
     stein: SteinDiscrepancy | None = None
     posterior: Posterior | None = None
-    equilibrium: Equilibrium | None = None
-    drift: Drift | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the summary, which has posterior, equilibrium and drift in places of their own."""
-        elsewhere = ("posterior", "equilibrium", "drift")
+        """Plain values for the summary, which has the posterior in a place of its own."""
+        elsewhere = ("posterior",)
         return {name: value for name, value in asdict(self).items() if name not in elsewhere}
 
 
@@ -86,17 +81,17 @@ def certify(
         return Certificate()
     residual = points.targets - mean_prediction
     signal = weighted(factor * points.weights, residual)
-    problem = (recipe.network.activation, temperature, recipe.lambda_w, recipe.lambda_a)
+    neuron = Neuron.of(recipe)
     neurons = theta[:: math.ceil(len(theta) / STEIN_NEURONS)].astype(np.float64)
     stein = stein_discrepancy(
         neurons,
-        cloud_score(neurons, points.inputs, signal, *problem),
+        cloud_score(neurons, points.inputs, signal, *neuron),
         host_generator(recipe.seed, Stream.PERMUTATION),
     )
     if points.inputs.shape[1] != 2 or points.targets.ndim > 1:
         return Certificate(stein=stein)
     try:
-        law = PlanarLaw.from_field(points.inputs, signal, *problem)
+        law = PlanarLaw.from_field(points.inputs, signal, *neuron)
     except SuperlinearActivationError:
         return Certificate(stein=stein)
     gap = residual_gap(law, points.inputs, points.weights, points.targets, residual)

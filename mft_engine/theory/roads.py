@@ -7,12 +7,14 @@ With f = N^-kappa sum a phi and b = N^(1-kappa) a, f = (1/N) sum b phi, and the 
 times N^(2 - 2 kappa) is the mean-field energy with T' = N^(2-2kappa) T, lambda_w' = N^(2-2kappa) lambda_w and
 lambda_a' = lambda_a. At kappa = 1/2 T' = N T grows without bound at a fixed prior of w: the Gaussian process.
 
-Source: physics.md, section 1.
+Source: docs/physics.md, section 1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from mft_engine.network.scaling import mean_field_temperature_scale, readout_gain
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,7 @@ def equivalent_mean_field(
         readout_exponent: kappa, 1/2 to 1.
         temperature, lambda_w, lambda_a: of the network at exponent kappa.
     """
-    factor = float(n_neurons) ** (2 - 2 * readout_exponent)
+    factor = mean_field_temperature_scale(n_neurons, readout_exponent)
     return EquivalentProblem(
-        factor * temperature, factor * lambda_w, lambda_a, float(n_neurons) ** (1 - readout_exponent)
+        factor * temperature, factor * lambda_w, lambda_a, readout_gain(n_neurons, readout_exponent)
     )
-
-
-def observation_noise(n_points: int, n_neurons: int, temperature: float) -> float:
-    """sigma^2 = n T / N: the Gaussian noise on n observations for which the posterior is this Langevin law."""
-    return n_points * temperature / n_neurons

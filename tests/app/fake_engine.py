@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from app.engine.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
+from mft_engine.changes import Change
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     Event,
@@ -30,12 +32,14 @@ from mft_engine.experiment.events import (
 from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome, Population
 from mft_engine.points.statistics import Estimate
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.drift import no_answer
 from mft_engine.questions.kernel_spectrum import KernelSpectrum
 from mft_engine.questions.kernel_study import DataKernels, KernelAgreement
 from mft_engine.questions.loop import Iteration
 from mft_engine.questions.references import ReferenceLines
 from mft_engine.questions.widths import WidthRow
-from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
+from mft_engine.recipe import Recipe, RecipeError, differences, plan_change
+from mft_engine.sections import ScheduledChange
 from mft_engine.tasks import build_task
 from mft_engine.tasks.task import Task
 from mft_engine.theory.certificates import SteinDiscrepancy
@@ -97,7 +101,7 @@ class FakeExperiment:
             raise FakeDeviceError("engine.device = 'cuda' is not on this machine.")
         self.recipe, self.log = recipe, log
         self.state = FakeState()
-        self.device = "cpu"
+        self._device = "cpu"
         self.task: Task = build_task(recipe.task)
         self.initial_theta = np.full((recipe.network.n_neurons[0], 3), float(recipe.seed), np.float32)
         self.theta = self.initial_theta.copy()
@@ -229,6 +233,9 @@ class FakeExperiment:
         yield Progress("certify", 0.0, "certifying")
         self.log.append(f"certify {self.recipe.regularisation.scale:g}")
         yield CertificateReady(certificate=fake_certificate())
+
+    def ask(self) -> Iterator[Progress | Answered]:
+        yield Answered("drift", no_answer("The fake background does not move."))
 
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         image = np.zeros((n_pixels, n_pixels))
@@ -399,6 +406,7 @@ class FakeRestored:
     foreground: ForegroundReady | None = None
     comparison: ComparisonReady | None = None
     certificate: CertificateReady | None = None
+    answers: tuple[Answered, ...] = ()
     faults: tuple[str, ...] = ()
 
 
@@ -430,7 +438,7 @@ class FakeEngine:
         return FakeRestored(experiment, *answers, CertificateReady(certificate=fake_certificate()))
 
     def device_of(self, experiment: FakeExperiment) -> str:
-        return experiment.device
+        return experiment._device
 
     def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
         return isinstance(error, FakeDeviceError)

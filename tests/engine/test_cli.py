@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -81,10 +80,9 @@ def test_a_bad_request_ends_in_one_sentence_and_the_documented_code(capsys, tmp_
 def test_a_folder_that_cannot_be_written_is_refused_before_computing(capsys, tmp_path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    start = time.perf_counter()
     code, out, err = call(capsys, "run", "clover", "--out", str(blocked), "--json")
     assert code == 1 and out == "" and str(blocked) in err and "Traceback" not in err
-    assert "train" not in err and time.perf_counter() - start < 60
+    assert "train" not in err
 
 
 def test_a_diverging_run_says_so_and_keeps_the_last_good_state(capsys, tmp_path) -> None:
@@ -131,6 +129,8 @@ def test_compare_gives_the_statistics_of_two_stored_clouds(capsys, tmp_path) -> 
     _, other, _ = call(capsys, "compare", *folders, "--json")
     assert json.loads(same)["energy_distance"] == pytest.approx(0, abs=1e-5)
     assert json.loads(other)["verdict"] == "inconsistent"
+    _, told, _ = call(capsys, "compare", folders[0], folders[0])
+    assert "-0.0" not in told and "energy distance 0.0000, 0.00 times" in told
 
 
 def test_every_command_has_help_with_an_example(capsys) -> None:

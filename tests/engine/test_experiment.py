@@ -8,6 +8,7 @@ import torch
 
 from mft_engine.dynamics import Diverged
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     Finished,
@@ -18,6 +19,7 @@ from mft_engine.experiment.events import (
     TheoryReady,
 )
 from mft_engine.experiment.experiment import Experiment
+from mft_engine.questions.table import QUESTIONS
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
 from mft_engine.runs.checkpoint import pack, unpack
 
@@ -38,8 +40,8 @@ def trained(recipe: Recipe, slices: int = 1000) -> Experiment:
 def test_the_whole_recipe_is_told_in_order() -> None:
     events = [e for e in Experiment(small(), kernel="reference") if type(e).__name__ != "Progress"]
     assert [type(e) for e in events] == [
-        Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady, KernelReady,
-        Finished,
+        Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady,
+        *[Answered] * len(QUESTIONS), KernelReady, Finished,
     ]  # fmt: skip
     summary = events[-1].summary
     assert summary["schema"] == "mft-lab/summary/1"
@@ -71,7 +73,7 @@ def test_any_split_of_the_steps_gives_the_same_bits(changes: dict[str, object]) 
     assert parts.is_complete and parts.state.step == whole.state.step == 137
     assert torch.equal(parts.state.theta, whole.state.theta)
     assert torch.equal(parts.state.prediction_sum, whole.state.prediction_sum)
-    assert parts.state.time == whole.state.time and parts.background_loss == whole.background_loss
+    assert parts.state.time == whole.state.time and parts.background.loss == whole.background.loss
     assert parts.history.rows == whole.history.rows
 
 
@@ -175,7 +177,7 @@ def test_a_restored_checkpoint_goes_on_bit_for_bit(changes: dict[str, object]) -
     restored.advance(1000)
     assert torch.equal(restored.state.theta, whole.state.theta)
     assert restored.history.rows == whole.history.rows
-    assert restored.background_loss == whole.background_loss
+    assert restored.background.loss == whole.background.loss
 
 
 def test_doubling_the_neurons_leaves_the_loss_curve_in_place() -> None:

@@ -12,7 +12,6 @@ from mft_engine.compare.clouds import Comparison
 from mft_engine.dynamics import Hyper
 from mft_engine.experiment.events import ComparisonReady, ForegroundReady
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.experiment.layered import LayeredExperiment
 from mft_engine.field.layered import layer_field, neurons_of
 from mft_engine.kernels import reference
 from mft_engine.kernels.layered import LayeredKernel
@@ -62,12 +61,12 @@ def test_drift_is_the_gradient_of_the_energy(n_neurons, exponent):
     weights = torch.full((9,), 1 / 9, dtype=torch.float64)
     theta = numbers(network.n_parameters, draw=3).requires_grad_()
     top = n_neurons[-1]
-    prediction = network.run(network.split(theta), inputs, exponent).prediction
+    prediction = network.forward(network.split(theta), inputs, exponent).prediction
     energy = top ** (2 * exponent - 1) * 0.5 * (weights * (targets - prediction) ** 2).sum()
     (expected,) = torch.autograd.grad(energy, theta)
     with torch.no_grad():
         parts = network.split(theta)
-        found = network.run(parts, inputs, exponent)
+        found = network.forward(parts, inputs, exponent)
         signal = weights * (targets - found.prediction) * top ** (exponent - 1)
         drift = network.drift(parts, inputs, found, signal)
     torch.testing.assert_close(-drift, expected, rtol=1e-11, atol=1e-13)
@@ -78,7 +77,7 @@ def test_one_hidden_layer_is_the_two_layer_network():
     theta = numbers(network.n_parameters, draw=3)
     parts = network.split(theta)
     rows = neurons_of(network, parts, 1)
-    found = network.run(parts, inputs, 1.0)
+    found = network.forward(parts, inputs, 1.0)
     torch.testing.assert_close(found.prediction, reference.predict(rows, inputs, 1.0, network.activations[0]))
     expected = reference.gradient(rows, inputs, signal, network.activations[0])
     w, b = network.split(network.drift(parts, inputs, found, signal))
@@ -91,7 +90,7 @@ def test_tangent_kernel_is_the_product_of_jacobians(n_neurons):
     theta = numbers(network.n_parameters, draw=3)
 
     def output(theta: Tensor) -> Tensor:
-        return network.run(network.split(theta), inputs, 1.0).prediction
+        return network.forward(network.split(theta), inputs, 1.0).prediction
 
     jacobian = torch.autograd.functional.jacobian(output, theta)
     rate = torch.cat([torch.full((n,), r, dtype=torch.float64) for n, r in zip(network.sizes, rates, strict=True)])
@@ -105,15 +104,15 @@ def test_every_neuron_feels_the_field_of_its_layer_as_it_feels_the_network(recip
     """dV/d(w, v) of a neuron in its layer's field of the moment is minus its drift in the whole network."""
     experiment = Experiment(recipe)
     experiment.advance(20)
-    problem, hyper, network = experiment.problem, Hyper.of(recipe), experiment.network
+    problem, hyper, network = experiment.problem, Hyper.of(recipe), experiment.setting.network.shapes
     theta = experiment.state.theta
     parts = network.split(theta)
-    found = network.run(parts, problem.inputs, 1.0)
+    found = network.forward(parts, problem.inputs, 1.0)
     residual = problem.targets - found.prediction
     drift = network.split(network.drift(parts, problem.inputs, found, problem.weights * residual))
     for layer in range(1, network.n_layers + 1):
         signal = problem.weights * residual
-        field = layer_field(network, problem.penalties(hyper), problem.inputs, parts, signal, layer)
+        field = layer_field(network, problem.network.penalties(hyper), problem.inputs, parts, signal, layer)
         rows = neurons_of(network, parts, layer)
         n_in = parts[layer - 1].shape[1]
         penalty = torch.cat([field.lambda_w * rows[:, :n_in], field.lambda_a * rows[:, n_in:]], dim=1)
@@ -154,7 +153,6 @@ def test_a_checkpoint_of_a_layered_run_goes_on_bit_for_bit():
 @pytest.mark.parametrize("recipe", [SMALL, DEEP], ids=["two layers", "three layers"])
 def test_every_layer_gets_a_cloud_a_foreground_and_a_verdict(recipe, method):
     experiment = Experiment(recipe.replace({"foreground.method": method}))
-    assert isinstance(experiment, LayeredExperiment)
     experiment.advance(1000)
     n_layers = len(recipe.network.n_neurons)
     (ready,) = [e for e in experiment.foreground() if isinstance(e, ForegroundReady)]
@@ -197,7 +195,7 @@ def test_one_number_of_neurons_is_for_every_hidden_layer():
         ({"network.train_readout": False}, "one hidden layer"),
         ({"task.n_angles": 3}, "task.n_angles"),
         ({"task.target": "both"}, "task.target"),
-        ({"foreground.background": "some/run"}, "."),
+        ({"foreground.background": "some/run"}, "some/run"),
         ({"task.name": "modular-addition"}, "one hidden layer"),
     ],
 )

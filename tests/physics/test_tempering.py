@@ -20,17 +20,8 @@ from mft_engine.network.activations import get_activation
 from mft_engine.points.statistics import averaged
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.studies.tempering import (
-    MAX_RUNGS,
-    TARGET_LENGTH,
-    TARGET_RATE,
-    Ladder,
-    LangevinReplica,
-    lengths,
-    rungs_needed,
-    spaced,
-    temper,
-)
+from mft_engine.studies.ladder import TARGET_LENGTH, TARGET_RATE, Ladder, LangevinReplica, lengths, rungs_needed, spaced
+from mft_engine.studies.tempering import MAX_RUNGS, temper
 from mft_engine.theory.finite_width import solve_finite_width
 
 SMALL = load_recipe("clover").replace({"engine.n_threads": 1, "network.n_neurons": 32, "training.rule_size": [6, 24]})
@@ -216,7 +207,7 @@ def test_langevin_networks_with_fixed_features_sample_the_ridge_posterior_at_eve
 
 @pytest.mark.parametrize("dynamics", ["gibbs", "langevin"])
 def test_every_rung_of_a_clover_keeps_the_law_of_its_own_temperature(dynamics: str) -> None:
-    """Against the finite-width law, right to 1/N^2 (at N = 32 loss to .0005, cos4 to .001; physics.md, section 10)."""
+    """Against the finite-width law, to 1/N^2 (at N = 32 loss to .0005, cos4 to .001; docs/physics.md section 10)."""
     changes = {"training.dynamics": dynamics, "training.time": 30.0, "training.n_steps": 1200 * (dynamics == "gibbs")}
     *_, found = temper(SMALL.replace(changes), n_rungs=3, hottest=0.03)
     assert found.is_complete and len(found.rungs) == 3
