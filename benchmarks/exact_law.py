@@ -78,11 +78,10 @@ def trained(recipe: Recipe, *, is_judged: bool = True) -> dict[str, Any]:
         experiment.advance(500)
     if is_judged:
         list(experiment.theory())
-        list(experiment.certify())
+        list(experiment.ask())
     background = experiment.outcome().summary["background"]
-    found = experiment.certificate
     row = {"loss": background["loss"], "test_accuracy": background.get("test_accuracy")}
-    return row if found is None else row | found.equilibrium.to_dict()
+    return row | (experiment.answers["equilibrium"].to_dict() if is_judged else {})
 
 
 def modular() -> list[dict[str, Any]]:

@@ -50,8 +50,8 @@ class Background:
         RecipeError: a task, rule or device that cannot be built.
     """
 
-    def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, *, kernel: str = "auto", solution: Theory | None = None) -> None:
+        self.recipe, self._solution = recipe, solution
         self.setting = Setting.of(recipe, kernel)
         self.problem: Problem = self.setting.problem(recipe)
         theta = self._initial_parameters()
@@ -272,7 +272,9 @@ class Background:
     @cached_property
     def initial_theory(self) -> Theory | None:
         """The exact law that neurons are drawn from at the start, where the recipe says so."""
-        return solve_theory(self.recipe, task=self.task) if self.recipe.initial.law == "theory" else None
+        if self.recipe.initial.law != "theory":
+            return None
+        return self._solution or solve_theory(self.recipe, task=self.task)
 
     @property
     def field_points(self) -> FieldPoints:

@@ -199,18 +199,28 @@ def _solve_in_the_plane(
     )
 
 
-def _problem(recipe: Recipe, task: Task, measure: Measure) -> PointProblem:
+def point_problem(recipe: Recipe, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> PointProblem:
+    """The mean-field problem of a recipe on weighted points.
+
+    Args:
+        inputs: (n_points, n_inputs), targets: (n_points,) or (n_points, n_out), weights: (n_points,).
+    """
     device = choose_device(recipe.engine.device)
     dtype = torch.float64 if recipe.engine.dtype == "float64" else torch.float32
 
     def tensor(values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, dtype=torch.float64, device=device)
 
-    targets = targets_on(measure, task).reshape(len(measure.weights), -1)
+    targets = targets.reshape(len(weights), -1)
     activation = get_activation(recipe.network.activation)
-    parts = tensor(measure.inputs), tensor(targets), tensor(measure.weights)
+    parts = tensor(inputs), tensor(targets), tensor(weights)
+    return PointProblem(*parts, activation, *mean_field_problem(recipe), dtype)
+
+
+def _problem(recipe: Recipe, task: Task, measure: Measure) -> PointProblem:
+    targets = targets_on(measure, task).reshape(len(measure.weights), -1)
     orbits = find_orbits(measure.inputs, targets, measure.weights)
-    return PointProblem(*parts, activation, *mean_field_problem(recipe), dtype, orbits)
+    return replace(point_problem(recipe, measure.inputs, targets, measure.weights), orbits=orbits)
 
 
 def _judges(recipe: Recipe, task: Task) -> Judges | None:

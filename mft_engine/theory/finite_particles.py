@@ -82,9 +82,16 @@ class FiniteParticles:
     particles: Particles
     problem: PointProblem
 
-    def sample(self, n: int, *, seed: int = 0) -> Array:
-        """(n, n_inputs + n_out) neurons of the corrected law, columns w, a."""
-        return sample_corrected(self.problem, self.law, self.particles, n, seed)
+    def prediction(self, x: Array) -> Array:
+        """The mean function f_bar at (n, n_inputs) inputs, (n, n_out)."""
+        problem = self.problem
+        inputs = problem.scaled(torch.as_tensor(x, dtype=torch.float64, device=problem.inputs.device))
+        mean, _ = self.law.mean_and_stiffness(self.particles.u)
+        pull = self.particles.probabilities[:, None] * mean.double()
+        blocks = [
+            problem.activation.phi(self.particles.u @ part.T).double().T @ pull for part in torch.split(inputs, 256)
+        ]
+        return to_host(torch.cat(blocks))
 
 
 class _Solve:
@@ -223,6 +230,10 @@ class _Solve:
         particles = yield from carried(self.particles, law, self.log_tilt, N_MOVES)
         self._stand(particles, law.log_tilt(particles.u).double())
 
+    def settled(self) -> Particles:
+        """The particles with the weights of the law as it stands."""
+        return reweighted(self.particles, self.law().log_tilt(self.particles.u).double() - self.log_tilt)
+
     def numbers(self) -> dict[str, float]:
         """What is reported of it."""
         problem, target = self.problem, self.problem.visible_target
@@ -343,7 +354,7 @@ def _together(theory: ParticleTheory, n_neurons: int, rows: list[dict[str, float
         trace_response=mean["trace_response"],
         trace_covariance=mean["trace_covariance"],
         law=solve.law(),
-        particles=reweighted(solve.particles, solve.law().log_tilt(solve.particles.u).double() - solve.log_tilt),
+        particles=solve.settled(),
         problem=theory.problem,
     )
 
@@ -386,13 +397,16 @@ def follow_finite_width(
     width = float(max(n_neurons, WIDEST))
     while True:
         solve.solve(width)
-        if solve.share < KEPT or width == n_neurons:
+        for _ in range(MOST_CYCLES):
+            if solve.share >= KEPT and solve.change <= CONVERGED:
+                break
             for _ in solve.moved():
                 yield 1.0
+            solve.solve(width)
         if width == n_neurons:
             break
         width = max(float(n_neurons), width / 2)
-    yield solve.law(), solve.particles
+    yield solve.law(), solve.settled()
 
 
 def sample_corrected(problem: PointProblem, law: CorrectedLaw, particles: Particles, n: int, seed: int) -> Array:
