@@ -27,9 +27,10 @@ from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
 from app.views.runs import RunsView
+from app.views.sweep import SweepView
 from app.views.width import WidthView
 from mft_engine.experiment.events import KernelReady, Snapshot
-from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
+from mft_engine.recipe import Recipe, RecipeError, all_paths, load_recipe, shipped_recipes
 
 Area = Qt.DockWidgetArea
 LEFT, RIGHT, BOTTOM = Area.LeftDockWidgetArea, Area.RightDockWidgetArea, Area.BottomDockWidgetArea
@@ -149,6 +150,7 @@ DOCKS: tuple[DockSpec, ...] = (
     }),
     DockSpec("loop", "Loop", BOTTOM, lambda ground: LoopView(LOOP_TOLERANCE, ground.theme)),
     DockSpec("width", "Width", BOTTOM, lambda ground: WidthView(ground.theme)),
+    DockSpec("sweep", "Sweep", BOTTOM, lambda ground: SweepView(_sweepable(), ground.theme)),
     DockSpec("runs", "Runs", BOTTOM, lambda ground: RunsView(ground.theme)),
     DockSpec("log", "Log", BOTTOM, lambda ground: LogPanel(ground.log)),
 )  # fmt: skip
@@ -231,6 +233,14 @@ class Docks(QObject):
 
     def _watch(self, dock: QDockWidget, watch: Callable[[Session, bool], None]) -> None:
         dock.visibilityChanged.connect(lambda is_visible: watch(self._session, is_visible))
+
+
+def _sweepable() -> list[str]:
+    """Fields whose values change what is computed, those that are swept most often first."""
+    first = ["regularisation.scale", "training.temperature", "network.n_neurons", "training.n_points"]
+    first += ["network.readout_exponent", "network.activation", "task.train_fraction"]
+    others = (path for path in all_paths() if "." in path and not path.startswith(("engine.", "task.")))
+    return [*first, *(path for path in others if path not in first)]
 
 
 def _descriptions() -> dict[str, str]:

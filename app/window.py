@@ -35,6 +35,7 @@ from app.keepers.loop import LoopKeeper
 from app.keepers.progress import ProgressKeeper
 from app.keepers.runs import RunsKeeper
 from app.keepers.soon import Soon
+from app.keepers.sweep import SweepKeeper
 from app.keepers.theory import TheoryKeeper
 from app.keepers.widths import WidthKeeper
 from app.library import Library
@@ -46,6 +47,7 @@ from app.session import Session
 from app.settings import Settings
 from app.shell.commands import SPEEDS, Commands
 from app.shell.dropping import DropFrame, dropped_path, let_drops_through
+from app.sweeping import Sweeping
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
 from app.views.fourier import FourierView
@@ -53,6 +55,7 @@ from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
 from app.views.runs import RunsView
+from app.views.sweep import SweepView
 from app.views.width import WidthView
 from app.widgets.status_line import StatusLine
 from mft_engine.recipe import Recipe
@@ -90,6 +93,7 @@ class MainWindow(QMainWindow):
         self.loop, self.width_view = view(LoopView), view(WidthView)
         self.runs = view(RunsView)
         self.library = Library(lambda: settings.stores, session.undo_stack, self)
+        self.sweep_view, self.sweeping = view(SweepView), Sweeping(settings.sweeps_folder, self)
         self.commands = Commands(session, settings, themes, self.loop, self)
         self.actions_by_name: dict[str, QAction] = build_actions(self, self.commands)
         self._build_menus()
@@ -126,6 +130,8 @@ class MainWindow(QMainWindow):
             session, self.library, self.runs, self.settings, self.commands.open_path, lambda: self._themes.theme
         )
         self.docks["runs"].visibilityChanged.connect(runs.look)
+        sweep = SweepKeeper(session, self.sweeping, self.sweep_view, self.experiment, self.commands.open_path)
+        self.docks["sweep"].visibilityChanged.connect(sweep.look)
         ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
 
     def _build_menus(self) -> None:
@@ -327,6 +333,7 @@ class MainWindow(QMainWindow):
         self.log_panel.stop()
         self.hide()
         self.session.close()
+        self.sweeping.close()
         self.library.close()
         self.settings.save_run(self.session.kept_folder)
         super().closeEvent(event)

@@ -6,176 +6,45 @@ have finished, so a killed sweep shows what it has and resumes.
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
 import os
 import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mft_engine.experiment import storage
 from mft_engine.experiment.storage import RunError
-from mft_engine.recipe import Recipe, RecipeError, parse_recipe, toml_value
+from mft_engine.recipe import Recipe, parse_recipe
 from mft_engine.runs.data import share_data
 from mft_engine.runs.folder import Run
 from mft_engine.runs.lock import working_alone
 from mft_engine.runs.runs import run_stored
-from mft_engine.tasks import build_task
+from mft_engine.studies.grid import Axis, Point, parse_axis, plan_sweep
+from mft_engine.studies.sweep_table import (
+    FAILURE,
+    TABLE,
+    Listener,
+    Row,
+    StoredSweep,
+    Sweep,
+    Table,
+    open_sweep,
+    read_table,
+    save_order,
+)
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-TABLE = "table.csv"
 RUNS = "runs"
-FAILURE = "failure"
-MAX_POINTS = 100_000
-LARGEST_END = 1e18
 SAVE_SECONDS = 0.5
 CONNECT_SECONDS = 20
 # Columns of the summary that say nothing about a point, or say it twice.
 _LEFT_OUT = {"schema", "recipe", "seed", "layers"}
 
-Row = dict[str, Any]
 Report = Callable[[str, float, str], None]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A field of the recipe and the values that it takes, in order."""
-
-    path: str
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One run of a sweep; `values` in the order of the axes."""
-
-    values: tuple[Any, ...]
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A finished (or interrupted) sweep.
-
-    Attributes:
-        axes: what was swept.
-        rows: one a finished point, in the order of the grid: seed, the swept paths, the summary's leaves, failure.
-        n_points: of the whole grid.
-        folder: where table and runs are.
-    """
-
-    axes: tuple[Axis, ...]
-    rows: tuple[Row, ...]
-    n_points: int
-    folder: Path
-
-    @property
-    def n_failed(self) -> int:
-        """Points that ended in a sentence instead of numbers."""
-        return sum(bool(row.get(FAILURE)) for row in self.rows)
-
-
-# ---- what to run ----------------------------------------------------------------------------------------------------
-
-
-def parse_axis(text: str, recipe: Recipe) -> Axis:
-    """`path=START:STOP:logN`, `path=START:STOP:linN` or `path=a,b,c`.
-
-    Values of whole-number fields are rounded to whole numbers, others to six digits, and each is kept once.
-
-    Raises:
-        RecipeError: another form, an unknown field, or a range that is none; the message says what is allowed.
-    """
-    path, separator, values = (part.strip() for part in text.partition("="))
-    if not separator or not path or not values:
-        raise RecipeError(f"--param {text!r}: {_FORMS}")
-    if path == "seed":
-        raise RecipeError(f"--param {text!r}: seeds are not a parameter; give their number with --seeds")
-    present = None if path.startswith("task.") else recipe.get(path)
-    parts = values.split(":")
-    found = _ranged(text, parts, _is_whole(present)) if len(parts) == 3 else _listed(values)
-    found = [tuple(value) if isinstance(value, list) else value for value in found]
-    if not found or not all(_is_plain(value) for value in found):
-        raise RecipeError(f"--param {_shortened(text)}: {_FORMS}; each value is a number, a text or a list of them")
-    return Axis(path, tuple(dict.fromkeys(found)))
-
-
-_FORMS = (
-    "write path=START:STOP:logN, path=START:STOP:linN or path=a,b,c, for example regularisation.scale=1e-4:1e-1:log8"
-)
-
-
-def _is_plain(value: Any) -> bool:
-    parts = value if isinstance(value, tuple) else (value,)
-    return bool(parts) and all(isinstance(part, (bool, int, float, str)) for part in parts)
-
-
-def _shortened(text: str) -> str:
-    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
-
-
-# Columns that are text whatever they look like.
-_TEXTS = ("digest", FAILURE)
-
-
-def _is_whole(value: Any) -> bool:
-    numbers = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-
-
-def _ranged(text: str, parts: Sequence[str], is_whole: bool) -> list[Any]:
-    kind, count = parts[2][:3], parts[2][3:]
-    try:
-        start, stop, n = float(parts[0]), float(parts[1]), int(count)
-    except ValueError:
-        raise RecipeError(f"--param {text!r}: {_FORMS}") from None
-    if kind not in ("log", "lin") or not 1 <= n <= MAX_POINTS or not np.isfinite([start, stop]).all():
-        raise RecipeError(f"--param {text!r}: {_FORMS}; N from 1 to {MAX_POINTS}, START and STOP finite")
-    if kind == "log" and (start <= 0 or stop <= 0):
-        raise RecipeError(f"--param {text!r}: a logarithmic range needs START and STOP above 0")
-    if max(abs(start), abs(stop)) > LARGEST_END:
-        raise RecipeError(f"--param {text!r}: START and STOP lie between -{LARGEST_END:g} and {LARGEST_END:g}")
-    values = np.geomspace(start, stop, n) if kind == "log" else np.linspace(start, stop, n)
-    return [round(float(value)) if is_whole else float(f"{value:.6g}") for value in values]
-
-
-def _listed(values: str) -> list[Any]:
-    together = toml_value(f"[{values}]")
-    if isinstance(together, list):
-        return together
-    return [toml_value(value.strip()) for value in values.split(",") if value.strip()]
-
-
-def plan_sweep(recipe: Recipe, axes: Sequence[Axis], n_seeds: int) -> list[Point]:
-    """Every point of the grid, seeds innermost; each recipe is validated before anything is computed.
-
-    Raises:
-        RecipeError: a field twice, a value that is not allowed, or too many points.
-    """
-    paths = [axis.path for axis in axes]
-    if len(set(paths)) < len(paths):
-        raise RecipeError(f"--param: {max(paths, key=paths.count)!r} is given twice")
-    n_points = n_seeds * int(np.prod([len(axis.values) for axis in axes], dtype=float))
-    if n_points > MAX_POINTS:
-        raise RecipeError(f"The sweep has {n_points:,} points; at most {MAX_POINTS:,} are allowed")
-    points, tasks = [], set()
-    for values in itertools.product(*(axis.values for axis in axes)):
-        changed = recipe.replace({**dict(zip(paths, values, strict=True)), "engine.n_threads": 1})
-        section = changed.task.model_dump_json()
-        if section not in tasks:
-            build_task(changed.task)
-            tasks.add(section)
-        points += [Point(values, changed.replace({"seed": recipe.seed + k})) for k in range(n_seeds)]
-    return points
 
 
 # ---- one point ------------------------------------------------------------------------------------------------------
@@ -221,6 +90,7 @@ def run_sweep(
     scheduler: str | None = None,
     resume: bool = False,
     report: Report | None = None,
+    told: Listener | None = None,
 ) -> Sweep:
     """Every point of a sweep, stored; the table is written as points finish.
 
@@ -230,6 +100,7 @@ def run_sweep(
         scheduler: address of a Dask scheduler whose workers see `out` under the same path; instead of `n_workers`.
         resume: keep the finished rows of `out`, go on with its unfinished runs, try failed points again.
         report: called with part, fraction and a text.
+        told: called with every row of the table as it comes to be, those of an earlier part of the sweep first.
 
     Returns:
         the sweep, failed points included.
@@ -243,7 +114,7 @@ def run_sweep(
     with storage.writing_to(folder):
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
     with working_alone(folder):
-        return _sweep_alone(recipe, axes, n_seeds, folder, n_workers, scheduler, resume, tell)
+        return _sweep_alone(recipe, axes, n_seeds, folder, n_workers, scheduler, resume, tell, told)
 
 
 def _sweep_alone(
@@ -255,13 +126,15 @@ def _sweep_alone(
     scheduler: str | None,
     resume: bool,
     tell: Report,
+    told: Listener | None,
 ) -> Sweep:
     if not resume and (folder / TABLE).exists():
         raise RunError(f"{folder} has a sweep already: go on with it (--resume), or choose another folder (--out)")
     if all(axis.path != "task.path" for axis in axes):
         recipe = share_data(folder / RUNS, recipe)
     points = plan_sweep(recipe, axes, n_seeds)
-    table = _Table(folder, tuple(axes), points)
+    table = Table(folder, tuple(axes), points, told)
+    save_order(folder, recipe, axes, n_seeds)
     places = _unfinished(folder / RUNS) if resume else {}
     if resume:
         table.take_finished()
@@ -382,87 +255,15 @@ def _unfinished(folder: Path) -> dict[str, Path]:
     return found
 
 
-class _Table:
-    """The rows that are there, and the file that has them."""
-
-    def __init__(self, folder: Path, axes: tuple[Axis, ...], points: Sequence[Point]) -> None:
-        self.folder, self.axes, self.points = folder, axes, points
-        self.rows: dict[int, Row] = {}
-
-    def add(self, number: int, row: Row) -> None:
-        """The row of a point, with what identifies it in front."""
-        point = self.points[number]
-        names = dict(zip((axis.path for axis in self.axes), point.values, strict=True))
-        head = {"seed": point.recipe.seed, **{path: _cell(value) for path, value in names.items()}}
-        self.rows[number] = {**head, **row, "digest": point.recipe.digest}
-
-    def take_finished(self) -> None:
-        """The rows of an earlier table that belong to this grid and did not fail."""
-        if not (self.folder / TABLE).exists():
-            return
-        numbers = {point.recipe.digest: number for number, point in enumerate(self.points)}
-        for row in read_table(self.folder):
-            number = numbers.get(str(row.get("digest")))
-            if number is not None and not row.get(FAILURE):
-                self.add(number, {name: row[name] for name in row if name not in self._head()})
-
-    def _head(self) -> list[str]:
-        return ["seed", *(axis.path for axis in self.axes)]
-
-    def save(self) -> None:
-        """Replace the file by one with the rows of now."""
-        names = dict.fromkeys([*self._head(), *(name for row in self.rows.values() for name in row)])
-        names.pop(FAILURE, None)
-        memory = io.StringIO()
-        writer = csv.DictWriter(memory, [*names, FAILURE], restval="", lineterminator="\n")
-        writer.writeheader()
-        for number in sorted(self.rows):
-            writer.writerow({name: "" if value is None else value for name, value in self.rows[number].items()})
-        storage.write_atomically(self.folder / TABLE, memory.getvalue().encode())
-
-    def describe(self) -> str:
-        """How far it is, in words."""
-        n_failed = self.sweep().n_failed
-        return f"{len(self.rows)} of {len(self.points)} points" + (f", {n_failed} failed" if n_failed else "")
-
-    def sweep(self) -> Sweep:
-        """What is there."""
-        rows = tuple(self.rows[number] for number in sorted(self.rows))
-        return Sweep(self.axes, rows, len(self.points), self.folder)
-
-
-def _cell(value: Any) -> Any:
-    return str(list(value)) if isinstance(value, tuple) else value
-
-
-def read_table(folder: str | Path) -> list[Row]:
-    """The rows of a stored sweep; numbers as numbers, empty cells as None.
-
-    Raises:
-        RunError: no table there, or one that is damaged.
-    """
-    path = Path(folder) / TABLE
-    with storage.reading_from(path, "the runs are kept: --resume makes it again"):
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        if any(None in row or None in row.values() or "digest" not in row for row in rows):
-            raise ValueError("rows of another length than their header")
-    return [{name: (text or None) if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]
-
-
-def _value(text: str | None) -> Any:
-    """What was written as this text: only what a number is written as is one ("402e535387068602" is none)."""
-    if not text:
-        return None
-    if text in ("True", "False"):
-        return text == "True"
-    for kind in (int, float):
-        try:
-            if str(kind(text)) == text:
-                return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-__all__ = ["Axis", "Point", "Sweep", "parse_axis", "plan_sweep", "read_table", "run_point", "run_sweep"]
+__all__ = [
+    "Axis",
+    "Point",
+    "StoredSweep",
+    "Sweep",
+    "open_sweep",
+    "parse_axis",
+    "plan_sweep",
+    "read_table",
+    "run_point",
+    "run_sweep",
+]
