@@ -59,7 +59,9 @@ def simulate(recipe: Recipe, burn_in: float = 0.5) -> dict[str, Any]:
         experiment.advance(RECORD_STEPS)
         if experiment.state.time >= burn_in * recipe.training.time:
             theta = np.asarray(experiment.state.theta, dtype=float)
-            rows.append((np.mean(np.abs(theta[:, 0]) > FAR), *learned(theta, epsilon), experiment.present_loss()))
+            rows.append(
+                (np.mean(np.abs(theta[:, 0]) > FAR), *learned(theta, epsilon), experiment.background.present_loss())
+            )
     values = np.array(rows)
     far, linear, cubic, loss = values.mean(axis=0)
     parts = [float(part.mean()) for part in np.array_split(values[:, 0], 4)]

@@ -28,7 +28,7 @@ def learn(recipe: Recipe) -> dict[str, float]:
     while not experiment.is_complete:
         experiment.advance(1000)
     points = experiment.field_points
-    mean = to_host(experiment.mean_prediction())
+    mean = to_host(experiment.background.mean_prediction())
     power = float(points.weights @ points.targets**2)
     facts = experiment.outcome().summary
     found = {

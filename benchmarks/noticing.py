@@ -55,8 +55,8 @@ def judged(experiment: Experiment, theta: Tensor) -> tuple[float, float, Resolut
     fresh = torch.as_tensor(experiment.fresh.theta)
     distance = compare(theta, fresh, 2, n_permutations=500, seed=experiment.recipe.seed)
     found = compare_with_field(
-        experiment.recipe, experiment.setting.activation, theta, fresh, experiment.frozen_field(),
-        experiment.field_points, experiment.mean_prediction().numpy(), experiment._averaging(),
+        experiment.recipe, theta, fresh, experiment.sampler.frozen_field(),
+        experiment.field_points, experiment.background.mean_prediction().numpy(), experiment.sampler.averaging(),
     )  # fmt: skip
     if found is None:
         return distance.p_value, distance.p_value, None

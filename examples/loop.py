@@ -10,5 +10,5 @@ experiment = mft.Experiment(recipe)
 theory = mft.solve_theory(recipe)
 points = experiment.field_points
 start = np.zeros(len(points.targets))
-for turn in iterate(recipe, points, start, experiment.initial_theta, theory=theory):
+for turn in iterate(recipe, points, start, experiment.background.initial_theta, theory=theory):
     print(f"turn {turn.index}: gap {turn.gap:.1e}, KL from the theory {turn.kl:.5f} nats")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mft_engine.curves import CURVES
 from mft_engine.recipe import Recipe, load_recipe, recipe_from_dict
 
 # Tasks that need the network and the training of their own shipped recipe to be learnt at all.
@@ -28,8 +29,8 @@ def why_no_law(recipe: Recipe, n_inputs: int) -> str:
         return "At temperature 0 a neuron has no law: it keeps the memory of its start."
     if not recipe.network.train_readout:
         return "The exact law of a neuron needs trained readouts."
-    if recipe.network.activation == "quadratic":
-        return "With the quadratic activation large neurons have no normalisable law."
+    if CURVES[recipe.network.activation].outgrows_lines:
+        return f"With the {recipe.network.activation} activation large neurons have no normalisable law."
     if recipe.network.readout_exponent != 1.0:
         return "The exact law of a neuron is used at readout exponent 1 (mean field)."
     if recipe.training.n_points > MOST_POINTS:

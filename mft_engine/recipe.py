@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mft_engine.curves import known_activation
 from mft_engine.ordinary_files import require_ordinary
 from mft_engine.resources import resources_folder
 
@@ -44,8 +45,7 @@ Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), AfterV
 UpToAThousand = Annotated[Positive, Field(le=1e3)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-# The names in `activations.py`, repeated (and tested to be equal) so that a recipe can be read before torch is there.
-ActivationName = Literal["relu_tanh", "clip01", "tanh", "erf", "relu", "sin", "quadratic", "hardtanh", "tanh_squared"]
+ActivationName = Annotated[str, AfterValidator(known_activation)]
 
 
 class RecipeError(ValueError):
@@ -239,10 +239,10 @@ class Recipe(_Section):
             raise ValueError('training.rule = "batch" needs training.batch_size above 0, for example 256')
         if self.network.n_layers > 1:
             self._layers_are_supported()
-        retunable = {path for path, change in _CHANGES.items() if change is Change.RETUNE}
         for change in self.schedule:
-            if change.path not in retunable:
-                raise ValueError(f"schedule: {change.path!r} cannot change during a run; {sorted(retunable)} can")
+            if not changes_on_the_way(change.path):
+                able = sorted(filter(changes_on_the_way, _CHANGES))
+                raise ValueError(f"schedule: {change.path!r} cannot change during a run; {able} can")
         return self
 
     def _layers_are_supported(self) -> None:
@@ -372,6 +372,11 @@ _CHANGES: dict[str, Change] = {
     "theory.n_particles": Change.RESAMPLE,
     "theory.n_replicates": Change.RESAMPLE,
 }
+
+
+def changes_on_the_way(path: str) -> bool:
+    """Whether the value at a dotted path may change while a network is trained: what a schedule may hold."""
+    return _CHANGES.get(path) is Change.RETUNE
 
 
 def plan_change(old: Recipe, new: Recipe) -> Change:

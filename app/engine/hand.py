@@ -13,10 +13,9 @@ import numpy as np
 from app.engine.contract import Experiment, Restored
 from app.engine.messages import TheoryPicture
 from mft_engine.experiment.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady, KernelReady
-from mft_engine.recipe import Change, Recipe, differences, plan_change
+from mft_engine.recipe import Change, Recipe, changes_on_the_way, differences, plan_change
 
 SLICE_SECONDS = 0.010
-_SCHEDULED = ("regularisation.", "training.temperature", "training.step_size")
 
 
 @dataclass
@@ -81,7 +80,7 @@ class Bench:
         is_training = plan_change(self.applied, recipe) is Change.RETUNE
         self.replay = self.experiment.schedule_of(self.replay or self.applied, self.applied, recipe)
         self.replay = self.replay.replace(
-            {path: new for path, _, new in changes if path != "schedule" and not path.startswith(_SCHEDULED)}
+            {path: new for path, _, new in changes if path != "schedule" and not changes_on_the_way(path)}
         )
         self.experiment.retune(recipe)
         self.applied = recipe

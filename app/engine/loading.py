@@ -112,7 +112,7 @@ class TorchEngine:
 
     def device_of(self, experiment: Experiment) -> str:
         """The device in force, in words."""
-        return self._device.describe_device(cast("RealExperiment", experiment).device)
+        return self._device.describe_device(cast("RealExperiment", experiment).background.device)
 
     def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
         """A missing device always; out of memory and driver errors where the recipe may run elsewhere than the CPU."""

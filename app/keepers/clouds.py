@@ -14,11 +14,11 @@ from app.keepers.soon import Soon
 from app.keepers.stage import CloudStage
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.session import Session
-from app.views.activation_curves import CURVES
 from app.views.cloud import CloudView
 from app.views.fourier import FourierView
 from app.views.loss import LossView
 from app.views.marginals import Densities, MarginalsView
+from mft_engine.curves import CURVES
 from mft_engine.experiment.events import ForegroundReady, Snapshot
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class CloudKeeper(QObject):
         self._loss.set_duration(event.recipe.training.time)
         self._marginals.clear()
         self._panel.clear()
-        self._cloud.set_activation(CURVES.get(event.recipe.network.activation))
+        self._cloud.set_activation(CURVES[event.recipe.network.activation].values)
         self._cloud.set_projections(event.projections, event.n_out)
         self._marginals.set_readouts(event.n_out)
         self._whole = (None, None)

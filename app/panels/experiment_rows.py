@@ -7,17 +7,11 @@ from collections.abc import Callable
 from app.widgets.controls import ChoiceControl, LogControl, NumberControl, StepSizeControl, SwitchControl
 from app.widgets.points_control import PointsControl
 from app.widgets.row import Row
+from mft_engine.curves import CURVES
 
 ACTIVATIONS = [
-    ("relu_tanh", "relu_tanh", "φ(z) = max(0, tanh z): the relu version of tanh"),
-    ("clip01", "clip01", "φ(z) = min(1, max(0, z))"),
-    ("tanh", "tanh", "φ(z) = tanh z; odd: without a bias it cannot see an even target"),
-    ("erf", "erf", "φ(z) = erf z; odd"),
-    ("relu", "relu", "φ(z) = max(0, z)"),
-    ("sin", "sin", "φ(z) = sin z; odd"),
-    ("hardtanh", "hardtanh", "φ(z) = min(1, max(−1, z)); odd"),
-    ("tanh_squared", "tanh_squared", "φ(z) = tanh² z; even"),
-    ("quadratic", "quadratic", "φ(z) = z²; grows without bound: no infinite-width law exists"),
+    (curve.name, curve.name, f"φ(z) = {curve.formula}" + (f"; {curve.remark}" if curve.remark else ""))
+    for curve in CURVES.values()
 ]
 BACKGROUNDS = [
     ("Trained network", "trained", "The network itself: its own foreground should look just like it"),

@@ -21,7 +21,7 @@ from mft_engine.compare.differences import standing_out, what_differs
 from mft_engine.compare.distances import N_DIRECTIONS, SLICE_ELEMENTS, directions, line, quadratic_forms, sliced_forms
 from mft_engine.compare.resolution import Resolution
 from mft_engine.compare.rules import AVERAGES_LEVEL, P_VALUE_LIMIT, Verdict, judge, why_no_verdict
-from mft_engine.network.activations import Parity
+from mft_engine.curves import Parity
 from mft_engine.network.two_layer import column_names
 from mft_engine.points.statistics import host_array
 from mft_engine.rng import Stream

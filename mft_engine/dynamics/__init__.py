@@ -1,8 +1,9 @@
 """Dynamics of a background: `init`, `advance`; State in, (State, Info) out."""
 
 from mft_engine.dynamics.divergence import Diverged
+from mft_engine.dynamics.hyper import Hyper, step_plan
 from mft_engine.dynamics.langevin import advance
-from mft_engine.dynamics.problem import Hyper, Problem, step_plan
+from mft_engine.dynamics.problem import Problem
 from mft_engine.dynamics.state import Info, State, init, restart_averages
 
 __all__ = [

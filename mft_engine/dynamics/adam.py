@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mft_engine.dynamics.divergence import Diverged, loss_limit
+from mft_engine.dynamics.hyper import Hyper
 from mft_engine.dynamics.langevin import FIELD_EVERY
 from mft_engine.dynamics.problem import Problem, points_at
 from mft_engine.dynamics.state import RECORD_EVERY, Info, State, check_loss, is_complete, settle_and_record
-from mft_engine.field.walk import SLICE_SECONDS, FrozenField
-from mft_engine.kernels import reference
+from mft_engine.field.field import MeanField
+from mft_engine.field.walk import SLICE_SECONDS
+from mft_engine.kernels import Mover, StepPlan, reference
 from mft_engine.network.activations import Activation
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
@@ -119,7 +121,7 @@ def _step(state: State, problem: Problem, adam: Adam) -> State:
     residual = targets - problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
     loss = float(weighted(weights, residual.square()).sum(dtype=torch.float64))
     signal = state.theta.shape[0] ** (problem.readout_exponent - 1.0) * weighted(weights, residual)
-    drift = reference.gradient(state.theta, inputs, signal, problem.activation)
+    drift = reference.gradient(state.theta, inputs, signal, problem.network.activations[0])
     moments = no_moments(state.theta) if state.moments is None else state.moments
     theta, moments = moved(state.theta, moments, drift, state.step, adam, inputs.shape[1])
     if not torch.isfinite(theta).all():
@@ -166,20 +168,35 @@ class FreshNeurons:
         self.theta, self._moments, self._step = theta, moments, self._step + 1
 
 
-def walk(
-    theta: Tensor, field: FrozenField, activation: Activation, adam: Adam, n_steps: int
-) -> Iterator[float | Tensor]:
-    """The same Adam in a frozen field: the initial law pushed forward by n_steps.
+class AdamW:
+    """Adam as `dynamics.table` wants it: the moments are part of the state."""
 
-    Yields the fraction done about every 8 ms (large clouds: every step), at last the (n_neurons, n_params) cloud.
+    sample_every = RECORD_EVERY
 
-    Raises:
-        ArithmeticError: a neuron that is no longer finite.
-    """
-    fresh, shown = FreshNeurons(theta, activation), time.perf_counter()
-    for step in range(n_steps):
-        fresh.move(field.inputs, field.signal, adam)
-        if time.perf_counter() - shown > SLICE_SECONDS:
-            yield (step + 1) / n_steps
-            shown = time.perf_counter()
-    yield fresh.theta
+    def advance(
+        self, state: State, problem: Problem, recipe: Recipe, n_steps: int, *, beyond: bool = False
+    ) -> tuple[State, Info]:
+        """Up to n_steps steps."""
+        return advance(state, problem, Adam.of(recipe), n_steps, beyond=beyond)
+
+    def forget(self) -> None:
+        """Nothing to forget."""
+
+    def walk(
+        self,
+        theta: Tensor,
+        field: MeanField,
+        recipe: Recipe,
+        state: State,
+        mover: Mover,
+        plan: Callable[[Hyper, float], StepPlan],
+    ) -> Iterator[float | Tensor]:
+        """The same Adam in a frozen field: the initial law pushed forward by as many steps as the background's."""
+        fresh, shown = FreshNeurons(theta, field.activation), time.perf_counter()
+        n_steps = recipe.foreground.n_steps or state.step
+        for step in range(n_steps):
+            fresh.move(field.inputs, field.signal, Adam.of(recipe))
+            if time.perf_counter() - shown > SLICE_SECONDS:
+                yield (step + 1) / n_steps
+                shown = time.perf_counter()
+        yield fresh.theta

@@ -6,16 +6,25 @@ physical meaning: the recipe's time is spread over its sweeps (N_SWEEPS unless `
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from mft_engine.device import to_host
-from mft_engine.dynamics.problem import Hyper, Problem
+from mft_engine.dynamics.hyper import Hyper
+from mft_engine.dynamics.langevin import Langevin
+from mft_engine.dynamics.problem import Problem
 from mft_engine.dynamics.state import Info, State, is_complete, settle_and_record
+from mft_engine.field.field import MeanField
+from mft_engine.kernels import Mover, StepPlan
+from mft_engine.recipe import Recipe
 from mft_engine.theory.gibbs import GibbsBackground
 
 N_SWEEPS = 600
+# Exact sweeps forget within a few.
+SWEEPS_A_SAMPLE = 5
 
 
 def start_chain(problem: Problem, hyper: Hyper, n_neurons: int) -> GibbsBackground:
@@ -26,18 +35,12 @@ def start_chain(problem: Problem, hyper: Hyper, n_neurons: int) -> GibbsBackgrou
         targets,
         weights,
         n_neurons,
-        problem.activation.name,
+        problem.network.activations[0].name,
         hyper.temperature,
         hyper.lambda_w,
         hyper.lambda_a,
         seed=problem.seed,
     )
-
-
-def replay(chain: GibbsBackground, n_sweeps: int) -> None:
-    """Bring a fresh chain to where it was after n_sweeps, as `advance` makes them: one at a time."""
-    for _ in range(n_sweeps):
-        chain.sweep(1)
 
 
 def advance(
@@ -69,3 +72,38 @@ def advance(
         state, row = settle_and_record(state, problem)
         records.extend(row)
     return state, Info(tuple(records))
+
+
+class Gibbs:
+    """Exact sweeps as `dynamics.table` wants them; the chain is made anew after a change or a resumption."""
+
+    sample_every = SWEEPS_A_SAMPLE
+
+    def __init__(self) -> None:
+        self._chain: GibbsBackground | None = None
+
+    def advance(
+        self, state: State, problem: Problem, recipe: Recipe, n_steps: int, *, beyond: bool = False
+    ) -> tuple[State, Info]:
+        """Up to n_steps sweeps."""
+        if self._chain is None:
+            self._chain = start_chain(problem, Hyper.of(recipe), state.theta.shape[0])
+            for _ in range(state.step - state.change_step):  # as `advance` makes them: one at a time
+                self._chain.sweep(1)
+        return advance(state, problem, self._chain, n_steps, beyond=beyond)
+
+    def forget(self) -> None:
+        """The chain is another one's."""
+        self._chain = None
+
+    def walk(
+        self,
+        theta: Tensor,
+        field: MeanField,
+        recipe: Recipe,
+        state: State,
+        mover: Mover,
+        plan: Callable[[Hyper, float], StepPlan],
+    ) -> Iterator[float | Tensor]:
+        """Of single neurons the chain has no dynamics: they move by Langevin's."""
+        return Langevin().walk(theta, field, recipe, state, mover, plan)

@@ -10,16 +10,23 @@ Source: Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013(1), 34.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mft_engine.dynamics.divergence import AUTO_STEP, Diverged, stable_step
-from mft_engine.dynamics.problem import LARGEST_STEP, Hyper, Problem, points_at
+from mft_engine.dynamics.hyper import LARGEST_STEP, Hyper, resolving_step
+from mft_engine.dynamics.problem import Problem, points_at
 from mft_engine.dynamics.state import RECORD_EVERY, Info, State, check_loss, is_complete, settle_and_record
-from mft_engine.kernels import StepPlan
+from mft_engine.field.field import MeanField
+from mft_engine.field.walk import Walk, move
+from mft_engine.kernels import Mover, StepPlan
+from mft_engine.recipe import Recipe
 
 STIFFNESS_EVERY = 100
 QUENCH_STEPS = 400
@@ -173,3 +180,42 @@ def _moving_step(state: State, problem: Problem, plan: StepPlan, *, is_automatic
         step=state.step + 1,
         **_add_losses(state, result.losses.tolist()),
     )
+
+
+class Langevin:
+    """Langevin dynamics and gradient descent as `dynamics.table` wants them: a state is all the memory they have."""
+
+    sample_every = RECORD_EVERY
+
+    def advance(
+        self, state: State, problem: Problem, recipe: Recipe, n_steps: int, *, beyond: bool = False
+    ) -> tuple[State, Info]:
+        """Up to n_steps steps."""
+        return advance(state, problem, Hyper.of(recipe), n_steps, beyond=beyond)
+
+    def forget(self) -> None:
+        """Nothing to forget."""
+
+    def walk(
+        self,
+        theta: Tensor,
+        field: MeanField,
+        recipe: Recipe,
+        state: State,
+        mover: Mover,
+        plan: Callable[[Hyper, float], StepPlan],
+    ) -> Iterator[float | Tensor]:
+        """Fresh neurons move with the background's step for as long a time; an automatic step may be smaller.
+
+        Independent neurons have no common stability limit, but each must resolve its own potential, which a wrong
+        background makes steeper.
+        """
+        training, hyper, is_auto = recipe.training, Hyper.of(recipe), recipe.training.step_size == "auto"
+        steps = Walk(
+            step_size=state.step_size or (LARGEST_STEP if is_auto else float(training.step_size)),
+            n_steps=recipe.foreground.n_steps or training.n_steps,
+            time=training.time,
+            largest_step=(lambda now: resolving_step(now, field, hyper)) if is_auto else None,
+            plan=functools.partial(plan, hyper),
+        )
+        return move(theta, field, steps, mover)

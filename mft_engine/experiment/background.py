@@ -13,31 +13,36 @@ from torch import Tensor
 
 from mft_engine import dynamics, kernels
 from mft_engine.device import to_host
-from mft_engine.dynamics import Hyper, Info, State, adam, gibbs
-from mft_engine.dynamics.adam import Adam
+from mft_engine.dynamics import Hyper, Problem, State
+from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.state import RECORD_EVERY, is_complete
+from mft_engine.dynamics.table import DYNAMICS
 from mft_engine.experiment.events import Snapshot
 from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.history import N_STORED_NEURONS, History
 from mft_engine.experiment.outcome import Cloud
 from mft_engine.experiment.setting import Setting, burn_in
-from mft_engine.network.two_layer import column_names, initial_cloud
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import FieldPoints, weighted
 from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.posterior import FunctionSamples, Posterior
 from mft_engine.questions.replay import InForce, in_force
+from mft_engine.questions.surroundings import Watch, look
 from mft_engine.questions.theory import Theory, sample_theory, solve_theory
-from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
+from mft_engine.recipe import (
+    Change,
+    Recipe,
+    RecipeError,
+    ScheduledChange,
+    changes_on_the_way,
+    differences,
+    plan_change,
+)
 from mft_engine.rng import Stream
 from mft_engine.tasks import Task
-from mft_engine.theory.gibbs import GibbsBackground
 
 # Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
 N_SHOWN = 2**17
-# Exact sweeps forget within a few; Langevin steps are sampled with each record.
-SWEEPS_A_SAMPLE = 5
-_RETUNABLE = ("regularisation.", "training.temperature", "training.step_size")
 
 
 class Background:
@@ -54,19 +59,19 @@ class Background:
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
         self.recipe = recipe
         self.setting = Setting.of(recipe, kernel)
-        self.problem = self.setting.problem(recipe)
+        self.problem: Problem = self.setting.problem(recipe)
         theta = self._initial_parameters()
-        self.initial_theta = to_host(self._tables(theta)[0])
+        self.initial_theta, *self._initial_upper = (to_host(table) for table in self.tables_of(theta))
+        self.watch = Watch() if isinstance(self.setting.network, Layered) else None
         self.state: State = dynamics.init(theta, self.problem)
         self.training_seconds = 0.0
         self.history = History(RECORD_EVERY)
-        self._sample_every = SWEEPS_A_SAMPLE if recipe.training.dynamics == "gibbs" else RECORD_EVERY
-        self.function_samples = FunctionSamples(self._sample_every, self.problem.field_inputs.shape[0])
-        self._chain: GibbsBackground | None = None
+        self.dynamics = DYNAMICS[recipe.training.dynamics]()
+        self.function_samples = FunctionSamples(self.dynamics.sample_every, self.problem.field_inputs.shape[0])
         self._gap: tuple[int, Estimate] | None = None
         self._shares: tuple[int, dict[str, float]] | None = None
         self._schedule = list(recipe.schedule)
-        self._path: list[InForce] = [(0, recipe)]
+        self.path: list[InForce] = [(0, recipe)]
         self._apply_schedule()
 
     @property
@@ -124,11 +129,13 @@ class Background:
         while self.state.step < first + n_steps and (beyond or not self.is_complete):
             target = min(first + n_steps, self._next_stop())
             before = self.state.step
-            self.state, info = self._steps(target - before, beyond)
+            reached, info = self.dynamics.advance(self.state, self.problem, self.recipe, target - before, beyond=beyond)
+            self._look_around(self.state, reached)
+            self.state = reached
             # A record is due at the end of a slice at most, so the network is the record's.
             self.history.add_rows(self._tested(row) for row in info.records)
             if self.history.wants_cloud(self.state.step):
-                self.history.add_cloud(self.state.step, to_host(self._tables(self.state.theta)[0][:N_STORED_NEURONS]))
+                self.history.add_cloud(self.state.step, to_host(self.tables()[0][:N_STORED_NEURONS]))
             if self.state.is_settled and self.recipe.training.temperature > 0:
                 self.function_samples.offer(self.state.step, self.state.average_time, self._sampled_function)
             self._apply_schedule()
@@ -137,19 +144,18 @@ class Background:
         self.training_seconds += time.perf_counter() - start
         return self.state.step - first
 
-    def _steps(self, n_steps: int, beyond: bool) -> tuple[State, Info]:
-        hyper = Hyper.of(self.recipe)
-        if self.recipe.training.dynamics == "adam":
-            return adam.advance(self.state, self.problem, Adam.of(self.recipe), n_steps, beyond=beyond)
-        if self.recipe.training.dynamics != "gibbs":
-            return dynamics.advance(self.state, self.problem, hyper, n_steps, beyond=beyond)
-        if self._chain is None:
-            self._chain = gibbs.start_chain(self.problem, hyper, self.state.theta.shape[0])
-            gibbs.replay(self._chain, self.state.step - self.state.change_step)
-        return gibbs.advance(self.state, self.problem, self._chain, n_steps, beyond=beyond)
+    def _look_around(self, before: State, state: State) -> None:
+        """A look at the surroundings of a neuron whenever a row is recorded."""
+        network = self.setting.network
+        if self.watch is None or not isinstance(network, Layered):
+            return
+        if state.n_predictions < before.n_predictions + state.step - before.step:
+            self.watch.forget()  # the averages began anew
+        if state.is_settled and state.step % RECORD_EVERY == 0:
+            self.watch.add(look(self.problem, network, Hyper.of(self.recipe), state.theta))
 
     def _sampled_function(self) -> np.ndarray:
-        return self._predict(self.problem.field_inputs[:: self.function_samples.stride])
+        return self.predict(self.problem.field_inputs[:: self.function_samples.stride])
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window; None before there are samples enough."""
@@ -182,8 +188,10 @@ class Background:
         )
         if change is Change.RETUNE:
             self.state = dynamics.restart_averages(self.state, self.problem)
-            self._path.append((self.state.step, recipe))
-            self._chain = None
+            self.path.append((self.state.step, recipe))
+            self.dynamics.forget()
+            if self.watch:
+                self.watch.forget()
         return change
 
     def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
@@ -192,7 +200,7 @@ class Background:
         Changes made at step 0 are part of the start itself. A second change of a value at the same step replaces the
         first (a drag leaves one entry a step).
         """
-        changed = {path: value for path, _, value in differences(old, new) if path.startswith(_RETUNABLE)}
+        changed = {path: value for path, _, value in differences(old, new) if changes_on_the_way(path)}
         if self.state.step == 0:
             return start.replace(changed)
         step = self.state.step
@@ -202,7 +210,8 @@ class Background:
 
     def _next_stop(self) -> int:
         step = self.state.step
-        stop = step + self._sample_every - step % self._sample_every
+        every = self.dynamics.sample_every
+        stop = step + every - step % every
         return min([stop, *(change.step for change in self._schedule if change.step > step)])
 
     def _apply_schedule(self) -> None:
@@ -211,18 +220,21 @@ class Background:
             self._schedule = [change for change in self._schedule if change.step > self.state.step]
             self.retune(self.recipe.replace({change.path: change.value for change in due}))
 
-    def pack_more(self) -> dict[str, np.ndarray]:
-        """Arrays that a checkpoint needs besides the state."""
-        return {}
+    def pack_surroundings(self) -> dict[str, np.ndarray]:
+        """The averaged surroundings, for a checkpoint; nothing where there is one hidden layer."""
+        return self.watch.pack() if self.watch else {}
 
-    def unpack_more(self, arrays: dict[str, np.ndarray]) -> None:
-        """What `pack_more` gave."""
+    def unpack_surroundings(self, arrays: dict[str, np.ndarray]) -> None:
+        """What `pack_surroundings` gave."""
+        if self.watch:
+            self.watch.unpack(arrays, self.device)
 
     def resume(self, state: State, initial_theta: np.ndarray) -> None:
         """Continue from the state of a checkpoint of the same recipe."""
-        self.state, self._chain = state, None
+        self.state = state
+        self.dynamics.forget()
         self.initial_theta = initial_theta
-        self._path = in_force(self.recipe, state.step)
+        self.path = in_force(self.recipe, state.step)
         self._schedule = [change for change in self.recipe.schedule if change.step > state.step]
         self.recipe = self.recipe.replace(
             {change.path: change.value for change in self.recipe.schedule if change.step <= state.step}
@@ -231,23 +243,27 @@ class Background:
 
     def _initial_parameters(self) -> Tensor:
         """What the state begins with."""
-        stored = self.setting.stored
-        if stored is not None:
-            return self.setting.tensor(stored.theta)
-        return self._initial_cloud(self.recipe.network.n_neurons[0], Stream.INITIAL)
+        setting = self.setting
+        if setting.stored is not None:
+            return setting.tensor(setting.stored.theta)
+        if self.initial_theory is not None:
+            n_neurons = self.recipe.network.n_neurons[0]
+            return setting.tensor(sample_theory(self.initial_theory, self.recipe, n_neurons, Stream.INITIAL, 0))
+        return setting.network.initial(self.recipe, stream=Stream.INITIAL, device=setting.device, dtype=setting.dtype)
 
-    def _tables(self, theta: Tensor) -> tuple[Tensor, ...]:
-        """The state's parameters as tables, one a hidden layer: neurons as rows."""
-        return (theta,)
+    def tables(self) -> tuple[Tensor, ...]:
+        """The neurons as tables, one a hidden layer."""
+        return self.tables_of(self.state.theta)
 
-    def _columns(self, layer: int) -> tuple[str, ...]:
-        """Names of the columns of the table of layer 1 .. L."""
-        return column_names(self.task.n_inputs, self.task.n_out)
+    def tables_of(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """The same of any parameters of this network."""
+        return self.setting.network.tables(theta, self.problem.inputs, self.problem.readout_exponent)
 
     def clouds(self, tables: Sequence[Tensor], n_shown: int | None = None) -> tuple[Cloud, ...]:
         """Tables of neurons, one a hidden layer, on the host; of each the first `n_shown` neurons."""
         return tuple(
-            Cloud(to_host(table[:n_shown]), self._columns(layer)) for layer, table in enumerate(tables, start=1)
+            Cloud(to_host(table[:n_shown]), self.setting.network.columns(layer))
+            for layer, table in enumerate(tables, start=1)
         )
 
     def shown_clouds(self, tables: Sequence[Tensor], n_shown: int | None = None) -> tuple[Cloud, ...]:
@@ -256,28 +272,13 @@ class Background:
 
     def initial_clouds(self) -> tuple[Cloud, ...]:
         """The neurons at step 0, one cloud a hidden layer."""
-        return (Cloud(self.initial_theta, self._columns(1)),)
+        tables = (self.initial_theta, *self._initial_upper)
+        return tuple(Cloud(table, self.setting.network.columns(layer)) for layer, table in enumerate(tables, start=1))
 
     @cached_property
-    def initial_theory(self) -> Theory:
+    def initial_theory(self) -> Theory | None:
         """The exact law that neurons are drawn from at the start, where the recipe says so."""
-        return solve_theory(self.recipe, task=self.task)
-
-    def _initial_cloud(self, n_neurons: int, stream: Stream, draw: int = 0) -> Tensor:
-        setting = self.setting
-        if self.recipe.initial.law == "theory":
-            return setting.tensor(sample_theory(self.initial_theory, self.recipe, n_neurons, stream, draw))
-        cloud = initial_cloud(
-            self.recipe,
-            setting.task.n_inputs,
-            n_neurons,
-            n_out=setting.task.n_out,
-            stream=stream,
-            draw=draw,
-            device=setting.device,
-            dtype=setting.dtype,
-        )
-        return cloud.theta
+        return solve_theory(self.recipe, task=self.task) if self.recipe.initial.law == "theory" else None
 
     @property
     def field_points(self) -> FieldPoints:
@@ -299,7 +300,7 @@ class Background:
     def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
         """The background as it stands, on the host."""
         state = self.state
-        tables = self._tables(state.theta)
+        tables = self.tables()
         gap = self.gap_to_test()
         latest = self.history.rows[-1] if self.history.rows else {}
         loss = latest["loss"] if latest else self.present_loss()
@@ -332,7 +333,7 @@ class Background:
         return float(weighted(self.problem.weights, (self.problem.targets - prediction) ** 2).sum())
 
     @property
-    def background_loss(self) -> float:
+    def loss(self) -> float:
         """Mean over the averaging window of each network's own loss (the present one where there is no window)."""
         if self.recipe.foreground.field == "end" or not self.state.n_losses:
             return self.present_loss()
@@ -367,19 +368,20 @@ class Background:
     def measured_test_loss(self) -> float | None:
         """E (y - f)^2 of the network as it stands, on infinite data or data held back, where it saw finite data."""
         points = self.test_points
-        return points.loss(self._predict(points.inputs)) if points else None
+        return points.loss(self.predict(points.inputs)) if points else None
 
     def _tested(self, row: dict[str, float]) -> dict[str, float]:
         points, prediction = self.test_points, None
         if points is not None:
-            prediction = self._predict(points.inputs)
+            prediction = self.predict(points.inputs)
             self.history.add_test(prediction, is_averaged=bool(row["is_averaged"]))
             row = {**row, "test_loss": points.loss(prediction)}
         if self.task.n_out > 1:  # of one readout the averaged function tells the class, not each network
-            row |= self._shares_right(self._predict(self.problem.field_inputs), prediction)
+            row |= self._shares_right(self.predict(self.problem.field_inputs), prediction)
         return row
 
-    def _predict(self, inputs: Tensor) -> np.ndarray:
+    def predict(self, inputs: Tensor) -> np.ndarray:
+        """f of the network as it stands at inputs (n, n_inputs), on the host."""
         return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
 
     def gap_to_test(self) -> Estimate | None:
@@ -388,7 +390,7 @@ class Background:
         if points is None or not rows:
             return None
         if self._gap is None or self._gap[0] != len(rows):
-            self._gap = (len(rows), generalisation_gap(rows, points.sampling_error(self._predict(points.inputs))))
+            self._gap = (len(rows), generalisation_gap(rows, points.sampling_error(self.predict(points.inputs))))
         return self._gap[1]
 
     def _latest_accuracies(self, latest: dict[str, float]) -> dict[str, float]:
@@ -408,7 +410,7 @@ class Background:
         is_mean = self.recipe.foreground.field == "averaged"
         unseen = self.history.mean_test_prediction() if is_mean else None
         if unseen is None and self.test_points is not None:
-            unseen = self._predict(self.test_points.inputs)
+            unseen = self.predict(self.test_points.inputs)
         return self._shares_right(to_host(self.mean_prediction()), unseen)
 
     def accuracies_of(self, theta: Tensor, readout_exponent: float) -> dict[str, float]:

@@ -6,24 +6,19 @@ numbers in both.
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from mft_engine import dynamics, kernels
-from mft_engine.compare.clouds import Comparison, compare_clouds
-from mft_engine.compare.fluctuations import Averaging
+from mft_engine.compare.clouds import Comparison
 from mft_engine.device import describe_device, to_host
-from mft_engine.dynamics import Diverged, Hyper, adam
-from mft_engine.dynamics.adam import Adam
-from mft_engine.dynamics.problem import LARGEST_STEP, resolving_step
+from mft_engine.dynamics import Diverged, Problem, State
+from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.state import RECORD_EVERY
-from mft_engine.experiment.background import Background
+from mft_engine.experiment.background import N_SHOWN, Background
 from mft_engine.experiment.events import (
     CertificateReady,
     ComparisonReady,
@@ -35,80 +30,174 @@ from mft_engine.experiment.events import (
     KernelReady,
     Progress,
     ReferencesReady,
+    Snapshot,
     TheoryAbsent,
     TheoryReady,
 )
-from mft_engine.experiment.outcome import Outcome, Population
+from mft_engine.experiment.foreground import CloudForeground, Foreground
+from mft_engine.experiment.history import History
+from mft_engine.experiment.layered_foreground import LayeredForeground
+from mft_engine.experiment.outcome import Cloud, Outcome, Population
+from mft_engine.experiment.setting import Setting
 from mft_engine.experiment.summary import summarise
-from mft_engine.field.field import MeanField
-from mft_engine.field.walk import DRAWS, FrozenField, Walk, function_covariance_trace, move
 from mft_engine.laws.particles import LawLost
-from mft_engine.points.measure import weighted
-from mft_engine.points.statistics import function_alignment
+from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate, certify
-from mft_engine.questions.comparison import compare_with_field
 from mft_engine.questions.data_kernel import kernel_change
-from mft_engine.questions.drift import drift_of
+from mft_engine.questions.drift import Drift, drift_of
 from mft_engine.questions.equilibrium import Equilibrium, judge_equilibrium, no_answer
-from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.fourier import fourier_summary
 from mft_engine.questions.kernel_study import DataKernels, study_kernels
 from mft_engine.questions.loop import iterate
 from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
-from mft_engine.questions.replay import replay
 from mft_engine.questions.theory import Theory, improve_theory, solve_theory
-from mft_engine.recipe import Change, Recipe, RecipeError
-from mft_engine.rng import Stream
+from mft_engine.recipe import Change, Recipe, RecipeError, plan_change
+from mft_engine.tasks import Task
 from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.planar import PlanarTheory
 
 
-class Experiment(Background):
+def foreground_of(background: Background) -> Foreground:
+    """The foreground that belongs to the network of a background."""
+    network = background.setting.network
+    return (
+        LayeredForeground(background, network) if isinstance(network, Layered) else CloudForeground(background, network)
+    )
+
+
+class Experiment:
     """A background that is being trained, and everything that is asked of it.
 
     Args:
         recipe: what to do.
         kernel: auto, fused or reference inner loops.
 
+    Attributes:
+        background: the network; sampler: its foreground, sampled and compared.
+        comparisons: one a hidden layer; none before there is a foreground. Other answers are None until they are there.
+
     Raises:
         RecipeError: a task, rule or device that cannot be built.
     """
 
-    def __new__(cls, recipe: Recipe, **_: Any) -> Experiment:
-        """The kind of experiment that the recipe needs: one class serves one hidden layer, another several."""
-        if cls is Experiment and recipe.network.n_layers > 1:
-            from mft_engine.experiment.layered import LayeredExperiment
-
-            return super().__new__(LayeredExperiment)
-        return super().__new__(cls)
-
     def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
+        self.background = Background(recipe, kernel=kernel)
+        self.sampler = foreground_of(self.background)
         self.comparisons: tuple[Comparison, ...] = ()
-        self.fresh: Population | None = None
-        self.solution: Theory | None = None
         self.certificate: Certificate | None = None
         self.kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
-        self._warm: Theory | None = None
-        self._foreground_theta: Tensor | None = None
-        self._sampler_health: dict[str, float] = {}
-        self._felt: tuple[FrozenField, int] | None = None
-        self._foreground_seconds = 0.0
-        self._n_draws = 0
-        super().__init__(recipe, kernel=kernel)
-        if recipe.initial.law == "theory":  # solved already, to draw the neurons from
-            self.solution = self._warm = self.initial_theory
+        # Solved already where the neurons are drawn from it.
+        self.solution: Theory | None = self.background.initial_theory
+        self._warm = self.solution
+        self._asked = self.background.recipe
+
+    # ---- the background -------------------------------------------------------------------------------------------
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe in force, its schedule applied up to now."""
+        return self.background.recipe
+
+    @property
+    def setting(self) -> Setting:
+        """Task, measures, device and inner loops."""
+        return self.background.setting
+
+    @property
+    def problem(self) -> Problem:
+        """What the dynamics knows."""
+        return self.background.problem
+
+    @property
+    def task(self) -> Task:
+        """What is learnt."""
+        return self.background.task
+
+    @property
+    def state(self) -> State:
+        """Where the run stands."""
+        return self.background.state
+
+    @property
+    def history(self) -> History:
+        """Rows and clouds recorded along the run."""
+        return self.background.history
+
+    @property
+    def field_points(self) -> FieldPoints:
+        """The points on which the frozen field lives, on the host."""
+        return self.background.field_points
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the recipe's last step has been done."""
+        return self.background.is_complete
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the recipe's training that is done, 0 to 1."""
+        return self.background.progress
+
+    def advance(self, n_steps: int, *, beyond: bool = False) -> int:
+        """Train by up to n_steps; stops exactly at the recipe's last step unless `beyond`.
+
+        Returns:
+            the number of steps done.
+
+        Raises:
+            Diverged: a non-finite number; the last good state is kept.
+        """
+        try:
+            return self.background.advance(n_steps, beyond=beyond)
+        finally:
+            if self.background.recipe is not self._asked:  # by its schedule
+                self._forget()
 
     def retune(self, recipe: Recipe) -> Change:
-        """Follow a recipe as the background does; answers that it makes stale are forgotten."""
-        before = self.recipe.theory
-        change = super().retune(recipe)
-        if change is Change.RETUNE or recipe.theory != before:
-            self.solution = self.references = None
-        self.fresh = self.certificate = self.kernels = None
-        self.comparisons = ()
+        """Follow a recipe that keeps the neurons; answers that it makes stale are forgotten.
+
+        Raises:
+            RecipeError: a change that needs a new experiment.
+        """
+        change = self.background.retune(recipe)
+        self._forget()
         return change
+
+    def _forget(self) -> None:
+        before, self._asked = self._asked, self.background.recipe
+        if plan_change(before, self._asked) is Change.RETUNE or before.theory != self._asked.theory:
+            self.solution = self.references = None
+        self.sampler.forget()
+        self.certificate = self.kernels = None
+        self.comparisons = ()
+
+    def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
+        """`start` with the hyperparameters that differ between `old` and `new` scheduled at the present step."""
+        return self.background.schedule_of(start, old, new)
+
+    def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
+        """The background as it stands, on the host."""
+        return self.background.snapshot(n_shown)
+
+    def initial_clouds(self) -> tuple[Cloud, ...]:
+        """The neurons at step 0, one cloud a hidden layer."""
+        return self.background.initial_clouds()
+
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns recorded every 50 steps: step, time, loss, step_size, ..., test_loss where some data are unseen."""
+        return self.background.metrics()
+
+    @property
+    def _cloud(self) -> CloudForeground | None:
+        """The foreground where a neuron is a point of one cloud: networks of one hidden layer."""
+        return self.sampler if isinstance(self.sampler, CloudForeground) else None
+
+    @property
+    def fresh(self) -> Population | None:
+        """The foreground in hand."""
+        return self.sampler.fresh
 
     @property
     def comparison(self) -> Comparison | None:
@@ -125,235 +214,35 @@ class Experiment(Background):
         shape = (n_pixels, n_pixels)
         inputs = self.setting.tensor(grid)
         target = np.asarray(self.task.target(grid), dtype=np.float64).reshape(shape)
-        background = to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent)).reshape(
-            shape
-        )
-        sampled = None
-        if self._foreground_theta is not None and self.fresh is not None:
-            exponent = self.setting.foreground_exponent(self.recipe)
-            sampled = to_host(self.kernel.predict(self._foreground_theta, inputs, exponent)).reshape(shape)
+        background = self.background.predict(inputs).reshape(shape)
+        sampled = self.sampler.predict(inputs)
         return FieldsReady(
-            extent=extent, target=target, background=background, foreground=sampled, residual=target - background
+            extent=extent,
+            target=target,
+            background=background,
+            foreground=None if sampled is None else to_host(sampled).reshape(shape),
+            residual=target - background,
         )
 
-    # ---- the foreground -------------------------------------------------------------------------------------------
-
-    def frozen_field(self) -> FrozenField:
-        """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
-        points = self.field_points
-        residual = self.setting.tensor(points.targets) - self.mean_prediction().to(self.setting.dtype)
-        signal = weighted(self.setting.tensor(points.weights), residual) * self._drive
-        return FrozenField(self.problem.field_inputs, signal)
-
-    @property
-    def _drive(self) -> float:
-        """N^(kappa-1), by which a foreground neuron feels the residual."""
-        return float(self.state.theta.shape[0] ** (self.setting.foreground_exponent(self.recipe) - 1.0))
+    # ---- questions ------------------------------------------------------------------------------------------------
 
     def foreground(self) -> Iterator[Progress | ForegroundReady]:
         """Sample the foreground in slices of about 10 ms; a second call draws fresh neurons."""
-        section = self.recipe.foreground
-        start = time.perf_counter()
-        draw, self._sampler_health = self._n_draws, {}
-        if section.method == "replay":
-            theta = yield from self._replayed_foreground(draw)
-        elif section.method != "dynamics":
-            self._felt = (self.frozen_field(), draw)
-            theta = self._draw_exactly(*self._felt)
-        else:
-            theta = yield from self._dynamical_foreground(draw)
-        self._n_draws += 1
-        self._foreground_theta = theta
-        self._foreground_seconds = time.perf_counter() - start
-        prediction, loss = self._function_of(theta)
-        self.fresh = Population(self.clouds([theta]), prediction, loss, section.method)
-        self.comparisons, self.kernels = (), None
-        yield ForegroundReady(
-            clouds=self.shown_clouds([theta]),
-            loss=loss,
-            method=section.method,
-            seconds=self._foreground_seconds,
-            accuracies=self.foreground_accuracies(),
-        )
+        for event in self.sampler.sample():
+            if isinstance(event, ForegroundReady):
+                self.comparisons, self.kernels = (), None
+            yield event
 
     def redraw(self) -> ForegroundReady | None:
-        """The last exact foreground under the hyperparameters in force now: same frozen field, same random numbers.
-
-        Takes some milliseconds, so that neurons follow a slider; it is a picture, not compared with anything. None
-        where no foreground was drawn exactly yet.
-        """
-        if self._felt is None or self.recipe.foreground.method != "gibbs":
-            return None
-        start = time.perf_counter()
-        theta = self._draw_exactly(*self._felt)
-        _, loss = self._function_of(theta)
-        seconds = time.perf_counter() - start
-        return ForegroundReady(clouds=self.shown_clouds([theta]), loss=loss, method="gibbs", seconds=seconds)
-
-    def _function_of(self, theta: Tensor) -> tuple[np.ndarray, float]:
-        """The recombined function of foreground neurons on the field points, (n_points,), and its loss."""
-        exponent, points = self.setting.foreground_exponent(self.recipe), self.field_points
-        prediction = to_host(self.kernel.predict(theta, self.problem.field_inputs, exponent)).astype(np.float64)
-        return prediction, float(np.sum(weighted(points.weights, (points.targets - prediction) ** 2)))
-
-    def foreground_accuracies(self) -> dict[str, float]:
-        """Share of right answers of the foreground's recombined function; empty where the output is no class."""
-        if self._foreground_theta is None or not self.task.is_classification:
-            return {}
-        exponent = self.setting.foreground_exponent(self.recipe)
-        return self.accuracies_of(self._foreground_theta, exponent)
-
-    def _draw_exactly(self, field: FrozenField, draw: int) -> Tensor:
-        n_background, activation = self.state.theta.shape[0], self.setting.activation
-        sample, self._sampler_health = sample_exactly(
-            self.recipe, activation, field, self.field_points, n_background, draw
-        )
-        return self.setting.tensor(sample)
-
-    def _dynamical_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
-        section, hyper = self.recipe.foreground, Hyper.of(self.recipe)
-        text = f"sampling {section.n_neurons:,} foreground neurons"
-        theta = self._initial_cloud(section.n_neurons, Stream.FOREGROUND_INITIAL, draw)
-        field = self.frozen_field()
-        if self.recipe.training.dynamics == "adam":
-            n_steps = section.n_steps or self.state.step
-            walk = adam.walk(theta, field, self.setting.activation, Adam.of(self.recipe), n_steps)
-        else:
-            walk = move(theta, field, self._walk(field, hyper, draw), self.kernel)
-        for item in walk:
-            if isinstance(item, float):
-                yield Progress("foreground", item, text)
-            else:
-                theta = item
-        return theta
-
-    def _replayed_foreground(self, draw: int) -> Generator[Progress, None, Tensor]:
-        theta = self._initial_cloud(self.recipe.foreground.n_neurons, Stream.FOREGROUND_INITIAL, draw)
-        start, n_steps = self.setting.tensor(self.initial_theta), self.state.step
-        plan_of = functools.partial(self._foreground_plan, draw)
-        for item in replay(theta, start, self.problem, self._path, n_steps, plan_of, self._drive, self.kernel):
-            if isinstance(item, float):
-                yield Progress("foreground", item, f"replaying {n_steps:,} steps of the training")
-            else:
-                theta = item
-        return theta
-
-    def _foreground_plan(self, draw: int, hyper: Hyper, step_size: float) -> kernels.StepPlan:
-        return dynamics.step_plan(
-            hyper,
-            step_size,
-            self.task.n_inputs,
-            seed=self.recipe.seed + draw * DRAWS,
-            stream=Stream.FOREGROUND,
-            readout_exponent=self.setting.foreground_exponent(self.recipe),
-            n_out=self.task.n_out,
-        )
-
-    def _walk(self, frozen: FrozenField, hyper: Hyper, draw: int) -> Walk:
-        """The foreground moves with the background's step for as long a time; an automatic step may be smaller.
-
-        Independent neurons have no common stability limit, but each must resolve its own potential, which a wrong
-        background makes steeper.
-        """
-        training, is_auto = self.recipe.training, self.recipe.training.step_size == "auto"
-        field = MeanField(frozen.inputs, frozen.signal, self.setting.activation, hyper.lambda_w, hyper.lambda_a)
-
-        def largest_step(theta: Tensor) -> float:
-            return resolving_step(theta, field, hyper)
-
-        start = self.state.step_size or (LARGEST_STEP if is_auto else float(training.step_size))
-        return Walk(
-            step_size=start,
-            n_steps=self.recipe.foreground.n_steps or training.n_steps,
-            time=training.time,
-            largest_step=largest_step if is_auto else None,
-            plan=functools.partial(self._foreground_plan, draw, hyper),
-        )
-
-    # ---- comparison and theory ------------------------------------------------------------------------------------
+        """The last exact foreground under the hyperparameters in force now; None where that takes too long."""
+        return self.sampler.redraw()
 
     def compare(self) -> Iterator[Progress | ComparisonReady]:
-        """Compare the present background cloud with the foreground, in slices of about 10 ms."""
-        if self._foreground_theta is None or self.fresh is None:
-            raise RecipeError("There is no foreground yet: resample it first")
-        answers = compare_clouds(
-            self.state.theta,
-            self._foreground_theta,
-            self.task.n_inputs,
-            parity=self.setting.activation.parity,
-            n_permutations=self.recipe.comparison.n_permutations,
-            seed=self.recipe.seed,
-            eta_theta=self.state.step_size * self.state.eigenvalue,
-        )
-        for answer in answers:
-            if isinstance(answer, Comparison):
-                yield Progress("compare", 0.999, "comparing the averages")
-                self.comparisons = (self._with_averages(answer).with_functions(**self._functions()),)
-                yield ComparisonReady(comparisons=self.comparisons)
-            else:
-                yield Progress("compare", answer, "comparing the clouds")
-
-    def _with_averages(self, comparison: Comparison) -> Comparison:
-        assert self._foreground_theta is not None
-        state, recipe = self.state, self.recipe
-        averaging = self._averaging()
-        # The averaged f belongs to the network's own exponent; a neuron's output is told in units of its mean.
-        scale = float(state.theta.shape[0] ** (self.problem.readout_exponent - 1.0))
-        found = compare_with_field(
-            recipe,
-            self.setting.activation,
-            state.theta,
-            self._foreground_theta,
-            self.frozen_field(),
-            self.field_points,
-            to_host(self.mean_prediction()).astype(np.float64) * scale,
-            averaging,
-        )
-        if found is None:
-            return comparison
-        # Of gradient descent there is no law that the noise of one moment would tilt.
-        has_noise = recipe.training.temperature > 0 and recipe.network.train_readout
-        return comparison.with_averages(
-            *found,
-            eta_theta=state.step_size * state.eigenvalue,
-            is_of_one_moment=has_noise and averaging.n_predictions <= 1,
-        )
-
-    def _averaging(self) -> Averaging:
-        """How the field was averaged: along this run, along a stored one, or not at all."""
-        recipe, state = self.recipe, self.state
-        stored = self.setting.stored
-        if stored is not None:
-            is_kept = stored.prediction_on(self.field_points) is not None
-            return Averaging(
-                recipe.foreground.window * recipe.training.time if is_kept else 0.0, 1000 if is_kept else 1
-            )
-        if recipe.foreground.field == "end" or not state.n_predictions:
-            return Averaging(0.0, 1)
-        is_prior = recipe.training.preconditioner == "prior"
-        # Raw steps relax a coordinate in time 1/lambda.
-        window = state.average_age * (1.0 if is_prior else min(recipe.lambda_w, recipe.lambda_a))
-        return Averaging(window, state.n_predictions, recipe.training.dynamics == "gibbs")
-
-    def _functions(self) -> dict[str, Any]:
-        assert self._foreground_theta is not None and self.fresh is not None
-        points = self.field_points
-        mean = to_host(self.mean_prediction())
-        weights = self.setting.tensor(points.weights)
-        trace = function_covariance_trace(
-            self._foreground_theta, self.problem.field_inputs, weights, self.setting.activation
-        )
-        n = self._foreground_theta.shape[0]
-        spread = trace * n ** (1.0 - 2.0 * self.setting.foreground_exponent(self.recipe))
-        # The background's own networks scatter about their mean too, far less: neurons of one network repel.
-        own = self.background_loss - float(np.sum(weighted(points.weights, (points.targets - mean) ** 2)))
-        alignment = function_alignment(mean, self.fresh.prediction, points.weights)
-        return {
-            "function_alignment": alignment,
-            "background_loss": self.background_loss,
-            "foreground_loss": self.fresh.loss,
-            "expected_loss_difference": spread - max(0.0, own),
-        }
+        """Compare the present background with the foreground, in slices of about 10 ms."""
+        for event in self.sampler.compare():
+            if isinstance(event, ComparisonReady):
+                self.comparisons = event.comparisons
+            yield event
 
     def theory(self, should_stop: Callable[[], bool] | None = None) -> Iterator[Progress | TheoryReady | TheoryAbsent]:
         """Solve the infinite-width equation for the recipe in force, where there is one."""
@@ -388,7 +277,7 @@ class Experiment(Background):
 
     def theory_test_loss(self) -> float | None:
         """E (y - f)^2 of the infinitely wide network on what its training set leaves unseen; None for infinite data."""
-        points = self.test_points
+        points = self.background.test_points
         if points is None or self.solution is None:
             return None
         if isinstance(self.solution, ParticleTheory):
@@ -403,16 +292,21 @@ class Experiment(Background):
 
     def certify(self) -> Iterator[Progress | CertificateReady]:
         """How far the background's averaged residual is from the exact optimum (`theory` first, where there is one)."""
+        cloud = self._cloud
+        if cloud is None:  # the convexity behind certificates holds for one hidden layer
+            self.certificate = Certificate(posterior=self.posterior(), drift=self._drift())
+            yield CertificateReady(certificate=self.certificate)
+            return
         yield Progress("certify", 0.0, "certifying the background")
         found = certify(
             self.recipe,
             self.field_points,
-            to_host(self.mean_prediction()),
+            to_host(self.background.mean_prediction()),
             to_host(self.state.theta),
-            self._drive,
+            cloud.drive,
             self._planar_solution if self.task.is_gaussian else None,
         )
-        initial, tensor = self.setting.tensor(self.initial_theta), self.setting.tensor
+        initial, tensor = self.setting.tensor(self.background.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
         self.certificate = replace(
@@ -420,31 +314,42 @@ class Experiment(Background):
             kernel_change=change,
             posterior=self.posterior(),
             equilibrium=self._equilibrium(),
-            drift=drift_of(self.recipe, self.kind, self.history, self.task.n_inputs),
+            drift=self._drift(),
         )
         yield CertificateReady(certificate=self.certificate)
+
+    def _drift(self) -> Drift | None:
+        """Whether slow statistics still drift within the averaging window."""
+        return drift_of(self.recipe, self.background.kind, self.history, self.task.n_inputs)
 
     def _equilibrium(self) -> Equilibrium:
         """Whether the run has reached the exact law (`theory` first)."""
         if self.solution is None:
             return no_answer("There is no exact law to compare with (see theory).")
-        if self.kind != "trained":
-            return no_answer(f"The {self.kind} background is not meant to reach the law of the trained network.")
+        if self.background.kind != "trained":
+            return no_answer(
+                f"The {self.background.kind} background is not meant to reach the law of the trained network."
+            )
         losses = [row["loss"] for row in self.history.rows if row["is_averaged"]]
         return judge_equilibrium(losses, self.recipe.network.n_neurons[-1], self.solution)
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
         exact = self.solution
-        if variance_theory is None and exact is not None and self.kind == "trained":
+        if variance_theory is None and exact is not None and self.background.kind == "trained":
             variance_theory = exact.trace_response / self.recipe.network.n_neurons[-1]
-        return super().posterior(variance_theory)
+        return self.background.posterior(variance_theory)
 
     def data_kernel(self) -> Iterator[Progress | KernelReady]:
-        """The data kernels of the initial cloud, the present background and the foreground where there is one."""
+        """The data kernels of the initial cloud, the present background and the foreground where there is one.
+
+        Of one hidden layer: with more, the first layer's law alone is not the network's kernel.
+        """
+        if self._cloud is None:
+            return
         foreground = self.fresh.theta if self.fresh else None
         answers = study_kernels(
-            self.initial_theta,
+            self.background.initial_theta,
             to_host(self.state.theta),
             foreground,
             self.field_points,
@@ -459,8 +364,14 @@ class Experiment(Background):
                 yield Progress("kernel", answer, "the spectrum of the data kernel")
 
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:
-        """Let the foreground become the background, again and again, from the present background (`theory` first)."""
-        prediction, theta = to_host(self.mean_prediction()), to_host(self.state.theta)
+        """Let the foreground become the background, again and again, from the present background (`theory` first).
+
+        Raises:
+            RecipeError: no law of a neuron is known.
+        """
+        if self._cloud is None:
+            raise RecipeError("The self-consistency loop is for networks of one hidden layer")
+        prediction, theta = to_host(self.background.mean_prediction()), to_host(self.state.theta)
         for turn in iterate(
             self.recipe,
             self.field_points,
@@ -477,15 +388,17 @@ class Experiment(Background):
 
     def outcome(self) -> Outcome:
         """Everything computed so far."""
-        now = self.clouds(self._tables(self.state.theta))
-        background = Population(now, to_host(self.mean_prediction()), self.background_loss, self.kind)
+        now = self.background.clouds(self.background.tables())
+        background = Population(
+            now, to_host(self.background.mean_prediction()), self.background.loss, self.background.kind
+        )
         clouds, cloud_steps = self.history.clouds()
         outcome = Outcome(
             recipe=self.recipe,
             points=self.field_points,
-            initial_theta=self.initial_theta,
+            initial_theta=self.background.initial_theta,
             background=background,
-            metrics=self.metrics(),
+            metrics=self.background.metrics(),
             snapshots=clouds,
             snapshot_steps=cloud_steps,
             foreground=self.fresh,
@@ -496,33 +409,38 @@ class Experiment(Background):
         )
         return replace(outcome, summary=summarise(outcome, self._run_facts()))
 
+    def resume(self, state: State, initial_theta: np.ndarray) -> None:
+        """Continue from the state of a checkpoint of the same recipe."""
+        self.background.resume(state, initial_theta)
+        self._asked = self.background.recipe
+
     def take_back(self, outcome: Outcome) -> None:
         """Answers of a stored outcome of the very state that this experiment is in: they need no computing again."""
-        self.fresh, self.comparisons, self.certificate = outcome.foreground, outcome.comparisons, outcome.certificate
-        if outcome.foreground is not None:
-            self._foreground_theta = self.setting.tensor(outcome.foreground.theta)
-            self._n_draws = max(self._n_draws, 1)
+        self.sampler.take_back(outcome)
+        self.comparisons, self.certificate = outcome.comparisons, outcome.certificate
 
     def _run_facts(self) -> dict[str, Any]:
         state = self.state
         return {
-            "device": describe_device(self.device),
-            "kernel": self.kernel.name,
+            "device": describe_device(self.background.device),
+            "kernel": self.background.kernel.name,
             "n_steps": state.step,
             "time": state.time,
             "step_size": state.step_size,
             "eta_theta": state.step_size * state.eigenvalue,
-            "seconds": self.training_seconds,
-            "foreground_seconds": self._foreground_seconds,
-            "sampler": self._sampler_health,
+            "seconds": self.background.training_seconds,
+            "foreground_seconds": self.sampler.seconds,
+            "sampler": self.sampler.health,
             "average_age": state.average_age,
             "is_complete": self.is_complete,
-            "order_parameters": self.window_orders(),
-            "test_loss": self.measured_test_loss(),
+            "order_parameters": self.background.window_orders(),
+            "test_loss": self.background.measured_test_loss(),
             "theory_test_loss": self.theory_test_loss(),
             "generalisation": self._generalisation(),
-            "background_accuracy": self.window_accuracies() if self.task.n_out > 1 else self.accuracies(),
-            "foreground_accuracy": self.foreground_accuracies(),
+            "background_accuracy": self.background.window_accuracies()
+            if self.task.n_out > 1
+            else self.background.accuracies(),
+            "foreground_accuracy": self.sampler.accuracies(),
             "references": self.references,
             "posterior": self.posterior(),
             "fourier": self._fourier(),
@@ -530,14 +448,14 @@ class Experiment(Background):
         }
 
     def _generalisation(self) -> dict[str, float]:
-        gap = self.gap_to_test()
+        gap = self.background.gap_to_test()
         return {} if gap is None else {"test_minus_train": gap.mean, "test_minus_train_error": gap.standard_error}
 
     def _fourier(self) -> dict[str, Any] | None:
         """The clouds as waves, for additions modulo P."""
         if not self.task.modulus or self.task.points is None:
             return None
-        clouds = {"initial": self.initial_theta, "background": to_host(self.state.theta)}
+        clouds = {"initial": self.background.initial_theta, "background": to_host(self.state.theta)}
         if self.fresh is not None:
             clouds["foreground"] = self.fresh.theta
         scale = float(self.task.points.inputs.max())
@@ -553,14 +471,20 @@ class Experiment(Background):
             if time.perf_counter() - start < 0.05:
                 slice_steps = min(2 * slice_steps, 2000)
         yield self.snapshot()
-        yield from self.foreground()
-        yield from self.compare()
-        yield from self.theory()
-        yield from self.refer()
-        yield from self.certify()
-        yield from self.data_kernel()
+        for ask in STAGES:
+            yield from ask(self)
         outcome = self.outcome()
         yield Finished(outcome=outcome, summary=outcome.summary)
 
 
-__all__ = ["Diverged", "Experiment", "solve_theory"]
+# What a recipe asks after its training, in order.
+STAGES: tuple[Callable[[Experiment], Iterator[Event]], ...] = (
+    Experiment.foreground,
+    Experiment.compare,
+    Experiment.theory,
+    Experiment.refer,
+    Experiment.certify,
+    Experiment.data_kernel,
+)
+
+__all__ = ["STAGES", "Diverged", "Experiment", "solve_theory"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from torch import Tensor
 from mft_engine import kernels
 from mft_engine.device import choose_device, choose_dtype, set_threads
 from mft_engine.dynamics import Problem
-from mft_engine.dynamics.layered_problem import LayeredProblem
+from mft_engine.dynamics.layered import Layered
+from mft_engine.dynamics.two_layer import TwoLayer
 from mft_engine.experiment.stored_background import StoredBackground, load_stored_background
+from mft_engine.kernels import Kernel, Mover, ReferenceKernel
 from mft_engine.kernels.layered import LayeredKernel
 from mft_engine.network.activations import Activation, get_activation
 from mft_engine.network.layered import LayeredNetwork
@@ -41,7 +43,7 @@ class Setting:
     Attributes:
         kind: of the background: trained, lazy, untrained or stored.
         stored: the background of a run or a file, where the recipe names one.
-        network: shapes and activations, where there are several hidden layers.
+        network: how parameters make a function; movers: the inner loops of its fresh neurons, one a hidden layer.
         measure: what the network is trained on; field_measure: the points on which its running average lives.
     """
 
@@ -52,9 +54,10 @@ class Setting:
     activation: Activation
     measure: Measure
     field_measure: Measure
-    kernel: Any
+    network: TwoLayer | Layered
+    kernel: Kernel
+    movers: tuple[Mover, ...]
     stored: StoredBackground | None = None
-    network: LayeredNetwork | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, kernel: str = "auto") -> Setting:
@@ -91,9 +94,11 @@ class Setting:
                     "foreground.background: a stored background has one hidden layer; this recipe asks for "
                     f'{recipe.network.n_layers}. Choose "trained", "lazy" or "untrained"'
                 )
-            network = LayeredNetwork.of(recipe, task.n_inputs)
-            layered = LayeredKernel(network, device, dtype)
-            return cls(task, kind, device, dtype, activation, measure, field_measure, layered, None, network)
+            shapes = LayeredNetwork.of(recipe, task.n_inputs)
+            network = Layered(shapes, _told_by(task, measure, device, dtype))
+            movers = tuple(ReferenceKernel(phi) for phi in shapes.activations)
+            layered = LayeredKernel(shapes, device, dtype)
+            return cls(task, kind, device, dtype, activation, measure, field_measure, network, layered, movers)
         chosen = kernels.choose(
             activation,
             device=device,
@@ -102,7 +107,8 @@ class Setting:
             n_out=task.n_out,
             kind=cast(kernels.KernelKind, kernel),
         )
-        return cls(task, kind, device, dtype, activation, measure, field_measure, chosen, stored)
+        cloud = TwoLayer(activation, task.n_inputs, task.n_out, recipe.network.n_neurons[0], task.n_relevant)
+        return cls(task, kind, device, dtype, activation, measure, field_measure, cloud, chosen, (chosen,), stored)
 
     def readout_exponent(self, recipe: Recipe) -> float:
         """kappa of the background: the recipe's, 1/2 for the lazy one, its own for a stored one."""
@@ -142,8 +148,8 @@ class Setting:
         training, measure = recipe.training, self.measure
         inputs = self.tensor(measure.inputs)
         is_still = self.field_measure is measure
-        numbers: dict[str, Any] = dict(
-            activation=self.activation,
+        return Problem(
+            network=self.network,
             inputs=inputs,
             targets=self.tensor(self.targets(measure)),
             weights=self.tensor(measure.weights),
@@ -154,23 +160,12 @@ class Setting:
             batch_size=training.batch_size,
             is_finite_data=training.n_points > 0 or self.task.points is not None,
             input_map=signs if self.task.inputs == "signs" else None,
-            n_relevant=self.task.n_relevant,
             rotates=training.rule_rotates and not training.n_points and not training.batch_size,
             burn_in=burn_in(recipe),
             end_time=training.time,
             end_step=training.n_steps,
             kernel=self.kernel,
         )
-        if self.network is None:
-            return Problem(**numbers)
-        return LayeredProblem(**numbers, network=self.network, tables=self.tables)
-
-    @cached_property
-    def tables(self) -> Tables:
-        """What neurons of upper layers are told apart by."""
-        named, inputs = self.task.functions, self.measure.inputs
-        values = np.stack([function.of(inputs) for function in named], axis=1) if named else np.zeros((len(inputs), 0))
-        return Tables(self.tensor(self.measure.weights), self.tensor(values), tuple(f.name for f in named))
 
 
 def burn_in(recipe: Recipe) -> float:
@@ -180,6 +175,14 @@ def burn_in(recipe: Recipe) -> float:
     if training.n_steps and training.step_size != "auto":
         length = training.n_steps * float(training.step_size)
     return (1.0 - recipe.foreground.window) * length
+
+
+def _told_by(task: Task, measure: Measure, device: torch.device, dtype: torch.dtype) -> Tables:
+    """What neurons of upper layers are told apart by."""
+    named, inputs = task.functions, measure.inputs
+    values = np.stack([function.of(inputs) for function in named], axis=1) if named else np.zeros((len(inputs), 0))
+    weights, functions = (torch.as_tensor(a, dtype=dtype, device=device) for a in (measure.weights, values))
+    return Tables(weights, functions, tuple(f.name for f in named))
 
 
 def _field_measure(recipe: Recipe, task: Task, measure: Measure) -> Measure:

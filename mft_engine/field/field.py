@@ -40,6 +40,16 @@ class MeanField:
     lambda_w: float
     lambda_a: float
 
+    @property
+    def n_out(self) -> int:
+        """Readouts of a neuron."""
+        return 1 if self.signal.dim() == 1 else self.signal.shape[1]
+
+    @property
+    def penalties(self) -> tuple[float, ...]:
+        """lambda_j of each of its parameters."""
+        return (self.lambda_w,) * self.inputs.shape[1] + (self.lambda_a,) * self.n_out
+
     def potential(self, theta: Tensor) -> Tensor:
         """V of each neuron, (n_neurons,), for theta (n_neurons, n_inputs + n_out)."""
         w, a = self._split(theta)
@@ -164,9 +174,7 @@ def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
     n, n_params = theta.shape
     unit = rng.normal(0, Stream.POWER_ITERATION, 0, n, n_params, device=theta.device, dtype=theta.dtype)
     unit = CURVATURE_DISPLACEMENT * unit
-    n_inputs = field.inputs.shape[1]
-    penalties = (field.lambda_w,) * n_inputs + (field.lambda_a,) * (n_params - n_inputs)
-    widths = [(temperature / penalty) ** 0.5 for penalty in penalties]
+    widths = [(temperature / penalty) ** 0.5 for penalty in field.penalties]
     displacement = torch.stack([d * s for d, s in zip(unit.unbind(1), widths, strict=True)], dim=1)
     change = field.gradient(theta + displacement) - field.gradient(theta)
     change = torch.stack([g * s / temperature for g, s in zip(change.unbind(1), widths, strict=True)], dim=1)

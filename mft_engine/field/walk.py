@@ -6,30 +6,18 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mft_engine.kernels import StepPlan
+from mft_engine.field.field import MeanField
+from mft_engine.kernels import Mover, StepPlan
+from mft_engine.network.activations import Activation
 
 SLICE_SECONDS = 0.008
 LOOK_EVERY = 500
 # Added to the seed for every further draw of a foreground from the same background.
 DRAWS = 1 << 20
-
-
-@dataclass(frozen=True)
-class FrozenField:
-    """A background that no longer moves, as its neurons feel it.
-
-    Attributes:
-        inputs: (n_points, n_inputs).
-        signal: (n_points,) or (n_points, n_out), point weight x frozen residual x N^(kappa-1).
-    """
-
-    inputs: Tensor
-    signal: Tensor
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,7 @@ class Walk:
     plan: Callable[[float], StepPlan]
 
 
-def move(theta: Tensor, field: FrozenField, walk: Walk, kernel: Any) -> Iterator[float | Tensor]:
+def move(theta: Tensor, field: MeanField, walk: Walk, kernel: Mover) -> Iterator[float | Tensor]:
     """The neurons' own dynamics in the frozen field, from `theta`.
 
     Yields the fraction done about every 8 ms (large clouds: every step), at last the (n_neurons, n_params) cloud.
@@ -81,7 +69,7 @@ def move(theta: Tensor, field: FrozenField, walk: Walk, kernel: Any) -> Iterator
     yield theta
 
 
-def function_covariance_trace(theta: Tensor, inputs: Tensor, weights: Tensor, activation: Any) -> float:
+def function_covariance_trace(theta: Tensor, inputs: Tensor, weights: Tensor, activation: Activation) -> float:
     """Tr C of h = a phi(w.x) over the cloud: E_x Var_i(a_i phi(w_i.x)), summed over the readouts.
 
     The recombined function of N iid neurons misses its mean by Tr C / N in mean square.

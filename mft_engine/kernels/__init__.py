@@ -9,17 +9,19 @@ import torch
 
 from mft_engine.device import can_record_graphs, host_device
 from mft_engine.kernels.graphed import GraphedKernel
-from mft_engine.kernels.plan import BackgroundResult, FrozenResult, Integrator, Kernel, StepPlan
+from mft_engine.kernels.plan import BackgroundResult, CloudKernel, FrozenResult, Integrator, Kernel, Mover, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
 from mft_engine.network.activations import Activation, get_activation
 
 __all__ = [
     "BackgroundResult",
+    "CloudKernel",
     "FrozenResult",
     "GraphedKernel",
     "Integrator",
     "Kernel",
     "KernelKind",
+    "Mover",
     "ReferenceKernel",
     "StepPlan",
     "choose",
@@ -52,7 +54,7 @@ def choose(
     n_inputs: int,
     n_out: int = 1,
     kind: KernelKind = "auto",
-) -> Kernel:
+) -> CloudKernel:
     """The fastest kernel that serves these tensors ("auto"), or the one asked for.
 
     A fused kernel may still have to compile: see `Kernel.is_ready` and `Kernel.warm_up`.

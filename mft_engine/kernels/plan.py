@@ -121,11 +121,10 @@ def _first_false(flags: Tensor, offset: int) -> int | None:
 
 
 class Kernel(Protocol):
-    """The fast inner loops. Every method is pure: arguments are never written.
+    """The inner loops of a background. Every method is pure: arguments are never written.
 
-    A kernel is bound to one activation. Shapes: theta (n_neurons, n_inputs + n_out), points
-    (n_points, n_inputs), weights (n_points,); targets, signal and predictions (n_points,) or, with several
-    readouts, (n_points, n_out).
+    Shapes: theta is the network's own (`dynamics.network`), points (n_points, n_inputs), weights (n_points,); targets
+    and predictions (n_points,) or, with several readouts, (n_points, n_out).
     """
 
     name: str
@@ -153,12 +152,23 @@ class Kernel(Protocol):
         """n_steps of the interacting cloud; any split of n_steps gives the same bits."""
         ...
 
+    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
+        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), in theta's dtype."""
+        ...
+
+
+class Mover(Protocol):
+    """The inner loop of neurons that feel a frozen field and not each other; pure as well."""
+
     def advance_frozen(
         self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, first_step: int, n_steps: int
     ) -> FrozenResult:
         """n_steps of independent neurons, drift_i = sum_mu signal_mu grad(a_i phi(w_i . x_mu))."""
         ...
 
-    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
-        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), in theta's dtype."""
-        ...
+
+class CloudKernel(Kernel, Mover, Protocol):
+    """Both, for networks of one hidden layer; bound to one activation.
+
+    theta is (n_neurons, n_inputs + n_out), signal (n_points,) or (n_points, n_out).
+    """

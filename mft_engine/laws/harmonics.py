@@ -19,6 +19,7 @@ from numpy.polynomial.legendre import legder, leggauss, legval, legvander
 from numpy.typing import NDArray
 from scipy.special import jv
 
+from mft_engine.curves import CURVES
 from mft_engine.network.activations import get_activation, phi_numpy
 
 Array = NDArray[np.float64]
@@ -56,7 +57,7 @@ def refuse_superlinear(activation: str) -> float:
 
 def is_oscillating(activation: str) -> bool:
     """Whether the activation keeps oscillating for large arguments (sin): then phi_k are Bessel functions."""
-    return activation == "sin"
+    return CURVES[activation].is_oscillating
 
 
 def composite_legendre(breaks: Array, n_nodes: int) -> tuple[Array, Array]:

@@ -1,19 +1,20 @@
-"""The activations phi and their derivatives, each declared once, for every kernel and solver."""
+"""The activations on tensors, with their derivatives, for kernels and solvers; their table is `mft_engine.curves`."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-Parity = Literal["none", "odd", "even"]
+from mft_engine.curves import CURVES, Parity, known_activation
+
+Function = Callable[[Tensor], Tensor]
+Pair = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,16 @@ class Activation:
         phi: z -> phi(z), elementwise; any shape, device and floating dtype.
         dphi: z -> phi'(z), likewise.
         both: z -> (phi(z), phi'(z)), sharing what the two have in common.
-        parity: an "odd" activation without bias cannot see an even target, and the reverse.
-        formula: phi as a user reads it.
-        kinks: the z at which phi' jumps; quadrature rules for smooth functions are poor there.
-        code: what compiled kernels know the activation by; never renumbered.
+        parity, formula, kinks: as in `curves.Curve`.
     """
 
     name: str
-    phi: Callable[[Tensor], Tensor]
-    dphi: Callable[[Tensor], Tensor]
-    both: Callable[[Tensor], tuple[Tensor, Tensor]]
+    phi: Function
+    dphi: Function
+    both: Pair
     parity: Parity
     formula: str
     kinks: tuple[float, ...]
-    code: int
 
 
 def _tanh(z: Tensor) -> Tensor:
@@ -78,64 +75,35 @@ def _erf_slope(z: Tensor) -> Tensor:
     return torch.exp(-z * z) * (2.0 / math.sqrt(math.pi))
 
 
-_ALL = (
-    Activation(
-        "relu_tanh",
-        _relu_tanh,
-        lambda z: _relu_tanh_both(z)[1],
-        _relu_tanh_both,
-        "none",
-        "max(0, tanh z)",
-        (0.0,),
-        0,
-    ),
-    Activation(
-        "clip01",
-        lambda z: z.clamp(0.0, 1.0),
-        lambda z: _is_between(z, 0.0, 1.0),
-        lambda z: (z.clamp(0.0, 1.0), _is_between(z, 0.0, 1.0)),
-        "none",
-        "min(1, max(0, z))",
-        (0.0, 1.0),
-        1,
-    ),
-    Activation("tanh", _tanh, lambda z: _tanh_both(z)[1], _tanh_both, "odd", "tanh z", (), 2),
-    Activation("erf", torch.erf, _erf_slope, lambda z: (torch.erf(z), _erf_slope(z)), "odd", "erf z", (), 3),
-    Activation(
-        "relu",
+def _clipped(low: float, high: float) -> tuple[Function, Function, Pair]:
+    return (
+        lambda z: z.clamp(low, high),
+        lambda z: _is_between(z, low, high),
+        lambda z: (z.clamp(low, high), _is_between(z, low, high)),
+    )
+
+
+# phi, phi' and both at once, sharing what the two have in common.
+_ON_TENSORS: dict[str, tuple[Function, Function, Pair]] = {
+    "relu_tanh": (_relu_tanh, lambda z: _relu_tanh_both(z)[1], _relu_tanh_both),
+    "clip01": _clipped(0.0, 1.0),
+    "tanh": (_tanh, lambda z: _tanh_both(z)[1], _tanh_both),
+    "erf": (torch.erf, _erf_slope, lambda z: (torch.erf(z), _erf_slope(z))),
+    "relu": (
         lambda z: z.clamp_min(0.0),
         lambda z: (z > 0.0).to(z.dtype),
         lambda z: (z.clamp_min(0.0), (z > 0.0).to(z.dtype)),
-        "none",
-        "max(0, z)",
-        (0.0,),
-        4,
     ),
-    Activation("sin", torch.sin, torch.cos, lambda z: (torch.sin(z), torch.cos(z)), "odd", "sin z", (), 5),
-    Activation("quadratic", lambda z: z * z, lambda z: z + z, lambda z: (z * z, z + z), "even", "z^2", (), 6),
-    Activation(
-        "hardtanh",
-        lambda z: z.clamp(-1.0, 1.0),
-        lambda z: _is_between(z, -1.0, 1.0),
-        lambda z: (z.clamp(-1.0, 1.0), _is_between(z, -1.0, 1.0)),
-        "odd",
-        "min(1, max(-1, z))",
-        (-1.0, 1.0),
-        7,
-    ),
-    Activation(
-        "tanh_squared",
-        lambda z: _tanh(z).square(),
-        lambda z: _tanh_squared_both(z)[1],
-        _tanh_squared_both,
-        "even",
-        "tanh(z)^2",
-        (),
-        8,
-    ),
-)
+    "sin": (torch.sin, torch.cos, lambda z: (torch.sin(z), torch.cos(z))),
+    "quadratic": (lambda z: z * z, lambda z: z + z, lambda z: (z * z, z + z)),
+    "hardtanh": _clipped(-1.0, 1.0),
+    "tanh_squared": (lambda z: _tanh(z).square(), lambda z: _tanh_squared_both(z)[1], _tanh_squared_both),
+}
 
-ACTIVATIONS: dict[str, Activation] = {activation.name: activation for activation in _ALL}
+ACTIVATIONS: dict[str, Activation] = {
+    curve.name: Activation(curve.name, *_ON_TENSORS[curve.name], curve.parity, curve.formula, curve.kinks)
+    for curve in CURVES.values()
+}
 
 
 def get_activation(name: str) -> Activation:
@@ -147,13 +115,7 @@ def get_activation(name: str) -> Activation:
     Raises:
         ValueError: no such name; the message gives the nearest one and all of them.
     """
-    try:
-        return ACTIVATIONS[name]
-    except KeyError:
-        nearest = difflib.get_close_matches(name, ACTIVATIONS, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"unknown activation {name!r}: did you mean {nearest!r}? (one of {', '.join(ACTIVATIONS)})"
-        ) from None
+    return ACTIVATIONS[known_activation(name)]
 
 
 def phi_numpy(name: str, z: ArrayLike) -> NDArray[np.float64]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mft_engine.network.activations import Activation, Parity
+from mft_engine.curves import Parity
+from mft_engine.network.activations import Activation
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.points.statistics import Estimate
 

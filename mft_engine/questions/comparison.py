@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,9 +22,7 @@ from mft_engine.compare.fluctuations import Averaging, Fluctuations, fluctuation
 from mft_engine.compare.resolution import Resolution, resolve
 from mft_engine.compare.rules import AVERAGES_LEVEL
 from mft_engine.field.field import MeanField
-from mft_engine.field.walk import FrozenField
 from mft_engine.laws.harmonics import SuperlinearActivationError
-from mft_engine.network.activations import Activation
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.foreground import sample_exactly
 from mft_engine.recipe import Recipe, RecipeError
@@ -40,10 +40,9 @@ DRAW = 977
 
 def compare_with_field(
     recipe: Recipe,
-    activation: Activation,
     background: Tensor,
     foreground: Tensor,
-    frozen: FrozenField,
+    frozen: MeanField,
     points: FieldPoints,
     mean_prediction: np.ndarray,
     averaging: Averaging,
@@ -61,11 +60,11 @@ def compare_with_field(
     """
     is_gibbs = recipe.training.temperature > 0 and recipe.network.train_readout
     temperature = recipe.training.temperature or 1.0
-    field = MeanField(frozen.inputs.double(), frozen.signal.double(), activation, recipe.lambda_w, recipe.lambda_a)
+    field = replace(frozen, inputs=frozen.inputs.double(), signal=frozen.signal.double())
     n_inputs = points.inputs.shape[1]
     reference = foreground.double()
     if is_gibbs and n_inputs == 2 and points.targets.ndim == 1:
-        drawn = _exact_reference(recipe, activation, frozen, points, len(background))
+        drawn = _exact_reference(recipe, frozen, points, len(background))
         reference = reference if drawn is None else torch.as_tensor(drawn, device=background.device)
     words = feature_words(n_inputs)
     if min(len(background), len(reference)) < max(FEWEST, PER_STATISTIC * len(words)):
@@ -101,13 +100,11 @@ def compare_with_field(
     return test, resolution
 
 
-def _exact_reference(
-    recipe: Recipe, activation: Activation, frozen: FrozenField, points: FieldPoints, n_background: int
-) -> np.ndarray | None:
+def _exact_reference(recipe: Recipe, frozen: MeanField, points: FieldPoints, n_background: int) -> np.ndarray | None:
     """A large draw from the law of a neuron in the field; None where it is not known after all."""
     method = "finite-width" if recipe.foreground.method == "finite-width" else "gibbs"
     larger = recipe.replace({"foreground.n_neurons": N_EXACT, "foreground.method": method})
     try:
-        return sample_exactly(larger, activation, frozen, points, n_background, DRAW)[0]
+        return sample_exactly(larger, frozen, points, n_background, DRAW)[0]
     except (SuperlinearActivationError, RecipeError, ArithmeticError):
         return None

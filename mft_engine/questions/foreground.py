@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mft_engine.device import to_host
-from mft_engine.field.walk import DRAWS, FrozenField
+from mft_engine.field.field import MeanField
+from mft_engine.field.walk import DRAWS
 from mft_engine.laws.chains import sample_frozen_law
 from mft_engine.laws.planar import PlanarLaw
-from mft_engine.network.activations import Activation
 from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
@@ -16,7 +16,7 @@ from mft_engine.theory.finite_width import solve_finite_width
 
 
 def sample_exactly(
-    recipe: Recipe, activation: Activation, field: FrozenField, points: FieldPoints, n_background: int, draw: int
+    recipe: Recipe, field: MeanField, points: FieldPoints, n_background: int, draw: int
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Neurons drawn from a law that is known exactly: no dynamics, no step size.
 
@@ -35,7 +35,7 @@ def sample_exactly(
     method = recipe.foreground.method
     if not recipe.network.train_readout:
         raise RecipeError(f'foreground.method = "{method}" needs trained readouts; choose "dynamics" for this recipe')
-    problem = (activation.name, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
+    problem = (field.activation.name, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
     signal = to_host(field.signal).astype(np.float64)
     is_planar = points.inputs.shape[1] == 2 and points.targets.ndim == 1
     if method == "finite-width":

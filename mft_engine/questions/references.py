@@ -39,7 +39,9 @@ def reference_lines(recipe: Recipe, task: Task) -> ReferenceLines:
     The linearised run at T = 0 leaves regularisation out, so it is a guide for the early part of training.
     """
     training = recipe.training
-    if task.n_inputs != 2 or task.n_out > 1 or training.n_points > MAX_TRAINING_POINTS:
+    if recipe.network.n_layers > 1 or task.n_inputs != 2 or task.n_out > 1:
+        return ReferenceLines()
+    if training.n_points > MAX_TRAINING_POINTS:
         return ReferenceLines()
     activation = recipe.network.activation
     if training.temperature > 0:

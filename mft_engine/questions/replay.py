@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from mft_engine.dynamics import Hyper, Problem, adam
 from mft_engine.dynamics.adam import Adam, FreshNeurons
 from mft_engine.dynamics.problem import points_at
 from mft_engine.field.walk import SLICE_SECONDS
-from mft_engine.kernels import StepPlan
+from mft_engine.kernels import Mover, StepPlan
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
 
@@ -45,7 +44,7 @@ def replay(
     n_steps: int,
     plan_of: Callable[[Hyper, float], StepPlan],
     factor: float,
-    kernel: Any,
+    mover: Mover,
 ) -> Iterator[float | Tensor]:
     """Move fresh neurons by the residual of each step of a training that is repeated beside them.
 
@@ -59,7 +58,7 @@ def replay(
         problem: the background's; path: the recipes in force, from step 0 on; n_steps: of its training so far.
         plan_of: hyperparameters and step size -> the fresh neurons' update (with their own noise).
         factor: of the signal, n_background^(kappa - 1) with the foreground's kappa.
-        kernel: inner loops.
+        mover: the inner loop of the fresh neurons.
 
     Yields:
         the fraction done about every 8 ms (large clouds: every step), at last the (n_neurons, n_params) cloud.
@@ -70,14 +69,14 @@ def replay(
     state = dynamics.init(background, problem)
     ahead = list(path)
     recipe = ahead.pop(0)[1]
-    fresh = FreshNeurons(theta, problem.activation) if recipe.training.dynamics == "adam" else None
+    fresh = FreshNeurons(theta, problem.network.activations[0]) if recipe.training.dynamics == "adam" else None
     shown = time.perf_counter()
     for step in range(n_steps):
         while ahead and ahead[0][0] <= step:
             recipe = ahead.pop(0)[1]
             state = dynamics.restart_averages(state, problem)
         inputs, targets, weights = points_at(step, problem)
-        residual = targets - kernel.predict(state.theta, inputs, problem.readout_exponent)
+        residual = targets - problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
         if fresh is not None:
             state, _ = adam.advance(state, problem, Adam.of(recipe), 1, beyond=True)
             fresh.move(inputs, weighted(weights, residual) * factor, Adam.of(recipe))
@@ -86,7 +85,7 @@ def replay(
             hyper = Hyper.of(recipe)
             state, _ = dynamics.advance(state, problem, hyper, 1, beyond=True)
             plan = plan_of(hyper, state.step_size)
-            result = kernel.advance_frozen(theta, inputs, weighted(weights, residual) * factor, plan, step, 1)
+            result = mover.advance_frozen(theta, inputs, weighted(weights, residual) * factor, plan, step, 1)
             if not result.is_finite:
                 raise ArithmeticError(
                     f"The replayed foreground diverged at step {step}; choose a smaller training.step_size"

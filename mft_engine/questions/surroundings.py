@@ -17,7 +17,8 @@ from torch import Tensor
 
 from mft_engine.device import to_host
 from mft_engine.dynamics import Diverged, Hyper, State
-from mft_engine.dynamics.layered_problem import LayeredProblem
+from mft_engine.dynamics.layered import Layered
+from mft_engine.dynamics.problem import Problem
 from mft_engine.laws.tempered import Tilt
 from mft_engine.network.layered import LayeredNetwork, Pass
 from mft_engine.network.tables import push_on_output
@@ -46,16 +47,16 @@ STEPS_BETWEEN = 25
 _NAMES = ("errors", "echo", "push", "covariance")
 
 
-def look(problem: LayeredProblem, hyper: Hyper, theta: Tensor) -> Moment:
+def look(problem: Problem, layered: Layered, hyper: Hyper, theta: Tensor) -> Moment:
     """The products of the moment, float64."""
-    network = problem.layered
+    network = layered.shapes
     parts = network.split(theta)
     found = network.run(parts, problem.inputs, 1.0)
     gradients = network.errors(parts, found, torch.ones_like(problem.weights))
     left = [error * network.input_scale(layer) for layer, error in enumerate(gradients[1:], start=2)]
     left.append(torch.ones_like(problem.weights)[:, None])
     scale, readout = network.input_scale(network.n_layers), parts[-1][0]
-    kick = scale * (hyper.temperature / problem.penalties(hyper)[-2]) ** 0.5
+    kick = scale * (hyper.temperature / layered.penalties(hyper)[-2]) ** 0.5
     reached = found.features[-2] * scale
     echo = (_bend(network, reached @ parts[-2].T, kick) @ readout) * scale**2
     push = [signal @ push_on_output(network, parts, layer) for layer, signal in enumerate(left, start=1)]
@@ -73,9 +74,9 @@ def last_covariance(found: Pass, readout: Tensor) -> Tensor:
     return (weighted @ weighted.T / len(readout)).double()
 
 
-def reaching_kernels(problem: LayeredProblem, theta: Tensor) -> tuple[Tensor, ...]:
+def reaching_kernels(problem: Problem, layered: Layered, theta: Tensor) -> tuple[Tensor, ...]:
     """c_l^2 h_{l-1} h_{l-1}' of the features that reach layer l = 1 .. L, (n_points, n_points) float64 each."""
-    network = problem.layered
+    network = layered.shapes
     found = network.run(network.split(theta), problem.inputs, 1.0)
     below = (problem.inputs, *found.features[:-1])
     reached = [h * network.input_scale(layer) for layer, h in enumerate(below, start=1)]
@@ -90,7 +91,7 @@ def _bend(network: LayeredNetwork, z: Tensor, width: float) -> Tensor:
 
 
 def watch_last_layer(
-    problem: LayeredProblem, hyper: Hyper, state: State, n_steps: int
+    problem: Problem, layered: Layered, hyper: Hyper, state: State, n_steps: int
 ) -> Generator[float, None, tuple[Tensor, Tensor]]:
     """Residual and covariance that the last layer's neurons make on the features of this moment.
 
@@ -107,7 +108,7 @@ def watch_last_layer(
     Raises:
         Diverged: a step that is not finite.
     """
-    network, theta = problem.layered, state.theta
+    network, theta = layered.shapes, state.theta
     plan = problem.plan(hyper, state.step_size)
     below = network.n_layers - 1
     held = {name: (0.0,) * below + getattr(plan, name)[below:] for name in ("rate", "decay", "noise")}
@@ -168,7 +169,8 @@ class Watch:
 
 
 def law_of(
-    problem: LayeredProblem,
+    problem: Problem,
+    layered: Layered,
     hyper: Hyper,
     seen: Moment,
     kernels: tuple[Tensor, ...],
@@ -186,7 +188,7 @@ def law_of(
             on those features.
         residual: (n_points,) the averaged y - f.
     """
-    network, penalties, dtype = problem.layered, problem.penalties(hyper), problem.inputs.dtype
+    network, penalties, dtype = layered.shapes, layered.penalties(hyper), problem.inputs.dtype
     temperature, penalty = hyper.temperature, penalties[layer]
     variance, inputs = temperature / penalties[layer - 1], problem.inputs
     if layer > 1:
@@ -213,7 +215,7 @@ def law_of(
     return Tilt(inputs, activation, variance, temperature, penalty, signal=signal.to(dtype), own_penalty=own.to(dtype))
 
 
-def outgoing_law(problem: LayeredProblem, seen: Moment, residual: Tensor, layer: int) -> Tensor:
+def outgoing_law(problem: Problem, seen: Moment, residual: Tensor, layer: int) -> Tensor:
     """(n_points,): what gives the mean of a neuron's outgoing weight as it is told, phi . this / lambda.
 
     Args:

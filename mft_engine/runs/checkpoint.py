@@ -29,10 +29,10 @@ def pack(experiment: Experiment) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     }
     if state.moments is not None:
         arrays["moments"] = to_host(state.moments)
-    arrays["initial_theta"] = experiment.initial_theta
-    arrays |= experiment.pack_more()
+    arrays["initial_theta"] = experiment.background.initial_theta
+    arrays |= experiment.background.pack_surroundings()
     history_arrays, history = experiment.history.pack()
-    sample_arrays, samples = experiment.function_samples.pack()
+    sample_arrays, samples = experiment.background.function_samples.pack()
     recipe = experiment.recipe.to_toml()
     values = {"state": numbers, "history": history, "function_samples": samples, "recipe": recipe}
     return {**arrays, **history_arrays, **sample_arrays}, values
@@ -63,7 +63,7 @@ def unpack(experiment: Experiment, arrays: dict[str, np.ndarray], numbers: dict[
         finite(arrays["moments"], "moments")
         tensors["moments"] = torch.as_tensor(arrays["moments"], dtype=old.theta.dtype, device=old.theta.device)
     experiment.resume(State(**tensors, **state), arrays["initial_theta"])
-    experiment.unpack_more(arrays)
+    experiment.background.unpack_surroundings(arrays)
     experiment.history.unpack(arrays, numbers["history"])
     if "function_samples" in numbers:
-        experiment.function_samples.unpack(arrays, numbers["function_samples"])
+        experiment.background.function_samples.unpack(arrays, numbers["function_samples"])

@@ -47,7 +47,7 @@ def restore(folder: str | Path, recipe: Recipe | None = None) -> Restored:
     experiment = Experiment(recipe or run.recipe)
     kept = run.read_checkpoint()
     if kept is None:
-        if experiment.is_trained_here and not run.faults:
+        if experiment.background.is_trained_here and not run.faults:
             run.faults.append(f"{run.folder} has no {CHECKPOINT}: training begins again at step 0")
     else:
         try:
@@ -66,7 +66,7 @@ def restore(folder: str | Path, recipe: Recipe | None = None) -> Restored:
     fresh = outcome.foreground
     seconds = float((outcome.summary.get("foreground") or {}).get("seconds") or 0.0)
     shown = tuple(Cloud(cloud.theta.astype(np.float32), cloud.names) for cloud in fresh.clouds)
-    accuracies = experiment.foreground_accuracies()
+    accuracies = experiment.sampler.accuracies()
     foreground = ForegroundReady(shown, fresh.loss, fresh.kind, seconds, accuracies)
     comparison = ComparisonReady(outcome.comparisons) if outcome.comparisons else None
     certificate = CertificateReady(outcome.certificate) if outcome.certificate is not None else None

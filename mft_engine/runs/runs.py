@@ -12,7 +12,7 @@ from typing import Any
 import platformdirs
 
 from mft_engine.experiment.events import Progress
-from mft_engine.experiment.experiment import Experiment
+from mft_engine.experiment.experiment import STAGES, Experiment
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe
@@ -175,9 +175,8 @@ def run_stored(
 def _carry_out(experiment: Experiment, stored: Run, tell: Report) -> None:
     try:
         _train(experiment, stored, tell)
-        e = experiment
-        for job in (e.foreground, e.compare, e.theory, e.refer, e.certify, e.data_kernel):
-            for event in job():
+        for ask in STAGES:
+            for event in ask(experiment):
                 if isinstance(event, Progress):
                     tell(event.part, event.fraction, event.text)
     except Exception as error:

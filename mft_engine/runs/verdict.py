@@ -12,7 +12,7 @@ from mft_engine.compare.fluctuations import Averaging
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.setting import LAZY_EXPONENT
 from mft_engine.experiment.storage import RunError
-from mft_engine.field.walk import FrozenField
+from mft_engine.field.field import MeanField
 from mft_engine.network.activations import get_activation
 from mft_engine.points.measure import weighted
 from mft_engine.questions.comparison import compare_with_field
@@ -60,9 +60,7 @@ def verdict(
     )  # fmt: skip
     if own.shape[1] != n_inputs + (1 if points.targets.ndim == 1 else points.targets.shape[1]):
         return found
-    tests = compare_with_field(
-        recipe, activation, own, other, _field(outcome), points, _mean_output(outcome), _averaging(outcome)
-    )
+    tests = compare_with_field(recipe, own, other, _field(outcome), points, _mean_output(outcome), _averaging(outcome))
     return found if tests is None else found.with_averages(*tests, eta_theta=eta_theta)
 
 
@@ -73,11 +71,13 @@ def _exponents(outcome: Outcome) -> tuple[float, float]:
     return (LAZY_EXPONENT, 1.0) if is_lazy else (own, own)
 
 
-def _field(outcome: Outcome) -> FrozenField:
+def _field(outcome: Outcome) -> MeanField:
     points = outcome.points
     drive = float(len(outcome.background.theta) ** (_exponents(outcome)[1] - 1.0))
     signal = weighted(points.weights, points.targets - outcome.background.prediction) * drive
-    return FrozenField(torch.as_tensor(points.inputs), torch.as_tensor(signal))
+    recipe, activation = outcome.recipe, get_activation(outcome.recipe.network.activation)
+    inputs, signal = torch.as_tensor(points.inputs), torch.as_tensor(signal)
+    return MeanField(inputs, signal, activation, recipe.lambda_w, recipe.lambda_a)
 
 
 def _mean_output(outcome: Outcome) -> np.ndarray:

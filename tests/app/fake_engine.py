@@ -97,7 +97,7 @@ class FakeExperiment:
             raise FakeDeviceError("engine.device = 'cuda' is not on this machine.")
         self.recipe, self.log = recipe, log
         self.state = FakeState()
-        self.device = "cpu"
+        self._device = "cpu"
         self.task: Task = build_task(recipe.task)
         self.initial_theta = np.full((recipe.network.n_neurons[0], 3), float(recipe.seed), np.float32)
         self.theta = self.initial_theta.copy()
@@ -430,7 +430,7 @@ class FakeEngine:
         return FakeRestored(experiment, *answers, CertificateReady(certificate=fake_certificate()))
 
     def device_of(self, experiment: FakeExperiment) -> str:
-        return experiment.device
+        return experiment._device
 
     def is_device_trouble(self, error: BaseException, recipe: Recipe) -> bool:
         return isinstance(error, FakeDeviceError)

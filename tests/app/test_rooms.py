@@ -19,7 +19,7 @@ from app.logs import LogBuffer
 from app.panels.log import LogPanel
 from app.session import Session
 from app.theme import LIGHT, Theme
-from app.views.activation_curves import CURVES
+from mft_engine.curves import CURVES
 from mft_engine.network.activations import ACTIVATIONS
 
 MOST_LINES = 475
@@ -69,7 +69,7 @@ def test_the_hover_cards_curves_are_the_engines_activations() -> None:
     for name, curve in CURVES.items():
         exact = ACTIVATIONS[name].phi(torch.from_numpy(z)).numpy()
         # The engine's tanh is a sigmoid of float64: some roundings of a number near 1.
-        assert np.abs(curve(z) - exact).max() < 1e-14 * max(1.0, np.abs(exact).max()), name
+        assert np.abs(curve.values(z) - exact).max() < 1e-14 * max(1.0, np.abs(exact).max()), name
 
 
 def test_no_file_of_the_window_is_too_long_to_be_read() -> None:

@@ -164,7 +164,7 @@ def test_the_fake_experiment_has_nothing_that_the_real_one_lacks_and_every_value
     recipe = Recipe().replace({"network.n_neurons": 64, "training.n_points": 64, "training.rule": "polar"})
     fake, real = FakeExperiment(recipe, []), Experiment(recipe)
     only_in_tests = {"N_STEPS", "log", "diverges_at", "device_fails_at", "retuned_at", "state_at", "theta"}
-    only_in_tests |= {"initial_theta", "has_foreground"}
+    only_in_tests |= {"initial_theta", "has_foreground", "n_comparing"}
     public = {name for name in dir(fake) if not name.startswith("_")} - only_in_tests
     assert public <= set(dir(real))
     for one, protocol in ((fake, contract.Experiment), (real, contract.Experiment)):

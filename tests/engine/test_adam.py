@@ -120,20 +120,20 @@ def test_replay_leads_the_backgrounds_own_start_to_its_own_end(changes) -> None:
     experiment = Experiment(recipe)
     experiment.advance(60)
     # Fresh neurons that start where the background did must follow it; sums in the same order, so far below 1e-9.
-    experiment._initial_cloud = lambda *_: experiment.setting.tensor(experiment.initial_theta)
+    experiment.sampler.fresh_neurons = lambda *_: experiment.setting.tensor(experiment.background.initial_theta)
     *_, ready = experiment.foreground()
     assert ready.method == "replay"
-    torch.testing.assert_close(experiment._foreground_theta, experiment.state.theta, rtol=0, atol=1e-9)
+    torch.testing.assert_close(experiment.sampler.theta, experiment.state.theta, rtol=0, atol=1e-9)
 
 
 def test_the_frozen_foreground_is_the_same_adam_in_a_field_that_does_not_move() -> None:
     recipe = SMALL.replace({"engine.dtype": "float64", "foreground.method": "dynamics", "foreground.n_steps": 25})
     experiment = Experiment(recipe)
     experiment.advance(40)
-    start = experiment.setting.tensor(experiment.initial_theta)
-    experiment._initial_cloud = lambda *_: start
+    start = experiment.setting.tensor(experiment.background.initial_theta)
+    experiment.sampler.fresh_neurons = lambda *_: start
     list(experiment.foreground())
-    field = experiment.frozen_field()
+    field = experiment.sampler.frozen_field()
     theta = start.clone().requires_grad_()
     groups = [{"params": [theta], "weight_decay": 0.0}]
     oracle = torch.optim.AdamW(groups, lr=0.02, eps=adam.EPSILON)
@@ -144,7 +144,7 @@ def test_the_frozen_foreground_is_the_same_adam_in_a_field_that_does_not_move() 
         with torch.no_grad():
             theta *= 1 - 0.02 * torch.tensor([recipe.lambda_w] * 2 + [recipe.lambda_a], dtype=torch.float64)
         oracle.step()
-    torch.testing.assert_close(experiment._foreground_theta, theta.detach(), rtol=0, atol=1e-11)
+    torch.testing.assert_close(experiment.sampler.theta, theta.detach(), rtol=0, atol=1e-11)
 
 
 def test_the_path_decides_for_adam_too() -> None:

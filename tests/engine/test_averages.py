@@ -37,9 +37,9 @@ def sampled(seed: int, name: str = "clover") -> Experiment:
 def judged(experiment: Experiment, theta: torch.Tensor):
     """The averages of another cloud in the field of an experiment."""
     return question.compare_with_field(
-        experiment.recipe, experiment.setting.activation, theta, experiment._foreground_theta,
-        experiment.frozen_field(),
-        experiment.field_points, experiment.mean_prediction().numpy(), experiment._averaging(),
+        experiment.recipe, theta, experiment.sampler.theta,
+        experiment.sampler.frozen_field(),
+        experiment.field_points, experiment.background.mean_prediction().numpy(), experiment.sampler.averaging(),
     )  # fmt: skip
 
 

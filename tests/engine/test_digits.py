@@ -130,7 +130,7 @@ def test_mean_field_and_lazy_networks_learn_the_digits_equally_well() -> None:
     shares = {}
     for background in ("trained", "lazy"):
         run = trained(small(**{"foreground.background": background, "training.time": 10.0}))
-        shares[background] = run.accuracies()
+        shares[background] = run.background.accuracies()
         assert run.snapshot().accuracies == shares[background]
     right, lazy = shares["trained"]["test_accuracy"], shares["lazy"]["test_accuracy"]
     assert right > 0.96 and lazy > 0.94
@@ -156,7 +156,7 @@ def test_the_test_loss_is_recorded_with_the_loss_and_is_that_of_the_network() ->
     )
     experiment = trained(recipe)
     tests = experiment.metrics()["test_loss"]
-    assert len(tests) == 6 and tests[-1] == experiment.measured_test_loss()
+    assert len(tests) == 6 and tests[-1] == experiment.background.measured_test_loss()
     measure = judging_measure(recipe.training, experiment.task, recipe.seed)
     theta = experiment.state.theta.double().numpy()
     hidden = np.maximum(0, np.tanh(measure.inputs @ theta[:, :2].T))
@@ -169,7 +169,7 @@ def test_infinite_data_leave_nothing_unseen() -> None:
     recipe = load_recipe("clover").replace({"network.n_neurons": 16, "training.n_steps": 50})
     experiment = trained(recipe)
     assert "test_loss" not in experiment.metrics()
-    assert experiment.gap_to_test() is None and experiment.snapshot().test_minus_train is None
+    assert experiment.background.gap_to_test() is None and experiment.snapshot().test_minus_train is None
 
 
 def test_the_gap_is_the_mean_difference_and_its_error_that_of_a_correlated_series() -> None:
@@ -247,8 +247,8 @@ def test_mean_field_generalises_from_a_fifth_of_the_cube_where_the_lazy_network_
     recipe = load_recipe(name).replace(common | changes)
     found, lazy = trained(recipe), trained(recipe.replace({"network.readout_exponent": 0.5}))
     assert found.measured_test_loss() < 0.15
-    assert lazy.measured_test_loss() > 0.8
-    assert lazy.gap_to_test().mean > 0.15 > found.gap_to_test().mean
+    assert lazy.background.measured_test_loss() > 0.8
+    assert lazy.background.gap_to_test().mean > 0.15 > found.gap_to_test().mean
 
 
 def test_a_rule_of_training_points_asks_for_no_more_than_there_are() -> None:

@@ -37,7 +37,7 @@ def test_the_automatic_step_at_temperature_zero_is_bounded_by_the_decay_too(scal
     experiment = trained(recipe)
     decay = 1.0 if preconditioner == "prior" else max(recipe.lambda_w, recipe.lambda_a)
     assert experiment.state.step_size * decay < 1.0
-    assert experiment.is_complete and experiment.present_loss() < 1.5  # the function zero has 1
+    assert experiment.is_complete and experiment.background.present_loss() < 1.5  # the function zero has 1
 
 
 def test_advice_after_an_automatic_step_is_not_to_choose_the_automatic_step(monkeypatch):
@@ -48,7 +48,7 @@ def test_advice_after_an_automatic_step_is_not_to_choose_the_automatic_step(monk
         training__temperature=0.0, initial__law="gaussian", regularisation__scale=1.0, training__step_size="auto",
         network__activation="relu",
     )  # fmt: skip
-    monkeypatch.setattr("mft_engine.dynamics.problem.LARGEST_STEP", 50.0)
+    monkeypatch.setattr("mft_engine.dynamics.hyper.LARGEST_STEP", 50.0)
     monkeypatch.setattr("mft_engine.dynamics.langevin.AUTO_STEP", 1e4)
     with pytest.raises(Diverged, match="the automatic one was") as caught:
         trained(recipe)
@@ -68,7 +68,7 @@ def test_advice_comes_from_the_last_good_state():
         trained(recipe)
     assert caught.value.suggestion == pytest.approx(stable, rel=0.5) and 0.03 < caught.value.suggestion < 0.2
     # The advice helps.
-    assert trained(recipe.replace({"training.step_size": caught.value.suggestion})).present_loss() < 1.0
+    assert trained(recipe.replace({"training.step_size": caught.value.suggestion})).background.present_loss() < 1.0
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_loss_of_zero_targets_at_a_temperature_is_no_explosion():
     recipe = small(task__name="expression", initial__law="gaussian", initial__readout_std=1e-6)
     recipe = recipe.replace({"task.expression": "0*x1"})
     experiment = trained(recipe)
-    assert experiment.is_complete and experiment.present_loss() > 0
+    assert experiment.is_complete and experiment.background.present_loss() > 0
 
 
 def test_whether_a_run_is_stopped_does_not_depend_on_how_its_steps_are_split():
@@ -132,4 +132,4 @@ def test_every_corner_of_the_parameter_box_runs_or_says_in_words_why_not(corner)
     except (RecipeError, Diverged) as error:
         assert re.search(r"\w+\.\w+", str(error)) and len(str(error)) < 400
         return
-    assert experiment.state.step == 50 and np.isfinite(experiment.present_loss())
+    assert experiment.state.step == 50 and np.isfinite(experiment.background.present_loss())

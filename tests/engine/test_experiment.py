@@ -71,7 +71,7 @@ def test_any_split_of_the_steps_gives_the_same_bits(changes: dict[str, object]) 
     assert parts.is_complete and parts.state.step == whole.state.step == 137
     assert torch.equal(parts.state.theta, whole.state.theta)
     assert torch.equal(parts.state.prediction_sum, whole.state.prediction_sum)
-    assert parts.state.time == whole.state.time and parts.background_loss == whole.background_loss
+    assert parts.state.time == whole.state.time and parts.background.loss == whole.background.loss
     assert parts.history.rows == whole.history.rows
 
 
@@ -175,7 +175,7 @@ def test_a_restored_checkpoint_goes_on_bit_for_bit(changes: dict[str, object]) -
     restored.advance(1000)
     assert torch.equal(restored.state.theta, whole.state.theta)
     assert restored.history.rows == whole.history.rows
-    assert restored.background_loss == whole.background_loss
+    assert restored.background.loss == whole.background.loss
 
 
 def test_doubling_the_neurons_leaves_the_loss_curve_in_place() -> None:

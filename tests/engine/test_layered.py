@@ -12,7 +12,6 @@ from mft_engine.compare.clouds import Comparison
 from mft_engine.dynamics import Hyper
 from mft_engine.experiment.events import ComparisonReady, ForegroundReady
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.experiment.layered import LayeredExperiment
 from mft_engine.field.layered import layer_field, neurons_of
 from mft_engine.kernels import reference
 from mft_engine.kernels.layered import LayeredKernel
@@ -105,7 +104,7 @@ def test_every_neuron_feels_the_field_of_its_layer_as_it_feels_the_network(recip
     """dV/d(w, v) of a neuron in its layer's field of the moment is minus its drift in the whole network."""
     experiment = Experiment(recipe)
     experiment.advance(20)
-    problem, hyper, network = experiment.problem, Hyper.of(recipe), experiment.network
+    problem, hyper, network = experiment.problem, Hyper.of(recipe), experiment.setting.network.shapes
     theta = experiment.state.theta
     parts = network.split(theta)
     found = network.run(parts, problem.inputs, 1.0)
@@ -113,7 +112,7 @@ def test_every_neuron_feels_the_field_of_its_layer_as_it_feels_the_network(recip
     drift = network.split(network.drift(parts, problem.inputs, found, problem.weights * residual))
     for layer in range(1, network.n_layers + 1):
         signal = problem.weights * residual
-        field = layer_field(network, problem.penalties(hyper), problem.inputs, parts, signal, layer)
+        field = layer_field(network, problem.network.penalties(hyper), problem.inputs, parts, signal, layer)
         rows = neurons_of(network, parts, layer)
         n_in = parts[layer - 1].shape[1]
         penalty = torch.cat([field.lambda_w * rows[:, :n_in], field.lambda_a * rows[:, n_in:]], dim=1)
@@ -154,7 +153,6 @@ def test_a_checkpoint_of_a_layered_run_goes_on_bit_for_bit():
 @pytest.mark.parametrize("recipe", [SMALL, DEEP], ids=["two layers", "three layers"])
 def test_every_layer_gets_a_cloud_a_foreground_and_a_verdict(recipe, method):
     experiment = Experiment(recipe.replace({"foreground.method": method}))
-    assert isinstance(experiment, LayeredExperiment)
     experiment.advance(1000)
     n_layers = len(recipe.network.n_neurons)
     (ready,) = [e for e in experiment.foreground() if isinstance(e, ForegroundReady)]

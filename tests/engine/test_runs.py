@@ -330,7 +330,7 @@ def test_a_killed_run_opens_and_shows_what_it_has(tmp_path):
 
 def test_a_run_killed_before_its_first_checkpoint_shows_its_start(tmp_path):
     stored = Run.create(tmp_path, small())
-    np.testing.assert_array_equal(stored.outcome.background.theta, Experiment(small()).initial_theta)
+    np.testing.assert_array_equal(stored.outcome.background.theta, Experiment(small()).background.initial_theta)
 
 
 def test_what_a_killed_process_left_half_written_is_cleared_on_resume(tmp_path):

@@ -43,7 +43,9 @@ def test_an_exported_cloud_is_a_background_too_with_its_present_function(folder:
     assert experiment.is_complete and experiment.advance(10) == 0
     points = experiment.field_points
     phi = np.maximum(0, np.tanh(points.inputs @ theta[:, :2].T))
-    np.testing.assert_allclose(experiment.mean_prediction().numpy(), phi @ theta[:, 2] / len(theta), atol=1e-4)
+    np.testing.assert_allclose(
+        experiment.background.mean_prediction().numpy(), phi @ theta[:, 2] / len(theta), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,14 @@ def test_continuous_xor_is_learnt_and_both_layers_are_self_consistent(seed):
     while not experiment.is_complete:
         experiment.advance(500)
     # The target has variance 1; measured .0446 to .0456 over four seeds.
-    assert experiment.background_loss < 0.07
+    assert experiment.background.loss < 0.07
     for comparison in compared(experiment):
         assert comparison.verdict in ("consistent", "close")
     # Composition: the upper layer holds the product that neither input plane has, as much of it as a share of 1/3.
-    orders = experiment.window_orders()
+    orders = experiment.background.window_orders()
     assert orders["overlap_uv"][0] > 10 * orders["overlap_uv"][1] > 0
-    parts = experiment.tables.functions.T @ (experiment.tables.weights * experiment.mean_prediction().float())
+    told_by = experiment.setting.network.told_by
+    parts = told_by.functions.T @ (told_by.weights * experiment.background.mean_prediction().float())
     # E[f g] of a perfect fit is 1/sqrt(3) for each of u, v, uv; a loss of .05 in all leaves each within .15 of it.
     np.testing.assert_allclose(parts.numpy(), 3**-0.5, atol=0.15)
 

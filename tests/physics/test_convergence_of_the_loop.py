@@ -28,14 +28,20 @@ def _start(kind: str) -> tuple[Experiment, np.ndarray]:
         return experiment, np.zeros(len(points.targets))
     if kind == "another task":
         return experiment, np.sin(2 * points.inputs[:, 0]) + points.inputs[:, 1]
-    return experiment, experiment.mean_prediction().numpy()
+    return experiment, experiment.background.mean_prediction().numpy()
 
 
 @pytest.mark.parametrize("kind", ["trained", "lazy", "untrained", "zero", "another task"])
 def test_the_loop_ends_within_the_null_band_of_the_theory_from_any_start(kind: str) -> None:
     experiment, f = _start(kind)
     turns = list(
-        iterate(experiment.recipe, experiment.field_points, f, experiment.initial_theta, theory=experiment.solution)
+        iterate(
+            experiment.recipe,
+            experiment.field_points,
+            f,
+            experiment.background.initial_theta,
+            theory=experiment.solution,
+        )
     )
     last = turns[-1]
     assert last.gap < 1e-6 < turns[0].gap
@@ -49,7 +55,7 @@ def test_the_plain_loop_overshoots_without_damping_and_converges_with_it() -> No
     experiment, f = _start("trained")
     sharp = experiment.recipe.replace({"regularisation.scale": 0.03, "regularisation.input_weight": 1.0,
                                        "training.temperature": 0.01})  # fmt: skip
-    points, theta = experiment.field_points, experiment.initial_theta
+    points, theta = experiment.field_points, experiment.background.initial_theta
     with pytest.raises(ArithmeticError, match=r"ran away at turn .* damping"):
         list(iterate(sharp, points, f, theta, damping=1.0, n_iterations=200))
     damped = list(iterate(sharp, points, f, theta, damping=0.03, n_iterations=200, tolerance=1e-5))

@@ -115,7 +115,7 @@ def test_loss_is_bias_squared_plus_variance_along_a_langevin_run() -> None:
     found = experiment.posterior()
     # Loss averaged over all steps, the variance over every 50th: they share the mean and differ by sampling alone.
     scatter = found.mean_loss + found.variance * (1 + found.autocorrelation_time / found.n_samples)
-    assert experiment.background_loss == pytest.approx(scatter, abs=4 * found.variance_error)
+    assert experiment.background.loss == pytest.approx(scatter, abs=4 * found.variance_error)
     assert found.variance > 4 * found.variance_error
 
 
@@ -155,5 +155,5 @@ def test_several_readouts_are_summed_as_in_the_loss() -> None:
     # The weights of this loss sum to .7 (it is divided by all P^2 pairs): variance and loss count alike.
     assert experiment.field_points.weights.sum() == pytest.approx(85 / 121)
     scatter = found.mean_loss + found.variance * (1 + found.autocorrelation_time / found.n_samples)
-    assert experiment.background_loss == pytest.approx(scatter, abs=4 * found.variance_error)
+    assert experiment.background.loss == pytest.approx(scatter, abs=4 * found.variance_error)
     assert found.variance_theory is None and found.variance > 8 * found.variance_error

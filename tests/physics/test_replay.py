@@ -27,15 +27,15 @@ def trained(recipe, n_steps: int | None = None) -> Experiment:
 
 
 def replayed_from_its_own_start(experiment: Experiment) -> torch.Tensor:
-    start = experiment.setting.tensor(experiment.initial_theta)
+    start = experiment.setting.tensor(experiment.background.initial_theta)
 
     def plan(hyper: Hyper, step_size: float):
-        return experiment._foreground_plan(0, hyper, step_size)
+        return experiment.sampler.plan(0, hyper, step_size)
 
     *_, theta = replay(
-        start, start, experiment.problem, experiment._path, experiment.state.step, plan,
+        start, start, experiment.problem, experiment.background.path, experiment.state.step, plan,
         experiment.state.theta.shape[0] ** (experiment.setting.foreground_exponent(experiment.recipe) - 1.0),
-        experiment.kernel,
+        experiment.setting.movers[0],
     )  # fmt: skip
     return theta
 

@@ -91,7 +91,7 @@ def fifty_steps_or_a_sentence(text: str) -> None:
     except (RecipeError, Diverged) as error:
         assert str(error).strip() and len(str(error)) < LONGEST and "Traceback" not in str(error)
         return
-    assert np.isfinite(experiment.present_loss())
+    assert np.isfinite(experiment.background.present_loss())
 
 
 def fuzzed(max_examples: int):
