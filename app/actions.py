@@ -33,8 +33,6 @@ class ActionSpec:
     needs: str = ""
 
 
-SEPARATOR = "-"
-
 ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec("open", "File", "Open Recipe…", "Open a recipe file (.toml)", "open_recipe", "Ctrl+O"),
     ActionSpec("open_run", "File", "Open Run…", "Open a stored run as it was; Play goes on from there", "open_run",

@@ -43,7 +43,6 @@ def _not_too_small(value: float) -> float:
 
 Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_not_too_small)]
 UpToAThousand = Annotated[Positive, Field(le=1e3)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 ActivationName = Annotated[str, AfterValidator(known_activation)]
 

@@ -45,13 +45,10 @@ class Stream(IntEnum):
     THEORY = 10
     TEST_POINTS = 11
     TASK = 12
-    LAZY_BACKGROUND = 13
-    LAZY_INITIAL = 14
+    # 13, 14, 17 and 19 had uses once; a number given twice would tie what should be independent.
     POWER_ITERATION = 15
     PROJECTION = 16
-    FIELD = 17
     FOREGROUND_GIBBS = 18
-    JITTER = 19
     RIDERS = 20
     RIDERS_DROPOUT = 21
     TEMPERING = 30

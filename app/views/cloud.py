@@ -200,10 +200,6 @@ class CloudView(QWidget):
         """What the theory's chip is called, and what its tooltip says besides."""
         self.header.chips["theory"].set_name(name, tip)
 
-    def show_overlay(self, name: str, is_shown: bool) -> None:
-        """Switches "initial", "background", "foreground" or "theory" on or off."""
-        self.header.chips[name].setChecked(is_shown)
-
     def visible_range(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """The axis range on screen, ((x low, x high), (y low, y high)): figures can share it."""
         (x_low, x_high), (y_low, y_high) = self._box.viewRange()

@@ -133,17 +133,30 @@ def run(
     changes: SetOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run; a new folder inside it is made.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the interrupted run of this recipe in OUT.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="So many runs, pooled into one verdict.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the background, resample the foreground, compare. Example: mft-lab run clover --set seed=3 --json"""
-    from mft_engine.cli.reporting import ProgressReport, describe_run
+    """Train the background, resample the foreground, compare. Example: mft-lab run clover --seeds 8 --json"""
+    from mft_engine.cli.reporting import ProgressReport, describe_run, describe_seeds, seeds_document
     from mft_engine.runs.runs import run_stored
 
     progress = ProgressReport()
     try:
-        stored = run_stored(recipe_of(recipe, changes), out, resume=resume, report=progress.show)
+        if seeds > 1:
+            from mft_engine.runs.seeds import run_seeds
+
+            found = run_seeds(recipe_of(recipe, changes), seeds, out, resume=resume, report=progress.show)
+        else:
+            stored = run_stored(recipe_of(recipe, changes), out, resume=resume, report=progress.show)
     finally:
         progress.close()
+    if seeds > 1:
+        document = seeds_document(found)
+        if as_json:
+            _print_json(document)
+        else:
+            typer.echo(describe_seeds(document))
+        return
     if as_json:
         _print_json(stored.summary)
     else:
@@ -326,6 +339,7 @@ def sweep(
 
     from mft_engine.cli.reporting import ProgressReport
     from mft_engine.figures.phase import save_phase_diagram
+    from mft_engine.studies.pooled import pool_points
     from mft_engine.studies.sweep import parse_axis, run_sweep
 
     base, progress = recipe_of(recipe, changes), ProgressReport()
@@ -340,6 +354,7 @@ def sweep(
         raise CommandError(f"All {len(done.rows)} points failed, the first with: {done.rows[0]['failure']}", 1)
     figures = save_phase_diagram(done)
     table, files = str(done.folder / "table.csv"), [str(path) for path in figures]
+    pooled = pool_points(done) if seeds > 1 else []
     document = {
         "schema": "mft-lab/sweep/1",
         "recipe": base.name,
@@ -350,6 +365,7 @@ def sweep(
         "table": table,
         "figures": files,
         "rows": list(done.rows),
+        "pooled": pooled,
     }
     if as_json:
         _print_json(document)
@@ -359,6 +375,8 @@ def sweep(
         if row["failure"]:
             values = ", ".join(f"{path} = {row[path]}" for path in ("seed", *(axis.path for axis in done.axes)))
             typer.echo(f"  failed: {values}: {row['failure']}")
+    for point in pooled:
+        typer.echo(f"  {', '.join(f'{axis.path} = {point[axis.path]}' for axis in done.axes)}: {point['sentence']}")
     for path in (table, *files):
         typer.echo(path)
 

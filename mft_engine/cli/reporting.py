@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import rich.progress
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from mft_engine.runs.seeds import Seeds
 
 
 class ProgressReport:
@@ -107,6 +110,38 @@ def describe_run(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def seeds_document(found: Seeds) -> dict[str, Any]:
+    """What several seeds of one recipe say together, and the summary of each."""
+    from mft_engine.experiment.summary import without_nan
+
+    summaries = [run.summary for run in found.runs]
+    layers = [layer.to_dict() for layer in found.pooled]
+    return cast(dict[str, Any], without_nan({
+        "schema": "mft-lab/seeds/1", "recipe": summaries[0]["recipe"], "seeds": [row["seed"] for row in summaries],
+        "pooled": layers[0] if layers else None, "layers": layers, "runs": summaries,
+    }))  # fmt: skip
+
+
+def describe_seeds(document: dict[str, Any]) -> str:
+    """A line a run, and what all say together."""
+    lines = []
+    for summary in document["runs"]:
+        found = summary["comparison"] or {}
+        told = (
+            f"{found.get('verdict') or 'no verdict'}, p = {found.get('p_value_all') or 0:.3g}"
+            if found
+            else "not compared"
+        )
+        lines.append(f"{summary['recipe']} seed {summary['seed']}: loss {summary['background']['loss']:.4f}, {told}")
+    for number, layer in enumerate(document["layers"], start=1):
+        where = f"layer {number}: " if len(document["layers"]) > 1 else ""
+        lines.append(f"{where}{layer['sentence']}")
+        noticed = noticed_words(layer["resolution"] or {})
+        if noticed:
+            lines.append("  would have noticed together  " + ", ".join(noticed))
+    return "\n".join(lines)
+
+
 def describe_averages(found: dict[str, Any]) -> list[str]:
     """What the averages say, and what they would have noticed."""
     told = [f"  {found['largest_difference']}"] if found["largest_difference"] else []
@@ -128,6 +163,7 @@ def noticed_words(size: dict[str, Any]) -> list[str]:
             ("weight_scale", "w longer by"),
             ("readout_scale", "a larger by"),
             ("temperature", "T higher by"),
+            ("other_share", "another network's neurons"),
         )
         if size.get(key) is not None
     ]

@@ -77,6 +77,7 @@ class AveragesTest:
         kl_upper: no law that tilts the foreground's along these averages and differs by more nats a neuron would have
             given so small a T^2 in 95 of 100 draws (Gaussian limit, |difference|^2 S^-1/2).
         outliers: (n_shown,) numbers of the background's neurons that speak most for the difference, worst first.
+        covariance: (k, k) of the differences between averages and their expectation, rows; () where it was not kept.
     """
 
     statistics: tuple[Statistic, ...]
@@ -85,6 +86,7 @@ class AveragesTest:
     p_value: float
     kl_upper: float
     outliers: np.ndarray
+    covariance: tuple[tuple[float, ...], ...] = ()
 
     @property
     def largest_difference(self) -> str:
@@ -236,6 +238,7 @@ def compare_averages(background: np.ndarray, expected: Expectation, n_outliers: 
         p_value=float(special.chdtrc(expected.n_degrees, t_square)),
         kl_upper=0.5 * largest_noncentrality(t_square, expected.n_degrees) / len(background),
         outliers=np.argsort(-pulls)[:n_outliers],
+        covariance=tuple(tuple(row) for row in expected.covariance.tolist()),
     )
 
 

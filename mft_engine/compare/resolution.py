@@ -1,7 +1,11 @@
 """What a verdict would have noticed: alternatives planted on the very law that the background was compared with.
 
-An alternative of size s moves the averages by d(s); the quadratic test finds it in 9 of 10 draws where the
-noncentrality d' Sigma^-1 d is large enough. The smallest such s is stated.
+An alternative of size s moves the averages by d(s); where neurons are exchanged for others it also makes them scatter,
+by V(s), for neurons drawn afresh do not repel. The quadratic test finds it where
+
+    P(|N(d, 1 + V)|^2 > critical value) >= 9/10,   d, V in coordinates in which self-consistency has covariance 1,
+
+and the smallest such s is stated. Pooled over K runs, d counts sqrt(K) times.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ FOUND = 0.9
 # Neurons of the reference that are altered; their own noise cancels, since each is compared with itself.
 N_ALTERED = 4096
 N_BISECTIONS = 24
+# Normal draws for a probability of 9/10 known to half a percent.
+N_DRAWS = 4096
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Resolution:
         weight_scale, readout_scale: relative lengthening of all w, of all a.
         turn: angle in radians, every neuron turned by a uniform angle between 0 and turn (two inputs).
         temperature: relative rise of the temperature at which the neurons were drawn.
+        other_share: of the neurons replaced by those of another network of the same law (half of them at the most).
     """
 
     prior_share: float | None = None
@@ -42,6 +49,7 @@ class Resolution:
     readout_scale: float | None = None
     turn: float | None = None
     temperature: float | None = None
+    other_share: float | None = None
 
     @property
     def words(self) -> str:
@@ -56,10 +64,26 @@ class Resolution:
         return ", ".join(parts[:-1]) + (" or " if len(parts) > 1 else "") + parts[-1] if parts else ""
 
 
-def needed_noncentrality(n_degrees: int, level: float) -> float:
-    """The noncentrality at which a chi^2 test of this level finds the alternative in 9 of 10 draws."""
-    critical = special.chdtri(n_degrees, level)
-    return float(special.chndtrinc(critical, n_degrees, 1.0 - FOUND))
+def found_share(shift: np.ndarray, scatter: np.ndarray | None, critical: float, draws: np.ndarray) -> float:
+    """P(|N(shift, 1 + scatter)|^2 > critical), from (n, n_degrees) standard normal draws; exact without scatter."""
+    if scatter is None:
+        return float(1.0 - special.chndtr(critical, len(shift), float(shift @ shift)))
+    values, vectors = np.linalg.eigh(scatter)
+    moved = draws * np.sqrt(1.0 + np.maximum(values, 0.0)) + shift @ vectors
+    return float(((moved**2).sum(axis=1) > critical).mean())
+
+
+def smallest(found: Callable[[float], float], largest: float) -> float | None:
+    """The size up to `largest` from which on `found(size)` says 9 of 10; None where even that is not enough."""
+    if found(largest) < FOUND:
+        return None
+    low, high = math.log(1e-4 * largest), math.log(largest)
+    for _ in range(N_BISECTIONS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if found(math.exp(middle)) < FOUND else (low, middle)
+        if high - low < 0.02:
+            break
+    return math.exp(high)
 
 
 def resolve(
@@ -71,35 +95,26 @@ def resolve(
     n_background: int,
     level: float,
     seed: int,
+    n_pooled: int = 1,
 ) -> Resolution:
     """The resolution of the quadratic test at this level, for a background of so many neurons.
 
     Args:
         reference: (n, n_inputs + n_out) neurons of the foreground's law; short: as in `neuron_features`.
+        n_pooled: runs whose averages are pooled.
     """
     n_inputs = field.inputs.shape[1]
     cloud = reference[:N_ALTERED]
     n, n_params = cloud.shape
     before = averages(cloud, field, temperature, short, expected.modes)
-    needed = needed_noncentrality(expected.n_degrees, level)
+    critical = float(special.chdtri(expected.n_degrees, level))
+    normals = rng.host_generator(seed, Stream.TEST_POINTS, 8).standard_normal((N_DRAWS, expected.n_degrees))
 
     def moved(altered: Tensor) -> np.ndarray:
         return np.asarray((averages(altered, field, temperature, short, expected.modes) - before).mean(axis=0))
 
-    def smallest(change: Callable[[float], np.ndarray], largest: float, rough: float = 0.0) -> float | None:
-        def strength(size: float) -> float:
-            coordinates = expected.coordinates(change(size))
-            return float(coordinates @ coordinates) + size * rough
-
-        if strength(largest) < needed:
-            return None
-        low, high = math.log(1e-4 * largest), math.log(largest)
-        for _ in range(N_BISECTIONS):
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if strength(math.exp(middle)) < needed else (low, middle)
-            if high - low < 0.02:
-                break
-        return math.exp(high)
+    def found(change: np.ndarray, scatter: np.ndarray | None = None) -> float:
+        return found_share(math.sqrt(n_pooled) * expected.coordinates(change), scatter, critical, normals)
 
     draws = rng.normal(seed, Stream.TEST_POINTS, 7, n, n_params, device=cloud.device, dtype=cloud.dtype)
     penalties = torch.tensor(
@@ -109,10 +124,15 @@ def resolve(
     # Against what is expected, which has less noise than these few neurons: two samples are compared here.
     to_prior = prior.mean(axis=0) - expected.mean
     # Neurons drawn afresh do not repel: their averages scatter, and where the network's hardly do, that shows as well.
-    apart = (
-        expected.coordinates(prior - prior.mean(axis=0)) ** 2 + expected.coordinates(before - before.mean(axis=0)) ** 2
+    own, fresh = (
+        np.atleast_2d(np.cov(expected.coordinates(rows).T, bias=True)) / n_background for rows in (before, prior)
     )
-    rough = float(apart.sum(axis=1).mean()) / n_background
+
+    def mixed(size: float) -> float:
+        return found(size * to_prior, size * fresh + size * (1.0 - size) * own)
+
+    def exchanged(size: float) -> float:
+        return found(np.zeros(len(to_prior)), 2.0 * size * (1.0 - size) * own)
 
     def scaled(size: float, first: int, last: int) -> np.ndarray:
         altered = cloud.clone()
@@ -132,9 +152,10 @@ def resolve(
         return np.asarray(weight @ before - before.mean(axis=0))
 
     return Resolution(
-        prior_share=smallest(lambda size: size * to_prior, 1.0, rough),
-        weight_scale=smallest(lambda size: scaled(size, 0, n_inputs), 1.0),
-        readout_scale=smallest(lambda size: scaled(size, n_inputs, n_params), 1.0),
-        turn=smallest(turned, math.pi / 2) if n_inputs == 2 else None,
-        temperature=smallest(heated, 1.0),
+        prior_share=smallest(mixed, 1.0),
+        weight_scale=smallest(lambda size: found(scaled(size, 0, n_inputs)), 1.0),
+        readout_scale=smallest(lambda size: found(scaled(size, n_inputs, n_params)), 1.0),
+        turn=smallest(lambda size: found(turned(size)), math.pi / 2) if n_inputs == 2 else None,
+        temperature=smallest(lambda size: found(heated(size)), 1.0),
+        other_share=smallest(exchanged, 0.5),
     )

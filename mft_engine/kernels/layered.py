@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -76,11 +75,9 @@ class LayeredKernel:
         return BackgroundResult(theta, total, torch.stack(losses), found.prediction, torch.stack(finite), first_step)
 
 
-def _spread(values: Any, network: LayeredNetwork, like: Tensor) -> Tensor:
+def _spread(values: Sequence[float], network: LayeredNetwork, like: Tensor) -> Tensor:
     """One number for each layer's parameters, (n_parameters,)."""
-    sizes = torch.tensor(network.sizes, device=like.device)
-    numbers = torch.tensor(tuple(values), dtype=like.dtype, device=like.device)
-    return torch.repeat_interleave(numbers, sizes, output_size=network.n_parameters)
+    return torch.cat([like.new_full((size,), value) for size, value in zip(network.sizes, values, strict=True)])
 
 
 def _noise_source(n: int, device: torch.device, dtype: torch.dtype) -> Noise:

@@ -5,7 +5,7 @@
 The readouts are integrated out and drawn exactly at the end, so the chain moves in w alone. In the plane
 `PlanarLaw.sample` gives independent draws at once; this is for what a grid cannot hold.
 
-Source: Roberts and Tweedie (Bernoulli 2, 1996); physics.md, section 1.
+Source: Roberts and Tweedie (Bernoulli 2, 1996); docs/physics.md, section 1.
 """
 
 from __future__ import annotations

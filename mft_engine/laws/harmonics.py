@@ -6,7 +6,7 @@
 With w = (rho, t) and x = (s, u) the angular average of cos(k u) phi(w.x) is phi_k(rho s) cos(k t): nothing is
 lost in the angle, whatever kink phi has.
 
-Source: physics.md, section 4.
+Source: docs/physics.md, section 4.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class AngularTable:
         SuperlinearActivationError: phi grows faster than linearly; then exp(g^2 / (2 lambda_a T)) beats every
             Gaussian prior, and the infimum of the free energy is reached by no law.
 
-    Source: physics.md, section 4.
+    Source: docs/physics.md, section 4.
     """
 
     def __init__(self, activation: str) -> None:

@@ -5,7 +5,7 @@
 The grid is polar because the field's kink lines run through the origin: a Cartesian grid of the same size is
 far from the density.
 
-Source: physics.md, sections 4 and 9.
+Source: docs/physics.md, sections 4 and 9.
 """
 
 from __future__ import annotations

@@ -98,16 +98,6 @@ class TemperedSample:
     acceptance: float
 
 
-def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSample:
-    """`climb` to its end; same arguments."""
-    climbing = climb(law, n, seed=seed, draw=draw)
-    while True:
-        try:
-            next(climbing)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-
-
 def climb(law: Tilt, n: int, *, seed: int, draw: int = 0) -> Generator[float, None, TemperedSample]:
     """n neurons: from the prior up a ladder of tilts beta = 0 .. 1, resampled and moved at every rung.
 

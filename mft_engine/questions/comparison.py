@@ -46,6 +46,7 @@ def compare_with_field(
     points: FieldPoints,
     mean_prediction: np.ndarray,
     averaging: Averaging,
+    n_pooled: int = 1,
 ) -> tuple[AveragesTest, Resolution] | None:
     """The quadratic test of the averages, and its resolution; None for clouds too small to have any.
 
@@ -57,6 +58,7 @@ def compare_with_field(
         background, foreground: (n_neurons, n_inputs + n_out); frozen: the field that the foreground reacted to.
         mean_prediction: (n_points,) or (n_points, n_out) the function that made the field, as a mean of a phi over the
             neurons (f times N^(kappa-1)).
+        n_pooled: runs that the resolution is told for, whose averages are pooled.
     """
     is_gibbs = recipe.training.temperature > 0 and recipe.network.train_readout
     temperature = recipe.training.temperature or 1.0
@@ -93,7 +95,9 @@ def compare_with_field(
     words |= {f"mode{j + 1}": f"function along its mode {j + 1}" for j in range(modes.shape[1])}
     expected = Expectation.of(words, mean, covariance, modes)
     test = compare_averages(averages(background.double(), field, temperature, short, modes), expected)
-    resolution = resolve(reference, field, temperature, short, expected, len(background), AVERAGES_LEVEL, recipe.seed)
+    resolution = resolve(
+        reference, field, temperature, short, expected, len(background), AVERAGES_LEVEL, recipe.seed, n_pooled
+    )
     if not is_gibbs:  # there is no prior to draw from, and no temperature
         resolution = Resolution(weight_scale=resolution.weight_scale, readout_scale=resolution.readout_scale,
                                 turn=resolution.turn)  # fmt: skip

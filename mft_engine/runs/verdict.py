@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mft_engine.compare.averages import AveragesTest
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.compare.fluctuations import Averaging
+from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.setting import LAZY_EXPONENT
 from mft_engine.experiment.storage import RunError
@@ -60,8 +62,32 @@ def verdict(
     )  # fmt: skip
     if own.shape[1] != n_inputs + (1 if points.targets.ndim == 1 else points.targets.shape[1]):
         return found
-    tests = compare_with_field(recipe, own, other, _field(outcome), points, _mean_output(outcome), _averaging(outcome))
+    tests = _averages(outcome, own, other)
     return found if tests is None else found.with_averages(*tests, eta_theta=eta_theta)
+
+
+def pooled_resolution(outcome: Outcome, n_runs: int) -> Resolution | None:
+    """What the averages of so many runs like this one would notice together; None where a run has none."""
+    if outcome.foreground is None or outcome.comparison is None or outcome.comparison.averages is None:
+        return None
+    own, other = (torch.as_tensor(np.array(part.theta)) for part in (outcome.background, outcome.foreground))
+    tests = _averages(outcome, own, other, n_runs)
+    return None if tests is None else tests[1]
+
+
+def _averages(
+    outcome: Outcome, own: torch.Tensor, other: torch.Tensor, n_pooled: int = 1
+) -> tuple[AveragesTest, Resolution] | None:
+    return compare_with_field(
+        outcome.recipe,
+        own,
+        other,
+        _field(outcome),
+        outcome.points,
+        _mean_output(outcome),
+        _averaging(outcome),
+        n_pooled,
+    )
 
 
 def _exponents(outcome: Outcome) -> tuple[float, float]:

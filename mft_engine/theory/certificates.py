@@ -5,7 +5,7 @@
     T KL(mu | mu*) <= F(mu) - F(mu*) <= T KL(mu | mu-hat),      mu-hat the Gibbs law of mu's own residual
     F(mu_r) - F(mu*) <= |y - r - f_(mu_r)|^2 / 2,               mu_r the Gibbs law of any residual r
 
-Source: Nitanda, Wu, Suzuki (2201.10469), Chizat (2202.01009); physics.md, section 4.
+Source: Nitanda, Wu, Suzuki (2201.10469), Chizat (2202.01009); docs/physics.md, section 4.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.special import digamma, gammaln
 
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.network.activations import dphi_numpy, phi_numpy
@@ -153,56 +151,6 @@ def residual_gap(law: PlanarLaw, points: Array, weights: Array, targets: Array, 
         points, weights, targets, residual: (n, 2), (n,), (n,), (n,).
     """
     return 0.5 * float(weights @ (targets - residual - law.prediction(points)) ** 2)
-
-
-@dataclass(frozen=True)
-class Entropy:
-    """A nearest-neighbour estimate of a differential entropy, in nats, with its standard error (bias excluded)."""
-
-    value: float
-    error: float
-
-
-def cloud_entropy(theta: Array, n_neighbours: int = 4) -> Entropy:
-    """Differential entropy of the law that a cloud samples (Kozachenko and Leonenko).
-
-        H = psi(n) - psi(k) + log c_p + (p / n) sum_i log eps_i,   eps_i the distance to the k-th neighbour
-
-    Coordinates are scaled to unit spread first. The bias falls slowly, as n^(-1/p) at worst: about 0.03 nats for
-    2,000 neurons in three dimensions.
-
-    Args:
-        theta: (n, p) cloud; repeated neurons have no density.
-        n_neighbours: k.
-
-    Raises:
-        ValueError: fewer than k + 1 neurons.
-    """
-    n, p = theta.shape
-    if n <= n_neighbours:
-        raise ValueError(f"an entropy from {n_neighbours} neighbours needs more than {n_neighbours} neurons, got {n}")
-    spread = np.maximum(theta.std(axis=0), 1e-300)
-    scaled = theta / spread
-    distance = cKDTree(scaled).query(scaled, k=n_neighbours + 1)[0][:, -1]
-    log_ball = 0.5 * p * np.log(np.pi) - gammaln(0.5 * p + 1)
-    terms = p * np.log(np.maximum(distance, 1e-300))
-    value = digamma(n) - digamma(n_neighbours) + log_ball + terms.mean() + np.log(spread).sum()
-    return Entropy(float(value), float(terms.std() / np.sqrt(n)))
-
-
-def cloud_kl_from_prior(theta: Array, temperature: float, penalties: Array) -> Entropy:
-    """KL(mu | prior) of the law that a cloud samples, in nats, by its nearest-neighbour entropy.
-
-    Args:
-        theta: (n, p).
-        temperature: T.
-        penalties: (p,) lambda_j; the prior of coordinate j is N(0, T / lambda_j).
-    """
-    entropy = cloud_entropy(theta)
-    variance = temperature / np.asarray(penalties)
-    cross = 0.5 * ((theta**2 / variance).mean(axis=0) + np.log(2 * np.pi * variance)).sum()
-    energy_error = float((0.5 * (theta**2 / variance).sum(axis=1)).std() / np.sqrt(len(theta)))
-    return Entropy(float(cross - entropy.value), float(np.hypot(entropy.error, energy_error)))
 
 
 def cloud_score(

@@ -7,7 +7,7 @@ The closure is stationarity of a strictly concave function of (b, c): at given h
 solution is unique, and no continuation can find a second one. What a discontinuous transition leaves behind are the
 *metastable* branches, in which the neurons are kept to one well of S(q); they are solved here as well.
 
-Source: Rubin, Seroussi, Ringel, arXiv 2310.03789; physics.md, section 7.
+Source: Rubin, Seroussi, Ringel, arXiv 2310.03789; docs/physics.md, section 7.
 """
 
 from __future__ import annotations
@@ -189,11 +189,6 @@ class CubicClosure:
         a^2 given q is readout_variance + (readout_variance/T)^2 (v.r)^2.
         """
         return self._readout_mean(self._grid.q**2) / self._readout_mean(self._grid.q**2 + self.teacher.transverse_power)
-
-    @property
-    def mean_square_overlap(self) -> float:
-        """E q^2 under e^-S."""
-        return float(self._law @ self._grid.q**2)
 
     def _readout_mean(self, values: np.ndarray) -> float:
         gain = self.teacher.readout_variance / self.teacher.temperature

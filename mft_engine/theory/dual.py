@@ -7,7 +7,7 @@ In coordinates rho in which E[u v] is the Euclidean product (the residual seen b
 
 For the law that rho itself generates, F(mu_rho) - D(rho) = |grad D|^2 / 2: the gap of any rho.
 
-Source: physics.md, section 4.
+Source: docs/physics.md, section 4.
 """
 
 from __future__ import annotations

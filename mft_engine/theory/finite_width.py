@@ -9,7 +9,7 @@
 C is the covariance of a phi_w under the corrected law itself. Exact at N = 1 and as N grows; the error falls as
 1/N^2, that of the infinite-width law as 1/N. Without the response (M = I) the self term is badly wrong.
 
-Source: physics.md, section 10.
+Source: docs/physics.md, section 10.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def solve_finite_width(
         SuperlinearActivationError: no law exists for this activation.
         SolveStopped: `should_stop` answered True.
 
-    Source: physics.md, section 10.
+    Source: docs/physics.md, section 10.
     """
     if n_neurons < 1 or not (temperature > 0 and lambda_w > 0 and lambda_a > 0):
         raise ValueError("n_neurons must be at least 1, temperature and regularisation positive")

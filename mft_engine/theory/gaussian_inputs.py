@@ -1,6 +1,6 @@
 """Solution of the planar dual for x ~ N(0, I_2) in angular harmonics: no quadrature error in the angle.
 
-Source: physics.md, section 4.
+Source: docs/physics.md, section 4.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 The mean is the same at every readout exponent; the variance is that of kappa = 1/2. With the prior of w and
 lambda_a fixed the mean-field theory tends to it as T grows: |f - f_GP| ~ 1/T, KL of w from its prior ~ 1/T^2.
 
-Source: physics.md, sections 1 and 9.
+Source: docs/physics.md, sections 1 and 9.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ w_i is proposed from a fixed density (the infinite-width law mixed with the prio
 integrated out, and the readout is drawn exactly. The chain samples the Bayesian posterior of the network itself;
 it has no learning trajectory.
 
-Source: physics.md, sections 9 and 10.
+Source: docs/physics.md, sections 9 and 10.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ has, beside 0, wells in which one frequency carries everything. |a| is the share
 The printed closure lacks the 4 P^2 of sum_p (y_p.h)^2 = 4 P^3 sum |w_k|^2 |v_k|^2; networks are to be compared with the
 corrected one alone.
 
-Source: Rubin, Seroussi, Ringel, arXiv 2310.03789; the correction: physics.md, section 6.
+Source: Rubin, Seroussi, Ringel, arXiv 2310.03789; the correction: docs/physics.md, section 6.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Found as the maximum of the strictly concave dual in r, so there is one solution, a gap, and no damping.
 
-Source: physics.md, section 4.
+Source: docs/physics.md, section 4.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def solve_planar(
         SuperlinearActivationError: no law exists for this activation.
         SolveStopped: `should_stop` answered True.
 
-    Source: physics.md, section 4.
+    Source: docs/physics.md, section 4.
     """
     begin = time.perf_counter()
     for name, value in (("temperature", temperature), ("lambda_w", lambda_w), ("lambda_a", lambda_a)):

@@ -7,7 +7,7 @@ With f = N^-kappa sum a phi and b = N^(1-kappa) a, f = (1/N) sum b phi, and the 
 times N^(2 - 2 kappa) is the mean-field energy with T' = N^(2-2kappa) T, lambda_w' = N^(2-2kappa) lambda_w and
 lambda_a' = lambda_a. At kappa = 1/2 T' = N T grows without bound at a fixed prior of w: the Gaussian process.
 
-Source: physics.md, section 1.
+Source: docs/physics.md, section 1.
 """
 
 from __future__ import annotations
@@ -47,8 +47,3 @@ def equivalent_mean_field(
     return EquivalentProblem(
         factor * temperature, factor * lambda_w, lambda_a, float(n_neurons) ** (1 - readout_exponent)
     )
-
-
-def observation_noise(n_points: int, n_neurons: int, temperature: float) -> float:
-    """sigma^2 = n T / N: the Gaussian noise on n observations for which the posterior is this Langevin law."""
-    return n_points * temperature / n_neurons

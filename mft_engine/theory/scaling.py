@@ -8,7 +8,7 @@ learns where the data repay it, n* of order E, and takes the cheapest pattern.
 Standard scaling: f = sum a phi(w.x) (deeper alike), prior variances 1/fan-in, noise of order 1.
 
 Sources: the exponents d^3, sqrt(N2 d), (N1 N2 d)^(1/3), samples of order d (for N of order d) and sqrt(N/d) specialised
-neurons are those of physics.md, section 8 (secondary notes on arXiv 2512.04165, unchecked). The costs below reproduce
+neurons are those of docs/physics.md, section 8 (from arXiv 2512.04165, unchecked). The costs below reproduce
 them; the Gaussian pattern's exponent is derived here alone.
 """
 

@@ -6,7 +6,7 @@
 What the same network would do if its neurons stayed where they started: the reference line below which feature
 learning shows. Regularisation, which moves even a lazy network, is left out.
 
-Source: Jacot, Gabriel, Hongler (1806.07572); physics.md, sections 1 and 9 (the stability limit's kernel).
+Source: Jacot, Gabriel, Hongler (1806.07572); docs/physics.md, sections 1 and 9 (the stability limit's kernel).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 with <u, v> = sum_mu weight_mu u_mu v_mu. The features on a polar grid of w are one dense matrix.
 
-Source: physics.md, section 4 ("works for finite data unchanged").
+Source: docs/physics.md, section 4 ("works for finite data unchanged").
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from scipy import stats
 
 from mft_engine.compare.averages import compare_averages, largest_noncentrality
 from mft_engine.compare.fluctuations import Averaging, fluctuations
-from mft_engine.compare.resolution import needed_noncentrality
+from mft_engine.compare.resolution import found_share, smallest
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.questions import comparison as question
 from mft_engine.recipe import load_recipe
-from mft_engine.rng import Stream, normal
+from mft_engine.rng import Stream, host_generator, normal
 from mft_engine.runs.runs import RunError, load, run_stored
 
 N = 1024
@@ -60,6 +60,9 @@ def altered(experiment: Experiment, kind: str, size: float) -> torch.Tensor:
         w = theta[:, :2].clone()
         theta[:, 0] = angle.cos() * w[:, 0] - angle.sin() * w[:, 1]
         theta[:, 1] = angle.sin() * w[:, 0] + angle.cos() * w[:, 1]
+    if kind == "other_share":
+        n = round(size * N)
+        theta[:n] = sampled(recipe.seed + 50).state.theta[:n]
     if kind == "flipped":
         theta[: round(size * N), 2] *= -1
     return theta
@@ -87,7 +90,7 @@ def test_what_a_distance_of_clouds_passes_is_noticed(kind, size) -> None:
         assert test.p_value < 0.005
 
 
-@pytest.mark.parametrize("kind", ["prior_share", "weight_scale", "readout_scale", "turn"])
+@pytest.mark.parametrize("kind", ["prior_share", "weight_scale", "readout_scale", "turn", "other_share"])
 def test_the_stated_resolution_is_right(kind) -> None:
     """Twice as large: found in each of 4 draws. Half as large: in at most 3 of 4.
 
@@ -149,8 +152,17 @@ def test_the_scatter_of_a_gaussian_gas_is_the_exact_one() -> None:
     assert found.tilt[0, 0] == pytest.approx((2 / 0.5) ** 2 * 4 * 0.5 / 4.5, rel=0.02)
 
 
-def test_noncentralities_are_those_of_the_chi_squared_law() -> None:
-    assert stats.ncx2.sf(stats.chi2.isf(0.005, 17), 17, needed_noncentrality(17, 0.005)) == pytest.approx(0.9, abs=1e-6)
+def test_chances_to_be_found_are_those_of_the_chi_squared_law() -> None:
+    """Without scatter exactly; with scatter V = 1 T^2 is twice a noncentral chi^2 of half the noncentrality."""
+    draws = host_generator(3, Stream.TEST_POINTS).standard_normal((4096, 17))
+    critical, shift = stats.chi2.isf(0.005, 17), np.full(17, 0.9)
+    assert found_share(shift, None, critical, draws) == pytest.approx(stats.ncx2.sf(critical, 17, 17 * 0.81), abs=1e-9)
+    exact = stats.ncx2.sf(critical / 2, 17, 17 * 0.81 / 2)
+    # 4,096 draws: a standard error of .008 at the most.
+    assert found_share(shift, np.eye(17), critical, draws) == pytest.approx(exact, abs=0.024)
+    size = smallest(lambda s: found_share(s * shift, None, critical, draws), 10.0)
+    assert stats.ncx2.sf(critical, 17, 17 * 0.81 * size**2) == pytest.approx(0.9, abs=0.02)
+    assert smallest(lambda s: 0.5, 1.0) is None
     upper = largest_noncentrality(25.0, 17)
     assert stats.ncx2.cdf(25.0, 17, upper) == pytest.approx(0.05, abs=1e-6) and largest_noncentrality(3.0, 17) == 0.0
 
@@ -160,7 +172,7 @@ def test_averages_and_resolution_are_part_of_verdict_summary_and_store(tmp_path)
     found = run.summary["comparison"]
     assert found["p_value_all"] == min(1.0, 2 * min(found["p_value"], found["p_value_averages"]))
     assert found["verdict"] == "consistent" and set(found["resolution"]) == {
-        "prior_share", "weight_scale", "readout_scale", "turn", "temperature"
+        "prior_share", "weight_scale", "readout_scale", "turn", "temperature", "other_share"
     }  # fmt: skip
     assert [row["name"] for row in found["statistics"]][:3] == ["potential", "norm", "square_norm"]
     assert found["kl_upper"] > 0 and found["largest_difference"] is None

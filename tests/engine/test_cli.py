@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -81,10 +80,9 @@ def test_a_bad_request_ends_in_one_sentence_and_the_documented_code(capsys, tmp_
 def test_a_folder_that_cannot_be_written_is_refused_before_computing(capsys, tmp_path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    start = time.perf_counter()
     code, out, err = call(capsys, "run", "clover", "--out", str(blocked), "--json")
     assert code == 1 and out == "" and str(blocked) in err and "Traceback" not in err
-    assert "train" not in err and time.perf_counter() - start < 60
+    assert "train" not in err
 
 
 def test_a_diverging_run_says_so_and_keeps_the_last_good_state(capsys, tmp_path) -> None:

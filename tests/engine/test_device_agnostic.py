@@ -6,6 +6,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import mft_engine
 from mft_engine import rng
 from mft_engine.dynamics import Hyper, step_plan
-from mft_engine.field.field import MeanField, stiffness
+from mft_engine.dynamics.adam import Adam, moved, no_moments
+from mft_engine.dynamics.hyper import plan_of
+from mft_engine.dynamics.layered import Layered
+from mft_engine.field.field import MeanField, curvature, stiffness
 from mft_engine.kernels import ReferenceKernel
+from mft_engine.kernels.layered import LayeredKernel
 from mft_engine.network.activations import ACTIVATIONS, get_activation
+from mft_engine.network.layered import LayeredNetwork
+from mft_engine.network.tables import Tables
 from mft_engine.points.measure import rotation
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
@@ -74,3 +81,30 @@ def test_every_step_and_field_runs_on_the_meta_device(name: str, integrator: str
         field = MeanField(inputs, weights * targets, activation, 0.1, 0.1)
         assert field.gradient(theta).shape == (32, 3) and field.potential(theta).shape == (32,)
         assert stiffness(theta, inputs, weights, activation, hyper.rate_per_step(2)).shape == ()
+        assert curvature(theta, field, 0.02).shape == ()
+        update = Adam(0.01, 0.9, 0.999, 0.1, 0.1, trains_readout=True)
+        after, moments = moved(theta, no_moments(theta), field.gradient(theta), 0, update, 2)
+        assert after.shape == (32, 3) and moments.shape == (2, 32, 3)
+
+
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_every_step_and_field_of_several_layers_runs_on_the_meta_device(name: str) -> None:
+    activation = get_activation(name)
+    hyper = replace(Hyper.of(Recipe()), lambda_hidden=0.1)
+    with FakeTensorMode():
+        meta = torch.device("meta")
+        shapes = LayeredNetwork(2, (8, 6), (activation, activation))
+        inputs = rng.normal(0, Stream.BATCH, 0, 16, 2, device=meta, dtype=torch.float32)
+        targets, weights = inputs[:, 0] * inputs[:, 1], torch.full_like(inputs[:, 0], 1 / 16)
+        network = Layered(shapes, Tables(weights, targets[:, None], ("xy",)))
+        theta = network.initial(Recipe(), stream=Stream.INITIAL, device=meta, dtype=torch.float32)
+        rates, penalties = network.rates(hyper), network.penalties(hyper)
+        plan = plan_of(hyper, 0.001, rates, penalties, seed=0, stream=Stream.BACKGROUND, readout_exponent=1.0)
+        kernel = LayeredKernel(shapes, meta, torch.float32)
+        total = torch.zeros(16, dtype=torch.float64, device=meta)
+        result = kernel.advance_background(theta, inputs, targets, weights, plan, 0, 3, total)
+        assert result.theta.shape == theta.shape and result.losses.shape == (3,)
+        for neurons, field in network.felt(theta, inputs, weights, targets, hyper, 1.0):
+            assert field.gradient(neurons).shape == neurons.shape and curvature(neurons, field, 0.02).shape == ()
+        first, second = network.tables(theta, inputs, 1.0)
+        assert first.shape == (8, 3) and second.shape == (6, 2)

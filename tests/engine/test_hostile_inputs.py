@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from mft_engine.tasks import build_task
 from mft_engine.tasks.expression import FUNCTIONS
 
 POINTS = host_generator(0, Stream.TEST_POINTS).standard_normal((7, 1000))
-# A result takes milliseconds; a hang takes minutes. In between there is room for a busy machine.
-SECONDS = 20.0
+# A hang meets the time limit of the test run.
 LONGEST_SENTENCE = 1000
 # Events of the interpreter that a formula or a table has no business to cause.
 FORBIDDEN = {"os.system", "subprocess.Popen", "exec", "os.exec", "os.fork", "os.posix_spawn", "socket.connect",
@@ -46,7 +44,6 @@ def check(action) -> None:
     """A result or a sentence, in time, with nothing executed and no warning on the screen."""
     global _watched
     _watched = []
-    start = time.perf_counter()
     try:
         with warnings.catch_warnings(record=True) as shown:
             warnings.simplefilter("always")
@@ -60,7 +57,6 @@ def check(action) -> None:
         _watched = None
     assert not events, events
     assert not shown, [str(w.message) for w in shown]
-    assert time.perf_counter() - start < SECONDS
 
 
 def use_expression(text: str) -> None:

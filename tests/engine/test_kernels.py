@@ -116,7 +116,7 @@ def test_reference_step_is_minus_the_gradient_of_the_energy_plus_noise(integrato
     theta = setting.theta.clone().requires_grad_()
     f = output(theta, setting.points, kappa, get_activation("tanh"))
     loss = (setting.weights[:, None] * (setting.targets.reshape(80, n_out) - f).square()).sum()
-    # N^(2 kappa - 1) (1/2) loss is the energy whose gradient a neuron feels (physics.md section 1).
+    # N^(2 kappa - 1) (1/2) loss is the energy whose gradient a neuron feels (docs/physics.md section 1).
     (gradient,) = torch.autograd.grad(n_neurons ** (2 * kappa - 1) * loss / 2, theta)
     xi = [rng.normal(plan.seed, plan.stream, k, n_neurons, n_params, device="cpu", dtype=torch.float64) for k in (7, 8)]
     noise = xi[0] if integrator == "euler" else (xi[0] + xi[1]) / 2
@@ -207,7 +207,7 @@ def test_fused_trajectory_stays_with_the_float64_reference_over_many_steps(name)
 @pytest.mark.parametrize("integrator", ["leimkuhler-matthews", "euler"])
 def test_neurons_without_data_keep_the_stationary_variance_of_the_integrator(kernel_class, integrator):
     # theta <- (1 - h) theta + s xi has variance s^2/(h (2 - h)) with independent xi; with (xi_k + xi_{k+1})/2 the
-    # covariance s^2/4 of theta_k with s xi_k/2 makes it s^2/(2 h) = T/lambda exactly (physics.md section 1).
+    # covariance s^2/4 of theta_k with s xi_k/2 makes it s^2/(2 h) = T/lambda exactly (docs/physics.md section 1).
     h, s, n_neurons = 0.4, 0.5, 40_000
     setting = Setting(n_neurons=8)
     variance = s * s / (2 * h) if integrator == "leimkuhler-matthews" else s * s / (h * (2 - h))

@@ -195,7 +195,7 @@ def test_one_number_of_neurons_is_for_every_hidden_layer():
         ({"network.train_readout": False}, "one hidden layer"),
         ({"task.n_angles": 3}, "task.n_angles"),
         ({"task.target": "both"}, "task.target"),
-        ({"foreground.background": "some/run"}, "."),
+        ({"foreground.background": "some/run"}, "some/run"),
         ({"task.name": "modular-addition"}, "one hidden layer"),
     ],
 )

@@ -216,7 +216,7 @@ def test_langevin_networks_with_fixed_features_sample_the_ridge_posterior_at_eve
 
 @pytest.mark.parametrize("dynamics", ["gibbs", "langevin"])
 def test_every_rung_of_a_clover_keeps_the_law_of_its_own_temperature(dynamics: str) -> None:
-    """Against the finite-width law, right to 1/N^2 (at N = 32 loss to .0005, cos4 to .001; physics.md, section 10)."""
+    """Against the finite-width law, to 1/N^2 (at N = 32 loss to .0005, cos4 to .001; docs/physics.md section 10)."""
     changes = {"training.dynamics": dynamics, "training.time": 30.0, "training.n_steps": 1200 * (dynamics == "gibbs")}
     *_, found = temper(SMALL.replace(changes), n_rungs=3, hottest=0.03)
     assert found.is_complete and len(found.rungs) == 3

@@ -11,8 +11,6 @@ from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.certificates import (
     certify_law,
     certify_residual,
-    cloud_entropy,
-    cloud_kl_from_prior,
     cloud_score,
     law_kl,
     residual_gap,
@@ -88,25 +86,6 @@ def test_the_kl_between_equal_laws_is_zero_and_between_others_positive(clover):
     assert law_kl(clover.law, cold.law) > 0.1
     with pytest.raises(ValueError, match="same temperature"):
         law_kl(clover.law, solve_planar(TARGETS["ring"], "relu_tanh", 0.03, 0.02, 0.001).law)
-
-
-def test_the_entropy_of_a_normal_cloud_is_the_known_one():
-    generator = host_generator(4, Stream.THEORY)
-    deviation = np.array([0.3, 1.0, 20.0])
-    theta = generator.standard_normal((4000, 3)) * deviation
-    entropy = cloud_entropy(theta)
-    known = 1.5 * np.log(2 * np.pi * np.e) + np.log(deviation).sum()
-    # four standard errors and the bias of the estimator in three dimensions, about n^(-2/3)
-    assert abs(entropy.value - known) < 4 * entropy.error + 4000 ** (-2 / 3)
-    prior = cloud_kl_from_prior(theta, 0.02, 0.02 / deviation**2)
-    assert abs(prior.value) < 4 * prior.error + 4000 ** (-2 / 3)
-
-
-def test_the_kl_of_a_cloud_is_that_of_the_law_it_samples(clover):
-    theta = clover.law.sample(8000, host_generator(0, Stream.FOREGROUND_GIBBS))
-    estimate = cloud_kl_from_prior(theta, 0.02, np.array([0.02, 0.02, 0.001]))
-    # the bias grows where the density varies over a neighbour's distance, n^(-1/3)
-    assert abs(estimate.value - clover.kl) < 4 * estimate.error + 8000 ** (-1 / 3)
 
 
 def _clover_field(clover):

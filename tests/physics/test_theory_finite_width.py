@@ -15,7 +15,7 @@ from mft_engine.theory.gibbs import GibbsBackground
 from mft_engine.theory.planar import solve_planar
 
 SETTINGS = ("relu_tanh", 0.02, 0.02, 0.001)
-# physics.md section 10: N -> (-cos4, E|w|, E|w|^2, E a^2, loss), sampled exactly and predicted
+# docs/physics.md section 10: N -> (-cos4, E|w|, E|w|^2, E a^2, loss), sampled exactly and predicted
 SAMPLED = {
     8: (0.6384, 0.5979, 0.4808, 120.58, 0.3103),
     32: (0.5781, 0.6559, 0.6056, 128.17, 0.2989),

@@ -13,7 +13,7 @@ from mft_engine.theory.planar import solve_planar
 
 
 def test_the_stated_numbers_of_the_clover_s_lazy_end_are_met():
-    """physics.md section 9: posterior mean's loss .4408, posterior variance .186, a network's own loss .627."""
+    """docs/physics.md section 9: posterior mean's loss .4408, posterior variance .186, a network's own loss .627."""
     lazy = solve_gaussian_process(TARGETS["product"], "relu_tanh", 0.02, 0.02, 0.001)
     assert lazy.loss == pytest.approx(0.4408, abs=6e-5)
     assert lazy.variance == pytest.approx(0.186, abs=6e-4)
@@ -21,7 +21,7 @@ def test_the_stated_numbers_of_the_clover_s_lazy_end_are_met():
 
 
 def test_the_foreground_of_the_lazy_background_is_the_stated_four_lumps():
-    """physics.md section 9, wrong background: cos4 -.920, E|w| .557, E a^2 527 (on points; here N(0, I) itself)."""
+    """docs/physics.md section 9, lazy: cos4 -.920, E|w| .557, E a^2 527 (on points; here N(0, I) itself)."""
     law = solve_gaussian_process(TARGETS["product"], "relu_tanh", 0.02, 0.02, 0.001).foreground()
     assert law.moments["cos4"] == pytest.approx(-0.920, abs=2e-3)
     assert law.moments["mean_norm"] == pytest.approx(0.557, abs=2e-3)

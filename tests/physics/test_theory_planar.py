@@ -154,7 +154,7 @@ def test_a_turned_target_has_the_same_numbers_and_turned_order_parameters():
 
 def test_the_equilibrium_background_fluctuates_far_less_than_an_iid_foreground():
     theory = solve_planar(TARGETS["product"], "relu_tanh", 0.02, 0.02, 0.001)
-    # physics.md section 10 gives .197 and 12.3 for the points of an 8 x 32 rule; these are for N(0, I) itself
+    # docs/physics.md section 10 gives .197 and 12.3 for the points of an 8 x 32 rule; these are for N(0, I) itself
     assert theory.trace_response == pytest.approx(0.191, abs=0.003)
     assert theory.trace_covariance == pytest.approx(12.13, abs=0.02)
 

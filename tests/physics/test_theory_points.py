@@ -12,7 +12,7 @@ from mft_engine.theory.planar import solve_planar
 
 
 def test_the_stated_numbers_on_the_256_laguerre_points_are_met():
-    """physics.md section 10: on these points cos4 -.5625, E|w| .6971, E|w|^2 .7150, E a^2 133.75, Tr .197 and 12.3."""
+    """docs/physics.md section 10: cos4 -.5625, E|w| .6971, E|w|^2 .7150, E a^2 133.75, Tr .197 and 12.3."""
     points, weights = laguerre_rule()
     theory = solve_planar(None, "relu_tanh", 0.02, 0.02, 0.001, points=(points, TARGETS["product"](points), weights))
     assert theory.order_parameters["cos4"] == pytest.approx(-0.5625, abs=6e-5)

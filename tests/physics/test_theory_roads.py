@@ -10,7 +10,7 @@ from mft_engine.network.activations import dphi_numpy, phi_numpy
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.gaussian_process import solve_gaussian_process
 from mft_engine.theory.planar import solve_planar
-from mft_engine.theory.roads import equivalent_mean_field, observation_noise
+from mft_engine.theory.roads import equivalent_mean_field
 from mft_engine.theory.tangent_kernel import tangent_kernel
 
 
@@ -47,10 +47,6 @@ def test_the_readout_exponent_road_ends_at_the_gaussian_process():
     assert excess[1] < 0.01
     # the distance falls as 1 / T' = 1 / (N T)
     assert excess[0] / excess[1] == pytest.approx(10, rel=0.1)
-
-
-def test_the_noise_dictionary():
-    assert observation_noise(400, 100, 0.02) == pytest.approx(0.08)
 
 
 @pytest.mark.parametrize("train_readout", [True, False])
