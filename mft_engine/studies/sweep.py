@@ -270,6 +270,7 @@ def _unfinished(folder: Path) -> dict[str, Path]:
 
 
 __all__ = [
+    "FAILURE",
     "Axis",
     "Point",
     "StoredSweep",
