@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.engine import messages as m
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     FieldsReady,
@@ -42,6 +43,7 @@ PASSED_ON: dict[type, Passed] = {
     ForegroundReady: Passed("foreground_ready"),
     ComparisonReady: Passed("comparison_ready", "comparisons"),
     CertificateReady: Passed("certificate_ready", "certificate"),
+    Answered: Passed("answered"),
     ReferencesReady: Passed("references_ready", "lines"),
     TheoryAbsent: Passed("theory_absent", "reason"),
     IterationReady: Passed("iteration_ready", "iteration"),

@@ -127,6 +127,7 @@ DOCKS: tuple[DockSpec, ...] = (
     DockSpec("self_consistency", "Self-consistency", RIGHT, lambda ground: SelfConsistencyPanel(ground.theme), {
         "snapshot_ready": SelfConsistencyPanel.show_snapshot,
         "certificate_ready": SelfConsistencyPanel.show_certificate,
+        "answered": SelfConsistencyPanel.show_answer,
     }),
     DockSpec("loss", "Loss", BOTTOM, lambda ground: LossView(ground.theme), {
         "recipe_changed": _duration,

@@ -50,6 +50,7 @@ class Session(QObject):
     foreground_ready = Signal(object)  # ForegroundReady
     comparison_ready = Signal(object)  # one Comparison a hidden layer
     certificate_ready = Signal(object)  # Certificate
+    answered = Signal(object)  # Answered, to a question of the table
     references_ready = Signal(object)  # ReferenceLines
     theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
     theory_absent = Signal(str)

@@ -234,7 +234,8 @@ class Worker(QObject):
                 **_facts_of(bench.experiment),
             )
         )
-        for answer in (bench.foreground, bench.comparison, bench.theory, bench.certificate, bench.kernel):
+        known = (bench.foreground, bench.comparison, bench.theory, bench.certificate, bench.kernel)
+        for answer in (*known, *bench.answers.values()):
             if answer is not None:
                 self._tell(answer)
         self._is_theory_due = bench.theory is None
@@ -243,6 +244,8 @@ class Worker(QObject):
             if stored.certificate is not None:
                 # It is computed again all the same: the lines that stand beside it are not stored.
                 self._tell(stored.certificate)
+            for answer in stored.answers:
+                self._tell(answer)
             self._tell(RunOpened(wanted.origin, bench.step, bench.experiment.is_complete, stored.faults))
 
     def _say(self, sentence: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     Event,
@@ -145,6 +146,9 @@ class Experiment(Protocol):
     def certify(self) -> Iterator[Progress | CertificateReady]:
         """How far the background is from the exact optimum."""
 
+    def ask(self) -> Iterator[Progress | Answered]:
+        """The questions of the table."""
+
     def data_kernel(self) -> Iterator[Progress | KernelReady]:
         """Spectra of the clouds in hand."""
 
@@ -173,6 +177,10 @@ class Restored(Protocol):
     @property
     def certificate(self) -> CertificateReady | None:
         """How far it was from the exact optimum."""
+
+    @property
+    def answers(self) -> tuple[Answered, ...]:
+        """To the questions of the table."""
 
     @property
     def faults(self) -> tuple[str, ...]:

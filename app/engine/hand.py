@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ import numpy as np
 
 from app.engine.contract import Experiment, Restored
 from app.engine.messages import TheoryPicture
-from mft_engine.experiment.events import CertificateReady, ComparisonReady, FieldsReady, ForegroundReady, KernelReady
+from mft_engine.experiment.events import (
+    Answered,
+    CertificateReady,
+    ComparisonReady,
+    FieldsReady,
+    ForegroundReady,
+    KernelReady,
+)
 from mft_engine.recipe import Change, Recipe, changes_on_the_way, differences, plan_change
 
 SLICE_SECONDS = 0.010
@@ -39,6 +46,7 @@ class Bench:
     foreground: ForegroundReady | None = None
     comparison: ComparisonReady | None = None
     certificate: CertificateReady | None = None
+    answers: dict[str, Answered] = field(default_factory=dict)
     fields: FieldsReady | None = None
     theory: TheoryPicture | None = None
     kernel: KernelReady | None = None
@@ -120,6 +128,7 @@ class Bench:
     def forget_answers(self) -> None:
         """Drop foreground, comparison, certificate and data kernel: they belonged to other parameters."""
         self.foreground = self.comparison = self.certificate = self.kernel = None
+        self.answers = {}
 
 
 class Parking:

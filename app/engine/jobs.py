@@ -10,6 +10,7 @@ from app.engine.contract import Engine, Experiment
 from app.engine.hand import SLICE_SECONDS, Bench, Pace
 from app.engine.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard, WidthReady
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     Event,
@@ -164,6 +165,10 @@ def certify(bench: Bench) -> Iterator[Event]:
         if isinstance(event, CertificateReady):
             bench.certificate = event
         yield event
+    for answer in bench.experiment.ask():
+        if isinstance(answer, Answered):
+            bench.answers[answer.name] = answer
+        yield answer
 
 
 def data_kernel(bench: Bench) -> Iterator[Event]:

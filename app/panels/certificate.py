@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QWidget
@@ -13,6 +14,7 @@ from app.widgets.words import written
 
 if TYPE_CHECKING:
     from mft_engine.questions.certificate import Certificate
+    from mft_engine.questions.table import Answer
 
 _ROWS = (
     (
@@ -108,12 +110,9 @@ class CertificateSection(TitledSection):
         self.setVisible(any(value is not None for value in self._values.values()))
 
 
-def certificate_sentence(certificate: Certificate) -> str:
-    """Whether the run still moves or has reached the exact law, where that is known, and what is behind a verdict."""
-    reached, drift = certificate.equilibrium, certificate.drift
-    words = [drift.why] if drift is not None and drift.verdict == "drifting" else []
-    words += [reached.why] if reached is not None and reached.verdict else []
-    return " ".join([*words, _certified(certificate)])
+def certificate_sentence(certificate: Certificate, answers: Iterable[Answer] = ()) -> str:
+    """What a verdict should not be read without, and what is behind it."""
+    return " ".join([*(answer.remark for answer in answers if answer.remark), _certified(certificate)])
 
 
 def _certified(certificate: Certificate) -> str:

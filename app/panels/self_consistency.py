@@ -21,8 +21,9 @@ from app.widgets.words import UNKNOWN, written, written_error, written_p
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
-    from mft_engine.experiment.events import ForegroundReady, Snapshot
+    from mft_engine.experiment.events import Answered, ForegroundReady, Snapshot
     from mft_engine.questions.certificate import Certificate
+    from mft_engine.questions.table import Answer
 
 # A person cannot read numbers that change more often.
 _REFRESH_MS = 200
@@ -57,6 +58,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._comparisons: tuple[Comparison, ...] = ()
         self._layer = 0
         self._certificate: Certificate | None = None
+        self._answered: dict[str, Answer] = {}
         self._stale_reason = ""
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -209,17 +211,19 @@ class SelfConsistencyPanel(QScrollArea):
         """The verdict of one hidden layer (0: the first) with its numbers, and the others' in words."""
         is_known = bool(self._comparisons) and self._comparisons[0] is comparisons[0]
         certificate, reason = (self._certificate, self._stale_reason) if is_known else (None, "")
+        answered = self._answered if is_known else {}
         self._comparisons, self._layer = tuple(comparisons), layer
         self._show_comparison(comparisons[layer])
         if len(comparisons) > 1:
             self._tell_layers(comparisons, layer)
+        self._answered = answered
         if certificate is not None:
             self.show_certificate(certificate)
         if reason:
             self.mark_stale(reason)
 
     def _show_comparison(self, comparison: Comparison) -> None:
-        self._comparison, self._certificate = comparison, None
+        self._comparison, self._certificate, self._answered = comparison, None, {}
         self._show_variance()
         self._stale_reason = ""
         self._show_comparison_parts(True)
@@ -277,10 +281,16 @@ class SelfConsistencyPanel(QScrollArea):
         self._certificate = certificate
         self.certificates.show_certificate(certificate)
         if self._comparison is not None and self.card.state != "pending":
-            self.card.show_certificate(certificate_sentence(certificate))
+            self.card.show_certificate(certificate_sentence(certificate, self._answered.values()))
         self._show_kl()
         self._show_variance()
         self._fade_certificate(False)
+
+    def show_answer(self, event: Answered) -> None:
+        """What a question of the table came to: said on the card where a verdict should not be read without it."""
+        self._answered[event.name] = event.answer
+        if self._certificate is not None:
+            self.show_certificate(self._certificate)
 
     def show_pending(self, text: str) -> None:
         """A comparison is on its way; earlier numbers stay, greyed."""
@@ -349,6 +359,7 @@ class SelfConsistencyPanel(QScrollArea):
     def clear(self) -> None:
         """Forgets everything: a new experiment."""
         self._snapshot = self._comparison = self._certificate = None
+        self._answered = {}
         self._comparisons, self._layer = (), 0
         self._stale_reason = ""
         self._is_newer = False

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import rich.progress
 from rich.console import Console
 
+from mft_engine.questions.table import QUESTIONS
+
 if TYPE_CHECKING:
     from mft_engine.runs.seeds import Seeds
 
@@ -78,12 +80,8 @@ def describe_run(summary: dict[str, Any]) -> str:
         if found["why"]:
             lines.append(f"  {found['why']}")
         lines += describe_averages(found)
-    drift = summary.get("drift")
-    if drift and drift["verdict"]:
-        lines.append(f"  {drift['why']}")
-    reached = summary.get("equilibrium")
-    if reached and reached["verdict"]:
-        lines.append(f"  {reached['why']}")
+    answers = [summary.get(name) for name in QUESTIONS]
+    lines += [f"  {answer['why']}" for answer in answers if answer and answer["verdict"]]
     orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
     if orders.get("cos4") is not None:
         exact = theory["order_parameters"].get("cos4") if theory else None

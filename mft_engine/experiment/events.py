@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mft_engine.questions.kernel_study import DataKernels
     from mft_engine.questions.loop import Iteration
     from mft_engine.questions.references import ReferenceLines
+    from mft_engine.questions.table import Answer
     from mft_engine.questions.theory import Theory
 
 Array = np.ndarray
@@ -152,6 +153,14 @@ class CertificateReady(Event):
     """How far the background is from the exact optimum, where that can be said."""
 
     certificate: Certificate
+
+
+@dataclass(frozen=True)
+class Answered(Event):
+    """The answer to a question of the table `questions.table.QUESTIONS`."""
+
+    name: str
+    answer: Answer
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.background import N_SHOWN, Background
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     Event,
@@ -44,13 +45,12 @@ from mft_engine.laws.particles import LawLost
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.data_kernel import kernel_change
-from mft_engine.questions.drift import Drift, drift_of
-from mft_engine.questions.equilibrium import Equilibrium, judge_equilibrium, no_answer
 from mft_engine.questions.fourier import fourier_summary
 from mft_engine.questions.kernel_study import DataKernels, study_kernels
 from mft_engine.questions.loop import iterate
 from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
+from mft_engine.questions.table import QUESTIONS, Answer
 from mft_engine.questions.theory import Theory, improve_theory, solve_theory
 from mft_engine.recipe import Change, Recipe, RecipeError, plan_change
 from mft_engine.tasks import Task
@@ -88,6 +88,7 @@ class Experiment:
         self.certificate: Certificate | None = None
         self.kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
+        self.answers: dict[str, Answer] = {}
         # Solved already where the neurons are drawn from it.
         self.solution: Theory | None = self.background.initial_theory
         self._warm = self.solution
@@ -114,6 +115,11 @@ class Experiment:
     def task(self) -> Task:
         """What is learnt."""
         return self.background.task
+
+    @property
+    def kind(self) -> str:
+        """Of the background: trained, lazy, untrained or stored."""
+        return self.background.kind
 
     @property
     def state(self) -> State:
@@ -172,6 +178,7 @@ class Experiment:
         self.sampler.forget()
         self.certificate = self.kernels = None
         self.comparisons = ()
+        self.answers = {}
 
     def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
         """`start` with the hyperparameters that differ between `old` and `new` scheduled at the present step."""
@@ -294,7 +301,7 @@ class Experiment:
         """How far the background's averaged residual is from the exact optimum (`theory` first, where there is one)."""
         cloud = self._cloud
         if cloud is None:  # the convexity behind certificates holds for one hidden layer
-            self.certificate = Certificate(posterior=self.posterior(), drift=self._drift())
+            self.certificate = Certificate(posterior=self.posterior())
             yield CertificateReady(certificate=self.certificate)
             return
         yield Progress("certify", 0.0, "certifying the background")
@@ -309,29 +316,18 @@ class Experiment:
         initial, tensor = self.setting.tensor(self.background.initial_theta), self.setting.tensor
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
-        self.certificate = replace(
-            found,
-            kernel_change=change,
-            posterior=self.posterior(),
-            equilibrium=self._equilibrium(),
-            drift=self._drift(),
-        )
+        self.certificate = replace(found, kernel_change=change, posterior=self.posterior())
         yield CertificateReady(certificate=self.certificate)
 
-    def _drift(self) -> Drift | None:
-        """Whether slow statistics still drift within the averaging window."""
-        return drift_of(self.recipe, self.background.kind, self.history, self.task.n_inputs)
-
-    def _equilibrium(self) -> Equilibrium:
-        """Whether the run has reached the exact law (`theory` first)."""
-        if self.solution is None:
-            return no_answer("There is no exact law to compare with (see theory).")
-        if self.background.kind != "trained":
-            return no_answer(
-                f"The {self.background.kind} background is not meant to reach the law of the trained network."
-            )
-        losses = [row["loss"] for row in self.history.rows if row["is_averaged"]]
-        return judge_equilibrium(losses, self.recipe.network.n_neurons[-1], self.solution)
+    def ask(self) -> Iterator[Progress | Answered]:
+        """The questions of the table, one after the other (`theory` first, where there is one)."""
+        for name, question in QUESTIONS.items():
+            for item in question.ask(self):
+                if isinstance(item, float):
+                    yield Progress("ask", item, name)
+                else:
+                    self.answers[name] = item
+                    yield Answered(name=name, answer=item)
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
@@ -406,6 +402,7 @@ class Experiment:
             theory=self.solution,
             certificate=self.certificate,
             kernels=self.kernels,
+            answers=dict(self.answers),
         )
         return replace(outcome, summary=summarise(outcome, self._run_facts()))
 
@@ -418,6 +415,7 @@ class Experiment:
         """Answers of a stored outcome of the very state that this experiment is in: they need no computing again."""
         self.sampler.take_back(outcome)
         self.comparisons, self.certificate = outcome.comparisons, outcome.certificate
+        self.answers = dict(outcome.answers)
 
     def _run_facts(self) -> dict[str, Any]:
         state = self.state
@@ -484,6 +482,7 @@ STAGES: tuple[Callable[[Experiment], Iterator[Event]], ...] = (
     Experiment.theory,
     Experiment.refer,
     Experiment.certify,
+    Experiment.ask,
     Experiment.data_kernel,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
     from mft_engine.questions.certificate import Certificate
     from mft_engine.questions.kernel_study import DataKernels
+    from mft_engine.questions.table import Answer
     from mft_engine.questions.theory import Theory
 
 Array = np.ndarray
@@ -70,6 +72,7 @@ class Outcome:
         metrics: columns recorded along the run, each (n_records,): step, time, loss, step_size, eta_theta, cos4 ...
         snapshots: stored clouds along the run, (n_stored, n_shown, n_params); snapshot_steps (n_stored,).
         comparisons: one a hidden layer; none before there is a foreground.
+        answers: to the questions of `questions.table`, by name.
     """
 
     recipe: Recipe
@@ -84,6 +87,7 @@ class Outcome:
     theory: Theory | None = None
     certificate: Certificate | None = None
     kernels: DataKernels | None = None
+    answers: Mapping[str, Answer] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property

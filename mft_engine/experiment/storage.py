@@ -33,8 +33,7 @@ from mft_engine.network.two_layer import column_names
 from mft_engine.ordinary_files import MAX_TEXT_BYTES, require_ordinary
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate
-from mft_engine.questions.drift import Drift
-from mft_engine.questions.equilibrium import Equilibrium
+from mft_engine.questions.table import Answer, answers_from
 from mft_engine.theory.certificates import SteinDiscrepancy
 
 Arrays = dict[str, np.ndarray]
@@ -205,10 +204,7 @@ def outcome_bytes(outcome: Outcome) -> bytes:
                     _add(part, {"theta": cloud.theta})
         if outcome.certificate is not None:
             file.attrs["certificate"] = json.dumps(outcome.certificate.to_dict())
-            if outcome.certificate.equilibrium is not None:
-                file.attrs["equilibrium"] = json.dumps(outcome.certificate.equilibrium.to_dict())
-            if outcome.certificate.drift is not None:
-                file.attrs["drift"] = json.dumps(outcome.certificate.drift.to_dict())
+        file.attrs["answers"] = json.dumps({name: answer.to_dict() for name, answer in outcome.answers.items()})
         for layer, comparison in enumerate(outcome.comparisons, start=1):
             group = file.create_group(f"comparison{layer}")
             for field in dataclasses.fields(Comparison):
@@ -233,6 +229,7 @@ class Result:
     foreground: Population | None
     comparisons: tuple[Comparison, ...]
     certificate: Certificate | None
+    answers: Mapping[str, Answer]
 
 
 def read_result(path: Path, remedy: str) -> Result:
@@ -251,6 +248,7 @@ def read_result(path: Path, remedy: str) -> Result:
             foreground=_population(group_in(file, "foreground"), points) if "foreground" in file else None,
             comparisons=tuple(_comparison(group) for group in _numbered(file, "comparison")),
             certificate=_certificate(file.attrs) if "certificate" in file.attrs else None,
+            answers=answers_from(json.loads(str(file.attrs.get("answers", "{}")))),
         )
 
 
@@ -310,13 +308,7 @@ def _comparison(group: h5py.Group) -> Comparison:
 def _certificate(attributes: Mapping[str, Any]) -> Certificate:
     values = json.loads(str(attributes["certificate"]))
     stein = values.pop("stein")
-    reached = json.loads(str(attributes["equilibrium"])) if "equilibrium" in attributes else None
-    return Certificate(
-        **values,
-        stein=SteinDiscrepancy(**stein) if stein else None,
-        equilibrium=Equilibrium(**reached) if reached else None,
-        drift=Drift.from_dict(json.loads(str(attributes["drift"]))) if "drift" in attributes else None,
-    )
+    return Certificate(**values, stein=SteinDiscrepancy(**stein) if stein else None)
 
 
 def checkpoint_bytes(arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> bytes:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mft_engine.questions.table import QUESTIONS
+
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Outcome
     from mft_engine.questions.theory import Theory
@@ -88,8 +90,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             "gaussian_process_network_loss": references.gaussian_process_network_loss,
         },
         "certificate": certificate.to_dict() if certificate else None,
-        "equilibrium": certificate.equilibrium.to_dict() if certificate and certificate.equilibrium else None,
-        "drift": certificate.drift.to_dict() if certificate and certificate.drift else None,
+        **{name: outcome.answers[name].to_dict() if name in outcome.answers else None for name in QUESTIONS},
         "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
         "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
         "comparison": comparisons[0] if comparisons else None,

@@ -11,8 +11,6 @@ import numpy as np
 from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.points.measure import FieldPoints, weighted
-from mft_engine.questions.drift import Drift
-from mft_engine.questions.equilibrium import Equilibrium
 from mft_engine.questions.posterior import Posterior
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream, host_generator
@@ -42,8 +40,6 @@ class Certificate:
         free_energy_excess: F(mu_r) - F(mu*).
         lower, upper: T KL(mu_r | mu*) <= free_energy_excess <= T KL(mu_r | mu-hat).
         posterior: mean and variance of the function over the run's averaging window.
-        equilibrium: whether the run has reached the exact law.
-        drift: whether slow statistics still move along the averaging window; needs no law.
         stein: kernelised Stein discrepancy of the cloud under its own field, with its null band.
     """
 
@@ -56,12 +52,10 @@ class Certificate:
     upper: float | None = None
     stein: SteinDiscrepancy | None = None
     posterior: Posterior | None = None
-    equilibrium: Equilibrium | None = None
-    drift: Drift | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the summary, which has posterior, equilibrium and drift in places of their own."""
-        elsewhere = ("posterior", "equilibrium", "drift")
+        """Plain values for the summary, which has the posterior in a place of its own."""
+        elsewhere = ("posterior",)
         return {name: value for name, value in asdict(self).items() if name not in elsewhere}
 
 

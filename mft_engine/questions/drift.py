@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from mft_engine.recipe import Recipe
 
@@ -61,8 +61,8 @@ class Moved:
     @property
     def p_value(self) -> float:
         """Of this statistic alone, two-sided."""
-        tail = stats.t.sf(abs(self.z), self.n_degrees) if math.isfinite(self.n_degrees) else special.ndtr(-abs(self.z))
-        return float(2 * tail)
+        size, is_bound = -abs(self.z), math.isinf(self.n_degrees)
+        return float(2 * (special.ndtr(size) if is_bound else special.stdtr(self.n_degrees, size)))
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class Drift:
     p_value: float | None
     verdict: str | None
     why: str
+
+    @property
+    def remark(self) -> str:
+        """That it drifts: two equally young clouds look alike."""
+        return self.why if self.verdict == "drifting" else ""
 
     @property
     def largest(self) -> float | None:

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from mft_engine.points.statistics import averaged
+from mft_engine.questions.drift import Recorded
 from mft_engine.questions.theory import Theory
+from mft_engine.recipe import Recipe
 from mft_engine.theory.particle_theory import ParticleTheory
 
 FEWEST_RECORDS = 8
@@ -41,6 +43,11 @@ class Equilibrium:
     verdict: str | None
     why: str
 
+    @property
+    def remark(self) -> str:
+        """The answer, where there is one."""
+        return self.why if self.verdict else ""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the summary."""
         return asdict(self)
@@ -49,6 +56,22 @@ class Equilibrium:
 def no_answer(why: str) -> Equilibrium:
     """Where nothing can be said."""
     return Equilibrium(None, None, None, why)
+
+
+def equilibrium_of(recipe: Recipe, kind: str, history: Recorded, theory: Theory | None) -> Equilibrium:
+    """Whether a run has reached the exact law.
+
+    Args:
+        kind: of the background; history: what was recorded of it; theory: of the recipe, where it is solved.
+    """
+    if recipe.network.n_layers > 1:
+        return no_answer("The exact law is compared with networks of one hidden layer.")
+    if theory is None:
+        return no_answer("There is no exact law to compare with (see theory).")
+    if kind != "trained":
+        return no_answer(f"The {kind} background is not meant to reach the law of the trained network.")
+    losses = [row["loss"] for row in history.rows if row["is_averaged"]]
+    return judge_equilibrium(losses, recipe.network.n_neurons[-1], theory)
 
 
 def judge_equilibrium(losses: Sequence[float], n_neurons: int, theory: Theory) -> Equilibrium:

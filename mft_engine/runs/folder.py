@@ -313,6 +313,7 @@ class Run:
             foreground=result.foreground,
             comparisons=result.comparisons,
             certificate=result.certificate,
+            answers=result.answers,
             summary=self.summary,
         )
         if self.summary.get("theory") and self.summary["theory"].get("method") != "particles":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mft_engine.experiment.events import CertificateReady, ComparisonReady, ForegroundReady
+from mft_engine.experiment.events import Answered, CertificateReady, ComparisonReady, ForegroundReady
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.outcome import Cloud, Outcome
 from mft_engine.recipe import Recipe
@@ -21,7 +21,7 @@ class Restored:
 
     Attributes:
         experiment: trained up to the checkpoint; advanced on the CPU, it does what the uninterrupted one would do.
-        foreground, comparison, certificate: the stored answers, where they are of the checkpoint's neurons.
+        foreground, comparison, certificate, answers: the stored answers, where they are of the checkpoint's neurons.
         faults: sentences about what could not be read.
     """
 
@@ -29,6 +29,7 @@ class Restored:
     foreground: ForegroundReady | None = None
     comparison: ComparisonReady | None = None
     certificate: CertificateReady | None = None
+    answers: tuple[Answered, ...] = ()
     faults: tuple[str, ...] = ()
 
 
@@ -70,7 +71,8 @@ def restore(folder: str | Path, recipe: Recipe | None = None) -> Restored:
     foreground = ForegroundReady(shown, fresh.loss, fresh.kind, seconds, accuracies)
     comparison = ComparisonReady(outcome.comparisons) if outcome.comparisons else None
     certificate = CertificateReady(outcome.certificate) if outcome.certificate is not None else None
-    return Restored(experiment, foreground, comparison, certificate, faults)
+    answers = tuple(Answered(name, answer) for name, answer in outcome.answers.items())
+    return Restored(experiment, foreground, comparison, certificate, answers, faults)
 
 
 def _is_of_this_state(experiment: Experiment, outcome: Outcome) -> bool:

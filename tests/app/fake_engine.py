@@ -14,6 +14,7 @@ import numpy as np
 from app.engine.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     Event,
@@ -30,6 +31,7 @@ from mft_engine.experiment.events import (
 from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome, Population
 from mft_engine.points.statistics import Estimate
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.drift import no_answer
 from mft_engine.questions.kernel_spectrum import KernelSpectrum
 from mft_engine.questions.kernel_study import DataKernels, KernelAgreement
 from mft_engine.questions.loop import Iteration
@@ -230,6 +232,9 @@ class FakeExperiment:
         self.log.append(f"certify {self.recipe.regularisation.scale:g}")
         yield CertificateReady(certificate=fake_certificate())
 
+    def ask(self) -> Iterator[Progress | Answered]:
+        yield Answered("drift", no_answer("The fake background does not move."))
+
     def fields(self, n_pixels: int = 64, extent: float = 3.0) -> FieldsReady | None:
         image = np.zeros((n_pixels, n_pixels))
         return FieldsReady(extent=extent, target=image, background=image, foreground=None, residual=image)
@@ -399,6 +404,7 @@ class FakeRestored:
     foreground: ForegroundReady | None = None
     comparison: ComparisonReady | None = None
     certificate: CertificateReady | None = None
+    answers: tuple[Answered, ...] = ()
     faults: tuple[str, ...] = ()
 
 

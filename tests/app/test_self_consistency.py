@@ -583,6 +583,6 @@ def test_what_differs_between_clouds_is_told_where_no_averages_are() -> None:
 
 def test_a_run_that_still_drifts_is_not_called_consistent_without_a_word() -> None:
     drift = Drift((Moved("norm", 0.8, 0.7, 0.01, math.inf),), 1e-9, "drifting", "Still drifting: mean length |w|.")
-    assert certificate_sentence(Certificate(drift=drift)).startswith("Still drifting: mean length |w|.")
+    assert certificate_sentence(Certificate(), [drift]).startswith("Still drifting: mean length |w|.")
     steady = replace(drift, verdict="steady", why="Steady.")
-    assert "Steady" not in certificate_sentence(Certificate(drift=steady))
+    assert "Steady" not in certificate_sentence(Certificate(), [steady])

@@ -63,12 +63,12 @@ def test_a_clover_stopped_young_is_noticed_and_one_that_had_time_is_steady(tmp_p
     """At t = 1.5 all of 20 seeds drift at N = 2,048 (docs/method.md); here one, and one four times as old."""
     young = run_stored(load_recipe("clover").replace({"training.time": 1.5, "foreground.method": "gibbs"}), tmp_path)
     assert young.summary["drift"]["verdict"] == "drifting"
-    assert load(young.folder).certificate.drift.to_dict() == young.summary["drift"]
+    assert load(young.folder).answers["drift"].to_dict() == young.summary["drift"]
     old = Experiment(load_recipe("clover").replace({"network.n_neurons": 256, "training.time": 12.0}))
     while not old.is_complete:
         old.advance(1000)
-    list(old.certify())
-    assert old.certificate.drift.verdict == "steady" and "Steady" in old.certificate.drift.why
+    list(old.ask())
+    assert old.answers["drift"].verdict == "steady" and "Steady" in old.answers["drift"].why
 
 
 @pytest.mark.parametrize(
@@ -80,5 +80,5 @@ def test_where_there_is_no_drift_to_measure_the_reason_is_said(changes, word):
     recipe = load_recipe("clover").replace({"network.n_neurons": 64, "training.n_steps": 100, **changes})
     experiment = Experiment(recipe)
     experiment.advance(100)
-    list(experiment.certify())
-    assert experiment.certificate.drift.verdict is None and word in experiment.certificate.drift.why
+    list(experiment.ask())
+    assert experiment.answers["drift"].verdict is None and word in experiment.answers["drift"].why

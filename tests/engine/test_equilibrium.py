@@ -22,7 +22,7 @@ def finished(recipe: Recipe) -> Experiment:
     while not experiment.is_complete:
         experiment.advance(500)
     list(experiment.theory())
-    list(experiment.certify())
+    list(experiment.ask())
     return experiment
 
 
@@ -31,7 +31,7 @@ def test_a_run_from_the_prior_that_has_just_begun_is_not_at_equilibrium_and_one_
     young = finished(SMALL.replace({"training.time": 1.0, "training.step_size": 0.001}))
     settled = finished(SMALL.replace({"training.time": 3.0, "initial.law": "theory"}))
     for experiment, verdict in ((young, "not at equilibrium"), (settled, "at equilibrium")):
-        found = experiment.certificate.equilibrium
+        found = experiment.answers["equilibrium"]
         assert found.verdict == verdict, found.why
         summary = experiment.outcome().summary["equilibrium"]
         assert summary == {"excess": found.excess, "excess_error": found.excess_error, "verdict": verdict,
@@ -42,9 +42,9 @@ def test_a_run_from_the_prior_that_has_just_begun_is_not_at_equilibrium_and_one_
 def test_clover_is_at_equilibrium_at_its_end_and_not_soon_after_the_start() -> None:
     small = {"network.n_neurons": 256, "engine.device": "cpu", "engine.n_threads": 1}
     young = finished(Recipe().replace({**small, "training.time": 0.4, "training.step_size": 0.0004}))
-    assert young.certificate.equilibrium.verdict == "not at equilibrium"
+    assert young.answers["equilibrium"].verdict == "not at equilibrium"
     settled = finished(Recipe().replace({**small, "training.time": 3.0, "initial.law": "theory"}))
-    assert settled.certificate.equilibrium.verdict == "at equilibrium"
+    assert settled.answers["equilibrium"].verdict == "at equilibrium"
 
 
 def test_without_an_exact_law_there_is_no_verdict_but_a_reason() -> None:
@@ -53,8 +53,8 @@ def test_without_an_exact_law_there_is_no_verdict_but_a_reason() -> None:
         "training.step_size": 0.1, "network.n_neurons": 8,
     }))  # fmt: skip
     list(experiment.theory())
-    list(experiment.certify())
-    found = experiment.certificate.equilibrium
+    list(experiment.ask())
+    found = experiment.answers["equilibrium"]
     assert found.verdict is None and found.excess is None and "no exact law" in found.why
 
 

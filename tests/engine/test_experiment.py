@@ -8,6 +8,7 @@ import torch
 
 from mft_engine.dynamics import Diverged
 from mft_engine.experiment.events import (
+    Answered,
     CertificateReady,
     ComparisonReady,
     Finished,
@@ -38,8 +39,8 @@ def trained(recipe: Recipe, slices: int = 1000) -> Experiment:
 def test_the_whole_recipe_is_told_in_order() -> None:
     events = [e for e in Experiment(small(), kernel="reference") if type(e).__name__ != "Progress"]
     assert [type(e) for e in events] == [
-        Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady, KernelReady,
-        Finished,
+        Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady, Answered,
+        Answered, KernelReady, Finished,
     ]  # fmt: skip
     summary = events[-1].summary
     assert summary["schema"] == "mft-lab/summary/1"
