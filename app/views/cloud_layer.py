@@ -59,6 +59,15 @@ class CloudLayer:
             item.setVisible(False)
             plot.addItem(item, ignoreBounds=True)
 
+    def move_to(self, plot: pg.PlotItem) -> None:
+        """Draw in another plot from now on."""
+        for item in (self.image, self.scatter):
+            scene_plot = item.getViewBox()
+            if scene_plot is not None:
+                scene_plot.removeItem(item)
+            plot.addItem(item, ignoreBounds=True)
+        self._styled_for = None
+
     @property
     def is_drawn(self) -> bool:
         """Whether there are neurons and they are switched on."""
