@@ -12,6 +12,7 @@ from loguru import logger
 from platformdirs import user_data_path, user_log_path, user_state_path
 from PySide6.QtCore import QByteArray, QSettings
 
+from mft_engine.ordinary_files import MAX_TEXT_BYTES, require_ordinary
 from mft_engine.recipe import Recipe, RecipeError, recipe_from_dict
 
 N_RECENT = 10
@@ -31,8 +32,7 @@ class Settings:
 
     def _read(self) -> dict[str, Any]:
         try:
-            if self._path.exists() and not self._path.is_file():
-                raise ValueError("not an ordinary file")  # reading from a pipe would wait for ever
+            require_ordinary(self._path, MAX_TEXT_BYTES)
             values = json.loads(self._path.read_text(encoding="utf-8"))
             if isinstance(values, dict):
                 return values

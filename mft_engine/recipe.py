@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mft_engine.ordinary_files import require_ordinary
 from mft_engine.resources import resources_folder
 
 SCHEMA_VERSION = 1
@@ -30,6 +31,7 @@ MAX_LAYERED_NEURONS = 4096
 SMALLEST, LARGEST = 1e-12, 1e9
 MAX_DEPTH = 16
 MAX_SHOWN = 60
+MAX_RECIPE_BYTES = 10_000_000
 
 
 def _not_too_small(value: float) -> float:
@@ -573,7 +575,9 @@ def load_recipe(source: str | Path) -> Recipe:
             hint = f"; did you mean {near[0]!r}?" if near else f"; the shipped ones are {', '.join(shipped)}"
             raise RecipeError(f"There is no recipe file or shipped recipe {_shown(str(source))}{hint}")
     try:
+        require_ordinary(path, MAX_RECIPE_BYTES)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read as a recipe: {error}") from None
+        words = getattr(error, "strerror", None) or error
+        raise RecipeError(f"{path} cannot be read as a recipe: {words}") from None
     return parse_recipe(text, origin=str(path), folder=path.parent)

@@ -96,7 +96,7 @@ class Export:
     Attributes:
         folder: where; made if it is not there.
         figures: names of `mft_engine.figures`; "three-pictures" stands for the essay's set.
-        figure_formats: png, svg, pdf; data_formats: npz, csv, safetensors.
+        figure_formats: png, svg, pdf, eps, tiff; data_formats: npz, csv, safetensors.
         width_mm: of one figure.
     """
 

@@ -109,13 +109,11 @@ class CertificateSection(TitledSection):
 
 
 def certificate_sentence(certificate: Certificate) -> str:
-    """Whether the run has reached the exact law, where that is known, and which certificate is behind a verdict."""
-    reached = certificate.equilibrium
-    return (
-        f"{reached.why} {_certified(certificate)}"
-        if reached is not None and reached.verdict
-        else _certified(certificate)
-    )
+    """Whether the run still moves or has reached the exact law, where that is known, and what is behind a verdict."""
+    reached, drift = certificate.equilibrium, certificate.drift
+    words = [drift.why] if drift is not None and drift.verdict == "drifting" else []
+    words += [reached.why] if reached is not None and reached.verdict else []
+    return " ".join([*words, _certified(certificate)])
 
 
 def _certified(certificate: Certificate) -> str:

@@ -34,7 +34,7 @@ FIGURES = (
     ("theory", "Infinite-width density", False),
     ("fourier", "Frequencies and phases (modular addition)", False),
 )
-FIGURE_FORMATS = ("png", "svg", "pdf")
+FIGURE_FORMATS = ("png", "svg", "pdf", "eps", "tiff")
 DATA_FORMATS = (("npz", "both clouds, NumPy"), ("csv", "both clouds, text"), ("safetensors", "both clouds, tensors"))
 
 

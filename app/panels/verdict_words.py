@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from app.panels.gauges import BAD_ABOVE
 from app.widgets.words import written, written_p
+from mft_engine.compare.rules import AVERAGES_LEVEL, P_VALUE_LIMIT
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
@@ -21,34 +22,45 @@ def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
         comparison: the comparison of background and foreground.
         eta_theta: step size x Theta of the run, where known.
     """
-    p = written_p(comparison.p_value, comparison.n_permutations)
     if comparison.verdict is None:
         return comparison.why
-    # No line break inside the statement.
-    p = (f"p {p}" if p.startswith("≤") else f"p = {p}").replace(" ", "\u00a0")
+    p = written_p_all(comparison)
     neurons = f"the {comparison.n_foreground:,} foreground neurons"
     if comparison.verdict == "consistent" and comparison.is_of_one_moment:
         return (
-            "The averages of the background are what its own field makes of a neuron. That field is of one moment, "
-            "whose noise pulls the clouds apart: their distance is no evidence here."
+            f"The averages of the background are what its own field makes of a neuron ({p}). That field is of one "
+            "moment, whose noise pulls the clouds apart: their distance is no evidence here."
         )
     if comparison.verdict == "consistent":
         noticed = comparison.resolution.words if comparison.resolution is not None else ""
         would = f" The averages would have noticed {noticed}." if noticed else ""
         return f"{_capital(neurons)} cannot be told from the background ({p}).{would}"
-    if comparison.p_value > 0.01 and comparison.p_value_all <= 0.01:
-        # The clouds look alike, and their averages do not.
-        told = comparison.averages.largest_difference if comparison.averages is not None else ""
-        return f"{_capital(neurons)} look like the background ({p}), but the averages say no. {told}".rstrip()
+    told = f" {comparison.what_differs}".rstrip()
+    if comparison.is_by_averages and comparison.p_value_all <= P_VALUE_LIMIT:
+        if comparison.p_value > AVERAGES_LEVEL:
+            return f"{_capital(neurons)} look like the background at first, but the averages say no ({p}).{told}"
+        return f"{_capital(neurons)} do not look like the background, nor do the averages agree ({p}).{told}"
     times = f"{written(comparison.ratio, 2)} times what chance gives"
     if comparison.verdict == "close":
-        if comparison.p_value > 0.01:
+        if comparison.p_value_all > P_VALUE_LIMIT:
             is_too_large = eta_theta is not None and eta_theta > BAD_ABOVE
             reason = "the step size is too large" if is_too_large else "the step size is in doubt"
             return f"{_capital(neurons)} look like the background ({p}), but {reason}: no verdict of consistency."
         words = f"differ from the background, but little: {times} ({p}). Look at the step size first."
-        return f"{_capital(neurons)} {words}"
-    return f"{_capital(neurons)} do not look like the background: a distance {times} ({p})."
+        return f"{_capital(neurons)} {words}{told}"
+    return f"{_capital(neurons)} do not look like the background: a distance {times} ({p}).{told}"
+
+
+def written_p_all(comparison: Comparison) -> str:
+    """The p-value that decides, "p = 0.42" or "p ≤ 0.002" where no exchange reached the distance; no line breaks."""
+    n = comparison.n_permutations
+    if comparison.averages is None:
+        p = written_p(comparison.p_value_all, n)
+    elif comparison.is_by_averages:
+        p = written(comparison.p_value_all, 2)
+    else:  # twice the distance's own, whose least is 1/(1 + n)
+        p = written_p(comparison.p_value_all, (n - 1) // 2)
+    return (f"p {p}" if p.startswith("≤") else f"p = {p}").replace(" ", "\u00a0")
 
 
 def loss_sentence(comparison: Comparison) -> str:

@@ -76,7 +76,9 @@ def recipe_of(source: str, changes: list[str] | None) -> Recipe:
 
 
 def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+    from mft_engine.experiment.summary import without_nan
+
+    typer.echo(json.dumps(without_nan(document), indent=2, allow_nan=False))
 
 
 @app.callback(invoke_without_command=True)
@@ -164,7 +166,7 @@ def theory(
     teacher seen by erf neurons is answered with its order-parameter closure where its recipe is in the paper's units.
     """
     from mft_engine.cli.reporting import ProgressReport
-    from mft_engine.experiment.summary import theory_summary, without_nan
+    from mft_engine.experiment.summary import theory_summary
     from mft_engine.questions.closure import closure_summary
     from mft_engine.questions.theory import solve_theory
 
@@ -187,11 +189,10 @@ def theory(
         finally:
             progress.close()
         answer = {"schema": "mft-lab/theory/2", "recipe": recipe, **theory_summary(found)}
-    document = without_nan(answer)
     if as_json:
-        _print_json(document)
+        _print_json(answer)
         return
-    for name, value in document.items():
+    for name, value in answer.items():
         if value is not None:
             typer.echo(f"{name:<22}{value if not isinstance(value, float) else format(value, '.7g')}")
 
@@ -369,10 +370,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """The same statistics between two stored backgrounds. Example: mft-lab compare runs/a runs/b"""
-    from mft_engine.runs.compare import compare_runs
-    from mft_engine.runs.runs import load
+    from mft_engine.runs.compare import compare_folders
 
-    answers = compare_runs(load(run_a), load(run_b))
+    answers = compare_folders(run_a, run_b)
     document = {"schema": "mft-lab/comparison/1", "run_a": str(run_a), "run_b": str(run_b), **answers[0].to_dict()}
     if as_json:
         _print_json({**document, "layers": [answer.to_dict() for answer in answers]})
@@ -390,7 +390,7 @@ def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     figure: Annotated[list[str] | None, typer.Option(help="A figure's name, or all; may be repeated.")] = None,
     wrong: Annotated[Path | None, typer.Option(help="The wrong-background run, for three-pictures.")] = None,
-    formats: Annotated[str, typer.Option("--format", help="pdf, svg, png; comma-separated.")] = "pdf",
+    formats: Annotated[str, typer.Option("--format", help="pdf, svg, png, eps, tiff; comma-separated.")] = "pdf",
     width_mm: Annotated[float, typer.Option(min=20, max=1000, help="Width of the figure in mm.")] = 85.0,
     caption: Annotated[bool, typer.Option(help="Write recipe, seed, sizes and verdict under the figure.")] = False,
     animation: Annotated[str | None, typer.Option(help="gif, png (frames) or mp4.")] = None,
@@ -400,21 +400,28 @@ def export(
     """Figures, animations and data of a run. Example: mft-lab export runs/clover --figure foreground --format pdf"""
     from mft_engine.figures.export import export_run
 
-    if not (figure or animation or data):
+    if figure and not _names(formats):
+        raise CommandError(f"--format {formats!r}: write formats with commas between, for example pdf,png", 2)
+    if not (figure or animation or _names(data or "")):
         raise CommandError("Nothing to export: give --figure, --animation or --data (see --help)", 2)
     files = export_run(
         run_folder,
         out,
         figures=figure or [],
         wrong=wrong,
-        formats=formats.split(","),
+        formats=_names(formats),
         width_mm=width_mm,
         has_caption=caption,
         animation=animation,
-        data=data.split(",") if data else [],
+        data=_names(data or ""),
     )
     for file in files:
         typer.echo(str(file))
+
+
+def _names(text: str) -> list[str]:
+    """What stands between commas, each once."""
+    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower())))
 
 
 @app.command()

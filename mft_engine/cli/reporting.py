@@ -70,10 +70,14 @@ def describe_run(summary: dict[str, Any]) -> str:
         lines.append(
             f"  {where}{found['verdict'] or 'no verdict'}: energy distance {found['energy_distance']:.4f}, "
             f"{found['ratio']:.2f} times its null mean, p = {found['p_value']:.3f}"
+            + ("" if found["p_value_averages"] is None else f"; with the averages p = {found['p_value_all']:.3g}")
         )
         if found["why"]:
             lines.append(f"  {found['why']}")
         lines += describe_averages(found)
+    drift = summary.get("drift")
+    if drift and drift["verdict"]:
+        lines.append(f"  {drift['why']}")
     reached = summary.get("equilibrium")
     if reached and reached["verdict"]:
         lines.append(f"  {reached['why']}")
@@ -105,10 +109,18 @@ def describe_run(summary: dict[str, Any]) -> str:
 
 def describe_averages(found: dict[str, Any]) -> list[str]:
     """What the averages say, and what they would have noticed."""
+    told = [f"  {found['largest_difference']}"] if found["largest_difference"] else []
     if found["p_value_averages"] is None:
-        return []
+        return told
     lines = [f"  averages {len(found['statistics'])}, p = {found['p_value_averages']:.3g}"]
-    size = found["resolution"] or {}
+    parts = noticed_words(found["resolution"] or {})
+    if parts:
+        lines.append("  would have noticed  " + ", ".join(parts))
+    return lines + told
+
+
+def noticed_words(size: dict[str, Any]) -> list[str]:
+    """A resolution as it stands in the summary, one clause an alternative."""
     parts = [
         f"{words} {100 * size[key]:.2g} %"
         for key, words in (
@@ -121,11 +133,7 @@ def describe_averages(found: dict[str, Any]) -> list[str]:
     ]
     if size.get("turn") is not None:
         parts.append(f"turned by up to {size['turn']:.2g} rad")
-    if parts:
-        lines.append("  would have noticed  " + ", ".join(parts))
-    if found["largest_difference"]:
-        lines.append(f"  {found['largest_difference']}")
-    return lines
+    return parts
 
 
 def describe_tempering(found: Any) -> str:

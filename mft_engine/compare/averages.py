@@ -88,18 +88,25 @@ class AveragesTest:
 
     @property
     def largest_difference(self) -> str:
-        """What differs most, in a sentence; empty where nothing differs by three standard errors."""
-        worst = max(self.statistics, key=lambda s: abs(s.z))
+        """What differs most, and what next, in words; empty where nothing differs by three standard errors."""
+        ordered = sorted(self.statistics, key=lambda s: -abs(s.z))
+        worst, others = ordered[0], [s for s in ordered[1:3] if abs(s.z) >= 3]
         if abs(worst.z) < 3:
             return ""
         size = abs(worst.value - worst.expected)
         share = f" ({100 * size / abs(worst.expected):.1f} %)" if abs(worst.expected) > 1e-12 else ""
         way = "larger" if worst.value > worst.expected else "smaller"
         source = "average along the run" if worst.name.startswith("mode") else "foreground's law"
+        after = " and ".join(f"{s.words} ({abs(s.z):.1f})" for s in others)
         return (
             f"The background's {worst.words} is {worst.value:.4g}, {way} than the {worst.expected:.4g} of its {source} "
-            f"by {size:.2g}{share}: {abs(worst.z):.1f} standard errors."
+            f"by {size:.2g}{share}: {abs(worst.z):.1f} standard errors." + (f" Next: {after}." if after else "")
         )
+
+    @property
+    def together(self) -> str:
+        """The sentence of a rejection that no average makes alone."""
+        return f"No average differs much alone, but the {len(self.statistics)} together do."
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ The O(n^2) work is cut into tiles and told as a generator, so that a window can 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,21 +17,18 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.compare.averages import AveragesTest
+from mft_engine.compare.differences import standing_out, what_differs
+from mft_engine.compare.distances import N_DIRECTIONS, SLICE_ELEMENTS, directions, line, quadratic_forms, sliced_forms
 from mft_engine.compare.resolution import Resolution
+from mft_engine.compare.rules import AVERAGES_LEVEL, P_VALUE_LIMIT, Verdict, judge, why_no_verdict
 from mft_engine.network.activations import Parity
+from mft_engine.network.two_layer import column_names
 from mft_engine.points.statistics import host_array
 from mft_engine.rng import Stream
 
-Verdict = Literal["consistent", "close", "inconsistent"]
 Theta = Tensor | np.ndarray
 Forms = Callable[[Tensor], Generator[float, None, Tensor]]
 
-P_VALUE_LIMIT = 0.01
-# Two tests share the level: the distance of the clouds and the averages, half each.
-AVERAGES_LEVEL = P_VALUE_LIMIT / 2
-CLOSE_RATIO = 4.0
-# Beyond eta Theta = 2 the cloud shrinks and stays finite; a step this near to it is no evidence for anything.
-ETA_THETA_LIMIT = 1.8
 # (1 + 0)/(1 + 99) = 0.01 is the first p-value that can reject.
 MIN_PERMUTATIONS = 99
 
@@ -39,18 +36,10 @@ MIN_PERMUTATIONS = 99
 EXACT_LIMIT = 30_000
 # Neurons are exchangeable, so the first ones stand for all; this many resolve more than any sampler holds.
 SLICED_LIMIT = 100_000
-N_DIRECTIONS = 48
-GOLDEN = (5**0.5 - 1) / 2
-# Points at which two distributions on a line are compared; more change the distance by less than 0.1 %.
-N_QUANTILES = 1024
 # Labels (permutations x neurons) held at once (80 MB), and permutations a pass over the distances (exact, or
 # sliced, where the bins of a whole pass are kept: 0.4 MB a permutation).
 MAX_LABELS = 20_500_000
 PERMUTATIONS_A_PASS = {True: 512, False: 128}
-# 2 x 512 x 640 x 640 multiply-adds are about 10 ms of one core, and the tile (1.6 MB) stays in its cache.
-TILE = 640
-# Labels shuffled or binned in one slice of work, some ms.
-SLICE_ELEMENTS = 1_000_000
 # float32 distances reproduce a statistic to about 3e-6: a permutation so near to the observed value is a tie.
 TIE = 1e-5
 
@@ -75,7 +64,9 @@ class Comparison:
             averages alone in the field of one moment, whose noise pulls the two clouds apart (`is_of_one_moment`).
         averages: the quadratic test of the averages that the field suggests; resolution: what it would notice.
         verdict: consistent if p_value_all > 0.01 (unless eta_theta > 1.8), else close if ratio < 4, else not; None
-            where there are too few neurons for any p_value to fall that low, and `why` says so.
+            where there are too few neurons or permutations for any p_value to fall that low, and `why` says so.
+        difference: what differs most between the clouds, a sentence; outliers: (n_shown,) numbers of the background's
+            neurons that make the distance, worst first. Both empty where the distance alone does not say no.
         function_alignment: E[f_bg f_fg]/(|f_bg||f_fg|); nan where unknown, as are the losses.
         background_loss, foreground_loss: E (y - f)^2 of the two networks.
         expected_loss_difference: Tr C / n_foreground, by which a foreground of the same law is worse.
@@ -108,6 +99,37 @@ class Comparison:
     averages: AveragesTest | None = None
     resolution: Resolution | None = None
     is_of_one_moment: bool = False
+    difference: str = ""
+    outliers: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def is_by_averages(self) -> bool:
+        """Whether `p_value_all` is that of the averages; else it is that of the distance."""
+        return self.averages is not None and (self.is_of_one_moment or self.averages.p_value < self.p_value)
+
+    @property
+    def what_differs(self) -> str:
+        """What differs most, in a sentence; empty where nothing was noticed."""
+        if self.averages is not None and self.is_by_averages:
+            told = self.averages.largest_difference or self.difference or self.averages.together
+            return told if self.p_value_all <= P_VALUE_LIMIT else ""
+        return self.difference
+
+    @property
+    def suspects(self) -> np.ndarray:
+        """(n_shown,) numbers of the background's neurons that speak most for the difference, worst first."""
+        if self.averages is not None and self.is_by_averages:
+            return self.averages.outliers if self.p_value_all <= P_VALUE_LIMIT else self.outliers[:0]
+        return self.outliers
+
+    @property
+    def distance_upper(self) -> float:
+        """The laws' own energy distance lies below in at least 95 of 100 draws, in pooled standard deviations.
+
+        Its root is a norm, so that the laws are no farther apart than the samples and their noise together:
+        sqrt(D) <= sqrt(distance) + sqrt(null_95).
+        """
+        return (math.sqrt(self.energy_distance) + math.sqrt(self.null_95)) ** 2
 
     @property
     def p_value_all(self) -> float:
@@ -128,7 +150,16 @@ class Comparison:
     ) -> Comparison:
         """The same comparison with the averages, which have a say in the verdict."""
         both = replace(self, averages=averages, resolution=resolution, is_of_one_moment=is_of_one_moment)
-        return both if self.why else replace(both, verdict=judge(both.p_value_all, self.ratio, eta_theta))
+        if self.why:
+            return both
+        verdict = judge(both.p_value_all, self.ratio, eta_theta)
+        # "Consistent" needs a distance that could have said no at its half of the level.
+        why = why_no_verdict(self.n_background, self.n_foreground, self.n_permutations, AVERAGES_LEVEL)
+        if why and verdict == "consistent" and not is_of_one_moment:
+            return replace(both, verdict=None, why=why)
+        if is_of_one_moment or self.p_value > AVERAGES_LEVEL:  # no evidence at half of the level
+            both = replace(both, difference="", outliers=self.outliers[:0])
+        return replace(both, verdict=verdict)
 
     def with_functions(
         self,
@@ -150,9 +181,10 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the null arrays; a number that is not finite becomes None."""
         values = {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if not isinstance(getattr(self, field.name), np.ndarray) and field.name not in ("averages", "resolution")
+            row.name: getattr(self, row.name)
+            for row in fields(self)
+            if not isinstance(getattr(self, row.name), np.ndarray)
+            and row.name not in ("averages", "resolution", "difference")
         }
         test = self.averages
         values |= {
@@ -161,47 +193,14 @@ class Comparison:
             "statistics": [] if test is None else [statistic.to_dict() for statistic in test.statistics],
             "resolution": asdict(self.resolution) if self.resolution is not None else None,
             "kl_upper": None if test is None else test.kl_upper,
-            "largest_difference": None if test is None else test.largest_difference or None,
+            "distance_upper": self.distance_upper,
+            "largest_difference": self.what_differs or None,
+            "outliers": self.suspects.tolist(),
         }
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in values.items()
         }
-
-
-def smallest_p_value(n_background: int, n_foreground: int, n_permutations: int) -> float:
-    """The least p-value that exchanges of so many neurons can give, however different the clouds are.
-
-    The share of all exchanges that leave the clouds as they are (clouds of equal size may also change places), and not
-    below 1/(1 + n_permutations).
-    """
-    n_exchanges = math.comb(n_background + n_foreground, n_background)
-    return max(1 / (1 + n_permutations), (1 + (n_background == n_foreground)) / n_exchanges)
-
-
-def why_no_verdict(n_background: int, n_foreground: int, n_permutations: int) -> str:
-    """The sentence that says why these sizes allow no verdict, and what would be enough; empty where they do."""
-    least = smallest_p_value(n_background, n_foreground, n_permutations)
-    if least <= P_VALUE_LIMIT:
-        return ""
-    enough = next(n for n in range(1, 100) if smallest_p_value(n, n, n_permutations) <= P_VALUE_LIMIT)
-    return (
-        f"{n_background} background and {n_foreground} foreground neurons are too few for a verdict: whatever they "
-        f"look like, the p-value cannot fall below {least:.2g}. {enough} on each side are the least that can say no."
-    )
-
-
-def judge(p_value: float, ratio: float, eta_theta: float | None = None) -> Verdict:
-    """The verdict of a comparison.
-
-    Args:
-        p_value, ratio: as in `Comparison`.
-        eta_theta: step size times the top eigenvalue of the tangent kernel; above 1.8 nothing is consistent.
-    """
-    is_stable = eta_theta is None or not eta_theta > ETA_THETA_LIMIT
-    if p_value > P_VALUE_LIMIT and is_stable:
-        return "consistent"
-    return "close" if ratio < CLOSE_RATIO else "inconsistent"
 
 
 def fold(theta: np.ndarray, n_inputs: int, parity: Parity) -> np.ndarray:
@@ -245,6 +244,7 @@ def compare_clouds(
     seed: int = 0,
     eta_theta: float | None = None,
     exact_limit: int = EXACT_LIMIT,
+    names: Sequence[str] | None = None,
 ) -> Iterator[float | Comparison]:
     """Compare two clouds, telling the fraction done about every 10 ms of work and at last the Comparison.
 
@@ -264,6 +264,7 @@ def compare_clouds(
         seed: of the permutations.
         eta_theta: of the background's run, for the verdict.
         exact_limit: neurons a cloud.
+        names: of the columns, for the sentence that says what differs; w1 .. wd and a by default.
 
     Yields:
         fractions in [0, 1), then the Comparison.
@@ -313,7 +314,12 @@ def compare_clouds(
                 break
     scale = -(((n_bg + n_fg) / (n_bg * n_fg)) ** 2)
     weights_alone, whole = np.concatenate(values, axis=1) * scale
-    yield _comparison(whole, weights_alone, n_bg, n_fg, eta_theta, method)
+    found = _comparison(whole, weights_alone, n_bg, n_fg, eta_theta, method)
+    if found.p_value <= P_VALUE_LIMIT:
+        own, other = (fold(host_array(cloud), n_inputs, parity) for cloud in (background, foreground))
+        names = column_names(n_inputs, points.shape[1] - n_inputs) if names is None else names
+        found = replace(found, difference=what_differs(own, other, names), outliers=standing_out(points, n_bg))
+    yield found
 
 
 def _standardised(background: Theta, foreground: Theta, n_inputs: int, parity: Parity) -> np.ndarray:
@@ -353,120 +359,6 @@ def _fill_labels(
         shuffled = rows[1:] if has_observed and first == 0 else rows
         generator.permuted(shuffled, axis=1, out=shuffled)
         yield first / len(labels)
-
-
-def quadratic_forms(points: Tensor, cuts: tuple[int, ...], labels: Tensor) -> Generator[float, None, Tensor]:
-    """h' D h for every row h of labels and the distances over the first c columns, for each c in cuts.
-
-    D is never held: a tile of it is made, used for all labels and dropped; the tiles below the diagonal are
-    counted through their mirror images.
-
-    Args:
-        points: (n, n_columns); cuts: increasing column counts; labels: (n_labels, n).
-
-    Yields:
-        the fraction of the tiles done, after each.
-
-    Returns:
-        (n_tiles, n_cuts, n_labels), to be summed over the tiles in float64 (which some devices lack).
-    """
-    n = len(points)
-    tiles = [(i, j) for i in range(0, n, TILE) for j in range(i, n, TILE)]
-    sums = labels.new_zeros(len(tiles), len(cuts), len(labels))
-    for done, (i, j) in enumerate(tiles):
-        rows, columns = points[i : i + TILE], points[j : j + TILE]
-        left, right = labels[:, i : i + TILE], labels[:, j : j + TILE]
-        weight = 1.0 if i == j else 2.0
-        square = torch.zeros(len(rows), len(columns), dtype=points.dtype, device=points.device)
-        for column in range(points.shape[1]):
-            difference = rows[:, column, None] - columns[None, :, column]
-            square.addcmul_(difference, difference)
-            if column + 1 in cuts:
-                sums[done, cuts.index(column + 1)] = ((left @ square.sqrt()) * right).sum(dim=1) * weight
-        yield (done + 1) / len(tiles)
-    return sums
-
-
-def directions(seed: int, n_columns: int) -> np.ndarray:
-    """(N_DIRECTIONS, n_columns) unit vectors that cover the sphere of directions evenly, turned at random.
-
-    Equal angles in the plane, a Fibonacci lattice on the half-sphere in space (both integrate |u.x| to about a per
-    cent, where independent directions err by tens), orthonormal groups above.
-    """
-    generator = rng.host_generator(seed, Stream.PROJECTION, n_columns)
-    middles = (np.arange(N_DIRECTIONS) + 0.5) / N_DIRECTIONS
-    if n_columns == 2:
-        even = np.stack([np.cos(np.pi * middles), np.sin(np.pi * middles)], axis=1)
-    elif n_columns == 3:
-        around = 2 * np.pi * GOLDEN * np.arange(N_DIRECTIONS)
-        radius = np.sqrt(1 - middles**2)
-        even = np.stack([radius * np.cos(around), radius * np.sin(around), middles], axis=1)
-    else:
-        n_groups = -(-N_DIRECTIONS // n_columns)
-        groups = np.linalg.qr(generator.standard_normal((n_groups, n_columns, n_columns)))[0]
-        even = groups.reshape(-1, n_columns)[:N_DIRECTIONS]
-    turn = np.linalg.qr(generator.standard_normal((n_columns, n_columns)))[0]
-    return (even @ turn).astype(np.float32)
-
-
-def line(points: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """What `sliced_forms` needs of a cloud seen along one direction: its quantile bins and their distances.
-
-        |x| = E_u |u.x| / c_d,   c_d = Gamma(d/2) / (sqrt(pi) Gamma((d + 1)/2)),   u uniform on the sphere
-
-    Args:
-        points: (n, d); direction: (d,) a unit vector.
-
-    Returns:
-        (n,) bin of each point; (n_bins - 1,) distances between the middles of neighbouring bins, over c_d.
-    """
-    n, d = points.shape
-    n_bins = min(n, N_QUANTILES)
-    place, order = torch.sort(points @ direction)
-    ranked = torch.arange(n, device=points.device) * n_bins // n
-    bins = torch.empty_like(ranked).scatter_(0, order, ranked)
-    starts = torch.arange(n_bins + 1, device=points.device) * n // n_bins
-    middles = place[(starts[:-1] + starts[1:]) // 2]
-    factor = math.sqrt(math.pi) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
-    return bins.to(torch.int32), (middles[1:] - middles[:-1]) * factor
-
-
-def sliced_forms(lines: list[list[tuple[Tensor, Tensor]]], labels: Tensor) -> Generator[float, None, Tensor]:
-    """h' D h for every row h of labels (of sum zero), estimated from distances along lines.
-
-        h' D_u h = -2 integral H(t)^2 dt,   H(t) = sum of h over the points with u.x <= t
-
-    On a line the energy distance is twice Cramer's, here with H at the edges of quantile bins (in a small
-    cloud every point is its own bin: then it is exact). The same lines serve all labels, so that this is a
-    permutation test of the sliced statistic itself.
-
-    Args:
-        lines: for every direction, for every cut, what `line` gives; labels: (n_labels, n).
-
-    Yields:
-        the fraction done, after every few ms.
-
-    Returns:
-        (n_directions, n_cuts, n_labels), to be summed over the directions in float64.
-    """
-    n_labels, n = labels.shape
-    n_rows = max(1, SLICE_ELEMENTS // n_labels)
-    binned = [[labels.new_zeros(len(gaps) + 1, n_labels) for _, gaps in bundle] for bundle in lines]
-    for first in range(0, n, n_rows):
-        columns = labels[:, first : first + n_rows].T.contiguous()
-        for number, bundle in enumerate(lines):
-            for (bins, _), counts in zip(bundle, binned[number], strict=True):
-                counts.index_add_(0, bins[first : first + n_rows], columns)
-            yield (first + n_rows * (number + 1) / len(lines)) / (n + n_rows)
-    sums = []
-    for bundle, counts_of_bundle in zip(lines, binned, strict=True):
-        forms = [
-            gaps @ counts.cumsum(dim=0)[:-1].square_()
-            for (_, gaps), counts in zip(bundle, counts_of_bundle, strict=True)
-        ]
-        sums.append(torch.stack(forms) * (-2.0 / len(lines)))
-        yield 0.999
-    return torch.stack(sums)
 
 
 def _comparison(

@@ -48,6 +48,7 @@ from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.comparison import compare_with_field
 from mft_engine.questions.data_kernel import kernel_change
+from mft_engine.questions.drift import drift_of
 from mft_engine.questions.equilibrium import Equilibrium, judge_equilibrium, no_answer
 from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.fourier import fourier_summary
@@ -415,7 +416,11 @@ class Experiment(Background):
         inputs, weights = tensor(self.setting.field_measure.inputs), tensor(self.setting.field_measure.weights)
         change = kernel_change(initial, self.state.theta, inputs, weights, self.setting.activation)
         self.certificate = replace(
-            found, kernel_change=change, posterior=self.posterior(), equilibrium=self._equilibrium()
+            found,
+            kernel_change=change,
+            posterior=self.posterior(),
+            equilibrium=self._equilibrium(),
+            drift=drift_of(self.recipe, self.kind, self.history, self.task.n_inputs),
         )
         yield CertificateReady(certificate=self.certificate)
 

@@ -39,6 +39,7 @@ from mft_engine.network.layered import LayeredNetwork
 from mft_engine.network.tables import Tables, push_on_output, table_parity
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.drift import drift_of
 from mft_engine.questions.references import ReferenceLines
 from mft_engine.questions.surroundings import Watch, law_of, look, outgoing_law, reaching_kernels, watch_last_layer
 from mft_engine.recipe import Change, Recipe, RecipeError
@@ -328,6 +329,7 @@ class LayeredExperiment(Experiment):
             n_permutations=self.recipe.comparison.n_permutations,
             seed=self.recipe.seed + layer,
             eta_theta=self.state.step_size * self.state.eigenvalue,
+            names=self._columns(layer),
         ):
             if isinstance(answer, Comparison) and sampled.prediction is not None:
                 answer = answer.with_functions(
@@ -353,7 +355,8 @@ class LayeredExperiment(Experiment):
 
     def certify(self) -> Iterator[Progress | CertificateReady]:
         """The scatter of the function alone: the convexity behind certificates holds for one hidden layer."""
-        self.certificate = Certificate(posterior=self.posterior())
+        drift = drift_of(self.recipe, self.kind, self.history, self.task.n_inputs)
+        self.certificate = Certificate(posterior=self.posterior(), drift=drift)
         yield CertificateReady(certificate=self.certificate)
 
     def data_kernel(self) -> Iterator[Progress | KernelReady]:

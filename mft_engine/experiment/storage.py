@@ -30,14 +30,18 @@ from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.experiment.schema import WrongContentError, array_in, check_comparison, finite, group_in
 from mft_engine.experiment.summary import without_nan
 from mft_engine.network.two_layer import column_names
+from mft_engine.ordinary_files import MAX_TEXT_BYTES, require_ordinary
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.drift import Drift
 from mft_engine.questions.equilibrium import Equilibrium
 from mft_engine.theory.certificates import SteinDiscrepancy
 
 Arrays = dict[str, np.ndarray]
 
 UNFINISHED = ".part"
+# Of files that are read whole; what an HDF5 file declares is looked at array by array.
+MOST_BYTES = {".json": MAX_TEXT_BYTES, ".csv": 10 * MAX_TEXT_BYTES}
 
 
 class RunError(RuntimeError):
@@ -70,8 +74,9 @@ def writing_to(place: Path) -> Iterator[None]:
 
 @contextmanager
 def reading_from(path: Path, remedy: str) -> Iterator[None]:
-    """Turn a missing, cut off or damaged file into a RunError; the remedy says what is lost."""
+    """Turn a missing, cut off, damaged or impossible file into a RunError; the remedy says what is lost."""
     try:
+        _require_ordinary(path)
         yield
     except FileNotFoundError:
         raise RunError(f"{path} is not there; {remedy}.") from None
@@ -82,6 +87,15 @@ def reading_from(path: Path, remedy: str) -> Iterator[None]:
         if isinstance(error, RunError):
             raise
         raise RunError(f"{path} is damaged or cut off ({type(error).__name__}); {remedy}.") from error
+
+
+def _require_ordinary(path: Path) -> None:
+    try:
+        require_ordinary(path, MOST_BYTES.get(path.suffix))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise WrongContentError(str(error.strerror)) from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -193,6 +207,8 @@ def outcome_bytes(outcome: Outcome) -> bytes:
             file.attrs["certificate"] = json.dumps(outcome.certificate.to_dict())
             if outcome.certificate.equilibrium is not None:
                 file.attrs["equilibrium"] = json.dumps(outcome.certificate.equilibrium.to_dict())
+            if outcome.certificate.drift is not None:
+                file.attrs["drift"] = json.dumps(outcome.certificate.drift.to_dict())
         for layer, comparison in enumerate(outcome.comparisons, start=1):
             group = file.create_group(f"comparison{layer}")
             for field in dataclasses.fields(Comparison):
@@ -299,6 +315,7 @@ def _certificate(attributes: Mapping[str, Any]) -> Certificate:
         **values,
         stein=SteinDiscrepancy(**stein) if stein else None,
         equilibrium=Equilibrium(**reached) if reached else None,
+        drift=Drift.from_dict(json.loads(str(attributes["drift"]))) if "drift" in attributes else None,
     )
 
 

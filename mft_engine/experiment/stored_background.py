@@ -9,8 +9,11 @@ import numpy as np
 
 from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import RecipeError
+from mft_engine.tasks.archives import read_arrays, read_names
+from mft_engine.tasks.task import TaskError
 
 RESULT = "result.h5"
+ARRAY = "background"
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,11 @@ def _from_run(path: Path) -> StoredBackground:
 
 def _from_npz(path: Path) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if "background" not in file:
-                names = ", ".join(file.files) or "nothing"
-                raise RecipeError(f"foreground.background: {path} has no array 'background'; it holds {names}")
-            return np.asarray(file["background"], dtype=np.float64)
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        if isinstance(error, RecipeError):
-            raise
-        raise RecipeError(f"foreground.background: {path} cannot be read as NPZ: {error}") from None
+        arrays = read_arrays(path, (ARRAY,))
+        if not arrays:
+            raise TaskError(f"{path.name} has no array {ARRAY!r}; it holds {', '.join(read_names(path)) or 'nothing'}")
+        if arrays[ARRAY].dtype.kind not in "fiub":
+            raise TaskError(f"{path.name}: {ARRAY!r} is an array of {arrays[ARRAY].dtype}, not of real numbers")
+    except TaskError as error:
+        raise RecipeError(f"foreground.background: {error}") from None
+    return np.asarray(arrays[ARRAY], dtype=np.float64)

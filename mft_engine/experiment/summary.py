@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Outcome
@@ -86,6 +89,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         },
         "certificate": certificate.to_dict() if certificate else None,
         "equilibrium": certificate.equilibrium.to_dict() if certificate and certificate.equilibrium else None,
+        "drift": certificate.drift.to_dict() if certificate and certificate.drift else None,
         "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
         "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
         "comparison": comparisons[0] if comparisons else None,
@@ -139,11 +143,15 @@ def step_size_warning(eta_theta: float, step_size: float) -> str | None:
 
 
 def without_nan(value: Any) -> Any:
-    """The same document with every number that is not finite replaced by None."""
-    if isinstance(value, dict):
+    """The same document with plain numbers alone: None for what is not finite, and no negative zero."""
+    if isinstance(value, Mapping):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_nan(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    if isinstance(value, np.ndarray):
+        return without_nan(value.tolist())
+    if isinstance(value, (np.bool_, np.integer)):
+        return value.item()
+    if isinstance(value, (float, np.floating)):
+        return float(value) + 0.0 if math.isfinite(value) else None
     return value

@@ -5,7 +5,6 @@ The only folder that imports matplotlib, and then not its pyplot: nothing is sha
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,15 @@ from mft_engine.figures.clouds import (
     draw_wrong_background,
 )
 from mft_engine.figures.curves import draw_loss, draw_marginals, draw_null
+from mft_engine.figures.file_formats import MAKERS
 from mft_engine.figures.fourier import draw_fourier
 from mft_engine.figures.maps import draw_fields
-from mft_engine.figures.sheet import DPI, MM_PER_INCH, FigureError, MissingError, Page, style
+from mft_engine.figures.sheet import MM_PER_INCH, FigureError, MissingError, Page, style
 from mft_engine.figures.spectra import draw_kernel
-from mft_engine.figures.svg_fonts import embed_fonts
 
 __all__ = ["FIGURES", "FORMATS", "FigureError", "MissingError", "draw", "save", "save_three_pictures", "write_figure"]
 
-FORMATS = ("pdf", "svg", "png")
+FORMATS = tuple(MAKERS)
 MIN_WIDTH_MM, MAX_WIDTH_MM = 60.0, 1000.0
 
 FIGURES: dict[str, Callable[[Page], Figure]] = {
@@ -90,7 +89,8 @@ def save(
     """Draw a figure and write it as `folder/name.format`, fonts embedded, text kept as text in SVG.
 
     Args:
-        formats: of pdf, svg, png (300 dots an inch); the others as in `draw`.
+        formats: of pdf, svg, png (300 dots an inch), eps (without transparency), tiff (600 dots an inch); the others as
+            in `draw`.
 
     Returns:
         the files, in the order of the formats.
@@ -135,15 +135,10 @@ def save_three_pictures(
 
 def write_figure(figure: Figure, path: Path) -> Path:
     """Write a figure whole or not at all, in the format that the file is named after; text stays text."""
-    memory = io.BytesIO()
-    # No dates: the same figure is the same file.
-    dates: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     form = path.suffix.removeprefix(".")
-    width_mm = float(figure.get_figwidth()) * MM_PER_INCH
-    with matplotlib.rc_context(style(width_mm)):
-        figure.savefig(memory, format=form, dpi=DPI, metadata=dates[form])
+    with matplotlib.rc_context(style(float(figure.get_figwidth()) * MM_PER_INCH)):
+        data = MAKERS[form](figure)
     with writing_to(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    data = memory.getvalue()
-    write_atomically(path, embed_fonts(data) if form == "svg" else data)
+    write_atomically(path, data)
     return path

@@ -271,7 +271,16 @@ def export_run(
     """
     from mft_engine import figures as drawing
     from mft_engine.runs.runs import load
+    from mft_engine.runs.watched import is_watched
 
+    if is_watched(run_folder):
+        from mft_engine.figures.watched import export_watched
+
+        if wrong is not None or animation is not None:
+            raise ExportError("A watched training has figures and data; it has no wrong background and no animation")
+        return export_watched(
+            run_folder, out, figures=figures, formats=formats, width_mm=width_mm, has_caption=has_caption, data=data
+        )
     outcome = load(run_folder)
     twin = load(wrong) if wrong is not None else None
     options: dict[str, Any] = {"wrong": twin, "has_caption": has_caption}

@@ -66,6 +66,7 @@ _STYLE = {
     "axes.facecolor": "white",
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,
+    "ps.fonttype": 42,
     "svg.fonttype": "none",
     # Without a salt the ids in an SVG are random, and a figure would differ from itself.
     "svg.hashsalt": "mft-lab",

@@ -11,6 +11,7 @@ import numpy as np
 from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.points.measure import FieldPoints, weighted
+from mft_engine.questions.drift import Drift
 from mft_engine.questions.equilibrium import Equilibrium
 from mft_engine.questions.posterior import Posterior
 from mft_engine.recipe import Recipe
@@ -42,6 +43,7 @@ class Certificate:
         lower, upper: T KL(mu_r | mu*) <= free_energy_excess <= T KL(mu_r | mu-hat).
         posterior: mean and variance of the function over the run's averaging window.
         equilibrium: whether the run has reached the exact law.
+        drift: whether slow statistics still move along the averaging window; needs no law.
         stein: kernelised Stein discrepancy of the cloud under its own field, with its null band.
     """
 
@@ -55,10 +57,12 @@ class Certificate:
     stein: SteinDiscrepancy | None = None
     posterior: Posterior | None = None
     equilibrium: Equilibrium | None = None
+    drift: Drift | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the summary, which has posterior and equilibrium in places of their own."""
-        return {name: value for name, value in asdict(self).items() if name not in ("posterior", "equilibrium")}
+        """Plain values for the summary, which has posterior, equilibrium and drift in places of their own."""
+        elsewhere = ("posterior", "equilibrium", "drift")
+        return {name: value for name, value in asdict(self).items() if name not in elsewhere}
 
 
 def certify(

@@ -16,9 +16,9 @@ from mft_engine.compare.averages import (
     neuron_outputs,
     short_length,
 )
-from mft_engine.compare.clouds import AVERAGES_LEVEL
 from mft_engine.compare.fluctuations import Averaging, Fluctuations, fluctuations
 from mft_engine.compare.resolution import Resolution, resolve
+from mft_engine.compare.rules import AVERAGES_LEVEL
 from mft_engine.field.field import MeanField
 from mft_engine.field.walk import FrozenField
 from mft_engine.laws.harmonics import SuperlinearActivationError

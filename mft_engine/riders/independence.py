@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from mft_engine.compare.clouds import P_VALUE_LIMIT
+from mft_engine.compare.rules import P_VALUE_LIMIT
 from mft_engine.points.statistics import Values, host_array
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -43,7 +44,9 @@ class Layer:
         if len({id(module) for module in (*incoming, readout)}) <= len(incoming):
             raise WatchError("The same module is given twice: a layer and its readout must be different modules")
         self.incoming, self.readout = incoming, readout
-        self.activation = own_activation(activation)
+        self.activation = OwnActivation(activation)
+        parts = list(activation.children()) if isinstance(activation, nn.Sequential) else [activation]
+        self._between = ", ".join(getattr(part, "__name__", type(part).__name__) for part in parts)
         sizes = {int(cast(Tensor, module.weight).shape[0]) for module in incoming}
         if len(sizes) > 1:
             raise WatchError(f"Gate and up have different numbers of neurons, {sorted(sizes)}: they must agree")
@@ -57,6 +60,13 @@ class Layer:
         weights = [cast(Tensor, module.weight) for module in (*incoming, readout)]
         if len({weight.data_ptr() for weight in weights if weight.device.type != "meta"}) < len(weights):
             raise WatchError("Weights are tied: the layer and its readout share one tensor, so no neuron is its own")
+
+    @property
+    def words(self) -> str:
+        """The layer for people: Linear(2, 256) -> Tanh -> Linear(256, 1)."""
+        return " -> ".join(
+            [" * ".join(_shape(module) for module in self.incoming), self._between, _shape(self.readout)]
+        )
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that neurons own, in the order of the table's columns."""
@@ -98,7 +108,9 @@ class Layer:
             else tensor.reshape(n, -1)
             for name, tensor in tensors.items()
         ]
-        return torch.cat([row.detach() for row in rows], dim=1).clone()
+        table = torch.cat([row.detach() for row in rows], dim=1)
+        # Half precision is for training: what is asked of clouds needs more, and float32 holds every such number.
+        return table.float() if table.dtype in (torch.bfloat16, torch.float16) else table.clone()
 
     def tensors(self, table: Tensor) -> Tensors:
         """The parameters of the neurons in a table, shaped as the modules have theirs."""
@@ -143,6 +155,19 @@ class Layer:
         features = self.activation(fields[0])
         return features if len(fields) == 1 else features * fields[1]
 
+    def activations(self, tensors: Tensors, inputs: Tensor, n_rows: int) -> Tensor:
+        """(at most n_rows, n_neurons) what neurons answer to inputs (or places in them), dropout off."""
+        with torch.no_grad(), self.activation.still(), torch.autocast(inputs.device.type, enabled=False):
+            found = self.features({name: tensor.detach() for name, tensor in tensors.items()}, inputs)
+        n = len(tensors["weight0"])
+        is_image = isinstance(self.incoming[0], CONVOLUTIONS)
+        if is_image and isinstance(self.readout, nn.Linear):
+            # Flattened in front of a linear readout: a channel has a block of features.
+            found = found.reshape(found.shape[0], n, -1)
+        rows = (found.movedim(1, -1) if is_image else found).reshape(-1, n)
+        kept = torch.linspace(0, len(rows) - 1, min(n_rows, len(rows)), device=rows.device).long()
+        return rows[kept]
+
     def readout_of(self, tensors: Tensors, features: Tensor) -> Tensor:
         """The readout of given features."""
         return _apply(self.readout, features, tensors[READOUT], None)
@@ -156,22 +181,40 @@ class Layer:
         return dict(zip(names, found, strict=True))
 
 
-def own_activation(activation: Activation) -> Activation:
-    """The activation without anybody's hooks, in whichever of the modes train and eval the user's module is."""
-    if not isinstance(activation, nn.Module):
-        if not callable(activation):
+class OwnActivation:
+    """The activation without anybody's hooks, in whichever of the modes train and eval the user's module is.
+
+    Raises:
+        WatchError: it cannot be called, or has numbers of its own.
+    """
+
+    def __init__(self, activation: Activation) -> None:
+        self._modules: list[tuple[nn.Module, nn.Module]] = []
+        self._is_still = False
+        if isinstance(activation, nn.Module):
+            for name, _ in (*activation.named_parameters(), *activation.named_buffers()):
+                raise WatchError(f"The activation has numbers of its own ({name}), which riders would need copies of")
+            mine = _without_hooks(activation)
+            self._modules = list(zip(mine.modules(), activation.modules(), strict=True))
+            self._call: Activation = mine
+        elif callable(activation):
+            self._call = activation
+        else:
             raise WatchError(f"activation = {activation!r} cannot be called; give the module or function in between")
-        return activation
-    for name, _ in (*activation.named_parameters(), *activation.named_buffers()):
-        raise WatchError(f"The activation has numbers of its own ({name}), which riders would need copies of")
-    mine, theirs = _without_hooks(activation), activation
 
-    def apply(fields: Tensor) -> Tensor:
-        for module, original in zip(mine.modules(), theirs.modules(), strict=True):
-            module.training = original.training
-        return cast(Tensor, mine(fields))
+    def __call__(self, fields: Tensor) -> Tensor:
+        for module, original in self._modules:
+            module.training = original.training and not self._is_still
+        return self._call(fields)
 
-    return apply
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Inside, no dropout."""
+        self._is_still = True
+        try:
+            yield
+        finally:
+            self._is_still = False
 
 
 def is_random(activation: Activation) -> bool:
@@ -182,12 +225,21 @@ def is_random(activation: Activation) -> bool:
 
 def _check_module(module: nn.Module) -> None:
     name = type(module).__name__
+    if any(isinstance(parameter, nn.parameter.UninitializedParameter) for parameter in module.parameters()):
+        raise WatchError(f"{name} has no weights yet: run one batch through the model before watching it")
     if not isinstance(module, (nn.Linear, *CONVOLUTIONS)):
         raise WatchError(f"{name} cannot be watched; linear layers and convolutions can")
     if parametrize.is_parametrized(module):
         raise WatchError(f"The weights of {name} are computed from others (a parametrisation), so riders cannot follow")
     if isinstance(module, CONVOLUTIONS) and module.groups != 1:
         raise WatchError(f"{name} has groups = {module.groups}: its channels do not read the same inputs")
+
+
+def _shape(module: nn.Module) -> str:
+    weight = cast(Tensor, module.weight)
+    return (
+        f"{type(module).__name__}({', '.join(str(n) for n in (weight.shape[1], weight.shape[0], *weight.shape[2:]))})"
+    )
 
 
 def _without_hooks(module: nn.Module) -> nn.Module:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +14,26 @@ from torch.optim import Optimizer
 
 from mft_engine import rng
 from mft_engine.compare.clouds import Comparison, compare
-from mft_engine.riders.gradients import MISMATCH, MISMATCH_HALF, Accumulated
 from mft_engine.riders.independence import Independence, independence_of
-from mft_engine.riders.neurons import READOUT, Activation, Layer, Tensors, WatchError, is_random
-from mft_engine.riders.twin import Twin
+from mft_engine.riders.live import LiveFolder
+from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError, is_random
+from mft_engine.riders.outliers import Outliers, outliers_of
+from mft_engine.riders.portrait import portrait
+from mft_engine.riders.record import Exchange, Record
+from mft_engine.riders.resolution import with_resolution
+from mft_engine.riders.riding import Riders
 from mft_engine.rng import Stream
+from mft_engine.runs.watched import WatchedRun, verdict_of, write_watched
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Initial = Callable[[int], Any]
+Loss = Callable[[], Any]
 Modules = nn.Module | Sequence[nn.Module]
 
-# Backward passes of which each is checked, and then one in so many: the check costs a second backward of the layer.
-N_CHECKED = 3
-CHECKED_EVERY = 100
+# Of the layer's neurons so many speak when a loss is asked with fewer of them.
+SHARES = (2, 4, 8, 16)
 
 
 class Watch:
@@ -49,55 +58,54 @@ class Watch:
         n_foreground: int,
         initial: Initial | None,
         seed: int,
+        loss: Loss | None,
+        live: LiveFolder | None,
     ) -> None:
-        self._layer, self._optimizer, self._seed = layer, optimizer, seed
-        self._has_dropout = is_random(activation)
-        self._activation = activation
-        self._real = layer.parameters()
-        self._initial_background = layer.table(self._real)
+        self.layer, self.seed = layer, seed
+        self._optimizer, self._loss, self._live = optimizer, loss, live
+        self._initial_background = layer.table(layer.parameters())
         if initial is not None:
             table = _given(initial, n_foreground, self._initial_background)
         else:
             with rng.own_torch_draws(seed, Stream.RIDERS, 0, self._initial_background.device):
                 table = layer.redrawn(n_foreground)
         self._initial_foreground = table
-        self._riders: Tensors = layer.tensors(table)
-        trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        self._moving = [name for name, real in self._real.items() if real.requires_grad and id(real) in trained]
-        self._sums = {name: Accumulated(self._real[name]) for name in self._moving}
-        self._twin = Twin(optimizer, [(self._real[name], self._riders[name]) for name in self._moving])
-        self._inputs: Tensor | None = None
-        self._features: Tensor | None = None
-        self._n_backward = self._n_steps = 0
-        self._broken = ""
-        self._handles: list[Any] = []
-        self._attach()
+        self._riders = Riders(
+            layer,
+            optimizer,
+            table,
+            has_dropout=is_random(activation),
+            seed=seed,
+            has_stepped=self._has_stepped,
+        )
+        self.record = Record(layer.n_neurons, n_foreground, table.shape[1])
+        self._note(0)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the clouds' columns."""
-        return self._layer.names
+        return self.layer.names
 
     @property
     def n_inputs(self) -> int:
         """Columns of the clouds before the readouts."""
-        return self._layer.n_inputs
+        return self.layer.n_inputs
 
     @property
     def n_steps(self) -> int:
         """Steps of the optimiser since the watch began."""
-        return self._n_steps
+        return self._riders.n_steps
 
     @property
     def background(self) -> Tensor:
         """(n_neurons, n_params): the network's own neurons as they are now."""
-        return self._layer.table(self._real)
+        return self.layer.table(self._riders.real)
 
     @property
     def foreground(self) -> Tensor:
         """(n_foreground, n_params): the riders as they are now."""
-        self._check()
-        return self._layer.table(self._riders)
+        self._riders.check()
+        return self.layer.table(self._riders.tensors)
 
     @property
     def initial_background(self) -> Tensor:
@@ -112,20 +120,29 @@ class Watch:
     @property
     def initial_check(self) -> Comparison:
         """Both clouds as they began; not consistent: the layer was not drawn from the law of `initial`."""
-        return compare(self._initial_background, self._initial_foreground, self.n_inputs, seed=self._seed)
+        return compare(self._initial_background, self._initial_foreground, self.n_inputs, seed=self.seed)
 
     def compare(self, *, n_permutations: int = 500, seed: int | None = None) -> Comparison:
-        """Whether the network's neurons and the riders have one law, now.
+        """Whether the network's neurons and the riders have one law, now, and what would have been noticed.
 
         Args:
             n_permutations: of the null.
             seed: of the permutations; None: the watch's.
 
+        Returns:
+            `verdict`, `p_value_all`, `ratio`, and `resolution`: how many untrained neurons, how much longer weights or
+            readouts 9 of 10 comparisons like this one would find.
+
         Raises:
             WatchError: the training was found to be one that riders cannot follow.
         """
-        seed = self._seed if seed is None else seed
-        return compare(self.background, self.foreground, self.n_inputs, n_permutations=n_permutations, seed=seed)
+        seed, riders = self.seed if seed is None else seed, self.foreground
+        found = compare(self.background, riders, self.n_inputs, n_permutations=n_permutations, seed=seed)
+        return with_resolution(found, riders, self._initial_foreground, self.n_inputs)
+
+    def outliers(self) -> Outliers:
+        """Which neurons stand out: farther from the riders than riders are from one another."""
+        return outliers_of(self.background, self.foreground)
 
     def independence(self) -> Independence:
         """Whether the neurons come in groups, which a comparison of laws cannot see."""
@@ -138,18 +155,103 @@ class Watch:
         Small (below .1, say) is the lazy regime, in which every network is consistent: features have not moved.
         """
         pairs = ((self.background, self._initial_background), (self.foreground, self._initial_foreground))
-        changes = [((now - start) / start.std(dim=0).clamp_min(1e-30)).square().mean().sqrt() for now, start in pairs]
-        return float(changes[0]), float(changes[1])
+        return _distance(*pairs[0]), _distance(*pairs[1])
+
+    @property
+    def probe(self) -> Tensor | None:
+        """Inputs of the layer that were seen last; None before the first backward pass."""
+        return self._riders.probe
+
+    @property
+    def optimizer_words(self) -> str:
+        """What trains the layer, in words."""
+        rates = sorted({f"{float(group['lr']):.3g}" for group in self._optimizer.param_groups})
+        return f"{type(self._optimizer).__name__}, learning rate {', '.join(rates)}"
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """What `exchange` has found so far, in the order of the steps."""
+        return tuple(self.record.exchanges)
+
+    def exchange(self, loss: Loss) -> Exchange:
+        """The model's loss as it is, with the riders as its layer, and with a half to a sixteenth of its neurons.
+
+        Nothing is differentiated; every answer sees the same random numbers of torch, which stand afterwards as before.
+
+        Args:
+            loss: called without arguments, returns the model's loss as a number or a tensor of one.
+
+        Returns:
+            what was found; kept in `exchanges` and drawn as a curve.
+
+        Raises:
+            WatchError: the training was found to be one that riders cannot follow.
+        """
+        self._riders.check()
+        n, n_riders = self.layer.n_neurons, len(self._initial_foreground)
+
+        def ask() -> float:
+            with torch.no_grad(), rng.own_torch_draws(self.seed, Stream.RIDERS, 1 + self.n_steps, self._device):
+                return float(loss())
+
+        network, riders = ask(), math.nan
+        if n_riders >= n:
+            with self._replaced(self.layer.tensors(self.foreground[:n])):
+                riders = ask()
+        thinned = {}
+        for k in [n // share for share in SHARES if n >= share]:
+            with self.thinned(k, self.seed):
+                thinned[k] = ask()
+        self.record.exchanges.append(Exchange(self.n_steps, network, riders, thinned))
+        return self.record.exchanges[-1]
+
+    def run(self, name: str = "watched layer") -> WatchedRun:
+        """Everything that is known, as values without a model: what `save` keeps and `figure` draws."""
+        if self.record.steps[-1] < self.n_steps:
+            self._note(self.n_steps)
+        return portrait(self, name)
+
+    def save(self, folder: str | Path, name: str = "") -> Path:
+        """Keep a run that `mft-lab` and the window open; may be called again and again.
+
+        Args:
+            folder: made where it is missing; of an earlier save it is replaced.
+            name: what the run is called; the folder's name where it is empty.
+
+        Returns:
+            the folder.
+
+        Raises:
+            WatchError: the riders could not follow. RunError: a folder that cannot be written.
+        """
+        return write_watched(self.run(name or Path(folder).name), folder)
+
+    def figure(self, width_mm: float = 170.0) -> Figure:
+        """Both clouds in their principal components, and the verdict; a notebook shows it."""
+        from mft_engine.figures.watched import draw_watched
+
+        return draw_watched("clouds", self.run(), width_mm=width_mm)
+
+    def sentences(self, independence: Independence, outliers: Outliers) -> list[str]:
+        """What stands beside the verdict, a sentence each."""
+        moved = self.moved
+        far = "hardly moved: the lazy regime, in which every network is consistent" if moved[0] < 0.1 else "moved"
+        told = [
+            f"Neurons have {far} ({moved[0]:.2g} standard deviations of their start; riders {moved[1]:.2g}).",
+            independence.sentence,
+            outliers.sentence,
+        ]
+        return told + [f"At step {e.step}: {e.sentence}." for e in self.exchanges[-1:]]
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdict and what stands beside it."""
-        found, start, moved = self.compare(), self.initial_check, self.moved
+        found, start = self.compare(), self.initial_check
+        would = found.resolution.words if found.resolution is not None else ""
         rows = {
-            "neurons, riders, steps": f"{found.n_background}, {found.n_foreground}, {self._n_steps}",
-            "at the start": f"{start.verdict or start.why} (p = {start.p_value_all:.2g})",
-            "now": f"<b>{found.verdict or found.why}</b> (p = {found.p_value_all:.2g}, ratio {found.ratio:.2f})",
-            "moved": f"neurons {moved[0]:.2g}, riders {moved[1]:.2g} standard deviations of the start",
-            "independence": self.independence().sentence,
+            "neurons, riders, steps": f"{found.n_background}, {found.n_foreground}, {self.n_steps}",
+            "at the start": verdict_of(start),
+            "now": f"<b>{verdict_of(found)}</b>" + (f"; would have noticed {would}" if would else ""),
+            "besides": "<br>".join(self.sentences(self.independence(), self.outliers())),
         }
         cells = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in rows.items())
         return f"<table>{cells}</table>"
@@ -161,14 +263,12 @@ class Watch:
         Raises:
             WatchError: another number of riders than of neurons.
         """
-        self._check()
-        n = len(self._riders["weight0"])
-        if n != self._layer.n_neurons:
+        riders, n = self.foreground, self.layer.n_neurons
+        if len(riders) != n:
             raise WatchError(
-                f"{n} riders cannot take the place of {self._layer.n_neurons} neurons; watch with n_foreground = "
-                f"{self._layer.n_neurons}"
+                f"{len(riders)} riders cannot take the place of {n} neurons; watch with n_foreground = {n}"
             )
-        with self._replaced(self._riders):
+        with self._replaced(self.layer.tensors(riders)):
             yield
 
     @contextmanager
@@ -179,139 +279,55 @@ class Watch:
             n_neurons: 1 to all.
             seed: of the draw.
         """
-        n = self._layer.n_neurons
+        n = self.layer.n_neurons
         if not 1 <= n_neurons <= n:
             raise WatchError(f"n_neurons = {n_neurons} is not between 1 and the layer's {n}")
         order = rng.host_generator(seed, Stream.SUBSAMPLE).permutation(n)
         table = self.background
         table[:, self.n_inputs :] *= n / n_neurons
         table[torch.from_numpy(order[n_neurons:]).to(table.device), self.n_inputs :] = 0.0
-        with self._replaced(self._layer.tensors(table)):
+        with self._replaced(self.layer.tensors(table)):
             yield
 
     def close(self) -> None:
-        """Remove the hooks; the clouds stay as they are."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._inputs = self._features = None
+        """Remove the hooks; the clouds stay as they are, and the folder that is followed gets them."""
+        self._riders.close()
+        if self._live is not None and not self._riders.fault:
+            self._live.write(self.run)
 
     def __repr__(self) -> str:
-        n = len(self._riders["weight0"])
-        return f"<{n} riders on {self._layer.n_neurons} neurons after {self._n_steps} steps>"
+        return f"<{len(self._initial_foreground)} riders on {self.layer.n_neurons} neurons after {self.n_steps} steps>"
+
+    @property
+    def _device(self) -> torch.device:
+        return self._initial_background.device
+
+    def _has_stepped(self) -> None:
+        # Riders that could not follow have said so with a warning: the training goes on.
+        with suppress(WatchError):
+            if self.record.wants(self.n_steps):
+                self._note(self.n_steps)
+            if self._live is not None:
+                self._live.maybe_write(self.run)
+
+    def _note(self, step: int) -> None:
+        self.record.add(step, self.background, self.foreground, self.moved)
+        if self._loss is not None:
+            self.exchange(self._loss)
 
     @contextmanager
     def _replaced(self, tensors: Tensors) -> Iterator[None]:
-        own = {name: real.detach().clone() for name, real in self._real.items()}
+        real = self._riders.real
+        own = {name: parameter.detach().clone() for name, parameter in real.items()}
         try:
             with torch.no_grad():
-                for name, real in self._real.items():
-                    real.copy_(tensors[name])
+                for name, parameter in real.items():
+                    parameter.copy_(tensors[name])
             yield
         finally:
             with torch.no_grad():
-                for name, real in self._real.items():
-                    real.copy_(own[name])
-
-    def _attach(self) -> None:
-        # A compiled model runs these two layers' hooks outside of its graphs.
-        outside = cast(Callable[[Any], Any], torch.compiler.disable)
-        seen, read = outside(self._on_inputs), outside(self._on_readout)
-        self._handles = [
-            self._layer.incoming[0].register_forward_hook(seen),
-            self._layer.readout.register_forward_hook(read),
-            self._optimizer.register_step_post_hook(self._on_step),
-        ]
-        for name in self._moving:
-            real = cast(Any, self._real[name])
-            self._handles.append(real.register_post_accumulate_grad_hook(lambda _, name=name: self._on_gradient(name)))
-
-    def _on_inputs(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        if torch.is_grad_enabled() and output.requires_grad:
-            self._inputs = inputs[0].detach()
-
-    def _on_readout(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        if torch.is_grad_enabled() and output.requires_grad and self._inputs is not None:
-            seen, features, self._inputs = self._inputs, inputs[0].detach(), None
-            cast(Any, output).register_hook(lambda delta: self._on_delta(seen, features, delta.detach()))
-
-    def _on_delta(self, inputs: Tensor, features: Tensor, delta: Tensor) -> None:
-        if not self._handles:
-            return
-        dtype = self._riders[READOUT].dtype
-        inputs, delta = inputs.to(dtype), delta.to(dtype)
-        is_checked = self._n_backward < N_CHECKED or self._n_backward % CHECKED_EVERY == 0
-        self._n_backward += 1
-        device = delta.device
-        with rng.own_torch_draws(self._seed, Stream.RIDERS_DROPOUT, self._n_backward, device):
-            found = self._layer.gradients(self._riders, inputs, delta, self._moving)
-            for name, gradient in found.items():
-                self._sums[name].announce(gradient)
-            if is_checked:
-                self._expect(inputs, features.to(dtype), delta)
-
-    def _expect(self, inputs: Tensor, features: Tensor, delta: Tensor) -> None:
-        tensors = cast(Tensors, self._real)
-        if READOUT in self._moving:
-            leaf = self._real[READOUT].detach().requires_grad_()
-            with torch.enable_grad(), torch.autocast(delta.device.type, enabled=False):
-                output = self._layer.readout_of({READOUT: leaf}, features)
-            self._sums[READOUT].expect(torch.autograd.grad(output, leaf, delta)[0])
-        # The network's own dropout cannot be drawn a second time.
-        if not self._has_dropout:
-            rest = [name for name in self._moving if name != READOUT]
-            for name, gradient in (self._layer.gradients(tensors, inputs, delta, rest) if rest else {}).items():
-                self._sums[name].expect(gradient)
-
-    def _on_gradient(self, name: str) -> None:
-        mine = self._sums[name]
-        mine.add()
-        mismatch = mine.mismatch()
-        real = self._real[name]
-        limit = MISMATCH_HALF if torch.is_autocast_enabled() else MISMATCH.get(real.dtype, MISMATCH_HALF)
-        if mismatch is not None and mismatch > limit:
-            where = "readout" if name == READOUT else "hidden layer"
-            self._fail(
-                f"The gradient of the {where}'s {'bias' if name.startswith('bias') else 'weight'} is not what its "
-                f"inputs and error signals give (they differ by {mismatch:.2g} of it): is `activation` what lies "
-                "between the two modules, are weights tied to another layer or used twice in a forward pass, or does a "
-                "custom function or gradient hook lie in between?"
-            )
-
-    def _on_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self._broken:
-            return
-        for name, mine in self._sums.items():
-            gradient = mine.at_step()
-            if gradient is None and self._real[name].grad is not None:
-                self._fail(
-                    "The layer is trained, but its error signals were not seen: its modules must be called as modules, "
-                    "the hidden one before the readout, and the loss must be differentiated by backward()"
-                )
-                return
-            self._riders[name].grad = gradient
-        self._twin.step(optimizer)
-        self._n_steps += 1
-        if self._n_steps <= N_CHECKED or self._n_steps % CHECKED_EVERY == 0:
-            self._check_factors()
-
-    def _check_factors(self) -> None:
-        if not self._broken and any(bool(mine.is_bent) for mine in self._sums.values()):
-            self._fail(
-                "Between backward and step the layer's gradient was changed by more than a common factor "
-                "(clipping by value, noise, a mask): riders cannot follow that"
-            )
-
-    def _check(self) -> None:
-        self._check_factors()
-        if self._broken:
-            raise WatchError(self._broken)
-
-    def _fail(self, sentence: str) -> None:
-        # Somebody's long training must not die of being watched: it is told once, and every question answers with it.
-        self._broken = sentence
-        self.close()
-        warnings.warn(f"mft.watch has stopped: {sentence}", stacklevel=2)
+                for name, parameter in real.items():
+                    parameter.copy_(own[name])
 
 
 def watch(
@@ -323,6 +339,8 @@ def watch(
     n_foreground: int | None = None,
     initial: Initial | None = None,
     seed: int = 0,
+    loss: Loss | None = None,
+    folder: str | Path | None = None,
 ) -> Any:
     """Let fresh neurons ride along in a training, to compare the layer's own neurons with.
 
@@ -339,6 +357,10 @@ def watch(
         initial: None: drawn by the modules' own `reset_parameters`; else a function of n that returns (w, b, v), shapes
             (n, ...), None where there is no bias (gated: gate, its bias, up, its bias, v), or one table of them.
         seed: of the riders and of the permutations.
+        loss: a function without arguments that returns the model's loss; asked at some two dozen steps of the training,
+            with the network's neurons, with the riders and with a part of the neurons in place: `Watch.exchange`.
+        folder: kept up to date while the training goes on, for `mft-lab gui --watch FOLDER`; at most a twentieth of the
+            time is spent on it. Of several layers each has a folder in it, layer1, layer2, ...
 
     Returns:
         a `Watch`, or a tuple of them, one a layer.
@@ -350,10 +372,12 @@ def watch(
         if not isinstance(hidden, Sequence) or not all(isinstance(pair, Sequence) for pair in hidden):
             raise WatchError("Give a layer and its readout, or a list of (hidden, readout, activation)")
         options: dict[str, Any] = {"optimizer": optimizer, "n_foreground": n_foreground, "initial": initial}
-        return tuple(
-            watch(pair[0], pair[1], activation=pair[2] if len(pair) > 2 else activation, seed=seed + number, **options)
-            for number, pair in enumerate(cast(Sequence[Sequence[Any]], hidden))
-        )
+        found = []
+        for number, pair in enumerate(cast(Sequence[Sequence[Any]], hidden)):
+            options |= {"loss": loss, "folder": None if folder is None else Path(folder) / f"layer{number + 1}"}
+            between = pair[2] if len(pair) > 2 else activation
+            found.append(watch(pair[0], pair[1], activation=between, seed=seed + number, **options))
+        return tuple(found)
     if activation is None:
         raise WatchError("Say what lies between the layer and its readout: activation=model[1], or torch.relu")
     incoming = (hidden,) if isinstance(hidden, nn.Module) else tuple(cast(Sequence[nn.Module], hidden))
@@ -363,7 +387,15 @@ def watch(
     n = layer.n_neurons if n_foreground is None else n_foreground
     if n < 1:
         raise WatchError(f"n_foreground = {n} is no number of riders; one is the least")
-    return Watch(layer, optimizer, activation, n, initial, seed)
+    live = LiveFolder(folder) if folder is not None else None
+    return Watch(layer, optimizer, activation, n, initial, seed, loss, live)
+
+
+def _distance(now: Tensor, start: Tensor) -> float:
+    spread = start.std(dim=0, correction=0)
+    # A coordinate that did not vary at the start, as of a readout that begins at zero, has its own unit.
+    change = (now - start) / torch.where(spread > 0, spread, torch.ones_like(spread))
+    return float(change.square().mean().sqrt())
 
 
 def _given(initial: Initial, n: int, like: Tensor) -> Tensor:

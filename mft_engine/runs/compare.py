@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.storage import RunError
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.network.tables import table_parity
+from mft_engine.runs.runs import load
+from mft_engine.runs.watched import is_watched, read_watched
+
+
+def compare_folders(first: str | Path, second: str | Path) -> tuple[Comparison, ...]:
+    """The neurons of two stored runs, the lab's own or watched ones, one comparison a hidden layer.
+
+    Raises:
+        RunError: no runs, or networks whose neurons are told by other numbers.
+    """
+    if not is_watched(first) and not is_watched(second):
+        return compare_runs(load(first), load(second))
+    for one, other in ((first, second), (second, first)):
+        if not is_watched(one):
+            raise RunError(f"{other} is a watched training and {one} is a run of the lab: their neurons differ in kind")
+    ours, theirs = read_watched(first), read_watched(second)
+    if ours.columns != theirs.columns:
+        raise RunError(
+            f"These two runs cannot be compared: the neurons of {ours.name} ({ours.about['layer']}) are told by other "
+            f"numbers than those of {theirs.name} ({theirs.about['layer']})"
+        )
+    return (compare(ours.clouds["background"], theirs.clouds["background"], ours.n_inputs),)
 
 
 def compare_runs(first: Outcome, second: Outcome) -> tuple[Comparison, ...]:

@@ -30,7 +30,7 @@ from mft_engine.experiment.experiment import Experiment, solve_theory
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.outcome import Population as HostPopulation
 from mft_engine.experiment.storage import RunError
-from mft_engine.recipe import Recipe, RecipeError, file_digest, load_recipe, parse_recipe
+from mft_engine.recipe import MAX_RECIPE_BYTES, Recipe, RecipeError, file_digest, load_recipe, parse_recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.data import DATA, keep_data, with_own_data
 
@@ -75,6 +75,14 @@ class Population:
         return self.layers[0]
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run: any of the files that have its recipe."""
+    try:
+        return any((folder / name).exists() for name in (RECIPE, CHECKPOINT, RESULT))
+    except OSError:
+        return False
+
+
 class Run:
     """One run folder; every write is whole or not at all.
 
@@ -88,7 +96,7 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.faults: list[str] = []
-        if not any((self.folder / name).exists() for name in (RECIPE, CHECKPOINT, RESULT)):
+        if not is_run(self.folder):
             raise RunError(f"There is no run in {self.folder}: a run folder has a {RECIPE}")
 
     @classmethod
@@ -187,7 +195,7 @@ class Run:
         path = self.folder / RECIPE
         try:
             # An empty file would be a valid recipe: the default one.
-            if path.exists() and not path.read_bytes().strip():
+            if path.is_file() and path.stat().st_size <= MAX_RECIPE_BYTES and not path.read_bytes().strip():
                 raise RecipeError(f"{path} is empty")
             return load_recipe(path)
         except (RecipeError, OSError) as error:

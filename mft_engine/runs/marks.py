@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mft_engine.experiment import storage
+from mft_engine.ordinary_files import MAX_TEXT_BYTES, require_ordinary
 
 MARKS = "marks.json"
 LONGEST_NAME = 200
@@ -36,6 +37,7 @@ class Marks(BaseModel):
 def read_marks(folder: Path) -> Marks:
     """The marks of a run; empty ones where there are none or the file is damaged."""
     try:
+        require_ordinary(folder / MARKS, MAX_TEXT_BYTES)
         return Marks.model_validate_json((folder / MARKS).read_bytes())
     except (OSError, ValidationError):
         return Marks()

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from mft_engine.experiment import storage
+from mft_engine.ordinary_files import require_ordinary
 
 OWNER = "owner"  # the process that a run is kept by; of one that was killed nothing is left but this file
 
@@ -25,7 +26,8 @@ def let_go(folder: Path) -> None:
 def is_in_other_hands(folder: Path) -> bool:
     """Whether another process that is alive keeps this run."""
     try:
+        require_ordinary(folder / OWNER, 100)
         owner = int((folder / OWNER).read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        return owner != os.getpid() and psutil.pid_exists(owner)
+    except (OSError, ValueError, OverflowError):
         return False
-    return owner != os.getpid() and psutil.pid_exists(owner)

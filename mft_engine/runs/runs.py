@@ -18,8 +18,9 @@ from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.data import refuse_changed_data
-from mft_engine.runs.folder import RECIPE, Population, Run
+from mft_engine.runs.folder import RECIPE, Population, Run, is_run
 from mft_engine.runs.lock import working_alone
+from mft_engine.runs.watched import DOCUMENT, is_watched, watched_row
 
 __all__ = ["Population", "Run", "RunError", "default_parent", "list_runs", "load", "run", "run_stored"]
 
@@ -49,11 +50,11 @@ def load(folder: str | Path) -> Outcome:
 
 def _runs_in(parent: Path) -> Iterator[Run]:
     """The runs in a folder, newest first; the folder itself where it is one."""
-    if (parent / RECIPE).exists():
+    if is_run(parent):
         yield Run(parent)
         return
     try:
-        folders = [path for path in parent.iterdir() if (path / RECIPE).exists()]
+        folders = [path for path in parent.iterdir() if is_run(path)]
     except OSError:
         return
     for folder in sorted(folders, key=lambda path: (_changed(path / RECIPE), path.name), reverse=True):
@@ -63,9 +64,16 @@ def _runs_in(parent: Path) -> Iterator[Run]:
 def list_runs(parent: str | Path) -> list[dict[str, Any]]:
     """One row a stored run, newest first: path, recipe, seed, digest, state, created, verdict and a few numbers.
 
-    A run that cannot be read is a row with state "damaged" and the sentence in `fault`.
+    A run that cannot be read is a row with state "damaged" and the sentence in `fault`. Trainings that `mft.watch` has
+    kept have the state "watched", and come first.
     """
-    return [_row(stored) for stored in _runs_in(Path(parent))]
+    return [*_watched_rows(Path(parent)), *(_row(stored) for stored in _runs_in(Path(parent)))]
+
+
+def _watched_rows(parent: Path) -> list[dict[str, Any]]:
+    places = [parent, *sorted(parent.glob("*/")), *sorted(parent.glob("*/layer*/"))] if parent.is_dir() else []
+    found = [folder for folder in places if is_watched(folder)]
+    return [watched_row(folder) for folder in sorted(found, key=lambda f: -_changed(f / DOCUMENT))]
 
 
 def _changed(path: Path) -> int:

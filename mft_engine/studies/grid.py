@@ -1,4 +1,4 @@
-"""What a sweep is of: fields of the recipe with their values, and every recipe of the grid."""
+"""What a sweep runs: fields of a recipe with the values that they take, times seeds."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ have finished, so a killed sweep shows what it has and resumes.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -34,6 +35,7 @@ from mft_engine.studies.sweep_table import (
     Table,
     open_sweep,
     read_table,
+    rows_left,
     save_order,
 )
 
@@ -41,6 +43,10 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 RUNS = "runs"
 SAVE_SECONDS = 0.5
 CONNECT_SECONDS = 20
+NO_WORKERS = (
+    'The workers of the sweep did not start. Each of them imports the script that sweeps: put what it does under "if '
+    '__name__ == "__main__":", or sweep in this process (n_workers=1); if it is there, look whether there is memory.'
+)
 # Columns of the summary that say nothing about a point, or say it twice.
 _LEFT_OUT = {"schema", "recipe", "seed", "layers"}
 
@@ -106,8 +112,12 @@ def run_sweep(
         the sweep, failed points included.
 
     Raises:
-        RecipeError: bad axes. RunError: a folder that cannot be written or has a sweep already; no scheduler there.
+        RecipeError: bad axes. RunError: a folder that cannot be written or has a sweep already; no scheduler there;
+            workers that do not start.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that imports a script without `if __name__ == "__main__"`: the program that sweeps says so.
+        raise SystemExit(1)
     plan_sweep(recipe, axes, n_seeds)  # refuses what cannot be, before anything is written
     folder = Path(out).absolute()
     tell = report or (lambda part, fraction, text: None)
@@ -128,7 +138,8 @@ def _sweep_alone(
     tell: Report,
     told: Listener | None,
 ) -> Sweep:
-    if not resume and (folder / TABLE).exists():
+    # A sweep that ended before its first point has left nothing that could be mixed up.
+    if not resume and (folder / TABLE).exists() and (rows_left(folder) or any((folder / RUNS).iterdir())):
         raise RunError(f"{folder} has a sweep already: go on with it (--resume), or choose another folder (--out)")
     if all(axis.path != "task.path" for axis in axes):
         recipe = share_data(folder / RUNS, recipe)
@@ -213,17 +224,20 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
         # Another program on the port of the pages that nobody asked for is no news.
         warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
         # Keys of this sweep alone, in memory alone: another user of the machine finds ports that do not know him.
-        with _interrupts_held_back():
-            cluster = LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address=None,
-                silence_logs="CRITICAL",
-                security=Security.temporary(),
-                env={**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
-            )
+        try:
+            with _interrupts_held_back():
+                cluster = LocalCluster(
+                    n_workers=n_workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    silence_logs="CRITICAL",
+                    security=Security.temporary(),
+                    env={**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
+                )
+        except RuntimeError:
+            raise RunError(NO_WORKERS) from None
         with cluster, Client(cluster) as client:
             yield client
 

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from mft_engine.experiment import storage
+from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe, parse_recipe
 from mft_engine.studies.grid import Axis, Point
 
@@ -68,10 +69,8 @@ class Table:
 
     def take_finished(self) -> None:
         """The rows of an earlier table that belong to this grid and did not fail."""
-        if not (self.folder / TABLE).exists():
-            return
         numbers = {point.recipe.digest: number for number, point in enumerate(self.points)}
-        for row in read_table(self.folder):
+        for row in rows_left(self.folder):
             number = numbers.get(str(row.get("digest")))
             if number is not None and not row.get(FAILURE):
                 self.add(number, {name: row[name] for name in row if name not in self._head()})
@@ -165,10 +164,21 @@ def read_table(folder: str | Path) -> list[Row]:
     path = Path(folder) / TABLE
     with storage.reading_from(path, "the runs are kept: --resume makes it again"):
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+        if "seed" not in (reader.fieldnames or ()):
+            raise ValueError("no column named seed")
         if any(None in row or None in row.values() or "digest" not in row for row in rows):
             raise ValueError("rows of another length than their header")
     return [{name: (text or None) if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]
+
+
+def rows_left(folder: Path) -> list[Row]:
+    """The rows of an earlier sweep; none where its table cannot be read, for its runs are there all the same."""
+    try:
+        return read_table(folder) if (folder / TABLE).exists() else []
+    except RunError:
+        return []
 
 
 def _value(text: str | None) -> Any:

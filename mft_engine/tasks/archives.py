@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
+from mft_engine.ordinary_files import require_ordinary
 from mft_engine.tasks.tables import MAX_BYTES, MAX_CELLS, MAX_INPUTS, Columns, Table
 from mft_engine.tasks.task import TaskError
 
@@ -25,8 +28,7 @@ def read_archive(path: Path) -> Table:
     Raises:
         TaskError: a damaged file, Python objects, or nothing in it that makes a table.
     """
-    arrays = _arrays(path)
-    arrays, n_test = _joined(arrays)
+    arrays, n_test = _joined(read_arrays(path))
     notes, left_out, usable = [], [], {}
     faults: dict[str, str] = {}
     for name, array in arrays.items():
@@ -73,21 +75,53 @@ def is_one_hot(values: np.ndarray) -> bool:
     )
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Plain arrays of an NPZ file, whatever somebody put in its place; nothing is unpickled.
+
+    Args:
+        wanted: names of those to read; all by default.
+
+    Raises:
+        TaskError: a damaged file, one of Python objects, or one that unpacks to more than is read.
+    """
+    arrays: dict[str, np.ndarray] = {}
     try:
+        require_ordinary(path, MAX_BYTES)
         with zipfile.ZipFile(path) as archive:
-            n_bytes = sum(entry.file_size for entry in archive.infolist())
-        if n_bytes > MAX_BYTES:
-            raise TaskError(
-                f"{path.name} unpacks to {n_bytes / 1e6:,.0f} MB; at most {MAX_BYTES / 1e6:,.0f} MB are read"
-            )
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: np.asarray(stored[name]) for name in stored.files}
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+            chosen = [name for name in entries if wanted is None or name in wanted]
+            n_bytes = sum(entries[name].file_size for name in chosen)
+            if n_bytes > MAX_BYTES:
+                raise TaskError(
+                    f"{path.name} unpacks to {n_bytes / 1e6:,.0f} MB; at most {MAX_BYTES / 1e6:,.0f} MB are read"
+                )
+            for name in chosen:
+                with archive.open(entries[name]) as file:
+                    _require_as_declared(file, entries[name].file_size, name)
+                with archive.open(entries[name]) as file:
+                    # An archive's members are other files than NumPy expects, and are read as those are.
+                    arrays[name] = np.lib.format.read_array(cast(BinaryIO, file), allow_pickle=False)
     except TaskError:
         raise
     except Exception as error:  # a damaged archive can raise anything, and none of it is a defect of this program
-        words = str(error).partition("\n")[0][:120] or type(error).__name__
+        words = str(getattr(error, "strerror", None) or error).partition("\n")[0][:120] or type(error).__name__
         raise TaskError(f"{path.name} cannot be read as an NPZ file of plain arrays: {words}") from None
+    return arrays
+
+
+def read_names(path: Path) -> list[str]:
+    """The names of the arrays of an NPZ file that `read_arrays` can open."""
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def _require_as_declared(file: IO[bytes], n_bytes: int, name: str) -> None:
+    """Refuse an array whose header promises another number of bytes than follow: so many would be asked for."""
+    shape, _, dtype = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+        np.lib.format.read_magic(file)
+    ](file)
+    if math.prod(shape) * dtype.itemsize != n_bytes - file.tell() and not dtype.hasobject:
+        raise ValueError(f"the array {name!r} has another size than it declares")
 
 
 def _joined(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:

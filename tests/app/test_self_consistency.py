@@ -12,16 +12,21 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
+from app.panels.certificate import certificate_sentence
 from app.panels.gauges import stability_sentence, zone
 from app.panels.null_band import NullBand
 from app.panels.orders import cloud_orders
 from app.panels.self_consistency import SelfConsistencyPanel
+from app.panels.verdict_words import verdict_sentence
 from app.theme import DARK, LIGHT, Theme
 from app.widgets.words import UNKNOWN, written, written_error, written_p
+from mft_engine.compare.averages import AveragesTest, Statistic
 from mft_engine.compare.clouds import Comparison
+from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.events import ForegroundReady, Snapshot
 from mft_engine.experiment.outcome import Cloud
 from mft_engine.questions.certificate import Certificate
+from mft_engine.questions.drift import Drift, Moved
 from mft_engine.questions.posterior import Posterior
 from mft_engine.theory.certificates import SteinDiscrepancy
 
@@ -551,3 +556,33 @@ def test_too_few_neurons_are_no_verdict_and_the_card_says_what_would_be_enough(p
     show(panel, replace(NUMBERS, verdict=None, why=why, n_background=4, n_foreground=4))
     assert panel.card.state == "none" and panel.card.headline.text() == "No verdict"
     assert panel.card.sentence.text() == why
+
+
+def test_the_p_value_that_decides_is_the_one_that_is_told() -> None:
+    """Distance and averages share the level: the card tells twice the smaller of the two."""
+    test = AveragesTest(
+        (Statistic("norm", "mean length |w|", 0.7, 0.75, 0.01, 5e-7),), 40.0, 17, 0.08, 0.01, np.array([3, 1])
+    )
+    passed = NUMBERS.with_averages(test, Resolution(prior_share=0.04))
+    assert "p\u00a0=\u00a00.16" in verdict_sentence(passed, 1.0) and "4 % of untrained" in verdict_sentence(passed, 1.0)
+    refused = NUMBERS.with_averages(replace(test, p_value=3e-6), Resolution())
+    told = verdict_sentence(refused, 1.0)
+    assert (
+        "p\u00a0=\u00a06.0\u00a0×\u00a010⁻⁶" in told
+        and "averages say no" in told
+        and "mean length |w| is 0.7, smaller" in told
+    )
+    floor = replace(NUMBERS, p_value=1 / 501, ratio=9.0).with_averages(test, Resolution())
+    assert floor.verdict == "inconsistent" and "p\u00a0≤\u00a00.004" in verdict_sentence(floor, 1.0)
+
+
+def test_what_differs_between_clouds_is_told_where_no_averages_are() -> None:
+    told = verdict_sentence(replace(WRONG, difference="What differs most is the spread of w2."), 1.0)
+    assert told.endswith("What differs most is the spread of w2.")
+
+
+def test_a_run_that_still_drifts_is_not_called_consistent_without_a_word() -> None:
+    drift = Drift((Moved("norm", 0.8, 0.7, 0.01, math.inf),), 1e-9, "drifting", "Still drifting: mean length |w|.")
+    assert certificate_sentence(Certificate(drift=drift)).startswith("Still drifting: mean length |w|.")
+    steady = replace(drift, verdict="steady", why="Steady.")
+    assert "Steady" not in certificate_sentence(Certificate(drift=steady))

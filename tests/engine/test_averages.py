@@ -181,7 +181,8 @@ def test_the_verdict_on_given_clouds_in_the_field_of_a_run_is_the_runs_own(tmp_p
     larger = run.background.theta.clone()
     larger[:, 2] *= 1.15
     found = mft.verdict(run.folder, background=larger)
-    assert found.verdict != "consistent" and "larger" in found.averages.largest_difference
+    assert found.verdict != "consistent" and "larger" in found.what_differs
+    assert found.to_dict()["outliers"] == found.averages.outliers.tolist()
     with pytest.raises(RunError, match="one hidden layer"):
         layered = load_recipe("continuous-xor").replace({"network.n_neurons": [6, 6], "foreground.n_neurons": 6,
                                                          "training.n_steps": 50})  # fmt: skip

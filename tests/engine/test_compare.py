@@ -18,15 +18,15 @@ from scipy.spatial.distance import cdist
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mft_engine.compare import clouds as compare_module
+from mft_engine.compare import distances
 from mft_engine.compare.clouds import (
     Comparison,
     ComparisonError,
     compare,
     compare_clouds,
     fold,
-    judge,
-    smallest_p_value,
 )
+from mft_engine.compare.rules import judge, smallest_p_value
 from mft_engine.points.statistics import averaged, function_alignment, order_parameters
 from mft_engine.rng import Stream, host_generator
 
@@ -244,7 +244,7 @@ def test_lumps_on_the_axes_stay_whole_when_folded():
 @pytest.mark.parametrize("seed", range(4))
 def test_directions_give_the_length_of_any_vector_within_a_few_per_cent(n_columns, seed):
     vectors = draws(12).normal(size=(500, n_columns))
-    lengths = np.abs(vectors @ compare_module.directions(seed, n_columns).T).mean(axis=1)
+    lengths = np.abs(vectors @ distances.directions(seed, n_columns).T).mean(axis=1)
     # E|u.x| = |x| c_d with c_2 = 2/pi, c_3 = 1/2. 48 even angles are 3.75 degrees apart: (pi/48)^2/8 = 0.05 %; on the
     # half-sphere the spacing is 21 degrees, and the kink of |u.x| costs its square, 0.36^2/4 = 3 %, at the worst.
     worst = np.abs(lengths / (np.linalg.norm(vectors, axis=1) * {2: 2 / np.pi, 3: 0.5}[n_columns]) - 1).max()
@@ -267,7 +267,7 @@ def test_quantile_bins_change_a_distance_by_less_than_a_thousandth(monkeypatch):
     x, y = pair(4000, 4000, shift=0.2)
     values = []
     for n_quantiles in (1024, 8000):
-        monkeypatch.setattr(compare_module, "N_QUANTILES", n_quantiles)
+        monkeypatch.setattr(distances, "N_QUANTILES", n_quantiles)
         values.append(compare(x, y, 2, n_permutations=99, exact_limit=0).energy_distance)
     assert values[0] == pytest.approx(values[1], rel=1e-3)
 
@@ -314,9 +314,9 @@ def test_work_runs_on_any_device():
     with FakeTensorMode():
         points, labels = torch.empty(1500, 3, device="meta"), torch.empty(20, 1500, device="meta")
         for work in (
-            compare_module.quadratic_forms(points, (2, 3), labels),
-            compare_module.sliced_forms(
-                [[compare_module.line(points[:, :c], torch.empty(c, device="meta")) for c in (2, 3)]], labels
+            distances.quadratic_forms(points, (2, 3), labels),
+            distances.sliced_forms(
+                [[distances.line(points[:, :c], torch.empty(c, device="meta")) for c in (2, 3)]], labels
             ),
         ):
             try:

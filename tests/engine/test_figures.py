@@ -25,7 +25,7 @@ from mft_engine.experiment.experiment import Experiment, solve_theory
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.experiment.storage import RunError
 from mft_engine.figures import FIGURES as ALL_FIGURES
-from mft_engine.figures import FigureError, MissingError, draw, save, save_three_pictures
+from mft_engine.figures import FORMATS, FigureError, MissingError, draw, save, save_three_pictures, write_figure
 from mft_engine.figures.pictures import axis_range, caption, density_levels, functions_on_grid, shared_bins
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
@@ -174,11 +174,37 @@ def test_italics_stay_italic_with_a_font_cache_of_another_installation(right, tm
 
 
 def test_the_same_figure_is_the_same_file(right, wrong, tmp_path):
-    for form in ("pdf", "svg", "png"):
+    for form in FORMATS[:-1]:  # TIFF is PNG in another wrapping
         data = [
             save("three-pictures", right, tmp_path / str(k), (form,), wrong=wrong)[0].read_bytes() for k in range(2)
         ]
         assert data[0] == data[1]
+
+
+def test_eps_embeds_its_fonts_has_no_transparency_and_leaves_the_figure_as_it_was(right, tmp_path, caplog):
+    figure = draw("marginals", right, width_mm=85)
+    alphas = [artist.get_alpha() for artist in figure.findobj()]
+    text = write_figure(figure, tmp_path / "marginals.eps").read_bytes()
+    box = re.search(rb"%%HiResBoundingBox: [\d.]+ [\d.]+ ([\d.]+) ([\d.]+)", text)
+    assert text.startswith(b"%!PS-Adobe") and b"/FontType 42" in text and b"CreationDate" not in text
+    assert float(box[1]) == pytest.approx(85 / 25.4 * 72, abs=1.0)  # the box is in whole points
+    assert not caplog.records and 0.22 in alphas
+    assert [artist.get_alpha() for artist in figure.findobj()] == alphas
+
+
+def test_the_pixels_of_a_large_cloud_cover_nothing_in_eps(right, tmp_path):
+    many = replace(right, background=population(round_cloud(6000, 6), 0.30, "trained"))
+    figure = draw("background", many)
+    assert b"colorimage" not in write_figure(figure, tmp_path / "background.eps").read_bytes()
+    (line,) = figure.axes[0].lines
+    assert line.get_rasterized()
+
+
+def test_tiff_is_opaque_packed_without_loss_and_of_600_dots_an_inch(right, tmp_path):
+    (file,) = save("loss", right, tmp_path, ("tiff",), 85)
+    with Image.open(file) as picture:
+        assert picture.mode == "RGB" and picture.info["compression"] == "tiff_lzw"
+        assert picture.info["dpi"] == (600, 600) and picture.width == pytest.approx(85 / 25.4 * 600, abs=1)
 
 
 def test_clouds_show_the_neurons_where_they_are_in_the_shared_colours(right):

@@ -52,7 +52,7 @@ def test_an_exported_cloud_is_a_background_too_with_its_present_function(folder:
         ({"other": np.zeros((3, 3))}, ["no array 'background'", "other"]),
         ({"background": np.zeros((3, 5))}, ["(3, 5)", "3 columns"]),
         ({"background": np.full((3, 3), np.nan)}, ["finite"]),
-        (b"not a zip file", ["cannot be read as NPZ"]),
+        (b"not a zip file", ["foreground.background", "cannot be read as an NPZ file"]),
         (None, ["trained", "lazy", "untrained", ".npz"]),
     ],
 )

@@ -1,0 +1,133 @@
+"""A watched layer as it stands, in numbers that need no model: clouds, activation functions, data kernel, curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine.compare.clouds import MIN_PERMUTATIONS, compare
+from mft_engine.device import to_host
+from mft_engine.riders.neurons import Layer, Tensors
+from mft_engine.runs.watched import WatchedRun, origin
+
+if TYPE_CHECKING:
+    from mft_engine.riders.watch import Watch
+
+# Inputs at which activation functions are looked at, and how many of their components and eigenvalues are kept.
+N_PROBES = 256
+N_COMPONENTS = 3
+N_EIGENVALUES = 32
+# Neurons a cloud for the curve along the training.
+N_CURVE = 256
+
+
+def portrait(watch: Watch, name: str) -> WatchedRun:
+    """Everything that is known of a watch, as values.
+
+    Raises:
+        WatchError: the riders could not follow.
+    """
+    clouds = {
+        "background": watch.background,
+        "foreground": watch.foreground,
+        "initial_background": watch.initial_background,
+        "initial_foreground": watch.initial_foreground,
+    }
+    functions, spectra = functions_of(watch.layer, clouds, watch.probe)
+    start, now = watch.initial_check, watch.compare()
+    independence, outliers, moved = watch.independence(), watch.outliers(), watch.moved
+    exchanges = watch.exchanges
+    about: dict[str, Any] = {
+        "name": name,
+        "layer": watch.layer.words,
+        "optimizer": watch.optimizer_words,
+        "n_steps": watch.n_steps,
+        "seed": watch.seed,
+        "n_neurons": len(clouds["background"]),
+        "n_foreground": len(clouds["foreground"]),
+        "n_inputs": watch.n_inputs,
+        "columns": list(watch.names),
+        "moved": {"background": moved[0], "foreground": moved[1]},
+        "independence": {"spacing": independence.spacing, "p_value": independence.p_value},
+        "outliers": {"indices": outliers.indices.tolist(), "expected": outliers.expected, "p_value": outliers.p_value},
+        "exchange": exchanges[-1].sentence if exchanges else "",
+        "sentences": watch.sentences(independence, outliers),
+        "stopped": "",
+        **origin(),
+    }
+    ks = sorted({k for exchange in exchanges for k in exchange.thinned}, reverse=True)
+    asked = {
+        "step": np.array([exchange.step for exchange in exchanges]),
+        "network": np.array([exchange.network for exchange in exchanges]),
+        "riders": np.array([exchange.riders for exchange in exchanges]),
+        **{str(k): np.array([exchange.thinned.get(k, np.nan) for exchange in exchanges]) for k in ks},
+    }
+    snapshots = dict(zip(("background", "foreground"), watch.record.clouds(), strict=True))
+    return WatchedRun(
+        about,
+        {name: to_host(cloud) for name, cloud in clouds.items()},
+        start,
+        now,
+        _curves(watch, snapshots),
+        asked if exchanges else {},
+        snapshots,
+        functions,
+        spectra,
+    )
+
+
+def _curves(watch: Watch, snapshots: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    moved = watch.record.moved()
+    answers = [
+        compare(ours[:N_CURVE], theirs[:N_CURVE], watch.n_inputs, n_permutations=MIN_PERMUTATIONS, seed=watch.seed)
+        for ours, theirs in zip(snapshots["background"], snapshots["foreground"], strict=True)
+    ]
+    return {
+        "step": np.array(watch.record.steps),
+        "moved_background": moved[:, 0],
+        "moved_foreground": moved[:, 1],
+        "ratio": np.array([answer.ratio for answer in answers]),
+        "p_value": np.array([answer.p_value for answer in answers]),
+    }
+
+
+def functions_of(
+    layer: Layer, clouds: dict[str, Tensor], probe: Tensor | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Principal components of the activation functions, and the data kernel's eigenvalues, at inputs that were seen.
+
+        phi_i(x) at the probes, less its mean over all neurons now; its scores along the first principal components
+        K(x, x') = mean_i phi_i(x) phi_i(x'): eigenvalues over the number of probes, largest first
+
+    Components are those of neurons and riders now, so that all clouds are drawn in one frame.
+
+    Args:
+        clouds: (n, n_params) by name; probe: inputs of the layer; None where none has been seen.
+
+    Returns:
+        (n, n_components) by cloud; (n_eigenvalues,) by cloud.
+    """
+    if probe is None:
+        return {}, {}
+    values = {name: _answers(layer, layer.tensors(cloud), probe) for name, cloud in clouds.items()}
+    pool = np.concatenate([values["background"], values["foreground"]])
+    mean = pool.mean(axis=0)
+    _, _, directions = np.linalg.svd(pool - mean, full_matrices=False)
+    kept = directions[:N_COMPONENTS]
+    # The sign is fixed, so that the picture does not flip between two computations.
+    kept = kept * np.where(kept[np.arange(len(kept)), np.abs(kept).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
+    functions = {name: (answers - mean) @ kept.T for name, answers in values.items()}
+    spectra = {
+        name: np.linalg.svd(answers, compute_uv=False)[:N_EIGENVALUES] ** 2 / answers.size
+        for name, answers in values.items()
+        if name != "initial_foreground"
+    }
+    return functions, spectra
+
+
+def _answers(layer: Layer, tensors: Tensors, probe: Tensor) -> np.ndarray:
+    """(n_neurons, n_probes) float64."""
+    return to_host(layer.activations(tensors, probe, N_PROBES).T.to(torch.float32)).astype(np.float64)
