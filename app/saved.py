@@ -55,8 +55,8 @@ class SweepState(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     axes: dict[str, str] = {}
-    n_seeds: int = Field(default=3, ge=1)
-    n_workers: int = Field(default=0, ge=0)
+    n_seeds: int = Field(default=3, ge=1, le=1000)
+    n_workers: int = Field(default=0, ge=0, le=256)
     scheduler: str = ""
 
 
@@ -73,7 +73,7 @@ class SavedSession(BaseModel):
     recipe: Annotated[dict[str, Any], BeforeValidator(_table_or_nothing)] = {}
     opened: Annotated[dict[str, Any], BeforeValidator(_table_or_nothing)] = {}
     run: str | None = None
-    view: ViewState = ViewState()
+    view: ViewState | None = None
     sweep: SweepState = SweepState()
     runs_filter: str = ""
     layout: str = ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from loguru import logger
 from PySide6.QtCore import QByteArray, QObject, Slot
 
-from app.docks import Docks
 from app.keepers.view import ViewKeeper
 from app.saved import SavedSession, SavedSessionError, SweepState, ViewState, read_session, recipe_of, write_session
 from app.session import Session
@@ -18,26 +18,30 @@ from app.views.sweep import SweepView
 from mft_engine.recipe import RecipeError, load_recipe
 
 
-class SavedKeeper(QObject):
-    """Puts a session together from its parts, and takes it apart again.
+@dataclass(frozen=True)
+class Desk:
+    """What the window can tell and be told of its docks: their layout in Qt's bytes, and the tab in front."""
 
-    Args:
-        save_layout, restore_layout: Qt's bytes of the docks.
-    """
+    save_layout: Callable[[], QByteArray]
+    restore_layout: Callable[[QByteArray], bool]
+    front: Callable[[], str]
+    bring_to_front: Callable[[str], None]
+
+
+class SavedKeeper(QObject):
+    """Puts a session together from its parts, and takes it apart again."""
 
     def __init__(
         self,
         session: Session,
         settings: Settings,
         view: ViewKeeper,
-        docks: Docks,
-        save_layout: Callable[[], QByteArray],
-        restore_layout: Callable[[QByteArray], bool],
+        tabs: tuple[SweepView, RunsView],
+        desk: Desk,
     ) -> None:
         super().__init__(view)
-        self._session, self._settings, self._view, self._docks = session, settings, view, docks
-        self._save_layout, self._restore_layout = save_layout, restore_layout
-        self._sweep, self._runs = docks.view(SweepView), docks.view(RunsView)
+        self._session, self._settings, self._view, self._desk = session, settings, view, desk
+        self._sweep, self._runs = tabs
         self._coming: ViewState | None = None
         session.experiment_changed.connect(self._built)
 
@@ -56,18 +60,26 @@ class SavedKeeper(QObject):
                 scheduler=self._sweep.scheduler.text(),
             ),
             runs_filter=self._runs.search.text(),
-            layout=bytes(self._save_layout().data()).hex(),
-            front=self._docks.front,
+            layout=bytes(self._desk.save_layout().data()).hex(),
+            front=self._desk.front(),
         )
 
     def remember(self) -> None:
         """Keep how the window looks for the next start (recipe and run are kept by themselves)."""
         self._settings.set("session", self.capture().model_dump(mode="json", exclude={"recipe", "opened", "layout"}))
 
+    def restore_last(self) -> None:
+        """Look as at the end of the last session; another task has other axes."""
+        saved, last = self._settings.session, self._settings.recipe
+        if last is None or last.task != self._session.recipe.task:
+            saved = saved.model_copy(update={"view": None})
+        self.restore_look(saved)
+
     def restore_look(self, saved: SavedSession) -> None:
         """Look like a session: view, tabs, controls of the sweep, filter; and once something is built, its axes."""
-        self._coming = saved.view
-        self._view.restore(saved.view)
+        if saved.view is not None:
+            self._coming = saved.view
+            self._view.restore(saved.view)
         self._sweep.show_axes(saved.sweep.axes)
         self._sweep.seeds.setValue(saved.sweep.n_seeds)
         self._sweep.workers.setValue(saved.sweep.n_workers)
@@ -75,11 +87,11 @@ class SavedKeeper(QObject):
         self._runs.search.setText(saved.runs_filter)
         if saved.layout:
             try:
-                self._restore_layout(QByteArray(bytes.fromhex(saved.layout)))
+                self._desk.restore_layout(QByteArray(bytes.fromhex(saved.layout)))
             except ValueError:
                 logger.warning("The layout of the session cannot be read; the present one stays")
         if saved.front:
-            self._docks.bring_to_front(saved.front)
+            self._desk.bring_to_front(saved.front)
 
     def save_to(self, path: Path) -> None:
         """Write the window to a session file."""

@@ -23,16 +23,12 @@ class ViewKeeper(QObject):
         for signal in (header.axes_picked, header.colouring_picked, header.overlay_toggled, loss.log_scale.toggled):
             signal.connect(self._changed)
         cloud.split_changed.connect(self._changed)
-        for name, picker in (
-            ("x axis", header.x_picker),
-            ("y axis", header.y_picker),
-            ("colour", header.colour_picker),
-        ):
+        pickers = {"x axis": header.x_picker, "y axis": header.y_picker, "colour": header.colour_picker}
+        for name, picker in pickers.items():
             picker.activated.connect(lambda _, name=name: self._picked(name))
         for name, chip in header.chips.items():
             chip.clicked.connect(lambda _, name=name: self._picked(f"show {name}"))
         loss.log_scale.clicked.connect(lambda: self._picked("logarithmic loss"))
-        cloud.split_chosen.connect(lambda: self._picked("split view"))
 
     @property
     def state(self) -> ViewState:
@@ -48,6 +44,11 @@ class ViewKeeper(QObject):
             is_split=self._cloud.is_split,
             is_loss_logarithmic=self._loss.log_scale.isChecked(),
         )
+
+    def switch_split(self) -> None:
+        """The foreground beside the background, or over it again."""
+        self._cloud.set_split(not self._cloud.is_split)
+        self._picked("split view")
 
     def restore(self, state: ViewState) -> None:
         """Look like that; what this run does not have stays as it is."""

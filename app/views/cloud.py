@@ -186,9 +186,10 @@ class CloudView(QWidget):
         self._offer_axes(len(names) - 1 if names else self._n_inputs)
 
     def pick_axes(self, x: str, y: str) -> None:
-        """Puts two quantities on the axes, by key ("w1", "a", "norm", "angle", "PC1", ...)."""
+        """Puts two quantities on the axes, by key ("w1", "a", "norm", "PC1", ...); unknown ones change nothing."""
         for picker, key in ((self.header.x_picker, x), (self.header.y_picker, y)):
-            picker.setCurrentIndex(picker.findData(key))
+            if picker.findData(key) >= 0:
+                picker.setCurrentIndex(picker.findData(key))
 
     @property
     def axes(self) -> tuple[str, str]:
