@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar, cast
 
-from PySide6.QtCore import QObject, Qt, SignalInstance
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
+from PySide6.QtCore import QObject, Qt, QTimer, SignalInstance
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 
 from app.engine.messages import LOOP_TOLERANCE, Built, EngineReady, MetricsReady, RecipeComplete
 from app.logs import LogBuffer
@@ -207,7 +207,12 @@ class Docks(QObject):
                 self._watch(dock, spec.watch)
         window.setCorner(Qt.Corner.BottomLeftCorner, LEFT)
         window.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
-        self.arrange()
+        # The bottom first: side by side its docks would make the window as wide as all of them together.
+        for area in (BOTTOM, LEFT, RIGHT):
+            for first, second in pairwise(spec.name for spec in table if spec.area == area):
+                window.tabifyDockWidget(self._docks[first], self._docks[second])
+        self._arrange(EXPLORE)
+        self._usual = window.saveState()
 
     def __getitem__(self, name: str) -> QDockWidget:
         return self._docks[name]
@@ -237,15 +242,20 @@ class Docks(QObject):
 
     def put_back(self, layout: str = "explore") -> None:
         """All docks where a layout has them, whatever was done to them."""
-        for spec in self._table:
-            self._window.addDockWidget(spec.area, self._docks[spec.name])
-        self.arrange(LAYOUTS[layout])
+        self._window.restoreState(self._usual)
+        self._arrange(LAYOUTS[layout])
+        QTimer.singleShot(0, self, self._tidy)
 
-    def arrange(self, layout: Layout = EXPLORE) -> None:
-        """Tabs at the bottom, docks of a side behind each other, and the layout's sizes."""
-        for area in (LEFT, RIGHT, BOTTOM):
-            for first, second in pairwise(spec.name for spec in self._table if spec.area == area):
-                self._window.tabifyDockWidget(self._docks[first], self._docks[second])
+    def _tidy(self) -> None:
+        """Qt leaves bars of tabs behind where docks were before; only those just above a dock are in use."""
+        tops = [dock.geometry().topLeft() for dock in self if dock.isVisible() and not dock.isFloating()]
+        for bar in self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            place = bar.geometry()
+            if not any(place.x() == top.x() and abs(place.bottom() + 1 - top.y()) <= 1 for top in tops):
+                bar.hide()
+
+    def _arrange(self, layout: Layout) -> None:
+        """What is open, what is in front, and the layout's sizes."""
         for spec in self._table:
             self._docks[spec.name].setFloating(False)
             self._docks[spec.name].setVisible(not spec.is_hidden and spec.name not in layout.hidden)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QTabBar
 
 from app.logs import LogBuffer
 from app.panels.history import HistoryPanel
@@ -33,6 +33,13 @@ def pick(box: Any, key: str, qtbot: Any) -> None:
     for _ in range(abs(steps)):
         qtbot.keyClick(box, Qt.Key.Key_Down if steps > 0 else Qt.Key.Key_Up)
     assert box.currentData() == key
+
+
+def bars_of_tabs(window: MainWindow) -> list[QTabBar]:
+    """Those that can be seen: Qt leaves some behind where docks were before."""
+    direct = Qt.FindChildOption.FindDirectChildrenOnly
+    bars = window.findChildren(QTabBar, options=direct)
+    return [bar for bar in bars if bar.isVisible() and window.rect().intersects(bar.geometry())]
 
 
 def arrange(window: MainWindow, qtbot: Any) -> None:
@@ -163,6 +170,9 @@ def test_layouts_make_room_for_their_work_and_reset_brings_everything_back(windo
         qtbot.keyClick(window, key, CONTROL)
         qtbot.waitUntil(lambda front=front: window.docks.front == front)
         assert [name for name in names if window.docks[name].isHidden()] == ([hidden] if hidden else [])
+        # Docks that stood side by side for a moment would have made it as wide as all of them.
+        assert window.width() == 1280
+        qtbot.waitUntil(lambda: len(bars_of_tabs(window)) == 1)
     window.docks["sweep"].setFloating(True)
     window.docks["loss"].hide()
     window.actions_by_name["layout"].trigger()
