@@ -218,9 +218,13 @@ class Session(QObject):
         """The end of a drag or of typing: the next edit is an entry of its own."""
         self._drag += 1
 
-    def open_recipe(self, recipe: Recipe) -> None:
-        """Another recipe altogether; undo brings the old one back."""
-        self._opened = recipe
+    def open_recipe(self, recipe: Recipe, opened: Recipe | None = None) -> None:
+        """Another recipe altogether; undo brings the old one back.
+
+        Args:
+            opened: what "reset to default" goes back to; the recipe itself where there is none.
+        """
+        self._opened = opened or recipe
         self._push(recipe, f"open {recipe.name}")
         self.edit_done()
         self.status.emit(f"Opened {recipe.name}")

@@ -17,6 +17,7 @@ from app.engine.messages import DataPreview, Export
 from app.panels.command_palette import CommandPalette
 from app.panels.data_dialog import DataDialog
 from app.panels.export_dialog import ExportDialog
+from app.saved import SUFFIX
 from app.session import Session
 from app.settings import Settings
 from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, what_it_becomes
@@ -33,7 +34,10 @@ class Commands(QObject):
     live_wanted = Signal()
     dock_wanted = Signal(str)
     view_reset_wanted = Signal()
-    layout_wanted = Signal()
+    layout_wanted = Signal(str)
+    split_wanted = Signal()
+    session_opened = Signal(object)  # path
+    session_saved = Signal(object)
     speed_changed = Signal(int)
     mode_changed = Signal(str)
 
@@ -92,6 +96,10 @@ class Commands(QObject):
             self._settings.set("folder", str(path.resolve().parent))
             self._session.look_at_data(path.resolve())
             return
+        if path.suffix.lower() == SUFFIX and not path.is_dir():
+            self._settings.set("folder", str(path.resolve().parent))
+            self.session_opened.emit(path)
+            return
         if not what_it_becomes(path)[0] and path.exists():
             self._session.failed.emit(what_it_becomes(path)[1])
             return
@@ -136,6 +144,20 @@ class Commands(QObject):
             return
         self._settings.add_recent(path.resolve())
         self._session.status.emit(f"Saved {path}")
+
+    @Slot()
+    def open_session(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self._owner, "Open session", self._last_folder, f"Sessions (*{SUFFIX})")
+        if path:
+            self.open_path(Path(path))
+
+    @Slot()
+    def save_session(self) -> None:
+        start = str(Path(self._last_folder) / f"{self._session.recipe.name}{SUFFIX}")
+        path, _ = QFileDialog.getSaveFileName(self._owner, "Save session", start, f"Sessions (*{SUFFIX})")
+        if path:
+            chosen = Path(path)
+            self.session_saved.emit(chosen if chosen.suffix else chosen.with_suffix(SUFFIX))
 
     @Slot()
     def copy_recipe(self) -> None:
@@ -243,7 +265,23 @@ class Commands(QObject):
 
     @Slot()
     def reset_layout(self) -> None:
-        self.layout_wanted.emit()
+        self.layout_wanted.emit("explore")
+
+    @Slot()
+    def layout_explore(self) -> None:
+        self.layout_wanted.emit("explore")
+
+    @Slot()
+    def layout_compare(self) -> None:
+        self.layout_wanted.emit("compare")
+
+    @Slot()
+    def layout_sweep(self) -> None:
+        self.layout_wanted.emit("sweep")
+
+    @Slot()
+    def switch_split(self) -> None:
+        self.split_wanted.emit()
 
     @Slot()
     def theme_system(self) -> None:

@@ -144,7 +144,8 @@ class PhaseView(QWidget):
         item.addItem(image)
         places = np.arange(len(sweep.axes[1].values), dtype=float)
         item.getAxis("left").setTicks([_ticks(sweep.axes[1], places, _MOST_TICKS), []])
-        item.getAxis("left").setWidth(58)
+        item.getAxis("left").setWidth(58 if column == 0 else 12)
+        item.getAxis("left").setStyle(showValues=column == 0)
         if column == 0:
             item.setLabel("left", sweep.axes[1].path)
         n, m = (len(axis.values) for axis in sweep.axes)
@@ -179,7 +180,7 @@ class PhaseView(QWidget):
                 curves["image"].setImage(panel.mean, levels=(low, high if high > low else low + 1))
                 n, m = panel.mean.shape
                 curves["image"].setRect(QRectF(-0.5, -0.5, n, m))
-                title = f"{panel.words}: {written(low, 2)} to {written(high, 2)}"
+                title = f"{panel.words}<br>{written(low, 2)} to {written(high, 2)}"
                 self.items[self._curves.index(curves)].setTitle(title, color=self._theme.text, size="9pt")
 
     def _name_values(self) -> None:
