@@ -80,9 +80,14 @@ class Commands(QObject):
     @Slot(object)
     def ask_for_columns(self, preview: DataPreview) -> None:
         """A file has been read: ask what is to be learnt from it, then make it the task."""
+        for dialog in self._owner.findChildren(DataDialog):
+            if dialog.isVisible() and dialog.preview.path == preview.path:
+                dialog.show_preview(preview)  # read again as the person said
+                return
         dialog = DataDialog(preview, self._owner)
         dialog.accepted.connect(lambda: self._learn_from(dialog))
         dialog.finished.connect(dialog.deleteLater)
+        dialog.read_again.connect(self._session.look_at_data)
         dialog.open()
 
     def _learn_from(self, dialog: DataDialog) -> None:
