@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -100,6 +101,8 @@ class DataDialog(QDialog):
 
     def show_preview(self, preview: DataPreview) -> None:
         """What is in the file, read for the first time or again; choices that still fit stay."""
+        if preview.fault and self._has_shown:  # what was seen last stays, and what was chosen of it
+            preview = replace(self.preview, fault=preview.fault, reading=preview.reading)
         before, target = self.preview, self.target.currentText()
         ticked = set(self.chosen_inputs()) if self._has_shown else set()
         self.preview = preview
