@@ -104,7 +104,7 @@ class DataDialog(QDialog):
         if preview.fault and self._has_shown:  # what was seen last stays, and what was chosen of it
             preview = replace(self.preview, fault=preview.fault, reading=preview.reading)
         before, target = self.preview, self.target.currentText()
-        ticked = set(self.chosen_inputs()) if self._has_shown else set()
+        ticked = self._ticked()
         self.preview = preview
         _show_rows(self.table, preview)
         self.title.setText(f"<b>{preview.n_rows:,} rows, {len(preview.names):,} columns</b> of numbers")
@@ -121,7 +121,7 @@ class DataDialog(QDialog):
         self.inputs.clear()
         for name in preview.names:
             item = QListWidgetItem(name, self.inputs)
-            is_ticked = not is_same or name in ticked or name in (target, *before.groups.get(target, ()))
+            is_ticked = not is_same or name in ticked
             item.setCheckState(Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked)
         for signals in (self.target, self.inputs):
             signals.blockSignals(False)
@@ -187,9 +187,11 @@ class DataDialog(QDialog):
 
     def chosen_inputs(self) -> list[str]:
         """The ticked columns, the target and columns of words apart."""
+        return [name for name in self._ticked() if name in self._possible_inputs()]
+
+    def _ticked(self) -> list[str]:
         items = [self.inputs.item(k) for k in range(self.inputs.count())]
-        ticked = [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
-        return [name for name in ticked if name in self._possible_inputs()]
+        return [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
 
     def _possible_inputs(self) -> list[str]:
         target = self.target.currentText()

@@ -267,6 +267,10 @@ def test_how_a_file_is_read_can_be_said_in_the_dialog_and_reaches_the_task(
     dialog.show()
     assert dialog.delimiter.itemText(0) == "automatic: semicolons ;" and dialog.delimiter.currentData() is None
     assert set(dialog.parameters()) == {"path", "target", "train_fraction"}
+    choose(dialog.delimiter, "tab", qtbot)
+    assert not dialog.go.isEnabled() and dialog.notes.property("role") == "fault" and dialog.notes.text()
+    choose(dialog.delimiter, "semicolon", qtbot)
+    assert dialog.go.isEnabled() and dialog.notes.property("role") == "muted"
     choose(dialog.header, False, qtbot)
     qtbot.mouseClick(dialog.no_inputs, LEFT)
     dialog.inputs.item(0).setCheckState(Qt.CheckState.Checked)
@@ -274,10 +278,6 @@ def test_how_a_file_is_read_can_be_said_in_the_dialog_and_reaches_the_task(
     assert dialog.table.item(0, 1).text() == "2.5" and dialog.parameters()["decimal"] == ","
     # The same columns: what was ticked before stays.
     assert dialog.chosen_inputs() == [dialog.preview.names[0]] and dialog.preview.n_rows == 60
-    choose(dialog.delimiter, "tab", qtbot)
-    assert not dialog.go.isEnabled() and dialog.notes.property("role") == "fault" and dialog.notes.text()
-    choose(dialog.delimiter, "semicolon", qtbot)
-    assert dialog.go.isEnabled() and dialog.notes.property("role") == "muted"
     said = {name: dialog.parameters()[name] for name in ("delimiter", "decimal", "header")}
     assert said == {"delimiter": "semicolon", "decimal": ",", "header": False}
     task = build_task(TaskSection.model_validate({"name": "dataset", **dialog.parameters()}))
