@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
+from mft_engine.changes import Change
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
@@ -29,7 +30,7 @@ from mft_engine.experiment.events import (
     TheoryAbsent,
     TheoryReady,
 )
-from mft_engine.recipe import Change, Recipe
+from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Cloud, Outcome

@@ -13,6 +13,7 @@ from mft_engine.field.field import MeanField
 from mft_engine.field.layered import layer_field, neurons_of
 from mft_engine.network.activations import Activation
 from mft_engine.network.layered import LayeredNetwork, penalties
+from mft_engine.network.scaling import output_variance_scale
 from mft_engine.network.tables import Tables, push_on_output
 from mft_engine.points.statistics import Estimate
 from mft_engine.recipe import Recipe
@@ -80,7 +81,7 @@ class Layered:
     def fluctuation(self, theta: Tensor, inputs: Tensor, weights: Tensor, hyper: Hyper, exponent: float) -> float:
         """N_L^(1 - 2 kappa) T/lambda_a E phi^2 with the last hidden layer's features as they are."""
         phi = self.shapes.run(self.shapes.split(theta), inputs, exponent).features[-1]
-        size = float(self.shapes.n_neurons[-1]) ** (1.0 - 2.0 * exponent)
+        size = output_variance_scale(self.shapes.n_neurons[-1], exponent)
         return size * hyper.temperature / hyper.lambda_a * float(weights @ (phi * phi).mean(dim=1))
 
     def tables(self, theta: Tensor, inputs: Tensor, exponent: float) -> tuple[Tensor, ...]:

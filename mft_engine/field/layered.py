@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mft_engine.field.field import MeanField
 from mft_engine.network.layered import LayeredNetwork
+from mft_engine.network.scaling import drive
 
 
 def layer_field(
@@ -38,7 +39,7 @@ def layer_field(
         exponent: kappa with which the neuron's own layer is read out.
     """
     found = network.run(parts, inputs, exponent)
-    signal = signal * float(network.n_neurons[-1]) ** (exponent - 1.0)
+    signal = signal * drive(network.n_neurons[-1], exponent)
     below = (inputs, *found.features)[layer - 1] * network.input_scale(layer)
     if layer < network.n_layers:
         signal = network.errors(parts, found, signal)[layer] * network.input_scale(layer + 1)

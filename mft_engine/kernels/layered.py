@@ -11,6 +11,7 @@ from torch import Tensor
 from mft_engine.device import host_device
 from mft_engine.kernels.plan import BackgroundResult, StepPlan
 from mft_engine.network.layered import LayeredNetwork, flat_normal
+from mft_engine.network.scaling import drive
 from mft_engine.rng import seed_key
 
 Noise = Callable[[int, int, int, int], Tensor]
@@ -49,7 +50,7 @@ class LayeredKernel:
     ) -> BackgroundResult:
         """n_steps of the whole network; arguments and result as for `Kernel.advance_background`."""
         network, exponent = self.network, plan.readout_exponent
-        factor = weights * float(network.n_neurons[-1]) ** (exponent - 1.0)
+        factor = weights * drive(network.n_neurons[-1], exponent)
         shrink, noise_scale, rate = (
             _spread(values, network, theta) for values in ([1.0 - decay for decay in plan.decay], plan.noise, plan.rate)
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.network.activations import Activation, get_activation
+from mft_engine.network.scaling import output_scale
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
 
@@ -112,7 +113,7 @@ class LayeredNetwork:
             below, slope = self.activations[layer - 1].both(z)
             features.append(below)
             slopes.append(slope)
-        prediction = (below @ parts[-1][0]) * float(self.n_neurons[-1]) ** -readout_exponent
+        prediction = (below @ parts[-1][0]) * output_scale(self.n_neurons[-1], readout_exponent)
         return Pass(tuple(features), tuple(slopes), prediction)
 
     def errors(self, parts: Sequence[Tensor], found: Pass, signal: Tensor) -> tuple[Tensor, ...]:

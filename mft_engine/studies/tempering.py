@@ -30,6 +30,8 @@ from mft_engine.dynamics.gibbs import N_SWEEPS, start_chain
 from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.setting import Setting
 from mft_engine.field.walk import DRAWS
+from mft_engine.network.neuron import Neuron
+from mft_engine.network.scaling import energy_scale
 from mft_engine.network.two_layer import initial_cloud
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import Estimate, averaged, order_parameters
@@ -103,7 +105,7 @@ class LangevinReplica:
         n_inputs, hyper = self.problem.inputs.shape[1], self.hyper
         penalty = 0.5 * float(hyper.lambda_w * squares[:n_inputs].sum() + hyper.lambda_a * squares[n_inputs:].sum())
         n, kappa = self.state.theta.shape[0], self.problem.readout_exponent
-        return 0.5 * float(n ** (2 * kappa - 1)) * self.loss() + penalty
+        return 0.5 * energy_scale(n, kappa) * self.loss() + penalty
 
     def observe(self) -> dict[str, float]:
         """Loss and order parameters."""
@@ -456,12 +458,12 @@ def _result(recipe: Recipe, setting: Setting, ladder: Ladder, seconds: float, is
     solved = np.linspace(0, len(temperatures) - 1, min(len(temperatures), FINITE_WIDTHS)).round().astype(int)
     rungs = []
     for k, temperature in enumerate(temperatures):
-        problem = (recipe.network.activation, float(temperature), recipe.lambda_w, recipe.lambda_a)
+        neuron = Neuron.of(recipe)._replace(temperature=float(temperature))
         finite = None
         try:
             theory = _planar_theory(recipe.replace({"training.temperature": float(temperature)}), setting.task, theory)
             if k in solved:
-                finite = solve_finite_width(points.inputs, points.targets, points.weights, n, *problem).loss
+                finite = solve_finite_width(points.inputs, points.targets, points.weights, n, *neuron).loss
         except RecipeError:
             theory = None
         values = {name: averaged(series[k]) for name, series in seen.items()}
