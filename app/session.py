@@ -21,18 +21,14 @@ from app.engine.contract import Engine
 from app.engine.loading import load_engine
 from app.worker import Worker
 from mft_engine.applies import coupled, for_task
+from mft_engine.changes import Change
 from mft_engine.experiment.events import (
     Event,
     Failed,
     Progress,
 )
-from mft_engine.recipe import (
-    Change,
-    EngineSection,
-    Recipe,
-    RecipeError,
-    plan_change,
-)
+from mft_engine.recipe import Recipe, RecipeError, plan_change
+from mft_engine.sections import EngineSection
 
 CLOSE_MILLISECONDS = 2000
 

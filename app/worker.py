@@ -45,8 +45,10 @@ from app.engine.messages import (
     StoredCloud,
     StudyWidths,
 )
+from mft_engine.changes import Change
 from mft_engine.experiment.events import ComparisonReady, Event, Failed, ForegroundReady
-from mft_engine.recipe import Change, EngineSection, differences, plan_change
+from mft_engine.recipe import differences, plan_change
+from mft_engine.sections import EngineSection
 
 DUE_MILLISECONDS = 3
 _TOLD_JOBS = ("resample", "iterate", "widths", "export")

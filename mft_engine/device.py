@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.recipe import EngineSection, RecipeError
+from mft_engine.recipe import RecipeError
+from mft_engine.sections import EngineSection
 
 
 class DeviceError(RecipeError):

@@ -1,8 +1,10 @@
-"""Whether a name that somebody gave is a file that can be read to its end."""
+"""Files that somebody named: whether one can be read to its end, and a fingerprint of what is in it."""
 
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import stat
 from pathlib import Path
 
@@ -27,3 +29,19 @@ def require_ordinary(path: Path, most: int | None = None) -> None:
     if most is not None and status.st_size > most:
         size = f"it has {status.st_size / 1e6:,.0f} MB; at most {most / 1e6:,.0f} MB are read"
         raise OSError(errno.EFBIG, size, str(path))
+
+
+def file_digest(path: str | Path) -> str | None:
+    """A fingerprint of a file's content; None where there is none that can be read."""
+    place = Path(path).expanduser()
+    try:
+        status = place.stat()
+        return _content_digest(place, status.st_mtime_ns, status.st_size)
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _content_digest(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,9 +7,7 @@ Two equal recipes on the same device give the same numbers. A recipe is written 
 from __future__ import annotations
 
 import difflib
-import enum
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -19,145 +17,37 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from mft_engine.curves import known_activation
-from mft_engine.ordinary_files import require_ordinary
+from mft_engine.changes import CHANGES, Change, changes_on_the_way
+from mft_engine.ordinary_files import file_digest, require_ordinary
 from mft_engine.resources import resources_folder
+from mft_engine.sections import (
+    SMALLEST,
+    ComparisonSection,
+    EngineSection,
+    ForegroundSection,
+    InitialSection,
+    NetworkSection,
+    RegularisationSection,
+    ScheduledChange,
+    Section,
+    TaskSection,
+    TheorySection,
+    TrainingSection,
+)
 
 SCHEMA_VERSION = 1
-MAX_LAYERS = 3
-MAX_LAYERED_NEURONS = 4096
-# Beyond these a weight, its square or the count of steps leaves the range of the machine's numbers.
-SMALLEST, LARGEST = 1e-12, 1e9
 MAX_DEPTH = 16
 MAX_SHOWN = 60
 MAX_RECIPE_BYTES = 10_000_000
-
-
-def _not_too_small(value: float) -> float:
-    if value < SMALLEST:
-        raise ValueError(f"the smallest number that can be told from 0 here is {SMALLEST:g}")
-    return value
-
-
-Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_not_too_small)]
-UpToAThousand = Annotated[Positive, Field(le=1e3)]
-Count = Annotated[int, Field(ge=0)]
-ActivationName = Annotated[str, AfterValidator(known_activation)]
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be used; the message names the field, the value and what is allowed."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class TaskSection(BaseModel):
-    """The task's name in the registry, and that task's own parameters."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-    name: str = "product"
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The task's own parameters, without its name."""
-        return dict(self.model_extra or {})
-
-
-class NetworkSection(_Section):
-    n_neurons: tuple[Annotated[int, Field(ge=1, le=4_000_000)], ...] = (2048,)
-    activation: ActivationName = "relu_tanh"
-    upper_activation: ActivationName = "tanh"
-    readout_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
-    train_readout: bool = True
-
-    @field_validator("n_neurons", mode="before")
-    @classmethod
-    def _one_number_for_every_layer(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
-
-    @field_validator("n_neurons")
-    @classmethod
-    def _one_to_three_layers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not 1 <= len(value) <= MAX_LAYERS:
-            raise ValueError(f"give one number for each of 1 to {MAX_LAYERS} hidden layers: [2048] or [256, 256]")
-        if len(value) > 1 and max(value) > MAX_LAYERED_NEURONS:
-            raise ValueError(f"several hidden layers take at most {MAX_LAYERED_NEURONS} neurons each")
-        return value
-
-    @property
-    def n_layers(self) -> int:
-        """Hidden layers."""
-        return len(self.n_neurons)
-
-
-class InitialSection(_Section):
-    law: Literal["prior", "gaussian", "theory"] = "prior"
-    input_weight_std: Positive = 1.0
-    readout_std: Positive = 1.0
-
-
-class RegularisationSection(_Section):
-    scale: UpToAThousand = 1e-3
-    input_weight: Positive = 20.0
-    hidden_weight: Positive = 1.0
-    readout: Positive = 1.0
-
-
-class TrainingSection(_Section):
-    dynamics: Literal["langevin", "gibbs", "sgd", "adam"] = "langevin"
-    integrator: Literal["leimkuhler-matthews", "euler"] = "leimkuhler-matthews"
-    preconditioner: Literal["prior", "none"] = "prior"
-    temperature: Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)] = 0.02
-    step_size: Literal["auto"] | UpToAThousand = "auto"
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    time: Positive = 24.0
-    n_steps: Count = 0
-    n_points: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    rule: Literal["polar", "batch", "sobol", "grid"] = "polar"
-    rule_size: tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] = (8, 32)
-    rule_rotates: bool = False
-    batch_size: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-
-
-class ForegroundSection(_Section):
-    n_neurons: Annotated[int, Field(ge=1, le=4_000_000)] = 2048
-    n_steps: Count = 0
-    method: Literal["dynamics", "gibbs", "finite-width", "replay"] = "dynamics"
-    self_term: Literal["none"] = "none"
-    field: Literal["averaged", "end"] = "averaged"
-    window: Annotated[float, Field(gt=0, le=1)] = 0.6667
-    background: str = "trained"
-
-
-class ComparisonSection(_Section):
-    n_permutations: Annotated[int, Field(ge=99, le=100_000)] = 500
-
-
-class TheorySection(_Section):
-    n_particles: Annotated[int, Field(ge=0, le=4_000_000)] = 0
-    n_replicates: Annotated[int, Field(ge=2, le=64)] = 2
-
-
-class EngineSection(_Section):
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    dtype: Literal["float32", "float64"] = "float32"
-    n_threads: Annotated[int, Field(ge=0, le=1024)] = 0
-
-
-class ScheduledChange(_Section):
-    """A change that was made while the run was going: at `step`, `path` becomes `value`."""
-
-    step: Count
-    path: str
-    value: float | str
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """One experiment: task, network, regularisation, training, foreground, comparison, engine."""
 
     schema_version: Literal[1] = 1
@@ -240,7 +130,7 @@ class Recipe(_Section):
             self._layers_are_supported()
         for change in self.schedule:
             if not changes_on_the_way(change.path):
-                able = sorted(filter(changes_on_the_way, _CHANGES))
+                able = sorted(filter(changes_on_the_way, CHANGES))
                 raise ValueError(f"schedule: {change.path!r} cannot change during a run; {able} can")
         return self
 
@@ -341,49 +231,12 @@ class Recipe(_Section):
         return tomli_w.dumps(tree)
 
 
-class Change(enum.IntEnum):
-    """What a running experiment must do to follow a new recipe; the larger contains the smaller."""
-
-    NOTHING = 0
-    RESAMPLE = 1
-    RETUNE = 2
-    REBUILD = 3
-
-
-_CHANGES: dict[str, Change] = {
-    "name": Change.NOTHING,
-    "description": Change.NOTHING,
-    "schedule": Change.NOTHING,
-    "regularisation.scale": Change.RETUNE,
-    "regularisation.input_weight": Change.RETUNE,
-    "regularisation.hidden_weight": Change.RETUNE,
-    "regularisation.readout": Change.RETUNE,
-    "training.temperature": Change.RETUNE,
-    "training.step_size": Change.RETUNE,
-    "training.time": Change.RESAMPLE,
-    "training.n_steps": Change.RESAMPLE,
-    "foreground.n_neurons": Change.RESAMPLE,
-    "foreground.n_steps": Change.RESAMPLE,
-    "foreground.method": Change.RESAMPLE,
-    "foreground.self_term": Change.RESAMPLE,
-    "foreground.field": Change.RESAMPLE,
-    "comparison.n_permutations": Change.RESAMPLE,
-    "theory.n_particles": Change.RESAMPLE,
-    "theory.n_replicates": Change.RESAMPLE,
-}
-
-
-def changes_on_the_way(path: str) -> bool:
-    """Whether the value at a dotted path may change while a network is trained: what a schedule may hold."""
-    return _CHANGES.get(path) is Change.RETUNE
-
-
 def plan_change(old: Recipe, new: Recipe) -> Change:
     """What turns an experiment that runs `old` into one that runs `new`.
 
     Regularisation, temperature and step size are RETUNE: the neurons stay. Whatever is not named here is REBUILD.
     """
-    return max((_CHANGES.get(path, Change.REBUILD) for path, _, _ in differences(old, new)), default=Change.NOTHING)
+    return max((CHANGES.get(path, Change.REBUILD) for path, _, _ in differences(old, new)), default=Change.NOTHING)
 
 
 def differences(old: Recipe, new: Recipe) -> list[tuple[str, Any, Any]]:
@@ -505,22 +358,6 @@ def toml_value(text: str) -> Any:
     except (RecursionError, ValueError):
         pass  # said below
     return read_toml(f"value = {text}", f"The value {_shown(text)}")["value"]
-
-
-def file_digest(path: str | Path) -> str | None:
-    """A fingerprint of a file's content; None where there is none that can be read."""
-    place = Path(path).expanduser()
-    try:
-        status = place.stat()
-        return _content_digest(place, status.st_mtime_ns, status.st_size)
-    except (OSError, ValueError, RuntimeError):
-        return None
-
-
-@functools.lru_cache(maxsize=64)
-def _content_digest(path: Path, changed: int, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _put_content_for_path(tree: dict[str, Any]) -> None:

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+<<<<<<< HEAD
 from app.engine.messages import DataPreview, EngineReady, Export, Reading, TaskCard, TheoryPicture
+=======
+from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
+from mft_engine.changes import Change
+>>>>>>> app
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
@@ -29,7 +34,7 @@ from mft_engine.experiment.events import (
     TheoryAbsent,
     TheoryReady,
 )
-from mft_engine.recipe import Change, Recipe
+from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Cloud, Outcome

@@ -12,6 +12,7 @@ import numpy as np
 
 from app.engine.contract import Experiment, Restored
 from app.engine.messages import TheoryPicture
+from mft_engine.changes import Change, changes_on_the_way
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
@@ -20,7 +21,7 @@ from mft_engine.experiment.events import (
     ForegroundReady,
     KernelReady,
 )
-from mft_engine.recipe import Change, Recipe, changes_on_the_way, differences, plan_change
+from mft_engine.recipe import Recipe, differences, plan_change
 
 SLICE_SECONDS = 0.010
 

@@ -20,7 +20,8 @@ from app.engine.contract import Engine, Experiment, Keeper, Restored
 from app.engine.exporting import write_files
 from app.engine.messages import DataPreview, EngineReady, Export, Reading, TaskCard, TheoryPicture
 from mft_engine.experiment.events import Event
-from mft_engine.recipe import EngineSection, Recipe, RecipeError, TaskSection
+from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.sections import EngineSection, TaskSection
 
 if TYPE_CHECKING:
     from mft_engine.experiment.experiment import Experiment as RealExperiment

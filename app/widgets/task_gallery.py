@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QButtonGroup, QGridLayout, QLabel, QSizePolicy, QT
 from app.engine.messages import TaskCard
 from app.theme import LIGHT, Theme
 from app.widgets.colours import diverging_map
-from mft_engine.recipe import TaskSection
+from mft_engine.sections import TaskSection
 
 N_COLUMNS = 4
 THUMBNAIL = 48

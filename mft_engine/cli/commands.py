@@ -445,7 +445,7 @@ def _names(text: str) -> list[str]:
 @app.command()
 def tasks(as_json: JsonOption = False) -> None:
     """The tasks there are, one line each. Example: mft-lab tasks --json"""
-    from mft_engine.recipe import TaskSection
+    from mft_engine.sections import TaskSection
     from mft_engine.tasks import PLUGIN_FAULTS, REGISTRY, build_task
     from mft_engine.tasks.plugins import waiting_plugins
 

@@ -30,6 +30,7 @@ from mft_engine.field.field import MeanField
 from mft_engine.field.walk import SLICE_SECONDS
 from mft_engine.kernels import Mover, StepPlan, reference
 from mft_engine.network.activations import Activation
+from mft_engine.network.scaling import drive
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
 
@@ -120,7 +121,7 @@ def _step(state: State, problem: Problem, adam: Adam) -> State:
     inputs, targets, weights = points_at(state.step, problem)
     residual = targets - problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
     loss = float(weighted(weights, residual.square()).sum(dtype=torch.float64))
-    signal = state.theta.shape[0] ** (problem.readout_exponent - 1.0) * weighted(weights, residual)
+    signal = drive(state.theta.shape[0], problem.readout_exponent) * weighted(weights, residual)
     drift = reference.gradient(state.theta, inputs, signal, problem.network.activations[0])
     moments = no_moments(state.theta) if state.moments is None else state.moments
     theta, moments = moved(state.theta, moments, drift, state.step, adam, inputs.shape[1])

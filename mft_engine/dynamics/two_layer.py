@@ -12,6 +12,7 @@ from mft_engine import rng
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.field.field import MeanField, stiffness
 from mft_engine.network.activations import Activation
+from mft_engine.network.scaling import drive, output_variance_scale
 from mft_engine.network.two_layer import column_names, initial_cloud
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import Estimate, order_parameters
@@ -80,7 +81,7 @@ class TwoLayer:
         self, theta: Tensor, inputs: Tensor, weights: Tensor, residual: Tensor, hyper: Hyper, exponent: float
     ) -> Iterable[tuple[Tensor, MeanField]]:
         """All neurons in the field that they make."""
-        signal = weighted(theta.shape[0] ** (exponent - 1.0) * weights, residual)
+        signal = weighted(drive(theta.shape[0], exponent) * weights, residual)
         yield theta, MeanField(inputs, signal, self.activation, hyper.lambda_w, hyper.lambda_a)
 
     def fluctuation(self, theta: Tensor, inputs: Tensor, weights: Tensor, hyper: Hyper, exponent: float) -> float:
@@ -90,7 +91,7 @@ class TwoLayer:
         )
         phi = self.activation.phi(inputs @ (probe * (hyper.temperature / hyper.lambda_w) ** 0.5).T)
         mean_square = float(weights @ (phi * phi).mean(dim=1))
-        size = float(theta.shape[0]) ** (1.0 - 2.0 * exponent)
+        size = output_variance_scale(theta.shape[0], exponent)
         return size * self.n_out * hyper.temperature / hyper.lambda_a * mean_square
 
     def tables(self, theta: Tensor, inputs: Tensor, exponent: float) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mft_engine import dynamics, kernels
+from mft_engine.changes import Change, changes_on_the_way
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper, Problem, State
 from mft_engine.dynamics.layered import Layered
@@ -29,16 +30,9 @@ from mft_engine.questions.posterior import FunctionSamples, Posterior
 from mft_engine.questions.replay import InForce, in_force
 from mft_engine.questions.surroundings import Watch, look
 from mft_engine.questions.theory import Theory, sample_theory, solve_theory
-from mft_engine.recipe import (
-    Change,
-    Recipe,
-    RecipeError,
-    ScheduledChange,
-    changes_on_the_way,
-    differences,
-    plan_change,
-)
+from mft_engine.recipe import Recipe, RecipeError, differences, plan_change
 from mft_engine.rng import Stream
+from mft_engine.sections import ScheduledChange
 from mft_engine.tasks import Task
 
 # Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.

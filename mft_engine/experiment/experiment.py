@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from mft_engine.changes import Change
 from mft_engine.compare.clouds import Comparison
-from mft_engine.device import describe_device, to_host
+from mft_engine.device import to_host
 from mft_engine.dynamics import Diverged, Problem, State
 from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.state import RECORD_EVERY
@@ -35,6 +36,7 @@ from mft_engine.experiment.events import (
     TheoryAbsent,
     TheoryReady,
 )
+from mft_engine.experiment.facts import facts_of, maps
 from mft_engine.experiment.foreground import CloudForeground, Foreground
 from mft_engine.experiment.history import History
 from mft_engine.experiment.layered_foreground import LayeredForeground
@@ -45,14 +47,13 @@ from mft_engine.laws.particles import LawLost
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.data_kernel import kernel_change
-from mft_engine.questions.fourier import fourier_summary
 from mft_engine.questions.kernel_study import DataKernels, study_kernels
 from mft_engine.questions.loop import iterate
 from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
 from mft_engine.questions.table import QUESTIONS, Answer
 from mft_engine.questions.theory import Theory, improve_theory, solve_theory
-from mft_engine.recipe import Change, Recipe, RecipeError, plan_change
+from mft_engine.recipe import Recipe, RecipeError, plan_change
 from mft_engine.tasks import Task
 from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.planar import PlanarTheory
@@ -215,21 +216,7 @@ class Experiment:
         """Target, background, foreground and residual on a square of the plane; None for other inputs."""
         if self.task.n_inputs != 2 or self.task.n_out > 1:
             return None
-        line = (np.arange(n_pixels) + 0.5) / n_pixels * 2 * extent - extent
-        x1, x2 = np.meshgrid(line, line)
-        grid = np.stack([x1.ravel(), x2.ravel()], axis=1)
-        shape = (n_pixels, n_pixels)
-        inputs = self.setting.tensor(grid)
-        target = np.asarray(self.task.target(grid), dtype=np.float64).reshape(shape)
-        background = self.background.predict(inputs).reshape(shape)
-        sampled = self.sampler.predict(inputs)
-        return FieldsReady(
-            extent=extent,
-            target=target,
-            background=background,
-            foreground=None if sampled is None else to_host(sampled).reshape(shape),
-            residual=target - background,
-        )
+        return maps(self.task, self.setting, self.background.predict, self.sampler.predict, n_pixels, extent)
 
     # ---- questions ------------------------------------------------------------------------------------------------
 
@@ -404,7 +391,7 @@ class Experiment:
             kernels=self.kernels,
             answers=dict(self.answers),
         )
-        return replace(outcome, summary=summarise(outcome, self._run_facts()))
+        return replace(outcome, summary=summarise(outcome, self._facts()))
 
     def resume(self, state: State, initial_theta: np.ndarray) -> None:
         """Continue from the state of a checkpoint of the same recipe."""
@@ -417,47 +404,12 @@ class Experiment:
         self.comparisons, self.certificate = outcome.comparisons, outcome.certificate
         self.answers = dict(outcome.answers)
 
-    def _run_facts(self) -> dict[str, Any]:
-        state = self.state
-        return {
-            "device": describe_device(self.background.device),
-            "kernel": self.background.kernel.name,
-            "n_steps": state.step,
-            "time": state.time,
-            "step_size": state.step_size,
-            "eta_theta": state.step_size * state.eigenvalue,
-            "seconds": self.background.training_seconds,
-            "foreground_seconds": self.sampler.seconds,
-            "sampler": self.sampler.health,
-            "average_age": state.average_age,
-            "is_complete": self.is_complete,
-            "order_parameters": self.background.window_orders(),
-            "test_loss": self.background.measured_test_loss(),
+    def _facts(self) -> dict[str, Any]:
+        return facts_of(self.background, self.sampler) | {
             "theory_test_loss": self.theory_test_loss(),
-            "generalisation": self._generalisation(),
-            "background_accuracy": self.background.window_accuracies()
-            if self.task.n_out > 1
-            else self.background.accuracies(),
-            "foreground_accuracy": self.sampler.accuracies(),
             "references": self.references,
             "posterior": self.posterior(),
-            "fourier": self._fourier(),
-            "data": dict(self.task.data) or None,
         }
-
-    def _generalisation(self) -> dict[str, float]:
-        gap = self.background.gap_to_test()
-        return {} if gap is None else {"test_minus_train": gap.mean, "test_minus_train_error": gap.standard_error}
-
-    def _fourier(self) -> dict[str, Any] | None:
-        """The clouds as waves, for additions modulo P."""
-        if not self.task.modulus or self.task.points is None:
-            return None
-        clouds = {"initial": self.background.initial_theta, "background": to_host(self.state.theta)}
-        if self.fresh is not None:
-            clouds["foreground"] = self.fresh.theta
-        scale = float(self.task.points.inputs.max())
-        return fourier_summary(clouds, self.task.modulus, self.setting.activation.name, scale, self.recipe.seed)
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""

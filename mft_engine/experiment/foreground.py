@@ -21,6 +21,7 @@ from mft_engine.experiment.events import ComparisonReady, ForegroundReady, Progr
 from mft_engine.experiment.outcome import Outcome, Population
 from mft_engine.field.field import MeanField
 from mft_engine.field.walk import DRAWS, function_covariance_trace
+from mft_engine.network.scaling import drive, output_variance_scale
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.comparison import compare_with_field
@@ -107,7 +108,7 @@ class CloudForeground:
     @property
     def drive(self) -> float:
         """N^(kappa-1), by which a foreground neuron feels the residual."""
-        return float(self._background.state.theta.shape[0] ** (self.exponent - 1.0))
+        return drive(self._background.state.theta.shape[0], self.exponent)
 
     def frozen_field(self) -> MeanField:
         """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
@@ -260,7 +261,7 @@ class CloudForeground:
         background, state, recipe = self._background, self._background.state, self._background.recipe
         averaging = self.averaging()
         # The averaged f belongs to the network's own exponent; a neuron's output is told in units of its mean.
-        scale = float(state.theta.shape[0] ** (background.problem.readout_exponent - 1.0))
+        scale = drive(state.theta.shape[0], background.problem.readout_exponent)
         found = compare_with_field(
             recipe,
             state.theta,
@@ -301,7 +302,7 @@ class CloudForeground:
         mean, loss = to_host(background.mean_prediction()), background.loss
         weights = background.setting.tensor(points.weights)
         trace = function_covariance_trace(theta, background.problem.field_inputs, weights, self._network.activation)
-        spread = trace * theta.shape[0] ** (1.0 - 2.0 * self.exponent)
+        spread = trace * output_variance_scale(theta.shape[0], self.exponent)
         # The background's own networks scatter about their mean too, far less: neurons of one network repel.
         own = loss - float(np.sum(weighted(points.weights, (points.targets - mean) ** 2)))
         return {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mft_engine.points.measure import judging_measure
 from mft_engine.points.statistics import Estimate, averaged
-from mft_engine.recipe import TrainingSection
+from mft_engine.sections import TrainingSection
 
 if TYPE_CHECKING:
     from mft_engine.experiment.setting import Setting

@@ -28,6 +28,7 @@ from mft_engine.field.layered import layer_field
 from mft_engine.field.walk import DRAWS
 from mft_engine.kernels import StepPlan
 from mft_engine.laws.tempered import climb
+from mft_engine.network.scaling import output_scale
 from mft_engine.network.tables import push_on_output, table_parity
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.surroundings import law_of, look, outgoing_law, reaching_kernels, watch_last_layer
@@ -106,7 +107,7 @@ class LayeredForeground:
                     continue
                 n_in = parts[layer - 1].shape[1]
                 incoming, outgoing = item[:, :n_in], item[:, n_in:]
-                own = shapes.run(parts, inputs, self.exponent)
+                own = shapes.forward(parts, inputs, self.exponent)
                 below = (inputs, *own.features)[layer - 1] * shapes.input_scale(layer)
                 features = shapes.activations[layer - 1].phi(below @ incoming.T)
                 told = outgoing @ push_on_output(shapes, parts, layer)
@@ -204,7 +205,7 @@ class LayeredForeground:
             function: (n_points,) f with the layer replaced by them; None where the draw has no full outgoing weights.
         """
         background, problem = self._background, self._background.problem
-        own = self._network.shapes.run(self.parts(), problem.inputs, problem.readout_exponent).features[layer - 1]
+        own = self._network.shapes.forward(self.parts(), problem.inputs, problem.readout_exponent).features[layer - 1]
         table = self._network.table(layer, incoming, features, told, own)
         cloud = Cloud(to_host(table).astype(np.float32), self._network.columns(layer))
         if function is None:
@@ -218,12 +219,12 @@ class LayeredForeground:
         network, parts = self._network.shapes, self.parts()
         n_own, n_new = network.n_neurons[layer - 1], features.shape[1]
         if layer == network.n_layers:
-            return (features @ outgoing[:, 0]) * float(n_new) ** -self.exponent
+            return (features @ outgoing[:, 0]) * output_scale(n_new, self.exponent)
         z = (features @ outgoing) * (network.input_scale(layer + 1) * n_own / n_new)
         h = network.activations[layer].phi(z)
         for above in range(layer + 2, network.n_layers + 1):
             h = network.activations[above - 1].phi((h @ parts[above - 1].T) * network.input_scale(above))
-        return (h @ parts[-1][0]) * float(network.n_neurons[-1]) ** -self.exponent
+        return (h @ parts[-1][0]) * output_scale(network.n_neurons[-1], self.exponent)
 
     def predict(self, inputs: Tensor) -> Tensor | None:
         """Not kept: of the neurons only tables are."""

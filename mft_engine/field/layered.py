@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mft_engine.field.field import MeanField
 from mft_engine.network.layered import LayeredNetwork
+from mft_engine.network.scaling import drive
 
 
 def layer_field(
@@ -37,8 +38,8 @@ def layer_field(
         signal: (n_points,) point weight times y - f, of the moment or averaged.
         exponent: kappa with which the neuron's own layer is read out.
     """
-    found = network.run(parts, inputs, exponent)
-    signal = signal * float(network.n_neurons[-1]) ** (exponent - 1.0)
+    found = network.forward(parts, inputs, exponent)
+    signal = signal * drive(network.n_neurons[-1], exponent)
     below = (inputs, *found.features)[layer - 1] * network.input_scale(layer)
     if layer < network.n_layers:
         signal = network.errors(parts, found, signal)[layer] * network.input_scale(layer + 1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.network.activations import phi_numpy
+from mft_engine.network.scaling import output_scale
 from mft_engine.tasks import build_task
 
 LAZY_EXPONENT = 0.5
@@ -136,7 +137,7 @@ def _network(theta: np.ndarray, inputs: np.ndarray, activation: str, exponent: f
     w, a = neurons[:, :-1], neurons[:, -1]
     n_rows = max(1, MAX_FEATURES // len(neurons))
     parts = [phi_numpy(activation, inputs[first : first + n_rows] @ w.T) @ a for first in range(0, len(inputs), n_rows)]
-    return np.concatenate(parts) * len(neurons) ** -exponent
+    return np.concatenate(parts) * output_scale(len(neurons), exponent)
 
 
 def shared_bins(samples: Sequence[np.ndarray], share: float = 0.998) -> np.ndarray:

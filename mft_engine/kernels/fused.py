@@ -19,6 +19,7 @@ from mft_engine.kernels.reference import check_arguments
 from mft_engine.kernels.slots import Slots, arrange
 from mft_engine.kernels.team import run_together
 from mft_engine.network.activations import Activation
+from mft_engine.network.scaling import drive, output_scale
 
 # What each activation is made of: the function b, and whether phi is its positive side only.
 FORMS: dict[str, tuple[int, bool]] = {
@@ -228,8 +229,8 @@ class FusedKernel:
                 own = [array.copy() for array in own]
             advance(
                 state, n_neurons, w, n_inputs, slots.x, u, n_kept, slots.plus, slots.minus,
-                self._parity, is_frozen, moves_last, targets, weights, float(n_neurons) ** -plan.readout_exponent,
-                float(n_neurons) ** (plan.readout_exponent - 1.0), _float32(plan.rate), _float32(plan.decay),
+                self._parity, is_frozen, moves_last, targets, weights, output_scale(n_neurons, plan.readout_exponent),
+                drive(n_neurons, plan.readout_exponent), _float32(plan.rate), _float32(plan.decay),
                 _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),
                 np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), np.uint64(first_step), n_steps,
                 *own, finite, xi_now, member, n_members, counter, parts, sums, is_bad,

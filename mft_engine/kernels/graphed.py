@@ -20,6 +20,7 @@ from mft_engine.device import record_graph
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel, check_arguments, gradient, predict
 from mft_engine.network.activations import Activation
+from mft_engine.network.scaling import drive
 
 # Steps whose losses fit into one buffer; longer calls are cut.
 MAX_STEPS = 1024
@@ -121,7 +122,7 @@ class _Recording:
             self.total.add_(prediction)
             residual = self.targets - prediction
             self.losses.index_copy_(0, self.slot, (self.weights * residual.square()).sum().reshape(1))
-            factor = kind.theta[0] ** (kind.readout_exponent - 1.0)
+            factor = drive(kind.theta[0], kind.readout_exponent)
             self.signal.copy_(factor * self.weights * residual)
         change = self.rate * gradient(self.theta, self.points, self.signal, self.activation) - self.decay * self.theta
         self.step.add_(1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from mft_engine.device import host_device
 from mft_engine.kernels.plan import BackgroundResult, StepPlan
 from mft_engine.network.layered import LayeredNetwork, flat_normal
+from mft_engine.network.scaling import drive
 from mft_engine.rng import seed_key
 
 Noise = Callable[[int, int, int, int], Tensor]
@@ -34,7 +35,7 @@ class LayeredKernel:
 
     def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
         """f at the points, (n_points,)."""
-        return self.network.run(self.network.split(theta), points, readout_exponent).prediction
+        return self.network.forward(self.network.split(theta), points, readout_exponent).prediction
 
     def advance_background(
         self,
@@ -49,7 +50,7 @@ class LayeredKernel:
     ) -> BackgroundResult:
         """n_steps of the whole network; arguments and result as for `Kernel.advance_background`."""
         network, exponent = self.network, plan.readout_exponent
-        factor = weights * float(network.n_neurons[-1]) ** (exponent - 1.0)
+        factor = weights * drive(network.n_neurons[-1], exponent)
         shrink, noise_scale, rate = (
             _spread(values, network, theta) for values in ([1.0 - decay for decay in plan.decay], plan.noise, plan.rate)
         )
@@ -60,7 +61,7 @@ class LayeredKernel:
         now = self._noise(plan.seed, plan.stream, first_step, len(theta)) if plan.is_noisy else None
         for step in range(first_step, first_step + n_steps):
             parts = network.split(theta)
-            found = network.run(parts, points, exponent)
+            found = network.forward(parts, points, exponent)
             residual = targets - found.prediction
             drift = network.drift(parts, points, found, factor * residual)
             theta = (theta * shrink).addcmul_(rate, drift)

@@ -9,6 +9,7 @@ from mft_engine import rng
 from mft_engine.device import host_device
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.network.activations import Activation
+from mft_engine.network.scaling import drive, output_scale
 
 # Elements of one (neurons x points) block: small enough for a CPU's cache, and for its allocator to reuse the pages
 # (twice as many cost a thousand page faults a step); enough to fill an accelerator.
@@ -76,7 +77,7 @@ def _summed(
             kept.append(features)
             value = features[0]
         total += value.T @ theta[block, n_inputs:]
-    return total.mul_(n_neurons**-readout_exponent)
+    return total.mul_(output_scale(n_neurons, readout_exponent))
 
 
 def _gradient_block(theta: Tensor, points: Tensor, signal: Tensor, features: _Features) -> Tensor:
@@ -224,7 +225,7 @@ class ReferenceKernel:
         """
         check_arguments(theta, points, plan, n_steps)
         dtype = prediction_sum.dtype
-        factor = theta.shape[0] ** (plan.readout_exponent - 1.0)
+        factor = drive(theta.shape[0], plan.readout_exponent)
         weight_column = weights.to(dtype).reshape(-1, *(1,) * (targets.dim() - 1))
         wanted = targets.to(dtype)
         noise = _Noise(plan, theta, first_step)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.network.activations import Activation, get_activation
+from mft_engine.network.scaling import output_scale
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
 
@@ -100,7 +101,7 @@ class LayeredNetwork:
         parts = normal.split_with_sizes(list(self.sizes))
         return torch.cat([scale * part for scale, part in zip(scales, parts, strict=True)])
 
-    def run(self, parts: Sequence[Tensor], inputs: Tensor, readout_exponent: float) -> Pass:
+    def forward(self, parts: Sequence[Tensor], inputs: Tensor, readout_exponent: float) -> Pass:
         """Features and slopes of every layer, and f, at the inputs (n_points, n_inputs)."""
         features: list[Tensor] = []
         slopes: list[Tensor] = []
@@ -112,7 +113,7 @@ class LayeredNetwork:
             below, slope = self.activations[layer - 1].both(z)
             features.append(below)
             slopes.append(slope)
-        prediction = (below @ parts[-1][0]) * float(self.n_neurons[-1]) ** -readout_exponent
+        prediction = (below @ parts[-1][0]) * output_scale(self.n_neurons[-1], readout_exponent)
         return Pass(tuple(features), tuple(slopes), prediction)
 
     def errors(self, parts: Sequence[Tensor], found: Pass, signal: Tensor) -> tuple[Tensor, ...]:
@@ -148,7 +149,7 @@ class LayeredNetwork:
         Args:
             rates: rate / step_size of W_1 .. W_L and of the readouts.
         """
-        found = self.run(parts, inputs, readout_exponent)
+        found = self.forward(parts, inputs, readout_exponent)
         gradients = self.errors(parts, found, torch.ones_like(inputs[:, 0]))
         below = (inputs, *found.features)
         kernel = rates[-1] * (below[-1] @ below[-1].T)

@@ -17,8 +17,9 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.recipe import RecipeError, TrainingSection
+from mft_engine.recipe import RecipeError
 from mft_engine.rng import Stream
+from mft_engine.sections import TrainingSection
 from mft_engine.tasks.task import OwnPoints, Task, TorusGrid
 
 GOLDEN_RATIO = 0.6180339887

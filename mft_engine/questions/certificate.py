@@ -10,6 +10,7 @@ import numpy as np
 
 from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.laws.planar import PlanarLaw
+from mft_engine.network.neuron import Neuron
 from mft_engine.points.measure import FieldPoints, weighted
 from mft_engine.questions.posterior import Posterior
 from mft_engine.recipe import Recipe
@@ -80,17 +81,17 @@ def certify(
         return Certificate()
     residual = points.targets - mean_prediction
     signal = weighted(factor * points.weights, residual)
-    problem = (recipe.network.activation, temperature, recipe.lambda_w, recipe.lambda_a)
+    neuron = Neuron.of(recipe)
     neurons = theta[:: math.ceil(len(theta) / STEIN_NEURONS)].astype(np.float64)
     stein = stein_discrepancy(
         neurons,
-        cloud_score(neurons, points.inputs, signal, *problem),
+        cloud_score(neurons, points.inputs, signal, *neuron),
         host_generator(recipe.seed, Stream.PERMUTATION),
     )
     if points.inputs.shape[1] != 2 or points.targets.ndim > 1:
         return Certificate(stein=stein)
     try:
-        law = PlanarLaw.from_field(points.inputs, signal, *problem)
+        law = PlanarLaw.from_field(points.inputs, signal, *neuron)
     except SuperlinearActivationError:
         return Certificate(stein=stein)
     gap = residual_gap(law, points.inputs, points.weights, points.targets, residual)

@@ -9,6 +9,7 @@ from mft_engine.field.field import MeanField
 from mft_engine.field.walk import DRAWS
 from mft_engine.laws.chains import sample_frozen_law
 from mft_engine.laws.planar import PlanarLaw
+from mft_engine.network.neuron import Neuron
 from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
@@ -35,7 +36,7 @@ def sample_exactly(
     method = recipe.foreground.method
     if not recipe.network.train_readout:
         raise RecipeError(f'foreground.method = "{method}" needs trained readouts; choose "dynamics" for this recipe')
-    problem = (field.activation.name, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
+    neuron = Neuron.of(recipe)
     signal = to_host(field.signal).astype(np.float64)
     is_planar = points.inputs.shape[1] == 2 and points.targets.ndim == 1
     if method == "finite-width":
@@ -44,13 +45,13 @@ def sample_exactly(
                 'foreground.method = "finite-width" needs two inputs, one readout and network.readout_exponent = 1'
             )
         law = solve_finite_width(
-            points.inputs, points.targets, points.weights, n_background, *problem, residual=signal / points.weights
+            points.inputs, points.targets, points.weights, n_background, *neuron, residual=signal / points.weights
         ).law
     elif is_planar:
-        law = PlanarLaw.from_field(points.inputs, signal, *problem)
+        law = PlanarLaw.from_field(points.inputs, signal, *neuron)
     else:
         sample = sample_frozen_law(
-            points.inputs, signal, *problem, recipe.foreground.n_neurons, seed=recipe.seed + draw * DRAWS
+            points.inputs, signal, *neuron, recipe.foreground.n_neurons, seed=recipe.seed + draw * DRAWS
         )
         if abs(sample.drift) > 4:
             raise ArithmeticError(

@@ -18,6 +18,7 @@ import numpy as np
 from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.network.activations import phi_numpy
+from mft_engine.network.neuron import Neuron
 from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
@@ -89,10 +90,10 @@ def iterate(
         raise RecipeError("The self-consistency loop is for network.readout_exponent = 1 (mean field)")
     if damping is not None and not 0 < damping <= 1:
         raise RecipeError(f"damping = {damping:g}: it lies above 0 and at most at 1")
-    problem = (recipe.network.activation, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
+    neuron = Neuron.of(recipe)
     best = theory.prediction(points.inputs) if theory is not None else None
     f, background = np.asarray(prediction, dtype=np.float64), theta
-    law = _law(points, f, problem)
+    law = _law(points, f, neuron)
     for index in range(n_iterations + 1):
         answer = law.prediction(points.inputs)
         foreground = law.sample(recipe.foreground.n_neurons, host_generator(recipe.seed, Stream.FOREGROUND_GIBBS, 0))
@@ -100,7 +101,7 @@ def iterate(
         if damping is not None:
             step, f_next, next_law = damping, f + damping * (answer - f), None
         else:
-            step, f_next, next_law = _respond(points, f, answer, foreground, law, problem)
+            step, f_next, next_law = _respond(points, f, answer, foreground, law, neuron)
         kl = law_kl(law, theory.law) if theory is not None else None
         excess = distance = None
         if best is not None and kl is not None:
@@ -124,7 +125,7 @@ def iterate(
             raise _ran_away(index, step)
         if next_law is None:
             try:
-                next_law = _law(points, f_next, problem)
+                next_law = _law(points, f_next, neuron)
             except SuperlinearActivationError:
                 raise _ran_away(index, step) from None
         f, law, background = f_next, next_law, foreground
@@ -136,8 +137,8 @@ def _ran_away(index: int, step: float) -> ArithmeticError:
     )
 
 
-def _law(points: FieldPoints, f: np.ndarray, problem: tuple[str, float, float, float]) -> PlanarLaw:
-    return PlanarLaw.from_field(points.inputs, points.weights * (points.targets - f), *problem)
+def _law(points: FieldPoints, f: np.ndarray, neuron: Neuron) -> PlanarLaw:
+    return PlanarLaw.from_field(points.inputs, points.weights * (points.targets - f), *neuron)
 
 
 def _respond(
@@ -146,7 +147,7 @@ def _respond(
     answer: np.ndarray,
     sample: np.ndarray,
     law: PlanarLaw,
-    problem: tuple[str, float, float, float],
+    neuron: Neuron,
 ) -> tuple[float, np.ndarray, PlanarLaw]:
     """Step, next f and its law, with the covariance operator C of a phi(w.x) estimated from a sample of the law."""
     w, a = sample[:, :2], sample[:, 2]
@@ -158,7 +159,7 @@ def _respond(
     step, value = 1.0, _dual(points, f, law)
     while True:
         f_next = f + step * direction
-        next_law = _law(points, f_next, problem)
+        next_law = _law(points, f_next, neuron)
         if _dual(points, f_next, next_law) > value or step < MIN_STEP:
             return step, f_next, next_law
         step /= 2

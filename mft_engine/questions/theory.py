@@ -13,6 +13,7 @@ from mft_engine.laws.harmonics import SuperlinearActivationError, refuse_superli
 from mft_engine.laws.particles import LawLost
 from mft_engine.laws.stopped import SolveStopped
 from mft_engine.network.activations import get_activation
+from mft_engine.network.scaling import drive, mean_field_temperature_scale
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import Measure, judging_measure, targets_on, training_measure
 from mft_engine.questions.fourier import describe
@@ -67,7 +68,7 @@ def mean_field_problem(recipe: Recipe) -> tuple[float, float, float]:
 
         T' = T N^(2 - 2 kappa),   lambda_w' = lambda_w N^(2 - 2 kappa),   lambda_a' = lambda_a
     """
-    factor = float(recipe.network.n_neurons[-1]) ** (2.0 - 2.0 * recipe.network.readout_exponent)
+    factor = mean_field_temperature_scale(recipe.network.n_neurons[-1], recipe.network.readout_exponent)
     return recipe.training.temperature * factor, recipe.lambda_w * factor, recipe.lambda_a
 
 
@@ -172,7 +173,7 @@ def sample_theory(theory: Theory, recipe: Recipe, n: int, stream: int, draw: int
         theta, n_out = theory.sample(n, seed=seed), theory.problem.targets.shape[1]
     else:
         theta, n_out = theory.law.sample(n, host_generator(seed, Stream.THEORY)), 1
-    theta[:, -n_out:] *= float(recipe.network.n_neurons[-1]) ** (recipe.network.readout_exponent - 1.0)
+    theta[:, -n_out:] *= drive(recipe.network.n_neurons[-1], recipe.network.readout_exponent)
     return theta
 
 

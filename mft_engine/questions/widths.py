@@ -10,6 +10,7 @@ import numpy as np
 
 from mft_engine.applies import why_no_law
 from mft_engine.laws.planar import PlanarLaw
+from mft_engine.network.neuron import Neuron
 from mft_engine.points.measure import targets_on, training_measure
 from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.recipe import Recipe, RecipeError
@@ -85,8 +86,8 @@ def study_widths(
     measure = training_measure(recipe.training, task, recipe.seed)
     points, weights = measure.inputs, measure.weights
     targets = targets_on(measure, task)
-    problem = (recipe.network.activation, recipe.training.temperature, recipe.lambda_w, recipe.lambda_a)
-    theory = solve_planar(None, *problem, points=(points, targets, weights))
+    neuron = Neuron.of(recipe)
+    theory = solve_planar(None, *neuron, points=(points, targets, weights))
     sweeps = [burn_in + math.ceil(n_sweeps * min(40.0, max(1.0, 512 / n))) for n in widths]
     cost = np.array([n * (s + 200) for n, s in zip(widths, sweeps, strict=True)], dtype=float)
     starts = np.concatenate([[0.0], np.cumsum(cost)]) / cost.sum()
@@ -96,7 +97,7 @@ def study_widths(
             targets,
             weights,
             n_neurons,
-            *problem,
+            *neuron,
             seed=recipe.seed,
             proposal=theory.law,
             should_stop=should_stop,
@@ -112,8 +113,8 @@ def study_widths(
             for name in OBSERVABLES
         }
         simulated = {name: averaged(values) for name, values in series.items()}
-        finite = solve_finite_width(points, targets, weights, n_neurons, *problem, should_stop=should_stop)
-        law = PlanarLaw.from_field(points, weights * chain.mean_residual, *problem)
+        finite = solve_finite_width(points, targets, weights, n_neurons, *neuron, should_stop=should_stop)
+        law = PlanarLaw.from_field(points, weights * chain.mean_residual, *neuron)
         mean_loss = float(weights @ chain.mean_residual**2)
         yield WidthRow(
             n_neurons=n_neurons,

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from mft_engine.experiment.storage import RunError, writing_to
-from mft_engine.recipe import Recipe, file_digest
+from mft_engine.ordinary_files import file_digest
+from mft_engine.recipe import Recipe
 
 DATA = "data"
 # Beside the runs of a sweep, from where they are linked and not copied again.

@@ -16,6 +16,7 @@ from mft_engine.experiment.setting import LAZY_EXPONENT
 from mft_engine.experiment.storage import RunError
 from mft_engine.field.field import MeanField
 from mft_engine.network.activations import get_activation
+from mft_engine.network.scaling import drive
 from mft_engine.points.measure import weighted
 from mft_engine.questions.comparison import compare_with_field
 from mft_engine.runs.folder import Run
@@ -99,15 +100,15 @@ def _exponents(outcome: Outcome) -> tuple[float, float]:
 
 def _field(outcome: Outcome) -> MeanField:
     points = outcome.points
-    drive = float(len(outcome.background.theta) ** (_exponents(outcome)[1] - 1.0))
-    signal = weighted(points.weights, points.targets - outcome.background.prediction) * drive
+    felt = drive(len(outcome.background.theta), _exponents(outcome)[1])
+    signal = weighted(points.weights, points.targets - outcome.background.prediction) * felt
     recipe, activation = outcome.recipe, get_activation(outcome.recipe.network.activation)
     inputs, signal = torch.as_tensor(points.inputs), torch.as_tensor(signal)
     return MeanField(inputs, signal, activation, recipe.lambda_w, recipe.lambda_a)
 
 
 def _mean_output(outcome: Outcome) -> np.ndarray:
-    return np.asarray(outcome.background.prediction * len(outcome.background.theta) ** (_exponents(outcome)[0] - 1.0))
+    return np.asarray(outcome.background.prediction * drive(len(outcome.background.theta), _exponents(outcome)[0]))
 
 
 def _averaging(outcome: Outcome) -> Averaging:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from mft_engine.recipe import LARGEST, SMALLEST, Recipe, RecipeError
+from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.sections import LARGEST, SMALLEST
 from mft_engine.studies.sweep import parse_axis
 from mft_engine.theory.cubic_closure import CubicClosure, paper_teacher, solve_cubic_closure
 from mft_engine.theory.modular_closure import ModularAddition, ModularClosure, solve_modular_closure

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mft_engine.recipe import TaskSection
+from mft_engine.sections import TaskSection
 from mft_engine.tasks.compositional import build_continuous_xor
 from mft_engine.tasks.dataset import build_dataset
 from mft_engine.tasks.digits import build_digits

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mft_engine.network.scaling import mean_field_temperature_scale, readout_gain
+
 
 @dataclass(frozen=True)
 class EquivalentProblem:
@@ -43,7 +45,7 @@ def equivalent_mean_field(
         readout_exponent: kappa, 1/2 to 1.
         temperature, lambda_w, lambda_a: of the network at exponent kappa.
     """
-    factor = float(n_neurons) ** (2 - 2 * readout_exponent)
+    factor = mean_field_temperature_scale(n_neurons, readout_exponent)
     return EquivalentProblem(
-        factor * temperature, factor * lambda_w, lambda_a, float(n_neurons) ** (1 - readout_exponent)
+        factor * temperature, factor * lambda_w, lambda_a, readout_gain(n_neurons, readout_exponent)
     )

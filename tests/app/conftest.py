@@ -21,7 +21,8 @@ from app.session import Session
 from app.settings import Settings
 from app.theme import ThemeKeeper
 from app.window import MainWindow
-from mft_engine.recipe import EngineSection, Recipe
+from mft_engine.recipe import Recipe
+from mft_engine.sections import EngineSection
 
 
 @pytest.fixture

@@ -11,7 +11,12 @@ from typing import Any
 
 import numpy as np
 
+<<<<<<< HEAD
 from app.engine.messages import DataPreview, EngineReady, Export, Exported, Reading, TaskCard, TheoryPicture
+=======
+from app.engine.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
+from mft_engine.changes import Change
+>>>>>>> app
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import (
     Answered,
@@ -37,7 +42,8 @@ from mft_engine.questions.kernel_study import DataKernels, KernelAgreement
 from mft_engine.questions.loop import Iteration
 from mft_engine.questions.references import ReferenceLines
 from mft_engine.questions.widths import WidthRow
-from mft_engine.recipe import Change, Recipe, RecipeError, ScheduledChange, differences, plan_change
+from mft_engine.recipe import Recipe, RecipeError, differences, plan_change
+from mft_engine.sections import ScheduledChange
 from mft_engine.tasks import build_task
 from mft_engine.tasks.task import Task
 from mft_engine.theory.certificates import SteinDiscrepancy

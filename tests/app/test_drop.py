@@ -21,7 +21,8 @@ from app.panels.data_dialog import DataDialog
 from app.session import Session
 from app.shell.dropping import is_data_file, what_it_becomes
 from app.window import MainWindow
-from mft_engine.recipe import EngineSection, Recipe
+from mft_engine.recipe import Recipe
+from mft_engine.sections import EngineSection
 
 COPY, LEFT, NO_KEY = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
 TABLE = "x1,x2,y\n" + "\n".join(f"{k},{k * k},{-k}" for k in range(60)) + "\n"
@@ -236,7 +237,7 @@ def test_the_engine_tells_columns_rows_and_faults_of_real_files(torch_engine: An
 
 
 def test_what_the_dialog_says_builds_a_task(torch_engine: Any, tmp_path: Path, qtbot: QtBot) -> None:
-    from mft_engine.recipe import TaskSection
+    from mft_engine.sections import TaskSection
     from mft_engine.tasks import build_task
 
     dialog = DataDialog(torch_engine.data_preview(written(tmp_path, "points.csv"), Reading()))
@@ -256,7 +257,7 @@ def choose(box: QComboBox, data: Any, qtbot: QtBot) -> None:
 def test_how_a_file_is_read_can_be_said_in_the_dialog_and_reaches_the_task(
     torch_engine: Any, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    from mft_engine.recipe import TaskSection
+    from mft_engine.sections import TaskSection
     from mft_engine.tasks import build_task
 
     # 1,250 in every cell: a thousand and more, or one and a quarter?

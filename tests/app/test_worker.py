@@ -18,7 +18,8 @@ from app.engine.loading import TorchEngine
 from app.session import Session
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.history import History
-from mft_engine.recipe import EngineSection, Recipe
+from mft_engine.recipe import Recipe
+from mft_engine.sections import EngineSection
 
 MakeSession = Callable[..., Session]
 

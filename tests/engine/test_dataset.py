@@ -11,7 +11,8 @@ import pytest
 
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.points.measure import judging_measure, training_measure
-from mft_engine.recipe import RecipeError, TaskSection, TrainingSection, load_recipe
+from mft_engine.recipe import RecipeError, load_recipe
+from mft_engine.sections import TaskSection, TrainingSection
 from mft_engine.tasks import Task, build_task
 
 TABLE = "a,b,y\n1,2,3\n4,5,6\n7,9,9\n"

@@ -13,9 +13,10 @@ from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.setting import Setting
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import judging_measure, training_measure
-from mft_engine.recipe import RecipeError, TaskSection, TrainingSection, load_recipe
+from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.runs.checkpoint import pack, unpack
+from mft_engine.sections import TaskSection, TrainingSection
 from mft_engine.tasks import Task, build_task
 from mft_engine.tasks.digits import load_pictures
 

@@ -10,7 +10,8 @@ import torch
 
 from mft_engine.dynamics.table import DYNAMICS, Dynamics
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.recipe import Recipe, TrainingSection, load_recipe
+from mft_engine.recipe import Recipe, load_recipe
+from mft_engine.sections import TrainingSection
 
 OWN = {
     "langevin": {},

@@ -13,8 +13,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mft_engine.recipe import RecipeError, TaskSection, parse_recipe
+from mft_engine.recipe import RecipeError, parse_recipe
 from mft_engine.rng import Stream, host_generator
+from mft_engine.sections import TaskSection
 from mft_engine.tasks import build_task
 from mft_engine.tasks.expression import FUNCTIONS
 

@@ -16,7 +16,7 @@ from mft_engine.points.measure import (
     population_measure,
     sobol_rule,
 )
-from mft_engine.recipe import TrainingSection
+from mft_engine.sections import TrainingSection
 
 
 @pytest.mark.parametrize("n_radii", [1, 4, 8, 16, 64])

@@ -27,8 +27,9 @@ from mft_engine.questions.fourier import (
     logits,
 )
 from mft_engine.questions.waves import phase_agreement, waves
-from mft_engine.recipe import TaskSection, TrainingSection, load_recipe
+from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
+from mft_engine.sections import TaskSection, TrainingSection
 from mft_engine.studies.sweep import parse_axis, plan_sweep
 from mft_engine.tasks import TaskError, build_task
 

@@ -7,16 +7,8 @@ import sys
 
 import pytest
 
-from mft_engine.recipe import (
-    Change,
-    Recipe,
-    RecipeError,
-    all_paths,
-    load_recipe,
-    parse_recipe,
-    plan_change,
-    shipped_recipes,
-)
+from mft_engine.changes import Change
+from mft_engine.recipe import Recipe, RecipeError, all_paths, load_recipe, parse_recipe, plan_change, shipped_recipes
 from mft_engine.tasks import build_task
 
 

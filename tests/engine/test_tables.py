@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.recipe import RecipeError, TaskSection, load_recipe
+from mft_engine.recipe import RecipeError, load_recipe
+from mft_engine.sections import TaskSection
 from mft_engine.tasks import Task, build_task
 from mft_engine.tasks.files import read_table
 

@@ -13,8 +13,9 @@ import torch
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.points.measure import MeasureError, cube_rule, judging_measure, training_measure
 from mft_engine.points.statistics import order_parameters
-from mft_engine.recipe import RecipeError, TaskSection, TrainingSection, load_recipe
+from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
+from mft_engine.sections import TaskSection, TrainingSection
 from mft_engine.tasks import REGISTRY, Task, build_task
 from mft_engine.tasks.plugins import load_plugins
 

@@ -17,10 +17,11 @@ import pytest
 
 from app.settings import Settings
 from mft_engine.experiment.stored_background import load_stored_background
-from mft_engine.recipe import RecipeError, TaskSection, load_recipe, parse_recipe
+from mft_engine.recipe import RecipeError, load_recipe, parse_recipe
 from mft_engine.runs.marks import MARKS, read_marks
 from mft_engine.runs.owner import OWNER, is_in_other_hands
 from mft_engine.runs.runs import RunError, list_runs, load, run_stored
+from mft_engine.sections import TaskSection
 from mft_engine.studies.sweep import read_table
 from mft_engine.tasks import build_task
 
