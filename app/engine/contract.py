@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-<<<<<<< HEAD
 from app.engine.messages import DataPreview, EngineReady, Export, Reading, TaskCard, TheoryPicture
-=======
-from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
 from mft_engine.changes import Change
->>>>>>> app
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,

@@ -11,12 +11,8 @@ from typing import Any
 
 import numpy as np
 
-<<<<<<< HEAD
 from app.engine.messages import DataPreview, EngineReady, Export, Exported, Reading, TaskCard, TheoryPicture
-=======
-from app.engine.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
 from mft_engine.changes import Change
->>>>>>> app
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import (
     Answered,
