@@ -76,7 +76,7 @@ class CloudStage(QObject):
         """Neurons of the run's background that make the verdict's difference; none while a guest is shown."""
         self._marked = numbers
         if self.is_live:
-            self._cloud.mark_neurons(numbers)
+            self._cloud.marked.show(numbers)
 
     def show_stored(self, theta: np.ndarray, time: float) -> None:
         """The background as it was at an earlier time; today's foreground did not belong to it."""
@@ -105,7 +105,7 @@ class CloudStage(QObject):
         self._cloud.show_foreground(self._foreground)
         if self._background is not None:
             self._cloud.show_background(self._background, self._n_neurons)
-        self._cloud.mark_neurons(self._marked)
+        self._cloud.marked.show(self._marked)
         self._leave_loop()
 
     def clear(self) -> None:
@@ -124,7 +124,7 @@ class CloudStage(QObject):
 
     def _show_guest(self, background: np.ndarray, foreground: np.ndarray | None, n_neurons: int, sentence: str) -> None:
         self._guest = (background, foreground)
-        self._cloud.mark_neurons(())
+        self._cloud.marked.show(())
         self._cloud.show_background(background, n_neurons)
         self._cloud.show_foreground(foreground)
         self._cloud.banner.say(sentence)

@@ -39,24 +39,24 @@ def ringed(view: CloudView) -> np.ndarray:
 
 def test_neurons_that_stand_out_are_ringed_where_they_are_and_move_with_the_cloud(view: CloudView) -> None:
     assert view.header.chips["standing out"].isHidden() and len(ringed(view)) == 0
-    view.mark_neurons([7, 3, 250])
+    view.marked.show([7, 3, 250])
     assert np.allclose(ringed(view), THETA[[7, 3, 250], :2]) and not view.header.chips["standing out"].isHidden()
     view.show_background(THETA + 0.5, 300)
     assert np.allclose(ringed(view), THETA[[7, 3, 250], :2] + 0.5)
     view.header.chips["standing out"].setChecked(False)
     assert len(ringed(view)) == 0
     view.header.chips["standing out"].setChecked(True)
-    view.mark_neurons([])
+    view.marked.show([])
     assert len(ringed(view)) == 0 and view.header.chips["standing out"].isHidden()
 
 
 def test_neurons_beyond_those_shown_are_left_out(view: CloudView) -> None:
-    view.mark_neurons([900, 4])
+    view.marked.show([900, 4])
     assert np.allclose(ringed(view), THETA[[4], :2])
 
 
 def test_keys_walk_through_them_and_the_card_says_how_far_they_stand_out(view: CloudView, qtbot: QtBot) -> None:
-    view.mark_neurons([7, 3])
+    view.marked.show([7, 3])
     view.plot.setFocus()
     qtbot.waitExposed(view)
     plain, shift = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier
@@ -64,8 +64,8 @@ def test_keys_walk_through_them_and_the_card_says_how_far_they_stand_out(view: C
         qtbot.keyClick(view.plot, Qt.Key.Key_N, held)
         assert view.card.isVisible() and f"background neuron {number}" in view.card.text
         assert f"stands out: {rank} of 2" in view.card.text
-        assert np.allclose(np.stack(view.pointer.ring.getData(), axis=1), THETA[[number], :2])
-    view.pointer.choose(view.layers["background"], 5)
+        assert np.allclose(np.stack(view._hover._rings[view.plot].getData(), axis=1), THETA[[number], :2])
+    view._hover.choose(view.layers["background"], 5, view.plot)
     assert "stands out" not in view.card.text
 
 
