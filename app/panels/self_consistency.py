@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.panels.certificate import CertificateSection, certificate_sentence
+from app.panels.comparison_rows import DISTANCE_ROWS, FUNCTION_ROWS
 from app.panels.gauges import StabilityGauge, stability_sentence
 from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
@@ -100,24 +101,7 @@ class SelfConsistencyPanel(QScrollArea):
         section = TitledSection("Distance between the clouds", self.page)
         self.band = NullBand(self._theme, section)
         self.distances = NumberTable(_WHOLE_NEURONS, section)
-        spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
-        for key, name, meaning in (
-            ("distance", "energy distance", f"2 E|X−Y| − E|X−X′| − E|Y−Y′| of the two clouds; {spread}"),
-            ("null_mean", "by chance: mean", "Mean distance after exchanging neurons between the clouds at random"),
-            ("null_95", "by chance: 95 %", "95 % of the random exchanges give less than this"),
-            (
-                "ratio",
-                "ratio to chance",
-                "Distance divided by its mean under random exchange. Below 1 is normal: "
-                "the neurons of a background repel and lie more regularly than independent ones",
-            ),
-            (
-                "p_value",
-                "p-value",
-                "Share of random exchanges that give at least the observed distance, "
-                "(1 + number) / (1 + exchanges); consistent above 0.01",
-            ),
-        ):
+        for key, name, meaning in DISTANCE_ROWS:
             self.distances.add_row(key, name, meaning)
         section.column.addWidget(self.band)
         section.column.addWidget(self.distances)
@@ -127,18 +111,7 @@ class SelfConsistencyPanel(QScrollArea):
     def _build_functions(self) -> TitledSection:
         section = TitledSection("The two network functions", self.page)
         self.functions = NumberTable(("",), section)
-        for key, name, meaning in (
-            ("alignment", "alignment", "E[f_bg f_fg] / (|f_bg| |f_fg|): 1 for functions equal up to a factor"),
-            ("background_loss", "background loss", "E (y − f)² of the trained network, in squared units of the target"),
-            ("foreground_loss", "foreground loss", "E (y − f)² of the network of the foreground neurons, same units"),
-            ("difference", "difference", "Foreground loss minus background loss"),
-            (
-                "expected",
-                "expected difference",
-                "Tr C / N: the extra loss of N independent neurons of the same law, "
-                "by theory; C is the covariance operator of a φ",
-            ),
-        ):
+        for key, name, meaning in FUNCTION_ROWS:
             self.functions.add_row(key, name, meaning)
         self.functions.add_row(
             "variance",
