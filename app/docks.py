@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from PySide6.QtCore import QObject, Qt, QTimer, SignalInstance
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
@@ -30,8 +30,11 @@ from app.views.marginals import MarginalsView
 from app.views.runs import RunsView
 from app.views.sweep import SweepView
 from app.views.width import WidthView
-from mft_engine.experiment.events import KernelReady, Snapshot
+from mft_engine.experiment.events import Answered, KernelReady, Snapshot
 from mft_engine.recipe import Recipe, RecipeError, all_paths, load_recipe, shipped_recipes
+
+if TYPE_CHECKING:
+    from mft_engine.questions.training_curve import TrainingCurve
 
 Area = Qt.DockWidgetArea
 LEFT, RIGHT, BOTTOM = Area.LeftDockWidgetArea, Area.RightDockWidgetArea, Area.BottomDockWidgetArea
@@ -121,6 +124,12 @@ def _complete(loss: LossView, event: RecipeComplete) -> None:
     loss.mark_complete(event.time)
 
 
+def _limit(loss: LossView, event: Answered) -> None:
+    if event.name == "training_curve":
+        curve = cast("TrainingCurve", event.answer)
+        loss.show_limit(curve.times, curve.losses, curve.expected, curve.spread)
+
+
 def _plane(fields: FieldsView, event: Built) -> None:
     fields.clear(has_plane=event.n_inputs == 2 and event.n_layers == 1)
 
@@ -160,6 +169,7 @@ DOCKS: tuple[DockSpec, ...] = (
         "metrics_ready": _curves,
         "snapshot_ready": _gap,
         "recipe_complete": _complete,
+        "answered": _limit,
     }),
     DockSpec("fields", "Fields", BOTTOM, lambda ground: FieldsView(ground.theme), {
         "experiment_changed": _plane,

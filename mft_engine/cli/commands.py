@@ -398,7 +398,8 @@ def compare(
     for layer, answer in enumerate(answers, start=1):
         typer.echo(
             (f"layer {layer}: " if len(answers) > 1 else "")
-            + f"{answer.verdict or 'no verdict'}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} "
+            + f"{answer.verdict or 'no verdict'}: energy distance {round(answer.energy_distance, 4) + 0.0:.4f}, "
+            f"{round(answer.ratio, 2) + 0.0:.2f} "
             f"times its null mean, p = {answer.p_value:.3f}{'. ' + answer.why if answer.why else ''}"
         )
 

@@ -73,8 +73,9 @@ def describe_run(summary: dict[str, Any]) -> str:
     for number, found in enumerate(layers, start=1):
         where = f"layer {number} " if len(layers) > 1 else ""
         lines.append(
-            f"  {where}{found['verdict'] or 'no verdict'}: energy distance {found['energy_distance']:.4f}, "
-            f"{found['ratio']:.2f} times its null mean, p = {found['p_value']:.3f}"
+            f"  {where}{found['verdict'] or 'no verdict'}: "
+            f"energy distance {round(found['energy_distance'], 4) + 0.0:.4f}, "
+            f"{round(found['ratio'], 2) + 0.0:.2f} times its null mean, p = {found['p_value']:.3f}"
             + ("" if found["p_value_averages"] is None else f"; with the averages p = {found['p_value_all']:.3g}")
         )
         if found["why"]:
