@@ -318,10 +318,10 @@ class Commands(QObject):
         pages = self._owner.findChild(HelpPages)
         if pages is None:
             pages = HelpPages(self._owner)
-        if heading:
-            pages.show_page(NUMBERS, heading)
         pages.show()
         pages.raise_()
+        if heading:
+            pages.show_page(NUMBERS, heading)
 
     @Slot()
     def show_tour(self) -> None:
