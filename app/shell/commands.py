@@ -21,9 +21,10 @@ from app.panels.help_pages import NUMBERS, HelpPages
 from app.saved import SUFFIX
 from app.session import Session
 from app.settings import Settings
-from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, what_it_becomes
+from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, is_watched, what_it_becomes
 from app.theme import Mode, ThemeKeeper
 from app.views.loop import LoopView
+from app.watched.window import WatchedWindow
 from mft_engine.recipe import Recipe, RecipeError, differences, load_recipe, shipped_recipes
 
 SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
@@ -54,6 +55,7 @@ class Commands(QObject):
         super().__init__(owner)
         self._session, self._settings, self._themes = session, settings, themes
         self._loop, self._owner = loop, owner
+        self.watched: list[WatchedWindow] = []
         session.data_ready.connect(self.ask_for_columns)
 
     # File ----------------------------------------------------------------------------------------------------
@@ -107,6 +109,9 @@ class Commands(QObject):
             self._settings.set("folder", str(path.resolve().parent))
             self.session_opened.emit(path)
             return
+        if is_watched(path):
+            self._open_watched(path.resolve())
+            return
         if not what_it_becomes(path)[0] and path.exists():
             self._session.failed.emit(what_it_becomes(path)[1])
             return
@@ -123,6 +128,14 @@ class Commands(QObject):
             self._session.status.emit(f"Opened {path}")
         self._settings.add_recent(path.resolve())
         self._settings.set("folder", str(path.resolve().parent))
+
+    def _open_watched(self, folder: Path) -> None:
+        window = WatchedWindow(folder, self._themes)
+        self.watched.append(window)
+        window.destroyed.connect(lambda: self.watched.remove(window))
+        window.show()
+        self._settings.add_recent(folder)
+        self._settings.set("folder", str(folder.parent))
 
     @Slot(str)
     def open_preset(self, name: str) -> None:

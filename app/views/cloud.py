@@ -59,7 +59,7 @@ class CloudView(QWidget):
         self._axes: tuple[Axis, Axis] | None = None
         self._choices: dict[str, Axis] = {}
         self._n_inputs = 0
-        self._columns: tuple[tuple[str, ...], bool] | None = None
+        self._columns: tuple[tuple[str, ...], bool, tuple[str, ...]] | None = None
         self._colouring_key = "plain"
         self._colour_limit = StableRange(is_symmetric=True)
         self._is_stale = False
@@ -176,14 +176,17 @@ class CloudView(QWidget):
             first, second, *_ = given
             self.pick_axes(first, second)
 
-    def set_columns(self, names: Sequence[str] | None, *, has_weights: bool) -> None:
+    def set_columns(self, names: Sequence[str] | None, *, has_weights: bool, meanings: Sequence[str] = ()) -> None:
         """Names of a table's columns, for a layer of a network with several; None: columns are w1 .. wd, a.
 
         Args:
             has_weights: the columns are input weights, whose neurons have a curve phi(w.x).
+            meanings: a sentence for each column, of a table that brings everything that can be drawn.
         """
-        self._columns = (tuple(names), has_weights) if names else None
-        self._offer_axes(len(names) - 1 if names else self._n_inputs)
+        columns = (tuple(names), has_weights, tuple(meanings)) if names else None
+        if columns != self._columns:
+            self._columns = columns
+            self._offer_axes(len(names) - 1 if names else self._n_inputs)
 
     def pick_axes(self, x: str, y: str) -> None:
         """Puts two quantities on the axes, by key ("w1", "a", "norm", "PC1", ...); unknown ones change nothing."""
@@ -379,7 +382,7 @@ class CloudView(QWidget):
         n_inputs = max(n_inputs, 1)
         self._n_inputs = n_inputs
         if self._columns is not None and len(self._columns[0]) == n_inputs + 1:
-            axes = table_axes(self._columns[0], has_weights=self._columns[1])
+            axes = table_axes(self._columns[0], has_weights=self._columns[1], meanings=self._columns[2])
         else:
             axes = available_axes(n_inputs, self._projections, self._n_out)
         self._choices = {axis.key: axis for axis in axes}

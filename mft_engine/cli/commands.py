@@ -105,13 +105,25 @@ def gui(
     screenshot: ScreenshotOption = None,
     quit_after: QuitOption = None,
     device: DeviceOption = None,
+    watch: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Follow a training that mft.watch keeps in FOLDER.")
+    ] = None,
 ) -> None:
     """Open the window. Example: mft-lab gui petals4 --play"""
-    _open_window(source, play, screenshot, quit_after, device)
+    if watch is not None and source is not None:
+        raise CommandError("Give a run, or --watch FOLDER, not both", 2)
+    if source is not None and (Path(source) / "watched.json").is_file():
+        watch, source = Path(source), None
+    _open_window(source, play, screenshot, quit_after, device, watch)
 
 
 def _open_window(
-    source: str | None, play: bool, screenshot: Path | None, quit_after: float | None, device: str | None
+    source: str | None,
+    play: bool,
+    screenshot: Path | None,
+    quit_after: float | None,
+    device: str | None,
+    followed: Path | None = None,
 ) -> NoReturn:
     from mft_engine.cli.doctor import guard
 
@@ -123,7 +135,14 @@ def _open_window(
     from app.application import main as open_window
 
     raise typer.Exit(
-        open_window(recipe_source=source, play=play, screenshot=screenshot, quit_after=quit_after, device=device)
+        open_window(
+            recipe_source=source,
+            play=play,
+            screenshot=screenshot,
+            quit_after=quit_after,
+            device=device,
+            followed=followed,
+        )
     )
 
 
@@ -511,12 +530,18 @@ def doctor(as_json: JsonOption = False) -> None:
 @app.command()
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes and few repeats.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: what an NVIDIA GPU does.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Speed against its peers, ratios in one run. Example: mft-lab bench --quick"""
-    from mft_engine.cli.bench import markdown, measure
+    from mft_engine.cli.bench import ON_A_GPU, PARTS, markdown, measure
+    from mft_engine.device import choose_device
 
-    document = measure(quick=quick, report=lambda part: typer.echo(f"{part} ...", err=True))
+    if device not in ("cpu", "cuda"):
+        raise CommandError(f"--device {device}: there are benchmarks for cpu and cuda", 2)
+    choose_device(device)
+    parts = PARTS if device == "cpu" else ON_A_GPU
+    document = measure(quick=quick, parts=parts, report=lambda part: typer.echo(f"{part} ...", err=True))
     if as_json:
         _print_json(document)
     else:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mft_engine.laws.harmonics import DEPTH, angular_table, weight_panels
-from mft_engine.laws.planar import N_ANGLES, N_RADII, N_RADII_FIELD, PlanarLaw, feature_grid, radial_upsampling
+from mft_engine.laws.planar import N_ANGLES, N_RADII, N_RADII_FIELD, PlanarLaw, features_times, radial_upsampling
 from mft_engine.laws.stopped import SolveStopped
 from mft_engine.theory.training_points import point_grid
 
@@ -288,7 +288,8 @@ def _law(
     activation, temperature, lambda_w, lambda_a = problem
     profile = mass.max(axis=1)
     radius = 1.05 * float(rho[np.flatnonzero(profile > 1e-14 * profile.max())[-1]])
-    values = feature_grid(points.tobytes(), activation, radius, N_RADII_FIELD, N_ANGLES) @ (scale[:, None] * basis)
+    signals = scale[:, None] * basis
+    values = features_times(points.tobytes(), activation, radius, N_RADII_FIELD, N_ANGLES, signals)
     field = (values @ cavity).reshape(N_RADII_FIELD, N_ANGLES)
     extra = np.einsum("wi,wi->w", values @ form, values).reshape(N_RADII_FIELD, N_ANGLES)
     radial = radial_upsampling(N_RADII_FIELD, N_RADII)
