@@ -32,3 +32,7 @@ FUNCTION_ROWS = (
         "by theory; C is the covariance operator of a φ",
     ),
 )
+ACCURACY_ROWS = {
+    "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
+    "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
+}

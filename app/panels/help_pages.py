@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QUrl, Slot
+from PySide6.QtCore import QTimer, QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QTextCursor, QTextDocument
 from PySide6.QtWidgets import (
     QDialog,
@@ -98,7 +98,8 @@ class HelpPages(QDialog):
             _give_room(self.browser.document())
         self.browser.moveCursor(QTextCursor.MoveOperation.Start)
         if heading:
-            self._go_to(heading)
+            # A page that was just set, or a dialog that was just shown, has its places a moment later.
+            QTimer.singleShot(0, self, lambda: self._go_to(heading))
 
     @property
     def shown(self) -> str:

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.panels.certificate import CertificateSection, certificate_sentence
-from app.panels.comparison_rows import DISTANCE_ROWS, FUNCTION_ROWS
+from app.panels.comparison_rows import ACCURACY_ROWS, DISTANCE_ROWS, FUNCTION_ROWS
 from app.panels.gauges import StabilityGauge, stability_sentence
 from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
-_ANSWERS = {
-    "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
-    "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
-}
 # What a neuron is compared by: with its readout and without; a layer of several has other coordinates.
 _WHOLE_NEURONS = ("(w, a)", "w alone")
 _FIRST_LAYER = ("(w, v)", "w alone")
@@ -170,7 +166,7 @@ class SelfConsistencyPanel(QScrollArea):
         )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
         self.answers = NumberTable(("background", "foreground"), section, spacing=8)
-        for key, (name, meaning) in _ANSWERS.items():
+        for key, (name, meaning) in ACCURACY_ROWS.items():
             self.answers.add_row(key, name, meaning)
         section.column.addWidget(self.answers)
         section.column.addWidget(self.features)
@@ -442,7 +438,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _show_accuracies(self) -> None:
         here = {} if self._snapshot is None else self._snapshot.accuracies
-        for name in _ANSWERS:
+        for name in ACCURACY_ROWS:
             self.answers.set_row(name, _percent(here.get(name)), _percent(self._foreground_accuracies.get(name)))
         self.answers.setVisible(bool(here))
 

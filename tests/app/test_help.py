@@ -47,8 +47,7 @@ def test_every_question_mark_leads_to_its_heading(window: MainWindow, qtbot: Any
         qtbot.mouseClick(button, LEFT)
         pages = window.findChild(HelpPages)
         assert pages.isVisible() and pages.shown == NUMBERS
-        QApplication.processEvents()
-        assert shows(pages, button.heading)
+        qtbot.waitUntil(lambda heading=button.heading, pages=pages: shows(pages, heading))
     pages.close()
 
 
@@ -63,8 +62,7 @@ def test_f1_brings_the_pages_contents_links_and_search_lead_through_them(window:
     part = item.child(3)
     qtbot.mouseClick(pages.contents.viewport(), LEFT, pos=pages.contents.visualItemRect(part).center())
     assert pages.shown == NUMBERS
-    QApplication.processEvents()
-    assert shows(pages, part.text(0))
+    qtbot.waitUntil(lambda: shows(pages, part.text(0)))
     qtbot.keyClicks(pages.search, "Onsager")
     qtbot.keyClick(pages.search, Qt.Key.Key_Return)
     assert "Onsager" in read_pages()[pages.shown] and pages.browser.textCursor().selectedText() == "Onsager"
