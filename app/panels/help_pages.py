@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from PySide6.QtCore import QTimer, QUrl, Slot
+from PySide6.QtCore import Qt, QTimer, QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QTextCursor, QTextDocument
 from PySide6.QtWidgets import (
     QDialog,
@@ -22,6 +23,7 @@ from PySide6.QtWidgets import (
 from mft_engine.resources import installed_folder
 
 NUMBERS = "numbers"
+PLACE = Qt.ItemDataRole.UserRole
 # In the order of the list; pages that are not named here follow.
 FIRST = ("window", NUMBERS, "method", "physics", "watching")
 
@@ -83,10 +85,10 @@ class HelpPages(QDialog):
             lines = _headings(text)
             title = next((words for level, words in lines if level == 1), name)
             item = QTreeWidgetItem(self.contents, [title])
-            item.setData(0, 256, (name, ""))
+            item.setData(0, PLACE, (name, ""))
             for level, words in lines:
                 if level == 2:
-                    QTreeWidgetItem(item, [words]).setData(0, 256, (name, words))
+                    QTreeWidgetItem(item, [words]).setData(0, PLACE, (name, words))
 
     def show_page(self, name: str, heading: str = "") -> None:
         """A page, from one of its headings on; an unknown page changes nothing."""
@@ -96,10 +98,29 @@ class HelpPages(QDialog):
             self._shown = name
             self.browser.setMarkdown(self._pages[name])
             _give_room(self.browser.document())
+        self._mark_in_contents(name, heading)
         self.browser.moveCursor(QTextCursor.MoveOperation.Start)
         if heading:
             # A page that was just set, or a dialog that was just shown, has its places a moment later.
             QTimer.singleShot(0, self, lambda: self._go_to(heading))
+
+    def _mark_in_contents(self, name: str, heading: str) -> None:
+        """A list that has no current entry would choose its first one, and its page, as soon as it has the focus."""
+        places = {self._place(item): item for item in self._items()}
+        self.contents.blockSignals(True)
+        self.contents.setCurrentItem(places.get((name, heading), places[name, ""]))
+        self.contents.blockSignals(False)
+
+    def _items(self) -> Iterator[QTreeWidgetItem]:
+        for k in range(self.contents.topLevelItemCount()):
+            item = self.contents.topLevelItem(k)
+            yield item
+            yield from (item.child(i) for i in range(item.childCount()))
+
+    @staticmethod
+    def _place(item: QTreeWidgetItem) -> tuple[str, str]:
+        name, heading = item.data(0, PLACE)
+        return name, heading
 
     @property
     def shown(self) -> str:
@@ -121,7 +142,7 @@ class HelpPages(QDialog):
     @Slot(object, object)
     def _item_picked(self, item: QTreeWidgetItem | None, before: object) -> None:
         if item is not None:
-            self.show_page(*item.data(0, 256))
+            self.show_page(*self._place(item))
 
     @Slot(QUrl)
     def _follow(self, url: QUrl) -> None:

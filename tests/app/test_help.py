@@ -47,6 +47,9 @@ def test_every_question_mark_leads_to_its_heading(window: MainWindow, qtbot: Any
         qtbot.mouseClick(button, LEFT)
         pages = window.findChild(HelpPages)
         assert pages.isVisible() and pages.shown == NUMBERS
+        assert pages.contents.currentItem().text(0) == button.heading
+        qtbot.wait(30)  # the contents get the focus meanwhile, and choose nothing by themselves
+        assert pages.shown == NUMBERS
         qtbot.waitUntil(lambda heading=button.heading, pages=pages: shows(pages, heading))
     pages.close()
 
