@@ -114,8 +114,9 @@ class HelpPages(QDialog):
     def _items(self) -> Iterator[QTreeWidgetItem]:
         for k in range(self.contents.topLevelItemCount()):
             item = self.contents.topLevelItem(k)
-            yield item
-            yield from (item.child(i) for i in range(item.childCount()))
+            if item is not None:
+                yield item
+                yield from (part for i in range(item.childCount()) if (part := item.child(i)) is not None)
 
     @staticmethod
     def _place(item: QTreeWidgetItem) -> tuple[str, str]:
