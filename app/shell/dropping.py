@@ -9,6 +9,7 @@ from PySide6.QtCore import QEvent, QMimeData, QObject, QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QGraphicsView, QLineEdit, QWidget
 
+from app.saved import SUFFIX
 from app.widgets.colours import mixed, with_opacity
 from app.widgets.placing import parent_of
 
@@ -50,6 +51,8 @@ def what_it_becomes(path: Path) -> tuple[str, str]:
         return "", f"{path.name} is no run: a run's folder has a recipe.toml"
     if path.suffix.lower() == ".toml":
         return "Open this recipe", path.name
+    if path.suffix.lower() == SUFFIX:
+        return "Open this session", path.name
     if is_data_file(path):
         return "Learn from these data", path.name
     return "", f"{path.name} cannot be opened: recipes are .toml files, data .csv or .npz, runs folders"
