@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QWidget
 
+from app.panels.comparison_rows import DISTANCE_ROWS
 from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
 from app.panels.verdict_words import ROLES
@@ -29,29 +30,7 @@ class DistanceSection(TitledSection):
         super().__init__("Distance between the clouds", parent)
         self.band = NullBand(theme, self)
         self.numbers = NumberTable(WHOLE_NEURONS, self)
-        spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
-        for key, name, meaning in (
-            ("distance", "energy distance", f"2 E|X−Y| − E|X−X′| − E|Y−Y′| of the two clouds; {spread}"),
-            ("null_mean", "by chance: mean", "Mean distance after exchanging neurons between the clouds at random"),
-            ("null_95", "by chance: 95 %", "95 % of the random exchanges give less than this"),
-            (
-                "ratio",
-                "ratio to chance",
-                "Distance divided by its mean under random exchange. Below 1 is normal: "
-                "the neurons of a background repel and lie more regularly than independent ones",
-            ),
-            (
-                "p_value",
-                "p-value",
-                "Share of random exchanges that give at least the observed distance, (1 + number) / (1 + exchanges)",
-            ),
-            (
-                "p_value_all",
-                "with the averages",
-                "Twice the smaller p-value of distance and averages: this one decides, consistent above 0.01",
-            ),
-            ("upper", "laws apart by at most", "The laws' own energy distance lies below in 95 of 100 draws"),
-        ):
+        for key, name, meaning in DISTANCE_ROWS:
             self.numbers.add_row(key, name, meaning)
         self.column.addWidget(self.band)
         self.column.addWidget(self.numbers)

@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.panels.certificate import CertificateSection, certificate_sentence
+from app.panels.comparison_rows import ACCURACY_ROWS, FUNCTION_ROWS
 from app.panels.distance import FIRST_LAYER, UPPER_LAYER, WHOLE_NEURONS, DistanceSection
 from app.panels.drift import DriftSection
 from app.panels.gauges import StabilityGauge, stability_sentence
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
-_ANSWERS = {
-    "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
-    "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
-}
 _DIFFERENT = (
     "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
     "self-consistent too, without having learnt any features."
@@ -101,18 +98,7 @@ class SelfConsistencyPanel(QScrollArea):
     def _build_functions(self) -> TitledSection:
         section = TitledSection("The two network functions", self.page)
         self.functions = NumberTable(("",), section)
-        for key, name, meaning in (
-            ("alignment", "alignment", "E[f_bg f_fg] / (|f_bg| |f_fg|): 1 for functions equal up to a factor"),
-            ("background_loss", "background loss", "E (y − f)² of the trained network, in squared units of the target"),
-            ("foreground_loss", "foreground loss", "E (y − f)² of the network of the foreground neurons, same units"),
-            ("difference", "difference", "Foreground loss minus background loss"),
-            (
-                "expected",
-                "expected difference",
-                "Tr C / N: the extra loss of N independent neurons of the same law, "
-                "by theory; C is the covariance operator of a φ",
-            ),
-        ):
+        for key, name, meaning in FUNCTION_ROWS:
             self.functions.add_row(key, name, meaning)
         self.functions.add_row(
             "variance",
@@ -171,7 +157,7 @@ class SelfConsistencyPanel(QScrollArea):
         )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
         self.answers = NumberTable(("background", "foreground"), section, spacing=8)
-        for key, (name, meaning) in _ANSWERS.items():
+        for key, (name, meaning) in ACCURACY_ROWS.items():
             self.answers.add_row(key, name, meaning)
         section.column.addWidget(self.answers)
         section.column.addWidget(self.features)
@@ -437,7 +423,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _show_accuracies(self) -> None:
         here = {} if self._snapshot is None else self._snapshot.accuracies
-        for name in _ANSWERS:
+        for name in ACCURACY_ROWS:
             self.answers.set_row(name, _percent(here.get(name)), _percent(self._foreground_accuracies.get(name)))
         self.answers.setVisible(bool(here))
 
