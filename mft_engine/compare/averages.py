@@ -31,6 +31,8 @@ from mft_engine.field.field import MeanField
 SMALLEST_EIGENVALUE = 1e-9
 # Neurons a block of the features' matrix.
 BLOCK = 8192
+# Neurons times points of a block, beyond which there are fewer neurons in it.
+MAX_BLOCK = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,9 @@ def neuron_features(theta: Tensor, field: MeanField, temperature: float, short: 
     n_inputs = field.inputs.shape[1]
     signal = field.signal.reshape(len(field.inputs), -1)
     blocks = []
-    for start in range(0, len(theta), BLOCK):
-        block = theta[start : start + BLOCK].to(field.inputs.dtype)
+    rows = _rows(field)
+    for start in range(0, len(theta), rows):
+        block = theta[start : start + rows].to(field.inputs.dtype)
         w, a = block[:, :n_inputs], block[:, n_inputs:]
         g = field.activation.phi(w @ field.inputs.T) @ signal
         square, square_a, pull = (w * w).sum(1), (a * a).sum(1), (a * g).sum(1)
@@ -197,6 +200,11 @@ def neuron_features(theta: Tensor, field: MeanField, temperature: float, short: 
     return to_host(torch.cat(blocks))
 
 
+def _rows(field: MeanField) -> int:
+    """How many neurons are looked at together: fewer of more points."""
+    return min(BLOCK, max(1, MAX_BLOCK // len(field.inputs)))
+
+
 def short_length(reference: Tensor, n_inputs: int) -> float:
     """Half of the median length of the reference's input weights."""
     return 0.5 * float(reference[:, :n_inputs].norm(dim=1).median())
@@ -215,7 +223,8 @@ def averages(theta: Tensor, field: MeanField, temperature: float, short: float, 
     found = neuron_features(theta, field, temperature, short)
     if not modes.shape[1]:
         return found
-    blocks = [neuron_outputs(theta[start : start + BLOCK], field) @ modes for start in range(0, len(theta), BLOCK)]
+    rows = _rows(field)
+    blocks = [neuron_outputs(theta[start : start + rows], field) @ modes for start in range(0, len(theta), rows)]
     return np.hstack([found, np.concatenate(blocks)])
 
 

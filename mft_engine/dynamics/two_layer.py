@@ -21,6 +21,8 @@ from mft_engine.rng import Stream
 
 # Neurons drawn from the prior that tell how large a network's function may be.
 PROBED_NEURONS = 256
+# Points that they are looked at together.
+BLOCK = 65_536
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,9 @@ class TwoLayer:
         probe = rng.normal(
             0, Stream.POWER_ITERATION, 1, PROBED_NEURONS, self.n_inputs, device=theta.device, dtype=theta.dtype
         )
-        phi = self.activation.phi(inputs @ (probe * (hyper.temperature / hyper.lambda_w) ** 0.5).T)
-        mean_square = float(weights @ (phi * phi).mean(dim=1))
+        probe = (probe * (hyper.temperature / hyper.lambda_w) ** 0.5).T
+        squares = [self.activation.phi(block @ probe).square().mean(dim=1) for block in torch.split(inputs, BLOCK)]
+        mean_square = float(weights @ torch.cat(squares))
         size = output_variance_scale(theta.shape[0], exponent)
         return size * self.n_out * hyper.temperature / hyper.lambda_a * mean_square
 

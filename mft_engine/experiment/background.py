@@ -21,6 +21,7 @@ from mft_engine.dynamics.table import DYNAMICS
 from mft_engine.experiment.events import Snapshot
 from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.history import N_STORED_NEURONS, History
+from mft_engine.experiment.memory import needed_bytes, require_memory
 from mft_engine.experiment.outcome import Cloud
 from mft_engine.experiment.setting import Setting, burn_in
 from mft_engine.points.accuracy import accuracy
@@ -47,12 +48,14 @@ class Background:
         kernel: auto, fused or reference inner loops.
 
     Raises:
-        RecipeError: a task, rule or device that cannot be built.
+        RecipeError: a task, rule or device that cannot be built. TooLargeError: a run that does not fit in memory.
     """
 
-    def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, *, kernel: str = "auto", solution: Theory | None = None) -> None:
+        self.recipe, self._solution = recipe, solution
         self.setting = Setting.of(recipe, kernel)
+        n_points, n_inputs = self.setting.measure.inputs.shape
+        require_memory(needed_bytes(recipe, n_points, n_inputs, self.setting.task.n_out))
         self.problem: Problem = self.setting.problem(recipe)
         theta = self._initial_parameters()
         self.initial_theta, *self._initial_upper = (to_host(table) for table in self.tables_of(theta))
@@ -272,7 +275,9 @@ class Background:
     @cached_property
     def initial_theory(self) -> Theory | None:
         """The exact law that neurons are drawn from at the start, where the recipe says so."""
-        return solve_theory(self.recipe, task=self.task) if self.recipe.initial.law == "theory" else None
+        if self.recipe.initial.law != "theory":
+            return None
+        return self._solution or solve_theory(self.recipe, task=self.task)
 
     @property
     def field_points(self) -> FieldPoints:

@@ -74,6 +74,7 @@ class Experiment:
     Args:
         recipe: what to do.
         kernel: auto, fused or reference inner loops.
+        solution: the recipe's exact law, where it is at hand and neurons are drawn from it.
 
     Attributes:
         background: the network; sampler: its foreground, sampled and compared.
@@ -83,8 +84,8 @@ class Experiment:
         RecipeError: a task, rule or device that cannot be built.
     """
 
-    def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
-        self.background = Background(recipe, kernel=kernel)
+    def __init__(self, recipe: Recipe, *, kernel: str = "auto", solution: Theory | None = None) -> None:
+        self.background = Background(recipe, kernel=kernel, solution=solution)
         self.sampler = foreground_of(self.background)
         self.comparisons: tuple[Comparison, ...] = ()
         self.certificate: Certificate | None = None

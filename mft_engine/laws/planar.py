@@ -26,6 +26,9 @@ N_RADII = 160
 N_ANGLES = 240
 N_RADII_FIELD = 80
 _DEPTH = 30.0
+# Features of more points than fit are made anew each time, so many points at once.
+MAX_KEPT_BYTES = 400_000_000
+BLOCK = 1024
 _RADIUS_RATIO = 1.25
 
 
@@ -141,7 +144,7 @@ class PlanarLaw:
         key = points.tobytes()
         while True:
             rho = _radii(32, radius)
-            probe = feature_grid(key, activation, radius, 32, 48) @ signal.astype(np.float32)
+            probe = features_times(key, activation, radius, 32, 48, signal)
             probe = probe.reshape(32, 48).astype(np.float64)
             exponent = probe**2 / (2 * lambda_a * temperature) - (lambda_w * rho**2 / (2 * temperature))[:, None]
             profile = exponent.max(axis=1) + np.log(rho)
@@ -158,7 +161,7 @@ class PlanarLaw:
                 raise SuperlinearActivationError("the field is too strong: the law of a neuron has no end")
         radius = max(radius, minimum_radius)
         # g is smooth along rays and kinked across them, at right angles to every point: only the radii are thinned
-        coarse = feature_grid(key, activation, radius, N_RADII_FIELD, n_angles) @ signal.astype(np.float32)
+        coarse = features_times(key, activation, radius, N_RADII_FIELD, n_angles, signal)
         field = radial_upsampling(N_RADII_FIELD, n_radii) @ coarse.reshape(N_RADII_FIELD, n_angles).astype(np.float64)
         return cls(field, radius, activation, temperature, lambda_w, lambda_a)
 
@@ -373,6 +376,32 @@ def _cubic_weights(t: Array) -> tuple[Array, Array, Array, Array]:
 
 def _quantise(value: float) -> float:
     return float(_RADIUS_RATIO ** np.ceil(np.log(value) / np.log(_RADIUS_RATIO) - 1e-9))
+
+
+def features_times(
+    points: bytes, activation: str, radius: float, n_radii: int, n_angles: int, signal: Array
+) -> NDArray[np.floating]:
+    """sum_mu phi(w.x_mu) signal_mu for every w of the polar midpoint grid, in single precision.
+
+    The features of a set of points are kept for the next signal; of too many for that they are made block by block.
+
+    Args:
+        points: the bytes of (n_points, 2); signal: (n_points,) or (n_points, n_signals).
+
+    Returns:
+        (n_radii * n_angles,) or (n_radii * n_angles, n_signals).
+    """
+    x = np.frombuffer(points, dtype=np.float64).reshape(-1, 2)
+    signal = signal.astype(np.float32)
+    if 4 * n_radii * n_angles * len(x) <= MAX_KEPT_BYTES:
+        return feature_grid(points, activation, radius, n_radii, n_angles) @ signal
+    total = np.zeros((n_radii * n_angles, *signal.shape[1:]))
+    for start in range(0, len(x), BLOCK):
+        stop = start + BLOCK
+        # Past the cache: a block is not asked for again.
+        features = feature_grid.__wrapped__(x[start:stop].tobytes(), activation, radius, n_radii, n_angles)
+        total += features @ signal[start:stop]
+    return total
 
 
 @lru_cache(maxsize=5)

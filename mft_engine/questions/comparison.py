@@ -18,7 +18,7 @@ from mft_engine.compare.averages import (
     neuron_outputs,
     short_length,
 )
-from mft_engine.compare.fluctuations import Averaging, Fluctuations, fluctuations
+from mft_engine.compare.fluctuations import MAX_OUTPUTS, Averaging, Fluctuations, fluctuations
 from mft_engine.compare.resolution import Resolution, resolve
 from mft_engine.compare.rules import AVERAGES_LEVEL
 from mft_engine.field.field import MeanField
@@ -75,7 +75,9 @@ def compare_with_field(
     found = neuron_features(reference, field, temperature, short)
     k = found.shape[1]
     if is_gibbs:
-        outputs = neuron_outputs(reference[:N_COVARIANCE], field)
+        # Of too many points the covariance is not taken, and the outputs are not made.
+        n_taken = N_COVARIANCE if points.targets.size <= MAX_OUTPUTS else 0
+        outputs = neuron_outputs(reference[:n_taken], field)
         weights = points.weights
         flat = np.repeat(weights, outputs.shape[1] // len(weights)) if weights.ndim == 1 else weights.ravel()
         moving = fluctuations(found[:N_COVARIANCE], outputs, flat, temperature, averaging)

@@ -20,6 +20,8 @@ from mft_engine.network.activations import dphi_numpy, phi_numpy
 from mft_engine.theory.dual import DualState
 from mft_engine.theory.planar import PlanarTheory
 
+# Numbers of a block of neurons times points.
+MAX_BLOCK = 20_000_000
 Array = NDArray[np.float64]
 
 
@@ -171,12 +173,14 @@ def cloud_score(
     """
     d, signal = points.shape[1], signal.reshape(len(points), -1)
     result = np.empty_like(theta, dtype=np.float64)
-    for start in range(0, len(theta), 512):
-        w, a = theta[start : start + 512, :d], theta[start : start + 512, d:]
+    # Of a million points few neurons at once: the block grows with both.
+    block = min(512, max(1, MAX_BLOCK // len(points)))
+    for start in range(0, len(theta), block):
+        w, a = theta[start : start + block, :d], theta[start : start + block, d:]
         z = w @ points.T
         slope = dphi_numpy(activation, z) * (a @ signal.T)
-        result[start : start + 512, :d] = slope @ points - lambda_w * w
-        result[start : start + 512, d:] = phi_numpy(activation, z) @ signal - lambda_a * a
+        result[start : start + block, :d] = slope @ points - lambda_w * w
+        result[start : start + block, d:] = phi_numpy(activation, z) @ signal - lambda_a * a
     return result / temperature
 
 
