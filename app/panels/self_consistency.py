@@ -9,8 +9,8 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.panels.certificate import CertificateSection, certificate_sentence
+from app.panels.comparison_rows import ACCURACY_ROWS, DISTANCE_ROWS, FUNCTION_ROWS
 from app.panels.gauges import StabilityGauge, stability_sentence
-from app.panels.meanings import ANSWERS, DISTANCE, EXACT, FEATURES, FUNCTIONS
 from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
 from app.panels.orders import cloud_orders, order_words
@@ -97,7 +97,7 @@ class SelfConsistencyPanel(QScrollArea):
         section = TitledSection("Distance between the clouds", self.page)
         self.band = NullBand(self._theme, section)
         self.distances = NumberTable(_WHOLE_NEURONS, section)
-        for key, name, meaning in DISTANCE:
+        for key, name, meaning in DISTANCE_ROWS:
             self.distances.add_row(key, name, meaning)
         section.column.addWidget(self.band)
         section.column.addWidget(self.distances)
@@ -107,8 +107,17 @@ class SelfConsistencyPanel(QScrollArea):
     def _build_functions(self) -> TitledSection:
         section = TitledSection("The two network functions", self.page)
         self.functions = NumberTable(("",), section)
-        for key, name, meaning in FUNCTIONS:
+        for key, name, meaning in FUNCTION_ROWS:
             self.functions.add_row(key, name, meaning)
+        self.functions.add_row(
+            "variance",
+            "function variance N·Var f",
+            "N times the variance over time of the trained network's function, averaged over x, with its standard "
+            "error: the spread of the posterior. Far below Tr C, as the neurons of one network repel",
+        )
+        self.functions.add_row(
+            "variance_theory", "    by theory", "Tr C (I + C/T)⁻¹ of the infinitely wide network, C as above"
+        )
         section.column.addWidget(self.functions)
         self._loss_note = section.add_note()
         return section
@@ -131,7 +140,10 @@ class SelfConsistencyPanel(QScrollArea):
     def _build_theory(self) -> TitledSection:
         section = TitledSection("Exact theory", self.page)
         self.exact = NumberTable(("",), section)
-        for key, name, meaning in EXACT:
+        for key, name, meaning in (
+            ("loss", "loss", "E (y − f)² of the infinitely wide network at this temperature and regularisation"),
+            ("free_energy", "free energy", "½ E r² + T KL(law | prior) of the infinitely wide network"),
+        ):
             self.exact.add_row(key, name, meaning)
         section.column.addWidget(self.exact)
         self._theory_note = section.add_note()
@@ -140,11 +152,21 @@ class SelfConsistencyPanel(QScrollArea):
     def _build_features(self) -> TitledSection:
         section = TitledSection("Feature learning", self.page)
         self.features = NumberTable(("background", "theory"), section, spacing=8)
-        for key, name, meaning in FEATURES:
-            self.features.add_row(key, name, meaning)
+        self.features.add_row(
+            "kl",
+            "KL from prior, nats",
+            "KL(μ | prior) = E log dμ/dprior over the law of (w, a), in nats; 0 means that nothing has been learnt. "
+            "Background: the Gibbs law in its own averaged field (known after a comparison); theory: the exact optimum",
+        )
+        self.features.add_row(
+            "kernel",
+            "kernel change",
+            "1 − ⟨K, K₀⟩/(|K||K₀|), K(x, x′) = mean over neurons of φφ′, K₀ that of the initial cloud: 0 to 1; lazy "
+            "networks leave it at 0 (known after a comparison)",
+        )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
         self.answers = NumberTable(("background", "foreground"), section, spacing=8)
-        for key, name, meaning in ANSWERS:
+        for key, (name, meaning) in ACCURACY_ROWS.items():
             self.answers.add_row(key, name, meaning)
         section.column.addWidget(self.answers)
         section.column.addWidget(self.features)
@@ -416,7 +438,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _show_accuracies(self) -> None:
         here = {} if self._snapshot is None else self._snapshot.accuracies
-        for name, *_ in ANSWERS:
+        for name in ACCURACY_ROWS:
             self.answers.set_row(name, _percent(here.get(name)), _percent(self._foreground_accuracies.get(name)))
         self.answers.setVisible(bool(here))
 
