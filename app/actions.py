@@ -39,6 +39,10 @@ ACTIONS: tuple[ActionSpec, ...] = (
                "Ctrl+Shift+O"),
     ActionSpec("open_data", "File", "Open Data…", "Learn from a table of numbers (CSV or NPZ)", "open_data", "Ctrl+D"),
     ActionSpec("save", "File", "Save Recipe As…", "Write the recipe of this run to a file", "save_recipe", "Ctrl+S"),
+    ActionSpec("open_session", "File", "Open Session…", "Open a whole window again: run, view, tabs and layout",
+               "open_session"),
+    ActionSpec("save_session", "File", "Save Session As…", "Write the whole window to a file: run, view, tabs, layout",
+               "save_session", "Ctrl+Shift+S"),
     ActionSpec("copy_recipe", "File", "Copy as Recipe", "Copy this run as TOML, with its changes", "copy_recipe",
                "Ctrl+Shift+C"),
     ActionSpec("copy_command", "File", "Copy as Command Line", "Copy the command that repeats this run",
@@ -73,6 +77,13 @@ ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec("slower", "Run", "Slower", "Fewer steps between two frames", "slower", "["),
     ActionSpec("faster", "Run", "Faster", "More steps between two frames", "faster", "]"),
     ActionSpec("reset_view", "View", "Reset Cloud View", "Show the whole cloud again", "reset_view", "Ctrl+0"),
+    ActionSpec("split", "View", "Split Background and Foreground",
+               "Draw the foreground beside the background, on the same axes, instead of over it", "switch_split", "B",
+               is_checkable=True),
+    ActionSpec("layout_explore", "View", "Layout: Explore", "Experiment, cloud, verdict, and the tabs below",
+               "layout_explore", "Ctrl+1"),
+    ActionSpec("layout_compare", "View", "Layout: Compare", "Room for the table of runs", "layout_compare", "Ctrl+2"),
+    ActionSpec("layout_sweep", "View", "Layout: Sweep", "Room for the phase diagram", "layout_sweep", "Ctrl+3"),
     ActionSpec("layout", "View", "Reset Layout", "Put the docks back where they were", "reset_layout"),
     ActionSpec("theme_system", "View", "Theme: System", "Light or dark as the system says", "theme_system",
                is_checkable=True),
@@ -85,7 +96,10 @@ ACTIONS: tuple[ActionSpec, ...] = (
 
 MENUS = ("File", "Edit", "Run", "View", "Help")
 SECOND_SHORTCUTS = {"palette": "Ctrl+Shift+P"}
-BREAKS_AFTER = {"open_data", "save", "copy_python", "export", "redo", "new_seed", "cancel", "layout", "shortcuts"}
+BREAKS_AFTER = {
+    "open_data", "save", "save_session", "copy_python", "export", "redo", "new_seed", "cancel", "split", "layout",
+    "shortcuts",
+}  # fmt: skip
 TOOLBAR_BREAKS_AFTER = {"new_seed", "cancel"}
 
 

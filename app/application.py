@@ -17,6 +17,7 @@ from PySide6.QtCore import QLocale, QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QImageWriter
 from PySide6.QtWidgets import QApplication, QWidget
 
+from app.theme import Mode
 from mft_engine.cli.doctor import guard
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
 
@@ -39,6 +40,7 @@ def main(
     screenshot: Path | None = None,
     quit_after: float | None = None,
     device: str | None = None,
+    followed: Path | None = None,
 ) -> int:
     """Open the window and run until it is closed.
 
@@ -48,6 +50,7 @@ def main(
         screenshot: write a picture of the whole window just before quitting (after 10 s where `quit_after` is None).
         quit_after: seconds after which the window closes by itself.
         device: overrides `engine.device`.
+        followed: the folder of a watched training, which has a window of its own.
 
     Returns:
         the exit code: 0, 1 where the picture could not be written, 2 for a recipe or a time that cannot be used.
@@ -61,6 +64,8 @@ def main(
         return 1
     # The engine's thread holds the interpreter for at most this long before the window gets its turn.
     sys.setswitchinterval(SWITCH_INTERVAL)
+    if followed is not None:
+        return _follow(followed, screenshot, quit_after)
     from pyqtgraph.util.garbage_collector import GarbageCollector
 
     from app.logs import ExceptionHook, LogBuffer, quiet_standard_error, watch_for_crashes
@@ -81,16 +86,10 @@ def main(
     except RecipeError as error:
         print(error, file=sys.stderr)
         return 2
-    application = QApplication.instance() or QApplication(sys.argv[:1])
-    assert isinstance(application, QApplication)
+    application = _application()
     interrupts = InterruptKeeper(application.closeAllWindows, application)
     crashes = watch_for_crashes(settings.log_folder)
-    application.setApplicationName("MFT Lab")
-    # Numbers are written and read by one rule (`app.widgets.words`), whatever the country of the machine.
-    QLocale.setDefault(QLocale(QLocale.Language.C))
-    application.setApplicationDisplayName("MFT Lab")
-    mode = settings.get("theme", "system")
-    themes = ThemeKeeper(mode if mode in ("system", "light", "dark") else "system", application)
+    themes = ThemeKeeper(_mode(settings.get("theme", "system")), application)
     themes.apply()
     session = Session(recipe, origin=origin, store=settings.runs_folder)
     voice = _Voice()
@@ -128,6 +127,47 @@ def main(
         logger.complete()
         os._exit(code)
     return code
+
+
+def _follow(folder: Path, screenshot: Path | None, quit_after: float | None) -> int:
+    """The window of a watched training, until it is closed; arguments and exit code as `main`."""
+    from pyqtgraph.util.garbage_collector import GarbageCollector
+
+    from app.settings import Settings
+    from app.shell.interrupts import InterruptKeeper
+    from app.theme import ThemeKeeper
+    from app.watched.window import WatchedWindow
+
+    application = _application()
+    interrupts = InterruptKeeper(application.closeAllWindows, application)
+    themes = ThemeKeeper(_mode(Settings().get("theme", "system")), application)
+    themes.apply()
+    collector = GarbageCollector()
+    window = WatchedWindow(folder.absolute(), themes)
+    ending = _Ending(window, screenshot, quit_after)
+    window.show()
+    code = application.exec()
+    interrupts.stop()
+    collector.timer.stop()
+    gc.enable()
+    if ending.fault:
+        print(ending.fault, file=sys.stderr)
+        return 1
+    return code
+
+
+def _application() -> QApplication:
+    application = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(application, QApplication)
+    application.setApplicationName("MFT Lab")
+    application.setApplicationDisplayName("MFT Lab")
+    # Numbers are written and read by one rule (`app.widgets.words`), whatever the country of the machine.
+    QLocale.setDefault(QLocale(QLocale.Language.C))
+    return application
+
+
+def _mode(kept: str) -> Mode:
+    return kept if kept in ("system", "light", "dark") else "system"  # type: ignore[return-value]
 
 
 def first_recipe(source: str | None, device: str | None, last: Recipe | None) -> Recipe:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from PySide6.QtCore import QObject, Qt, SignalInstance
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
+from PySide6.QtCore import QObject, Qt, QTimer, SignalInstance
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 
 from app.engine.messages import LOOP_TOLERANCE, Built, EngineReady, MetricsReady, RecipeComplete
 from app.logs import LogBuffer
 from app.panels.experiment import ExperimentPanel
+from app.panels.history import HistoryPanel
 from app.panels.log import LogPanel
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.session import Session
@@ -27,9 +28,13 @@ from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
 from app.views.runs import RunsView
+from app.views.sweep import SweepView
 from app.views.width import WidthView
-from mft_engine.experiment.events import KernelReady, Snapshot
-from mft_engine.recipe import Recipe, RecipeError, load_recipe, shipped_recipes
+from mft_engine.experiment.events import Answered, KernelReady, Snapshot
+from mft_engine.recipe import Recipe, RecipeError, all_paths, load_recipe, shipped_recipes
+
+if TYPE_CHECKING:
+    from mft_engine.questions.training_curve import TrainingCurve
 
 Area = Qt.DockWidgetArea
 LEFT, RIGHT, BOTTOM = Area.LeftDockWidgetArea, Area.RightDockWidgetArea, Area.BottomDockWidgetArea
@@ -59,6 +64,7 @@ class DockSpec:
         name: unique, the layout is stored under it; title: on its tab and in the View menu.
         make: its content, a widget with `apply_theme`.
         shows: a signal of the session -> what is done with the content and the signal's values.
+        is_hidden: it is opened from the View menu.
         watch: told whether the content can be seen, for answers that are computed only where somebody looks.
     """
 
@@ -68,6 +74,29 @@ class DockSpec:
     make: Callable[[Ground], QWidget]
     shows: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     watch: Callable[[Session, bool], None] | None = None
+    is_hidden: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An arrangement of the docks for a kind of work.
+
+    Attributes:
+        hidden: docks that make room; front: the tab in front; share: of the window's height for the tabs.
+    """
+
+    front: str
+    hidden: frozenset[str] = frozenset()
+    share: float = 0.0
+
+
+EXPLORE = Layout("loss")
+LAYOUTS = {
+    "explore": EXPLORE,
+    "compare": Layout("runs", frozenset({"experiment"}), 0.45),
+    "sweep": Layout("sweep", frozenset({"self_consistency"}), 0.5),
+}
+USUAL_BOTTOM, USUAL_SIDES = 235, {"experiment": 330, "self_consistency": 320}
 
 
 def _devices(panel: ExperimentPanel, ready: EngineReady) -> None:
@@ -93,6 +122,12 @@ def _gap(loss: LossView, snapshot: Snapshot) -> None:
 
 def _complete(loss: LossView, event: RecipeComplete) -> None:
     loss.mark_complete(event.time)
+
+
+def _limit(loss: LossView, event: Answered) -> None:
+    if event.name == "training_curve":
+        curve = cast("TrainingCurve", event.answer)
+        loss.show_limit(curve.times, curve.losses, curve.expected, curve.spread)
 
 
 def _plane(fields: FieldsView, event: Built) -> None:
@@ -128,11 +163,13 @@ DOCKS: tuple[DockSpec, ...] = (
         "certificate_ready": SelfConsistencyPanel.show_certificate,
         "answered": SelfConsistencyPanel.show_answer,
     }),
+    DockSpec("history", "History", RIGHT, lambda ground: HistoryPanel(), is_hidden=True),
     DockSpec("loss", "Loss", BOTTOM, lambda ground: LossView(ground.theme), {
         "recipe_changed": _duration,
         "metrics_ready": _curves,
         "snapshot_ready": _gap,
         "recipe_complete": _complete,
+        "answered": _limit,
     }),
     DockSpec("fields", "Fields", BOTTOM, lambda ground: FieldsView(ground.theme), {
         "experiment_changed": _plane,
@@ -150,6 +187,7 @@ DOCKS: tuple[DockSpec, ...] = (
     }),
     DockSpec("loop", "Loop", BOTTOM, lambda ground: LoopView(LOOP_TOLERANCE, ground.theme)),
     DockSpec("width", "Width", BOTTOM, lambda ground: WidthView(ground.theme)),
+    DockSpec("sweep", "Sweep", BOTTOM, lambda ground: SweepView(_sweepable(), ground.theme)),
     DockSpec("runs", "Runs", BOTTOM, lambda ground: RunsView(ground.theme)),
     DockSpec("log", "Log", BOTTOM, lambda ground: LogPanel(ground.log)),
 )  # fmt: skip
@@ -180,7 +218,12 @@ class Docks(QObject):
                 self._watch(dock, spec.watch)
         window.setCorner(Qt.Corner.BottomLeftCorner, LEFT)
         window.setCorner(Qt.Corner.BottomRightCorner, RIGHT)
-        self.arrange()
+        # The bottom first: side by side its docks would make the window as wide as all of them together.
+        for area in (BOTTOM, LEFT, RIGHT):
+            for first, second in pairwise(spec.name for spec in table if spec.area == area):
+                window.tabifyDockWidget(self._docks[first], self._docks[second])
+        self._arrange(EXPLORE)
+        self._usual = window.saveState()
 
     def __getitem__(self, name: str) -> QDockWidget:
         return self._docks[name]
@@ -197,24 +240,42 @@ class Docks(QObject):
         self._docks[name].show()
         self._docks[name].raise_()
 
-    def put_back(self) -> None:
-        """All docks back where they were at first."""
-        for spec in self._table:
-            self._window.addDockWidget(spec.area, self._docks[spec.name])
-        self.arrange()
+    def bring_to_front(self, name: str) -> None:
+        """Put a dock before the others where it is open."""
+        if name in self._docks and not self._docks[name].isHidden():
+            self._docks[name].raise_()
 
-    def arrange(self) -> None:
-        """Tabs at the bottom, the usual sizes, everything open."""
-        bottom = [self._docks[spec.name] for spec in self._table if spec.area == BOTTOM]
-        for first, second in pairwise(bottom):
-            self._window.tabifyDockWidget(first, second)
-        for dock in self._docks.values():
-            dock.setFloating(False)
-            dock.show()
-        bottom[0].raise_()
-        sides = [self._docks[spec.name] for spec in self._table if spec.area != BOTTOM]
-        self._window.resizeDocks(sides, [330, 320][: len(sides)], Qt.Orientation.Horizontal)
-        self._window.resizeDocks(bottom[:1], [235], Qt.Orientation.Vertical)
+    @property
+    def front(self) -> str:
+        """The tab in front at the bottom; empty where there is none."""
+        names = (spec.name for spec in self._table if spec.area == BOTTOM)
+        return next((name for name in names if not self._docks[name].visibleRegion().isEmpty()), "")
+
+    def put_back(self, layout: str = "explore") -> None:
+        """All docks where a layout has them, whatever was done to them."""
+        self._window.restoreState(self._usual)
+        self._arrange(LAYOUTS[layout])
+        QTimer.singleShot(0, self, self._tidy)
+
+    def _tidy(self) -> None:
+        """Qt leaves bars of tabs behind where docks were before; only those just above a dock are in use."""
+        tops = [dock.geometry().topLeft() for dock in self if dock.isVisible() and not dock.isFloating()]
+        for bar in self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            place = bar.geometry()
+            if not any(place.x() == top.x() and abs(place.bottom() + 1 - top.y()) <= 1 for top in tops):
+                bar.hide()
+
+    def _arrange(self, layout: Layout) -> None:
+        """What is open, what is in front, and the layout's sizes."""
+        for spec in self._table:
+            self._docks[spec.name].setFloating(False)
+            self._docks[spec.name].setVisible(not spec.is_hidden and spec.name not in layout.hidden)
+        self._docks[layout.front].raise_()
+        sides = [name for name in USUAL_SIDES if name in self._docks]
+        widths = [USUAL_SIDES[name] for name in sides]
+        self._window.resizeDocks([self._docks[name] for name in sides], widths, Qt.Orientation.Horizontal)
+        height = max(USUAL_BOTTOM, round(layout.share * self._window.height()))
+        self._window.resizeDocks([self._docks[layout.front]], [height], Qt.Orientation.Vertical)
 
     def apply_theme(self, theme: Theme) -> None:
         """Every content takes the theme."""
@@ -232,6 +293,14 @@ class Docks(QObject):
 
     def _watch(self, dock: QDockWidget, watch: Callable[[Session, bool], None]) -> None:
         dock.visibilityChanged.connect(lambda is_visible: watch(self._session, is_visible))
+
+
+def _sweepable() -> list[str]:
+    """Fields whose values change what is computed, those that are swept most often first."""
+    first = ["regularisation.scale", "training.temperature", "network.n_neurons", "training.n_points"]
+    first += ["network.readout_exponent", "network.activation", "task.train_fraction"]
+    others = (path for path in all_paths() if "." in path and not path.startswith(("engine.", "task.")))
+    return [*first, *(path for path in others if path not in first)]
 
 
 def _descriptions() -> dict[str, str]:

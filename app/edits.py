@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtGui import QUndoCommand
 
+from app.saved import ViewState
 from mft_engine.recipe import Recipe
 
 
@@ -42,3 +43,22 @@ class Edit(QUndoCommand):
     def undo(self) -> None:
         """Take it back."""
         self._use(self.before)
+
+
+class ViewEdit(QUndoCommand):
+    """One change of how the clouds are looked at; it was made before it came into the history."""
+
+    def __init__(self, use: Callable[[ViewState], None], before: ViewState, after: ViewState, text: str) -> None:
+        super().__init__(text)
+        self._use, self._before, self._after = use, before, after
+        self._is_first = True
+
+    def redo(self) -> None:
+        """Make the change again."""
+        if not self._is_first:
+            self._use(self._after)
+        self._is_first = False
+
+    def undo(self) -> None:
+        """Take it back."""
+        self._use(self._before)

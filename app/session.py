@@ -214,9 +214,13 @@ class Session(QObject):
         """The end of a drag or of typing: the next edit is an entry of its own."""
         self._drag += 1
 
-    def open_recipe(self, recipe: Recipe) -> None:
-        """Another recipe altogether; undo brings the old one back."""
-        self._opened = recipe
+    def open_recipe(self, recipe: Recipe, opened: Recipe | None = None) -> None:
+        """Another recipe altogether; undo brings the old one back.
+
+        Args:
+            opened: what "reset to default" goes back to; the recipe itself where there is none.
+        """
+        self._opened = opened or recipe
         self._push(recipe, f"open {recipe.name}")
         self.edit_done()
         self.status.emit(f"Opened {recipe.name}")
@@ -279,11 +283,11 @@ class Session(QObject):
         """Ask for the stored cloud nearest to a time of the run."""
         self._commanded.emit(m.LookBack(time))
 
-    def look_at_data(self, path: Path) -> None:
+    def look_at_data(self, path: Path, reading: m.Reading | None = None) -> None:
         """Read a file of numbers; `data_ready` tells what is in it (at once the engine is loaded)."""
         self.status.emit(f"Reading {path.name} …")
         if self._is_engine_ready:
-            self._commanded.emit(m.LookAtData(path))
+            self._commanded.emit(m.LookAtData(path, reading or m.Reading()))
         else:
             self._unread = path
 
@@ -408,9 +412,9 @@ class Session(QObject):
         self.task_card_ready.emit(event)
 
     def _on_data(self, event: m.DataPreview) -> None:
-        if event.fault:
+        if event.fault and event.reading == m.Reading():
             self.failed.emit(event.fault)
-        else:
+        else:  # a fault of another reading is said where that was chosen
             self.status.emit("")
             self.data_ready.emit(event)
 

@@ -12,6 +12,7 @@ from loguru import logger
 from platformdirs import user_data_path, user_log_path, user_state_path
 from PySide6.QtCore import QByteArray, QSettings
 
+from app.saved import SavedSession, session_from
 from mft_engine.ordinary_files import MAX_TEXT_BYTES, require_ordinary
 from mft_engine.recipe import Recipe, RecipeError, recipe_from_dict
 
@@ -94,6 +95,11 @@ class Settings:
         text = self.get("run", "")
         folder = Path(text) if text else None
         return folder if folder is not None and (folder / "recipe.toml").is_file() else None
+
+    @property
+    def session(self) -> SavedSession:
+        """How the window looked last; as usual where nothing was kept or it cannot be read."""
+        return session_from(self._values.get("session"))
 
     def save_run(self, folder: Path | None) -> None:
         """Keep for the next start which run is on the screen."""

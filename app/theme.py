@@ -268,6 +268,7 @@ QHeaderView::section:hover {{ color: {theme.text}; }}
 QSplitter::handle {{ background: {theme.window}; }}
 QSplitter::handle:hover {{ background: {theme.accent}; }}
 QLabel[role="muted"] {{ color: {theme.muted}; }}
+QLabel[role="pointed"] {{ color: {theme.accent}; text-decoration: underline; }}
 QLabel[role="fault"] {{ color: {theme.bad}; }}
 QLabel[role="formula"] {{ color: {theme.text}; background: {theme.raised}; border-radius: 5px; padding: 7px 9px; }}
 QLabel[role="chip"] {{ color: {theme.muted}; background: {mixed(theme.line, theme.window, 0.6)};

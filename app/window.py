@@ -34,18 +34,23 @@ from app.keepers.clouds import CloudKeeper
 from app.keepers.loop import LoopKeeper
 from app.keepers.progress import ProgressKeeper
 from app.keepers.runs import RunsKeeper
+from app.keepers.saved import Desk, SavedKeeper
 from app.keepers.soon import Soon
+from app.keepers.sweep import SweepKeeper
 from app.keepers.theory import TheoryKeeper
+from app.keepers.view import ViewKeeper
 from app.keepers.widths import WidthKeeper
 from app.library import Library
 from app.logs import LogBuffer
 from app.panels.experiment import ExperimentPanel
+from app.panels.history import HistoryPanel
 from app.panels.log import LogPanel
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.session import Session
 from app.settings import Settings
 from app.shell.commands import SPEEDS, Commands
 from app.shell.dropping import DropFrame, dropped_path, let_drops_through
+from app.sweeping import Sweeping
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
 from app.views.fourier import FourierView
@@ -53,12 +58,13 @@ from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
 from app.views.runs import RunsView
+from app.views.sweep import SweepView
 from app.views.width import WidthView
 from app.widgets.status_line import StatusLine
 from mft_engine.recipe import Recipe
 
 USUAL_SIZE = QSize(1440, 900)
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 AUTOSAVE_MILLISECONDS = 800
 AFTER_FIRST_PICTURE_MILLISECONDS = 30
 
@@ -90,6 +96,7 @@ class MainWindow(QMainWindow):
         self.loop, self.width_view = view(LoopView), view(WidthView)
         self.runs = view(RunsView)
         self.library = Library(lambda: settings.stores, session.undo_stack, self)
+        self.sweep_view, self.sweeping = view(SweepView), Sweeping(settings.sweeps_folder, self)
         self.commands = Commands(session, settings, themes, self.loop, self)
         self.actions_by_name: dict[str, QAction] = build_actions(self, self.commands)
         self._build_menus()
@@ -115,7 +122,7 @@ class MainWindow(QMainWindow):
     # Building ------------------------------------------------------------------------------------------------
 
     def _make_keepers(self) -> None:
-        session, actions, soon = self.session, self.actions_by_name, Soon(self)
+        session, actions, soon, view = self.session, self.actions_by_name, Soon(self), self.docks.view
         self.clouds = CloudKeeper(
             session, self.cloud, self.loss, self.marginals, self.fourier, self.self_consistency, soon
         )
@@ -126,6 +133,22 @@ class MainWindow(QMainWindow):
             session, self.library, self.runs, self.settings, self.commands.open_path, lambda: self._themes.theme
         )
         self.docks["runs"].visibilityChanged.connect(runs.look)
+        sweep = SweepKeeper(session, self.sweeping, self.sweep_view, self.experiment, self.commands.open_path)
+        self.docks["sweep"].visibilityChanged.connect(sweep.look)
+        view(HistoryPanel).set_stack(session.undo_stack)
+        self.view_keeper = ViewKeeper(self.cloud, self.loss, session.undo_stack)
+        self.saved = SavedKeeper(
+            session,
+            self.settings,
+            self.view_keeper,
+            (view(SweepView), view(RunsView)),
+            Desk(
+                lambda: self.saveState(LAYOUT_VERSION),
+                lambda state: self.restoreState(state, LAYOUT_VERSION),
+                lambda: self.docks.front,
+                self.docks.bring_to_front,
+            ),
+        )
         ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
 
     def _build_menus(self) -> None:
@@ -192,7 +215,11 @@ class MainWindow(QMainWindow):
         commands.live_wanted.connect(self.clouds.go_live)
         commands.dock_wanted.connect(self.docks.bring_up)
         commands.view_reset_wanted.connect(self.cloud.reset_view)
-        commands.layout_wanted.connect(self.restore_usual_layout)
+        commands.layout_wanted.connect(self.restore_layout)
+        commands.session_opened.connect(self.saved.open)
+        commands.session_saved.connect(self.saved.save_to)
+        commands.split_wanted.connect(self.view_keeper.switch_split)
+        self.cloud.split_changed.connect(self.actions_by_name["split"].setChecked)
         commands.speed_changed.connect(self.show_speed)
         commands.mode_changed.connect(self._show_mode)
         for name in ("marginals", "fourier"):
@@ -305,18 +332,20 @@ class MainWindow(QMainWindow):
         self.resize(self.size().boundedTo(available))
         self.restoreGeometry(self.settings.geometry("geometry"))
         self.restoreState(self.settings.geometry("docks"), LAYOUT_VERSION)
+        self.saved.restore_last()
         speed = self.settings.get("speed", 0)
         self.session.set_speed(speed if speed in SPEEDS else 0)
         self.show_speed(self.session.steps_per_frame)
 
-    def restore_usual_layout(self) -> None:
-        """All docks back where they were at first."""
-        self.docks.put_back()
+    def restore_layout(self, name: str) -> None:
+        """All docks where a layout has them."""
+        self.docks.put_back(name)
         self._toolbar.show()
 
     @Slot()
     def _save_recipe(self) -> None:
         self.settings.save_recipe(self.session.recipe)
+        self.saved.remember()
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Stop the engine and keep recipe and layout; never asks, because nothing is lost."""
@@ -327,6 +356,7 @@ class MainWindow(QMainWindow):
         self.log_panel.stop()
         self.hide()
         self.session.close()
+        self.sweeping.close()
         self.library.close()
         self.settings.save_run(self.session.kept_folder)
         super().closeEvent(event)

@@ -120,7 +120,7 @@ class Worker(QObject):
             if isinstance(command, Step):
                 self._steps_asked += command.n_steps
             elif isinstance(command, LookAtData):
-                self._tell(self._engine.data_preview(command.path))
+                self._tell(self._engine.data_preview(command.path, command.reading))
             elif self._bench is not None and isinstance(command, LookBack):
                 stored = self._bench.stored_cloud(command.time)
                 if stored is not None:

@@ -34,6 +34,7 @@ _WHERE = {
     "verdict": "runs.verdict",
     "Run": "runs.folder",
     "watch": "riders.watch",
+    "watch_checkpoints": "riders.afterwards",
     "WatchError": "riders.neurons",
 }
 

@@ -9,15 +9,20 @@ import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Parity = Literal["none", "odd", "even"]
-Array = NDArray[np.float64]
 
-_erf = np.frompyfunc(math.erf, 1, 1)
+
+def _np() -> Any:
+    """numpy, once somebody wants values: recipes are read and help is given without it."""
+    import numpy
+
+    return numpy
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Curve:
 
     name: str
     formula: str
-    values: Callable[[Array], Array]
+    values: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     parity: Parity = "none"
     kinks: tuple[float, ...] = ()
     remark: str = ""
@@ -50,21 +55,23 @@ CURVES: dict[str, Curve] = {
         Curve(
             "relu_tanh",
             "max(0, tanh z)",
-            lambda z: np.maximum(0.0, np.tanh(z)),
+            lambda z: _np().maximum(0.0, _np().tanh(z)),
             kinks=(0.0,),
             remark="the relu version of tanh",
         ),
-        Curve("clip01", "min(1, max(0, z))", lambda z: np.clip(z, 0.0, 1.0), kinks=(0.0, 1.0)),
-        Curve("tanh", "tanh z", np.tanh, "odd", remark="odd: without a bias it cannot see an even target"),
-        Curve("erf", "erf z", lambda z: np.asarray(_erf(z), dtype=np.float64), "odd", remark="odd"),
-        Curve("relu", "max(0, z)", lambda z: np.maximum(0.0, z), kinks=(0.0,)),
-        Curve("sin", "sin z", np.sin, "odd", remark="odd", is_oscillating=True),
-        Curve("hardtanh", "min(1, max(−1, z))", lambda z: np.clip(z, -1.0, 1.0), "odd", (-1.0, 1.0), "odd"),
-        Curve("tanh_squared", "tanh² z", lambda z: np.tanh(z) ** 2, "even", remark="even"),
+        Curve("clip01", "min(1, max(0, z))", lambda z: _np().clip(z, 0.0, 1.0), kinks=(0.0, 1.0)),
+        Curve(
+            "tanh", "tanh z", lambda z: _np().tanh(z), "odd", remark="odd: without a bias it cannot see an even target"
+        ),
+        Curve("erf", "erf z", lambda z: _np().asarray(_np().vectorize(math.erf)(z), dtype=float), "odd", remark="odd"),
+        Curve("relu", "max(0, z)", lambda z: _np().maximum(0.0, z), kinks=(0.0,)),
+        Curve("sin", "sin z", lambda z: _np().sin(z), "odd", remark="odd", is_oscillating=True),
+        Curve("hardtanh", "min(1, max(−1, z))", lambda z: _np().clip(z, -1.0, 1.0), "odd", (-1.0, 1.0), "odd"),
+        Curve("tanh_squared", "tanh² z", lambda z: _np().tanh(z) ** 2, "even", remark="even"),
         Curve(
             "quadratic",
             "z²",
-            np.square,
+            lambda z: _np().square(z),
             "even",
             remark="grows without bound: no infinite-width law exists",
             outgrows_lines=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from mft_engine.recipe import RecipeError
 from mft_engine.sections import EngineSection
+
+# What compilers call NVIDIA's devices.
+NVIDIA = "cuda"
 
 
 class DeviceError(RecipeError):
@@ -76,6 +80,28 @@ def n_threads() -> int:
 def can_record_graphs(device: torch.device) -> bool:
     """Whether this device can record work once and replay it."""
     return device.type == "cuda"
+
+
+def has_step_compiler(device: torch.device) -> bool:
+    """Whether our own step kernels can be compiled for this device, given the compiler."""
+    return device.type == NVIDIA and torch.version.hip is None
+
+
+def device_of_process(wanted: str) -> str:
+    """`engine.device` of one of several processes on a machine: each gets a GPU of its own where there are some."""
+    if wanted not in ("auto", "cuda") or not torch.cuda.is_available():
+        return wanted
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+
+
+def backend_between_processes(device: torch.device) -> str:
+    """How processes tell each other tensors on such a device, and Python's own objects."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, launches that name no device go to this one."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def record_graph(work: Callable[[], None], device: torch.device) -> Callable[[], None] | None:

@@ -51,6 +51,7 @@ class Stream(IntEnum):
     FOREGROUND_GIBBS = 18
     RIDERS = 20
     RIDERS_DROPOUT = 21
+    TRAINING_CURVE = 22
     TEMPERING = 30
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
+from app.engine.messages import DataPreview, EngineReady, Export, Reading, TaskCard, TheoryPicture
 from mft_engine.changes import Change
 from mft_engine.experiment.events import (
     Answered,
@@ -225,7 +225,7 @@ class Engine(Protocol):
     def task_cards(self) -> Iterator[TaskCard]:
         """The gallery."""
 
-    def data_preview(self, path: Path) -> DataPreview:
+    def data_preview(self, path: Path, reading: Reading) -> DataPreview:
         """What is in a file of numbers."""
 
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[float | WidthRow]:

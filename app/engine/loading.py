@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from app.engine.contract import Engine, Experiment, Keeper, Restored
 from app.engine.exporting import write_files
-from app.engine.messages import DataPreview, EngineReady, Export, TaskCard, TheoryPicture
+from app.engine.messages import DataPreview, EngineReady, Export, Reading, TaskCard, TheoryPicture
 from mft_engine.experiment.events import Event
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.sections import EngineSection, TaskSection
@@ -82,6 +83,13 @@ def _table_of_sums(modulus: int) -> np.ndarray:
     return np.asarray(np.cos(2 * np.pi * answer / modulus), dtype=np.float32)
 
 
+def _found(facts: dict[str, Any]) -> Reading | None:
+    """How a text was read; None for files that are none."""
+    if "delimiter" not in facts:
+        return None
+    return Reading(facts["delimiter"], facts["decimal"], facts["header"])
+
+
 class TorchEngine:
     """The real engine."""
 
@@ -135,14 +143,15 @@ class TorchEngine:
             else:
                 yield self._card(name, {})
 
-    def data_preview(self, path: Path) -> DataPreview:
-        """What is in a file of numbers; a fault in it is a sentence."""
+    def data_preview(self, path: Path, reading: Reading) -> DataPreview:
+        """What is in a file of numbers, read as it is asked for; a fault in it is a sentence."""
+        from mft_engine.tasks.dataset import options_of
         from mft_engine.tasks.files import read_table
 
         try:
-            table = read_table(path)
+            table = read_table(path, options_of(asdict(reading)))
         except RecipeError as error:
-            return DataPreview(path, fault=str(error))
+            return DataPreview(path, fault=str(error), reading=reading)
         shown = [
             [table.classes[name][int(v)] if name in table.classes else f"{v:.6g}" for v in column[:_PREVIEW_ROWS]]
             for name, column in table.columns.items()
@@ -152,6 +161,7 @@ class TorchEngine:
         return DataPreview(
             path, tuple(table.columns), table.n_rows, rows, target=chosen, groups=table.groups,
             worded=tuple(table.classes), n_test=table.n_test, notes=table.notes,
+            reading=reading, found=_found(table.facts),
         )  # fmt: skip
 
     def _card(self, name: str, parameters: dict[str, Any]) -> TaskCard:

@@ -78,10 +78,24 @@ class LookBack:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a person says that a file of text is to be read; None: guess.
+
+    Attributes:
+        delimiter: tab, semicolon, comma, bar or space; decimal: "." or ","; header: the first row names the columns.
+    """
+
+    delimiter: str | None = None
+    decimal: str | None = None
+    header: bool | None = None
+
+
+@dataclass(frozen=True)
 class LookAtData:
     """Read a file of numbers and tell what is in it."""
 
     path: Path
+    reading: Reading = Reading()
 
 
 @dataclass(frozen=True)
@@ -136,6 +150,7 @@ class DataPreview(Event):
         groups: arrays of several columns by name; worded: columns of words, which can only be the target.
         n_test: rows at the end that the file itself holds back.
         notes: what was guessed and left out, in sentences.
+        reading: what was asked for; found: what was found of it, None of a file that is no text.
     """
 
     path: Path
@@ -148,6 +163,8 @@ class DataPreview(Event):
     n_test: int = 0
     notes: tuple[str, ...] = ()
     fault: str = ""
+    reading: Reading = Reading()
+    found: Reading | None = None
 
 
 @dataclass(frozen=True)

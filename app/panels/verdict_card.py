@@ -97,7 +97,8 @@ class VerdictCard(QFrame):
         """States something new; it is not stale."""
         self._state, self._stale = state, ""
         self.headline.setText(headline)
-        self.sentence.setText(sentence)
+        # A number and its % stay on one line.
+        self.sentence.setText(sentence.replace(" %", "\u00a0%"))
         self.sentence.setVisible(bool(sentence))
         self.show_certificate("")
 

@@ -17,11 +17,13 @@ from app.engine.messages import DataPreview, Export
 from app.panels.command_palette import CommandPalette
 from app.panels.data_dialog import DataDialog
 from app.panels.export_dialog import ExportDialog
+from app.saved import SUFFIX
 from app.session import Session
 from app.settings import Settings
-from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, what_it_becomes
+from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, is_watched, what_it_becomes
 from app.theme import Mode, ThemeKeeper
 from app.views.loop import LoopView
+from app.watched.window import WatchedWindow
 from mft_engine.recipe import Recipe, RecipeError, differences, load_recipe, shipped_recipes
 
 SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
@@ -33,7 +35,10 @@ class Commands(QObject):
     live_wanted = Signal()
     dock_wanted = Signal(str)
     view_reset_wanted = Signal()
-    layout_wanted = Signal()
+    layout_wanted = Signal(str)
+    split_wanted = Signal()
+    session_opened = Signal(object)  # path
+    session_saved = Signal(object)
     speed_changed = Signal(int)
     mode_changed = Signal(str)
 
@@ -48,6 +53,7 @@ class Commands(QObject):
         super().__init__(owner)
         self._session, self._settings, self._themes = session, settings, themes
         self._loop, self._owner = loop, owner
+        self.watched: list[WatchedWindow] = []
         session.data_ready.connect(self.ask_for_columns)
 
     # File ----------------------------------------------------------------------------------------------------
@@ -76,9 +82,14 @@ class Commands(QObject):
     @Slot(object)
     def ask_for_columns(self, preview: DataPreview) -> None:
         """A file has been read: ask what is to be learnt from it, then make it the task."""
+        for dialog in self._owner.findChildren(DataDialog):
+            if dialog.isVisible() and dialog.preview.path == preview.path:
+                dialog.show_preview(preview)  # read again as the person said
+                return
         dialog = DataDialog(preview, self._owner)
         dialog.accepted.connect(lambda: self._learn_from(dialog))
         dialog.finished.connect(dialog.deleteLater)
+        dialog.read_again.connect(self._session.look_at_data)
         dialog.open()
 
     def _learn_from(self, dialog: DataDialog) -> None:
@@ -91,6 +102,13 @@ class Commands(QObject):
         if is_data_file(path):
             self._settings.set("folder", str(path.resolve().parent))
             self._session.look_at_data(path.resolve())
+            return
+        if path.suffix.lower() == SUFFIX and not path.is_dir():
+            self._settings.set("folder", str(path.resolve().parent))
+            self.session_opened.emit(path)
+            return
+        if is_watched(path):
+            self._open_watched(path.resolve())
             return
         if not what_it_becomes(path)[0] and path.exists():
             self._session.failed.emit(what_it_becomes(path)[1])
@@ -108,6 +126,14 @@ class Commands(QObject):
             self._session.status.emit(f"Opened {path}")
         self._settings.add_recent(path.resolve())
         self._settings.set("folder", str(path.resolve().parent))
+
+    def _open_watched(self, folder: Path) -> None:
+        window = WatchedWindow(folder, self._themes)
+        self.watched.append(window)
+        window.destroyed.connect(lambda: self.watched.remove(window))
+        window.show()
+        self._settings.add_recent(folder)
+        self._settings.set("folder", str(folder.parent))
 
     @Slot(str)
     def open_preset(self, name: str) -> None:
@@ -136,6 +162,20 @@ class Commands(QObject):
             return
         self._settings.add_recent(path.resolve())
         self._session.status.emit(f"Saved {path}")
+
+    @Slot()
+    def open_session(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self._owner, "Open session", self._last_folder, f"Sessions (*{SUFFIX})")
+        if path:
+            self.open_path(Path(path))
+
+    @Slot()
+    def save_session(self) -> None:
+        start = str(Path(self._last_folder) / f"{self._session.recipe.name}{SUFFIX}")
+        path, _ = QFileDialog.getSaveFileName(self._owner, "Save session", start, f"Sessions (*{SUFFIX})")
+        if path:
+            chosen = Path(path)
+            self.session_saved.emit(chosen if chosen.suffix else chosen.with_suffix(SUFFIX))
 
     @Slot()
     def copy_recipe(self) -> None:
@@ -243,7 +283,23 @@ class Commands(QObject):
 
     @Slot()
     def reset_layout(self) -> None:
-        self.layout_wanted.emit()
+        self.layout_wanted.emit("explore")
+
+    @Slot()
+    def layout_explore(self) -> None:
+        self.layout_wanted.emit("explore")
+
+    @Slot()
+    def layout_compare(self) -> None:
+        self.layout_wanted.emit("compare")
+
+    @Slot()
+    def layout_sweep(self) -> None:
+        self.layout_wanted.emit("sweep")
+
+    @Slot()
+    def switch_split(self) -> None:
+        self.split_wanted.emit()
 
     @Slot()
     def theme_system(self) -> None:

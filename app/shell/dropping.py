@@ -9,6 +9,7 @@ from PySide6.QtCore import QEvent, QMimeData, QObject, QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QGraphicsView, QLineEdit, QWidget
 
+from app.saved import SUFFIX
 from app.widgets.colours import mixed, with_opacity
 from app.widgets.placing import parent_of
 
@@ -35,14 +36,23 @@ def is_run(path: Path) -> bool:
     return path.is_dir() and (path / "recipe.toml").is_file()
 
 
+def is_watched(path: Path) -> bool:
+    """Whether a path is the folder of a training that `mft.watch` has kept."""
+    return path.is_dir() and (path / "watched.json").is_file()
+
+
 def what_it_becomes(path: Path) -> tuple[str, str]:
     """A title and what will happen when a path is dropped; an empty title for what cannot be opened."""
     if path.is_dir():
         if is_run(path):
             return "Open this run", path.name
+        if is_watched(path):
+            return "Open this watched training", path.name
         return "", f"{path.name} is no run: a run's folder has a recipe.toml"
     if path.suffix.lower() == ".toml":
         return "Open this recipe", path.name
+    if path.suffix.lower() == SUFFIX:
+        return "Open this session", path.name
     if is_data_file(path):
         return "Learn from these data", path.name
     return "", f"{path.name} cannot be opened: recipes are .toml files, data .csv or .npz, runs folders"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QKeySequence, QMouseEvent, QPaintEvent, QResizeEvent, QShortcut
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal
+from PySide6.QtGui import QHideEvent, QKeySequence, QPaintEvent, QResizeEvent, QShortcut
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
@@ -17,14 +17,18 @@ from app.views.cloud_header import CloudHeader
 from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
 from app.views.colour_key import ColourKey
 from app.views.neuron_card import NeuronCard, Phi
+from app.views.neuron_hover import NeuronHover
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project, table_axes
 from app.views.range_follower import RangeFollower
+from app.views.split_plot import SplitPlot
 from app.views.theory_overlay import TheoryOverlay
 from app.widgets import colours
 from app.widgets.empty_state import EmptyState
 
-_HOVER_REACH = 9.0
+# Laid over the background, orange lets the blue shine through.
+_STRENGTHS = {"initial": 0.65, "background": 0.9, "foreground": 0.82}
+_OVER_THE_BACKGROUND = 0.6
 
 
 class _Plot(pg.PlotWidget):
@@ -43,6 +47,7 @@ class CloudView(QWidget):
     """
 
     painted = Signal()
+    split_changed = Signal(bool)
 
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -54,14 +59,11 @@ class CloudView(QWidget):
         self._axes: tuple[Axis, Axis] | None = None
         self._choices: dict[str, Axis] = {}
         self._n_inputs = 0
-        self._columns: tuple[tuple[str, ...], bool] | None = None
+        self._columns: tuple[tuple[str, ...], bool, tuple[str, ...]] | None = None
         self._colouring_key = "plain"
         self._colour_limit = StableRange(is_symmetric=True)
-        self._is_dragging = False
         self._is_stale = False
-        self._cursor = QPoint()
         self._has_theory = False
-        self._hovered: tuple[CloudLayer, int] | None = None
 
         self.header = CloudHeader(self)
         self.plot = _Plot(self, enableMenu=False)
@@ -80,9 +82,6 @@ class CloudView(QWidget):
         }
         self.layers["initial"].is_wanted = False
         self._theory = TheoryOverlay(item, below=-10, above=25)
-        self._ring = pg.ScatterPlotItem(size=13, brush=None, pxMode=True)
-        self._ring.setZValue(30)
-        self.plot.addItem(self._ring, ignoreBounds=True)
         item.layout.setContentsMargins(2, 8, 10, 2)
         self.plot.getAxis("left").setWidth(52)
         self.plot.getAxis("bottom").setHeight(40)
@@ -92,17 +91,19 @@ class CloudView(QWidget):
         self.key = ColourKey(self.plot)
         self.banner = CloudBanner(self.plot)
         self.card = NeuronCard(self)
+        self._follower = RangeFollower(self._box, self)
+        self.second = SplitPlot(self.plot, self._follower, self)
+        self._hover = NeuronHover((self.plot, self.second), self.layers, self.card, self._show_card, self)
+        self._hover.drag_ended.connect(self._catch_up)
+        plots = QHBoxLayout()
+        plots.setSpacing(0)
+        plots.addWidget(self.plot, 1)
+        plots.addWidget(self.second, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.header)
-        layout.addWidget(self.plot, 1)
-
-        self._follower = RangeFollower(self._box, self)
-        self._hover_wait = QTimer(self)
-        self._hover_wait.setSingleShot(True)
-        self._hover_wait.setInterval(25)
-        self._hover_wait.timeout.connect(self._look_under_mouse)
+        layout.addLayout(plots, 1)
         self._resized = QTimer(self)
         self._resized.setSingleShot(True)
         self._resized.setInterval(60)
@@ -114,8 +115,6 @@ class CloudView(QWidget):
         self._follower.hand_changed.connect(lambda by_hand: self.header.reset_button.setAutoRaise(not by_hand))
         self._box.sigRangeChanged.connect(self._range_changed)
         self.plot.painted.connect(self.painted)
-        self.plot.viewport().installEventFilter(self)
-        self.plot.viewport().setMouseTracking(True)
         home = QShortcut(QKeySequence(Qt.Key.Key_Home), self.plot)
         home.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         home.activated.connect(self.reset_view)
@@ -141,7 +140,8 @@ class CloudView(QWidget):
         """Infinite-width density of w on [-extent, extent]^2; (n, n), row = w2 ascending. None removes it."""
         self._has_theory = image is not None
         if image is not None:
-            self._theory.show_density(image, extent)
+            for overlay in (self._theory, self.second.theory):
+                overlay.show_density(image, extent)
         self.header.set_count("theory", 0 if self._has_theory else None)
         self._show_or_hide_theory()
 
@@ -152,7 +152,7 @@ class CloudView(QWidget):
             self.header.set_count(name, None)
         self.show_theory(None)
         self._components = None
-        self._drop_hover()
+        self._hover.drop()
         self.empty.setVisible(True)
         self.key.setVisible(False)
         self.reset_view()
@@ -176,19 +176,23 @@ class CloudView(QWidget):
             first, second, *_ = given
             self.pick_axes(first, second)
 
-    def set_columns(self, names: Sequence[str] | None, *, has_weights: bool) -> None:
+    def set_columns(self, names: Sequence[str] | None, *, has_weights: bool, meanings: Sequence[str] = ()) -> None:
         """Names of a table's columns, for a layer of a network with several; None: columns are w1 .. wd, a.
 
         Args:
             has_weights: the columns are input weights, whose neurons have a curve phi(w.x).
+            meanings: a sentence for each column, of a table that brings everything that can be drawn.
         """
-        self._columns = (tuple(names), has_weights) if names else None
-        self._offer_axes(len(names) - 1 if names else self._n_inputs)
+        columns = (tuple(names), has_weights, tuple(meanings)) if names else None
+        if columns != self._columns:
+            self._columns = columns
+            self._offer_axes(len(names) - 1 if names else self._n_inputs)
 
     def pick_axes(self, x: str, y: str) -> None:
-        """Puts two quantities on the axes, by key ("w1", "a", "norm", "angle", "PC1", ...)."""
+        """Puts two quantities on the axes, by key ("w1", "a", "norm", "PC1", ...); unknown ones change nothing."""
         for picker, key in ((self.header.x_picker, x), (self.header.y_picker, y)):
-            picker.setCurrentIndex(picker.findData(key))
+            if picker.findData(key) >= 0:
+                picker.setCurrentIndex(picker.findData(key))
 
     @property
     def axes(self) -> tuple[str, str]:
@@ -199,6 +203,39 @@ class CloudView(QWidget):
     def name_theory(self, name: str, tip: str = "") -> None:
         """What the theory's chip is called, and what its tooltip says besides."""
         self.header.chips["theory"].set_name(name, tip)
+
+    def show_overlay(self, name: str, is_shown: bool) -> None:
+        """Switches "initial", "background", "foreground" or "theory" on or off."""
+        self.header.chips[name].setChecked(is_shown)
+
+    def set_split(self, is_split: bool) -> None:
+        """The foreground beside the background, with the same axes, or over it."""
+        if is_split == self.is_split:
+            return
+        self._hover.drop()
+        self.second.setVisible(is_split)
+        self.layers["foreground"].move_to((self.second if is_split else self.plot).getPlotItem())
+        for plot, name in ((self.plot, "background"), (self.second, "foreground")):
+            colour = getattr(self._theme, f"{name}_cloud")
+            plot.getPlotItem().setTitle(name if is_split else None, color=colour, size="10pt")
+        self._style_layers()
+        self._show_or_hide_theory()
+        self._draw()
+        self.split_changed.emit(is_split)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the foreground has a plot of its own."""
+        return not self.second.isHidden()
+
+    @property
+    def span_by_hand(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """The axis range where a person took it by hand; None while it follows the neurons."""
+        return self.visible_range() if self._follower.is_by_hand else None
+
+    def set_span(self, x: tuple[float, float], y: tuple[float, float]) -> None:
+        """A range as if a person had taken it."""
+        self._follower.take(x, y)
 
     def visible_range(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """The axis range on screen, ((x low, x high), (y low, y high)): figures can share it."""
@@ -228,12 +265,19 @@ class CloudView(QWidget):
         self.key.apply_theme(theme)
         self.banner.apply_theme(theme)
         self._theory.apply_theme(theme)
-        for name, strength in (("initial", 0.65), ("background", 0.9), ("foreground", 0.82)):
-            self.layers[name].set_colour(getattr(theme, f"{name}_cloud"), strength)
-        self._ring.setPen(line_pen(theme.text, 2))
+        self._hover.apply_theme(theme)
+        self.second.apply_theme(theme)
+        self._style_layers()
         for line in self._zero_lines:
             line.setPen(line_pen(theme.grid, 1))
         self.colour_by(self._colouring_key)
+
+    def _style_layers(self) -> None:
+        for name, strength in _STRENGTHS.items():
+            is_over = name == "foreground" and not self.is_split and self.layers["background"].is_wanted
+            self.layers[name].set_colour(
+                getattr(self._theme, f"{name}_cloud"), min(strength, _OVER_THE_BACKGROUND) if is_over else strength
+            )
 
     # Colours
 
@@ -281,8 +325,7 @@ class CloudView(QWidget):
         if theta is None or len(theta) == 0:
             layer.clear()
             self.header.set_count(name, None)
-            if self._hovered is not None and self._hovered[0] is layer:
-                self._drop_hover()
+            self._hover.drop(name)
             return
         if theta.shape[1] - 1 != self._n_inputs:
             for other in self.layers.values():
@@ -298,7 +341,7 @@ class CloudView(QWidget):
         self._draw(only=name)
 
     def _draw(self, only: str | None = None, at_once: bool = False) -> None:
-        if self._is_dragging:
+        if self._hover.is_dragging:
             self._is_stale = True
             return
         if self._axes is None:
@@ -321,24 +364,25 @@ class CloudView(QWidget):
         if drawn:
             at_once = at_once or not self.isVisible()
             self._follower.follow([layer.x for layer in drawn], [layer.y for layer in drawn], at_once=at_once)
-        if self._hovered is not None and (only is None or only == self._hovered[0].name):
-            self._refresh_hover()
+        self._hover.refresh(only)
 
     def _pick_axes(self, x: str, y: str) -> None:
         self._axes = (self._choices[x], self._choices[y])
         plot = self.plot.getPlotItem()
-        for name, axis in (("bottom", self._axes[0]), ("left", self._axes[1])):
-            plot.setLabel(name, axis.label + (" (°)" if axis.kind == "angle" else ""))
+        labels = [axis.label + (" (°)" if axis.kind == "angle" else "") for axis in self._axes]
+        for name, label in zip(("bottom", "left"), labels, strict=True):
+            plot.setLabel(name, label)
+        self.second.set_axes(*labels, is_square=self._axes[0].kind == self._axes[1].kind)
         self._follower.set_kinds((self._axes[0].kind, self._axes[1].kind))
         self._show_or_hide_theory()
-        self._drop_hover()
+        self._hover.drop()
         self.reset_view()
 
     def _offer_axes(self, n_inputs: int) -> None:
         n_inputs = max(n_inputs, 1)
         self._n_inputs = n_inputs
         if self._columns is not None and len(self._columns[0]) == n_inputs + 1:
-            axes = table_axes(self._columns[0], has_weights=self._columns[1])
+            axes = table_axes(self._columns[0], has_weights=self._columns[1], meanings=self._columns[2])
         else:
             axes = available_axes(n_inputs, self._projections, self._n_out)
         self._choices = {axis.key: axis for axis in axes}
@@ -353,15 +397,17 @@ class CloudView(QWidget):
             self._show_or_hide_theory()
             return
         self.layers[name].is_wanted = is_shown
-        if self._hovered is not None and self._hovered[0].name == name:
-            self._drop_hover()
+        self._hover.drop(name)
+        self._style_layers()
         self._draw()
 
     def _show_or_hide_theory(self) -> None:
         chip = self.header.chips["theory"]
         fits = self._axes is not None and (self._axes[0].key, self._axes[1].key) == ("w1", "w2")
         chip.setEnabled(self._has_theory and fits)
-        self._theory.set_visible(self._has_theory and fits and chip.isChecked())
+        is_shown = self._has_theory and fits and chip.isChecked()
+        self._theory.set_visible(is_shown)
+        self.second.theory.set_visible(is_shown and self.is_split)
 
     # Range
 
@@ -382,69 +428,23 @@ class CloudView(QWidget):
 
     # Mouse
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        kind = event.type()
-        if kind == QEvent.Type.MouseButtonPress:
-            self._is_dragging = True
-            self._drop_hover()
-        elif kind == QEvent.Type.MouseButtonRelease:
-            self._is_dragging = False
-            if self._is_stale:
-                self._is_stale = False
-                self._draw()
-        elif isinstance(event, QMouseEvent) and kind == QEvent.Type.MouseMove and not self._is_dragging:
-            self._cursor = event.position().toPoint()
-            if not self._hover_wait.isActive():
-                self._hover_wait.start()
-        elif kind == QEvent.Type.Leave:
-            self._hover_wait.stop()
-            self._drop_hover()
-        return False
-
-    def _look_under_mouse(self) -> None:
-        self.hover(self._cursor)
+    def _catch_up(self) -> None:
+        """What came while the mouse dragged the picture."""
+        if self._is_stale:
+            self._is_stale = False
+            self._draw()
 
     def hover(self, cursor: QPoint) -> None:
         """Shows the card of the neuron under a point of the plot's viewport, if there is one."""
-        scene = self.plot.mapToScene(cursor)
-        if not self._box.sceneBoundingRect().contains(scene):
-            self._drop_hover()
-            return
-        place = self._box.mapSceneToView(scene)
-        across, up = self._box.viewPixelSize()
-        best, found = _HOVER_REACH**2, None
-        for name in ("initial", "background", "foreground"):
-            layer = self.layers[name]
-            if not layer.has_points:
-                continue
-            distance = ((layer.x - place.x()) / across) ** 2 + ((layer.y - place.y()) / up) ** 2
-            index = int(np.argmin(distance))
-            if distance[index] <= best:
-                best, found = float(distance[index]), (layer, index)
-        if found is None:
-            self._drop_hover()
-            return
-        self._hovered = found
-        self._refresh_hover()
-        self.card.place(self.plot.viewport().mapTo(self, cursor))
+        self._hover.look(self.plot, cursor)
 
-    def _refresh_hover(self) -> None:
-        assert self._hovered is not None
-        layer, index = self._hovered
-        if layer.theta is None or index >= len(layer.theta) or not layer.has_points:
-            self._drop_hover()
-            return
+    def _show_card(self, layer: CloudLayer, index: int) -> None:
+        assert layer.theta is not None
         colour = getattr(self._theme, f"{layer.name}_cloud")
         if self._columns is not None:
             self.card.show_row(layer.name, index, self._columns[0], layer.theta[index], colour)
         else:
             self.card.show_neuron(layer.name, index, layer.theta[index], self._phi, colour)
-        self._ring.setData(x=layer.x[index : index + 1], y=layer.y[index : index + 1])
-
-    def _drop_hover(self) -> None:
-        self._hovered = None
-        self.card.hide()
-        self._ring.setData(x=[], y=[])
 
 
 __all__ = ["MOST_POINTS", "CloudView", "point_size"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
@@ -118,6 +118,14 @@ class CloudHeader(QWidget):
             model = self.colour_picker.model()
             assert isinstance(model, QStandardItemModel)  # what a combo box makes for itself
             model.item(self.colour_picker.findData(kind)).setEnabled(is_there)
+
+    def show_clouds_alone(self, names: Mapping[str, str]) -> None:
+        """For a network of somebody else's: no theory, no colours by readout, and the clouds by their own names."""
+        self.chips["theory"].hide()
+        self.colour_picker.hide()
+        self._labels["colour"].hide()
+        for key, name in names.items():
+            self.chips[key].set_name(name)
 
     def set_count(self, name: str, count: int | None) -> None:
         """The number of neurons behind a chip; None while there are none."""

@@ -40,7 +40,7 @@ class CloudLayer:
     """The neurons of one cloud and the two plot items that can show them; only one is visible at a time."""
 
     def __init__(self, plot: pg.PlotItem, name: str, z: float) -> None:
-        self.name = name
+        self._plot, self.name = plot, name
         self.theta: np.ndarray | None = None
         self.n_neurons = 0
         self.is_wanted = True
@@ -58,6 +58,14 @@ class CloudLayer:
             item.setZValue(z)
             item.setVisible(False)
             plot.addItem(item, ignoreBounds=True)
+
+    def move_to(self, plot: pg.PlotItem) -> None:
+        """Draw in another plot from now on."""
+        for item in (self.image, self.scatter):
+            self._plot.removeItem(item)
+            plot.addItem(item, ignoreBounds=True)
+        self._plot = plot
+        self._styled_for = None
 
     @property
     def is_drawn(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
@@ -13,11 +13,12 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidg
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
 from app.views.chips import LegendChip
+from app.views.limit_curve import LimitCurve
 from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.views.scrubber import Scrubber
 from app.widgets.colours import with_opacity
 from app.widgets.empty_state import EmptyState
-from app.widgets.words import written
+from app.widgets.words import four_digits, signed
 
 _LEVELS = ("foreground", "theory")
 # The infinitely wide network's loss on unseen data belongs to the test curve, and is switched with it.
@@ -98,6 +99,7 @@ class LossView(QWidget):
         self._lazy_curve = pg.PlotDataItem()
         self._lazy_curve.setZValue(4)
         self.plot.addItem(self._lazy_curve, ignoreBounds=True)
+        self._limit = LimitCurve(self.plot)
         self._level_lines = {name: self._level_line(z) for name, z in (("foreground", 5), ("theory", 6), (_UNSEEN, 6))}
         # Apart from the other two labels: its height is not theirs to know.
         self._level_lines[_UNSEEN].label.setPosition(0.66)
@@ -145,11 +147,11 @@ class LossView(QWidget):
         chip = self.chips["background"]
         chip.setEnabled(has_any)
         right = f" · test accuracy {100 * metrics['test_accuracy'][-1]:.0f} %" if "test_accuracy" in metrics else ""
-        chip.set_detail(_four_digits(float(loss[-1])) + right if has_any else "")
+        chip.set_detail(four_digits(float(loss[-1])) + right if has_any else "")
         chip, is_tested = self.chips["test"], len(self._test) > 0
         chip.setVisible(is_tested)
         chip.setEnabled(is_tested)
-        chip.set_detail(_four_digits(float(self._test[-1])) if is_tested else "")
+        chip.set_detail(four_digits(float(self._test[-1])) if is_tested else "")
         self._redraw()
 
     def show_gap(self, gap: float | None, error: float | None) -> None:
@@ -157,7 +159,7 @@ class LossView(QWidget):
         self.gap.setVisible(gap is not None)
         if gap is not None:
             has_error = error is not None and np.isfinite(error)
-            self.gap.setText(f"test − train {_signed(gap, error if has_error else None)}")
+            self.gap.setText(f"test − train {signed(gap, error if has_error else None)}")
             self._place_gap()
 
     def show_foreground_loss(self, loss: float | None) -> None:
@@ -177,8 +179,18 @@ class LossView(QWidget):
         self._lazy = np.column_stack([times, losses])
         chip = self.chips["lazy"]
         chip.setEnabled(len(times) > 0)
-        chip.set_detail(_four_digits(float(losses[-1])) if len(times) else "")
+        chip.set_detail(four_digits(float(losses[-1])) if len(times) else "")
         chip.set_name("lazy", name)
+        self._redraw()
+
+    def show_limit(
+        self, times: Sequence[float], losses: Sequence[float], expected: Sequence[float], spread: Sequence[float]
+    ) -> None:
+        """The loss of infinite width along the training, with the band of single networks; empty: none."""
+        self._limit.show_curve(times, losses, expected, spread)
+        if self._levels["theory"] is None:
+            self.chips["theory"].setEnabled(self._limit.is_known)
+            self.chips["theory"].set_detail(four_digits(losses[-1]) if self._limit.is_known else "")
         self._redraw()
 
     def name_theory(self, name: str, tip: str = "") -> None:
@@ -238,6 +250,7 @@ class LossView(QWidget):
         self.scrubber.set_times(np.empty(0))
         self._cursor_line.setVisible(False)
         self.show_lazy_loss(np.empty(0), np.empty(0))
+        self.show_limit((), (), (), ())
         self.show_metrics({})
 
     def reset_view(self) -> None:
@@ -263,6 +276,7 @@ class LossView(QWidget):
             line.setPen(line_pen(colour, 1.8, Qt.PenStyle.SolidLine if is_solid else Qt.PenStyle.DashLine))
             line.label.setColor(colour)
             line.label.fill = pg.mkBrush(with_opacity(theme.panel, 0.85))
+        self._limit.apply_theme(theme)
         self._lazy_curve.setPen(line_pen(theme.muted, 1.4, Qt.PenStyle.DashLine))
         self._complete_line.setPen(line_pen(theme.good, 1.2))
         self._complete_line.label.setColor(theme.good)
@@ -277,7 +291,7 @@ class LossView(QWidget):
         self._levels[name] = value
         if name in self.chips:
             self.chips[name].setEnabled(value is not None)
-            self.chips[name].set_detail("" if value is None else _four_digits(value))
+            self.chips[name].set_detail("" if value is None else four_digits(value))
         self._redraw()
 
     def _redraw(self) -> None:
@@ -300,6 +314,9 @@ class LossView(QWidget):
             times = np.minimum(self._lazy[:, 0], 2 * self._time_end)
             self._lazy_curve.setData(times, self._lazy[:, 1])
             shown.append(self._lazy[:, 1])
+        self._limit.set_visible(self.chips["theory"].isChecked())
+        if self._limit.is_known and self.chips["theory"].isChecked():
+            shown.append(self._limit.losses)
         for name, line in self._level_lines.items():
             value = self._levels[name]
             chip = self.chips["test" if name == _UNSEEN else name]
@@ -309,7 +326,7 @@ class LossView(QWidget):
                 assert value is not None
                 line.setPos(np.log10(value) if is_log else value)
                 title = name.replace("theory", self._theory_name)
-                line.label.setFormat(f"{title} {_four_digits(value)}")
+                line.label.setFormat(f"{title} {four_digits(value)}")
                 shown.append(np.array([value]))
         self._follow(np.concatenate(shown) if shown else np.empty(0), is_log)
         self._draw_marks()
@@ -440,14 +457,3 @@ class LossView(QWidget):
         if event.type() == QEvent.Type.MouseButtonDblClick:
             self.reset_view()
         return False
-
-
-def _four_digits(value: float) -> str:
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else written(value, 4)
-
-
-def _signed(value: float, error: float | None) -> str:
-    """A difference with as many decimals as its error has; a true minus."""
-    decimals = 4 if error is None or error <= 0 else int(np.clip(1 - np.floor(np.log10(error)), 2, 6))
-    text = f"{value:.{decimals}f}" + ("" if error is None else f" ± {error:.{decimals}f}")
-    return text.replace("-", "−")

@@ -37,12 +37,18 @@ class Components:
     directions: np.ndarray
 
 
-def table_axes(names: Sequence[str], *, has_weights: bool) -> tuple[Axis, ...]:
+def table_axes(names: Sequence[str], *, has_weights: bool, meanings: Sequence[str] = ()) -> tuple[Axis, ...]:
     """The axes of a layer's table: its columns by name, the last one the weight with which a neuron acts.
 
     Args:
         has_weights: the columns are input weights, so that they have a length.
+        meanings: a sentence for each column, of a table that brings everything that can be drawn.
     """
+    if meanings:
+        inner = [
+            Axis(f"w{j + 1}", name, "overlap", text) for j, (name, text) in enumerate(zip(names, meanings, strict=True))
+        ]
+        return (*inner[:-1], Axis("a", names[-1], "readout", meanings[-1]))
     kind: Kind = "weight" if has_weights else "overlap"
     what = "input weight of each neuron" if has_weights else "E[φ g], activation function against a function g"
     axes = [

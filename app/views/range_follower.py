@@ -32,7 +32,7 @@ class RangeFollower(QObject):
         self._ease = QTimer(self)
         self._ease.setInterval(_EASE_MS)
         self._ease.timeout.connect(self._step)
-        box.sigRangeChangedManually.connect(self._taken)
+        box.sigRangeChangedManually.connect(self.taken)
         box.sigResized.connect(self._resized)
 
     @property
@@ -81,6 +81,11 @@ class RangeFollower(QObject):
         elif not self._ease.isActive():
             self._ease.start()
 
+    def take(self, x: tuple[float, float], y: tuple[float, float]) -> None:
+        """A range that a person chose before, taken as if it were chosen by hand now."""
+        self._set(QRectF(x[0], y[0], x[1] - x[0], y[1] - y[0]))
+        self.taken()
+
     def settle(self) -> None:
         """Goes to where the range was gliding."""
         self._ease.stop()
@@ -116,7 +121,8 @@ class RangeFollower(QObject):
             return
         self._set(QRectF(QPointF(edges[0], edges[1]), QPointF(edges[2], edges[3])))
 
-    def _taken(self) -> None:
+    def taken(self) -> None:
+        """A person zoomed or moved the picture: it stays where it is."""
         self._is_by_hand = True
         self._ease.stop()
         self.hand_changed.emit(True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+import numpy as np
+
 UNKNOWN = "–"
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _EUROPEAN = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+|[+-]?\d*,\d*([eE][+-]?\d+)?")
@@ -83,3 +85,15 @@ def written_error(value: float, error: float | None) -> str:
     decimals = 4 if error < 0.002 else 3 if error < 0.02 else 2
     number = f"{value:.{decimals}f}".replace("-", "−")
     return f"{number}<br><small>± {error:.{decimals}f}</small>"
+
+
+def four_digits(value: float) -> str:
+    """A loss: four decimals where they say enough."""
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else written(value, 4)
+
+
+def signed(value: float, error: float | None) -> str:
+    """A difference with as many decimals as its error has; a true minus."""
+    decimals = 4 if error is None or error <= 0 else int(np.clip(1 - np.floor(np.log10(error)), 2, 6))
+    text = f"{value:.{decimals}f}" + ("" if error is None else f" ± {error:.{decimals}f}")
+    return text.replace("-", "−")

@@ -21,6 +21,8 @@ import psutil
 from mft_engine.resources import installed_folder
 
 PARTS = ("kernels", "comparison", "theory", "program", "window")
+# What `--device` asks for instead.
+ON_A_GPU = ("gpu",)
 
 
 def benchmarks_folder() -> Path:
@@ -32,7 +34,8 @@ def benchmarks_folder() -> Path:
     return installed_folder("benchmarks", "kernels.py")
 
 
-def _load(part: str) -> ModuleType:
+def load_part(part: str) -> ModuleType:
+    """A benchmark module, imported once."""
     name = f"mft_benchmark_{part}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, benchmarks_folder() / f"{part}.py")
@@ -78,7 +81,7 @@ def measure(
     for part in parts:
         if report is not None:
             report(part)
-        document[part] = _load(part).measure(quick=quick)
+        document[part] = load_part(part).measure(quick=quick)
     document["load_after"] = round(psutil.getloadavg()[0], 2)
     return document
 
@@ -91,6 +94,8 @@ def markdown(document: dict[str, Any]) -> str:
         f"{here['python']}; load {here['load']} before and {document['load_after']} after."
     )
     sections = [
-        f"## {part.capitalize()}\n\n{_load(part).markdown(document[part])}" for part in PARTS if part in document
+        f"## {part.capitalize()}\n\n{load_part(part).markdown(document[part])}"
+        for part in (*PARTS, *ON_A_GPU)
+        if part in document
     ]
     return "\n\n".join([head, *sections])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -105,13 +106,25 @@ def gui(
     screenshot: ScreenshotOption = None,
     quit_after: QuitOption = None,
     device: DeviceOption = None,
+    watch: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Follow a training that mft.watch keeps in FOLDER.")
+    ] = None,
 ) -> None:
     """Open the window. Example: mft-lab gui petals4 --play"""
-    _open_window(source, play, screenshot, quit_after, device)
+    if watch is not None and source is not None:
+        raise CommandError("Give a run, or --watch FOLDER, not both", 2)
+    if source is not None and (Path(source) / "watched.json").is_file():
+        watch, source = Path(source), None
+    _open_window(source, play, screenshot, quit_after, device, watch)
 
 
 def _open_window(
-    source: str | None, play: bool, screenshot: Path | None, quit_after: float | None, device: str | None
+    source: str | None,
+    play: bool,
+    screenshot: Path | None,
+    quit_after: float | None,
+    device: str | None,
+    followed: Path | None = None,
 ) -> NoReturn:
     from mft_engine.cli.doctor import guard
 
@@ -123,7 +136,14 @@ def _open_window(
     from app.application import main as open_window
 
     raise typer.Exit(
-        open_window(recipe_source=source, play=play, screenshot=screenshot, quit_after=quit_after, device=device)
+        open_window(
+            recipe_source=source,
+            play=play,
+            screenshot=screenshot,
+            quit_after=quit_after,
+            device=device,
+            followed=followed,
+        )
     )
 
 
@@ -217,11 +237,12 @@ def widths(
     sizes: Annotated[str, typer.Option(help="Numbers of neurons, comma-separated.")] = "8,32,128,512,2048",
     as_json: JsonOption = False,
 ) -> None:
-    """Exact finite networks beside finite- and infinite-width theory. Example: mft-lab widths clover --sizes 8,64"""
+    """Finite networks beside finite- and infinite-width theory. Example: mft-lab widths clover --sizes 8,64"""
     from dataclasses import asdict
 
-    from mft_engine.cli.reporting import ProgressReport, describe_width
-    from mft_engine.questions.widths import study_widths
+    from mft_engine.cli.reporting import ProgressReport, describe_wide, describe_width
+    from mft_engine.questions.widths import WidthRow, study_widths
+    from mft_engine.studies.widths import is_for_plane, study_any_widths
 
     try:
         numbers = sorted({int(size) for size in sizes.split(",") if size.strip()} or {0})
@@ -229,10 +250,11 @@ def widths(
         raise CommandError(f"--sizes {sizes!r}: write whole numbers with commas, for example 8,64,512", 2) from None
     if numbers[0] < 1:
         raise CommandError(f"--sizes {sizes!r}: a network has at least 1 neuron", 2)
-    progress, rows = ProgressReport(), []
-    for item in study_widths(recipe_of(recipe, changes), numbers):
+    progress, rows, asked = ProgressReport(), [], recipe_of(recipe, changes)
+    study = study_widths if is_for_plane(asked) else study_any_widths
+    for item in study(asked, numbers):
         if isinstance(item, float):
-            progress.show("widths", item, "exact sweeps")
+            progress.show("widths", item, "exact sweeps" if study is study_widths else "networks from the exact law")
         else:
             rows.append(item)
     progress.close()
@@ -240,7 +262,7 @@ def widths(
         _print_json({"schema": "mft-lab/widths/1", "recipe": recipe, "rows": [_plain(asdict(row)) for row in rows]})
         return
     for row in rows:
-        typer.echo(describe_width(row))
+        typer.echo(describe_width(row) if isinstance(row, WidthRow) else describe_wide(row))
 
 
 @app.command()
@@ -271,7 +293,10 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    simulated = {name: {"mean": value[0], "standard_error": value[1]} for name, value in row["simulated"].items()}
+    simulated = {
+        name: {"mean": value[0], "standard_error": value[1] if math.isfinite(value[1]) else None}
+        for name, value in row["simulated"].items()
+    }
     return {**row, "simulated": simulated}
 
 
@@ -398,7 +423,8 @@ def compare(
     for layer, answer in enumerate(answers, start=1):
         typer.echo(
             (f"layer {layer}: " if len(answers) > 1 else "")
-            + f"{answer.verdict or 'no verdict'}: energy distance {answer.energy_distance:.4f}, {answer.ratio:.2f} "
+            + f"{answer.verdict or 'no verdict'}: energy distance {round(answer.energy_distance, 4) + 0.0:.4f}, "
+            f"{round(answer.ratio, 2) + 0.0:.2f} "
             f"times its null mean, p = {answer.p_value:.3f}{'. ' + answer.why if answer.why else ''}"
         )
 
@@ -510,12 +536,18 @@ def doctor(as_json: JsonOption = False) -> None:
 @app.command()
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes and few repeats.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: what an NVIDIA GPU does.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Speed against its peers, ratios in one run. Example: mft-lab bench --quick"""
-    from mft_engine.cli.bench import markdown, measure
+    from mft_engine.cli.bench import ON_A_GPU, PARTS, markdown, measure
+    from mft_engine.device import choose_device
 
-    document = measure(quick=quick, report=lambda part: typer.echo(f"{part} ...", err=True))
+    if device not in ("cpu", "cuda"):
+        raise CommandError(f"--device {device}: there are benchmarks for cpu and cuda", 2)
+    choose_device(device)
+    parts = PARTS if device == "cpu" else ON_A_GPU
+    document = measure(quick=quick, parts=parts, report=lambda part: typer.echo(f"{part} ...", err=True))
     if as_json:
         _print_json(document)
     else:

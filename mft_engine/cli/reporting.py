@@ -73,8 +73,9 @@ def describe_run(summary: dict[str, Any]) -> str:
     for number, found in enumerate(layers, start=1):
         where = f"layer {number} " if len(layers) > 1 else ""
         lines.append(
-            f"  {where}{found['verdict'] or 'no verdict'}: energy distance {found['energy_distance']:.4f}, "
-            f"{found['ratio']:.2f} times its null mean, p = {found['p_value']:.3f}"
+            f"  {where}{found['verdict'] or 'no verdict'}: "
+            f"energy distance {round(found['energy_distance'], 4) + 0.0:.4f}, "
+            f"{round(found['ratio'], 2) + 0.0:.2f} times its null mean, p = {found['p_value']:.3f}"
             + ("" if found["p_value_averages"] is None else f"; with the averages p = {found['p_value_all']:.3g}")
         )
         if found["why"]:
@@ -202,3 +203,15 @@ def describe_width(row: Any) -> str:
         f"infinite {row.infinite['loss']:.4f}), cos4 {order:+.4f} +- {order_error:.4f} "
         f"({row.corrected['cos4']:+.4f}, {row.infinite['cos4']:+.4f})"
     )
+
+
+def describe_wide(row: Any) -> str:
+    """One line of a width study beyond the plane."""
+    words = []
+    for name, label in (("loss", "loss"), ("mean_square_norm", "|w|^2"), ("test_accuracy", "test accuracy")):
+        if name not in row.simulated:
+            continue
+        value, error = row.simulated[name]
+        laws = f"finite width {row.corrected[name]:.4f}, infinite {row.infinite[name]:.4f}"
+        words.append(f"{label} {value:.4f}{f' +- {error:.4f}' if error == error else ''} ({laws})")
+    return f"N = {row.n_neurons:>5}: " + ", ".join(words)

@@ -25,7 +25,7 @@ from mft_engine.dynamics.problem import Problem, points_at
 from mft_engine.dynamics.state import RECORD_EVERY, Info, State, check_loss, is_complete, settle_and_record
 from mft_engine.field.field import MeanField
 from mft_engine.field.walk import Walk, move
-from mft_engine.kernels import Mover, StepPlan
+from mft_engine.kernels import BackgroundResult, Mover, StepPlan
 from mft_engine.recipe import Recipe
 
 STIFFNESS_EVERY = 100
@@ -118,32 +118,32 @@ def _steps_until(state: State, time: float) -> int:
 def _steps(state: State, problem: Problem, hyper: Hyper, n_steps: int) -> State:
     plan = problem.plan(hyper, state.step_size)
     if problem.moves:
-        for _ in range(n_steps):
-            state = _moving_step(state, problem, plan, is_automatic=hyper.step_size is None)
-        return state
-    result = problem.kernel.advance_background(
-        state.theta,
-        problem.inputs,
-        problem.targets,
-        problem.weights,
-        plan,
-        state.step,
-        n_steps,
-        state.prediction_sum,
-    )
-    if result.nonfinite_step is not None:
+        result, n_predictions = _moving_steps(state, problem, plan, n_steps)
+    else:
+        n_predictions = n_steps
+        result = problem.kernel.advance_background(
+            state.theta,
+            problem.inputs,
+            problem.targets,
+            problem.weights,
+            plan,
+            state.step,
+            n_steps,
+            state.prediction_sum,
+        )
+    losses, nonfinite_step = result.told()
+    if nonfinite_step is not None:
         raise Diverged(
-            result.nonfinite_step,
+            nonfinite_step,
             state.step_size,
             stable_step(state.eigenvalue),
             is_automatic=hyper.step_size is None,
         )
-    losses = result.losses.tolist()
     return replace(
         state,
         theta=result.theta,
         prediction_sum=result.prediction_sum,
-        n_predictions=state.n_predictions + n_steps,
+        n_predictions=state.n_predictions + n_predictions,
         step=state.step + n_steps,
         **_add_losses(state, losses),
     )
@@ -162,24 +162,21 @@ def _add_losses(state: State, losses: list[float]) -> dict[str, Any]:
     }
 
 
-def _moving_step(state: State, problem: Problem, plan: StepPlan, *, is_automatic: bool) -> State:
-    inputs, targets, weights = points_at(state.step, problem)
-    scratch = torch.zeros(targets.shape, dtype=torch.float64, device=inputs.device)
-    result = problem.kernel.advance_background(state.theta, inputs, targets, weights, plan, state.step, 1, scratch)
-    if not result.is_finite:
-        raise Diverged(state.step, state.step_size, stable_step(state.eigenvalue), is_automatic=is_automatic)
-    prediction_sum, n_predictions = state.prediction_sum, state.n_predictions
-    if state.step % FIELD_EVERY == 0:
-        prediction = problem.kernel.predict(state.theta, problem.field_inputs, problem.readout_exponent)
-        prediction_sum, n_predictions = prediction_sum + prediction.double(), n_predictions + 1
-    return replace(
-        state,
-        theta=result.theta,
-        prediction_sum=prediction_sum,
-        n_predictions=n_predictions,
-        step=state.step + 1,
-        **_add_losses(state, result.losses.tolist()),
-    )
+def _moving_steps(state: State, problem: Problem, plan: StepPlan, n_steps: int) -> tuple[BackgroundResult, int]:
+    """Steps on points of their own, and how often f on the field points was added to the sum."""
+    plan = replace(plan, has_fresh_points=True)
+    theta, prediction_sum, n_predictions = state.theta, state.prediction_sum, 0
+    results: list[BackgroundResult] = []
+    for step in range(state.step, state.step + n_steps):
+        if step % FIELD_EVERY == 0:
+            prediction = problem.kernel.predict(theta, problem.field_inputs, problem.readout_exponent)
+            prediction_sum, n_predictions = prediction_sum + prediction.double(), n_predictions + 1
+        inputs, targets, weights = points_at(step, problem)
+        scratch = torch.zeros(targets.shape, dtype=torch.float64, device=inputs.device)
+        results.append(problem.kernel.advance_background(theta, inputs, targets, weights, plan, step, 1, scratch))
+        theta = results[-1].theta
+    losses, finite = torch.cat([r.losses for r in results]), torch.cat([r.finite for r in results])
+    return BackgroundResult(theta, prediction_sum, losses, results[-1].prediction, finite, state.step), n_predictions
 
 
 class Langevin:

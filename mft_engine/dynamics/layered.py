@@ -80,14 +80,14 @@ class Layered:
 
     def fluctuation(self, theta: Tensor, inputs: Tensor, weights: Tensor, hyper: Hyper, exponent: float) -> float:
         """N_L^(1 - 2 kappa) T/lambda_a E phi^2 with the last hidden layer's features as they are."""
-        phi = self.shapes.run(self.shapes.split(theta), inputs, exponent).features[-1]
+        phi = self.shapes.forward(self.shapes.split(theta), inputs, exponent).features[-1]
         size = output_variance_scale(self.shapes.n_neurons[-1], exponent)
         return size * hyper.temperature / hyper.lambda_a * float(weights @ (phi * phi).mean(dim=1))
 
     def tables(self, theta: Tensor, inputs: Tensor, exponent: float) -> tuple[Tensor, ...]:
         """The few numbers by which neurons of every layer are told apart (`network.tables`)."""
         parts = self.shapes.split(theta)
-        features = self.shapes.run(parts, inputs, exponent).features
+        features = self.shapes.forward(parts, inputs, exponent).features
         return tuple(
             self.table(layer, parts[0], features[layer - 1], self.told(parts, layer), features[layer - 1])
             for layer in range(1, self.n_layers + 1)
@@ -114,5 +114,5 @@ class Layered:
 
     def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> dict[str, Estimate]:
         """Mean square overlap of the last hidden layer's activation functions with the target's parts."""
-        found = self.shapes.run(self.shapes.split(theta), inputs, exponent)
+        found = self.shapes.forward(self.shapes.split(theta), inputs, exponent)
         return self.told_by.orders(found.features[-1])

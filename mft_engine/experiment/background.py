@@ -51,8 +51,8 @@ class Background:
         RecipeError: a task, rule or device that cannot be built. TooLargeError: a run that does not fit in memory.
     """
 
-    def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, *, kernel: str = "auto", solution: Theory | None = None) -> None:
+        self.recipe, self._solution = recipe, solution
         self.setting = Setting.of(recipe, kernel)
         n_points, n_inputs = self.setting.measure.inputs.shape
         require_memory(needed_bytes(recipe, n_points, n_inputs, self.setting.task.n_out))
@@ -275,7 +275,9 @@ class Background:
     @cached_property
     def initial_theory(self) -> Theory | None:
         """The exact law that neurons are drawn from at the start, where the recipe says so."""
-        return solve_theory(self.recipe, task=self.task) if self.recipe.initial.law == "theory" else None
+        if self.recipe.initial.law != "theory":
+            return None
+        return self._solution or solve_theory(self.recipe, task=self.task)
 
     @property
     def field_points(self) -> FieldPoints:

@@ -7,7 +7,7 @@ numbers in both.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +51,7 @@ from mft_engine.questions.kernel_study import DataKernels, study_kernels
 from mft_engine.questions.loop import iterate
 from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
+from mft_engine.questions.replay import InForce
 from mft_engine.questions.table import QUESTIONS, Answer
 from mft_engine.questions.theory import Theory, improve_theory, solve_theory
 from mft_engine.recipe import Recipe, RecipeError, plan_change
@@ -73,6 +74,7 @@ class Experiment:
     Args:
         recipe: what to do.
         kernel: auto, fused or reference inner loops.
+        solution: the recipe's exact law, where it is at hand and neurons are drawn from it.
 
     Attributes:
         background: the network; sampler: its foreground, sampled and compared.
@@ -82,8 +84,8 @@ class Experiment:
         RecipeError: a task, rule or device that cannot be built.
     """
 
-    def __init__(self, recipe: Recipe, *, kernel: str = "auto") -> None:
-        self.background = Background(recipe, kernel=kernel)
+    def __init__(self, recipe: Recipe, *, kernel: str = "auto", solution: Theory | None = None) -> None:
+        self.background = Background(recipe, kernel=kernel, solution=solution)
         self.sampler = foreground_of(self.background)
         self.comparisons: tuple[Comparison, ...] = ()
         self.certificate: Certificate | None = None
@@ -131,6 +133,11 @@ class Experiment:
     def history(self) -> History:
         """Rows and clouds recorded along the run."""
         return self.background.history
+
+    @property
+    def path(self) -> Sequence[InForce]:
+        """The recipes in force, from step 0 on."""
+        return self.background.path
 
     @property
     def field_points(self) -> FieldPoints:

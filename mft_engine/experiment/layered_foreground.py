@@ -107,7 +107,7 @@ class LayeredForeground:
                     continue
                 n_in = parts[layer - 1].shape[1]
                 incoming, outgoing = item[:, :n_in], item[:, n_in:]
-                own = shapes.run(parts, inputs, self.exponent)
+                own = shapes.forward(parts, inputs, self.exponent)
                 below = (inputs, *own.features)[layer - 1] * shapes.input_scale(layer)
                 features = shapes.activations[layer - 1].phi(below @ incoming.T)
                 told = outgoing @ push_on_output(shapes, parts, layer)
@@ -205,7 +205,7 @@ class LayeredForeground:
             function: (n_points,) f with the layer replaced by them; None where the draw has no full outgoing weights.
         """
         background, problem = self._background, self._background.problem
-        own = self._network.shapes.run(self.parts(), problem.inputs, problem.readout_exponent).features[layer - 1]
+        own = self._network.shapes.forward(self.parts(), problem.inputs, problem.readout_exponent).features[layer - 1]
         table = self._network.table(layer, incoming, features, told, own)
         cloud = Cloud(to_host(table).astype(np.float32), self._network.columns(layer))
         if function is None:

@@ -38,7 +38,7 @@ def layer_field(
         signal: (n_points,) point weight times y - f, of the moment or averaged.
         exponent: kappa with which the neuron's own layer is read out.
     """
-    found = network.run(parts, inputs, exponent)
+    found = network.forward(parts, inputs, exponent)
     signal = signal * drive(network.n_neurons[-1], exponent)
     below = (inputs, *found.features)[layer - 1] * network.input_scale(layer)
     if layer < network.n_layers:

@@ -16,7 +16,8 @@ from mft_engine import palette
 from mft_engine.figures import write_figure
 from mft_engine.figures.curves import DASHES, DOTS
 from mft_engine.figures.sheet import Sheet, bare, few_ticks, name_above, style
-from mft_engine.studies.tempering import TARGET_RATE, Tempering
+from mft_engine.studies.ladder import TARGET_RATE
+from mft_engine.studies.tempering import Tempering
 
 NAME = "ladder"
 MAX_LABELS = 8

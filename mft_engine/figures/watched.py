@@ -92,7 +92,8 @@ def _clouds(run: WatchedRun, width_mm: float, words: str) -> Figure:
     """Neurons and riders in the plane of the first two components of weights, and of activation functions."""
     columns, tables = run.tables()
     names = [column.name for column in columns]
-    planes = [plane for plane in (("PC 1", "PC 2"), ("function 1", "function 2")) if set(plane) <= set(names)]
+    pairs = [(f"{kind} PC 1", f"{kind} PC 2") for kind in ("weights", "function")]
+    planes = [plane for plane in pairs if set(plane) <= set(names)]
     if not planes:
         planes = [("|w|", "|v|")]
     side = (width_mm - LEFT_MM - RIGHT_MM - GAP_MM * (len(planes) - 1)) / len(planes)
@@ -112,9 +113,8 @@ def _clouds(run: WatchedRun, width_mm: float, words: str) -> Figure:
                 alpha=0.8,
                 color=colour,
             )
-        what = {"PC 1": "of the weights", "function 1": "of the activation functions"}.get(x, "")
-        axes.set_xlabel(f"{x.replace('function', 'PC')} {what}".strip())
-        axes.set_ylabel(y.replace("function", "PC"))
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
         few_ticks(axes.xaxis, axes.yaxis)
         if number == 0:
             name_above(axes, _handles(run))

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from mft_engine.device import can_record_graphs, host_device
+from mft_engine.device import can_record_graphs, has_step_compiler, host_device
 from mft_engine.kernels.graphed import GraphedKernel
 from mft_engine.kernels.plan import BackgroundResult, CloudKernel, FrozenResult, Integrator, Kernel, Mover, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel
@@ -33,17 +33,26 @@ MAX_FUSED_INPUTS = 16
 
 def why_not_fused(device: torch.device | str, dtype: torch.dtype, n_inputs: int, n_out: int) -> str | None:
     """The reason why the fused kernel cannot serve, in words, or None."""
-    if torch.device(device).type != host_device().type:
-        return f"it runs on the {host_device().type}, not on {device}"
+    is_host, compiler = torch.device(device).type == host_device().type, compiler_for(device)
+    if compiler is None:
+        return f"it runs on the {host_device().type} or on an NVIDIA GPU, not on {device}"
     if dtype != torch.float32:
         return f"it computes in float32, not in {dtype}"
     if n_out != 1:
         return f"it has one readout, not {n_out}"
     if n_inputs > MAX_FUSED_INPUTS:
         return f"it takes at most {MAX_FUSED_INPUTS} inputs, not {n_inputs}"
-    if importlib.util.find_spec("numba") is None:
-        return "numba is not installed"
+    if importlib.util.find_spec(compiler) is None:
+        return f"{compiler} is not installed" + ("" if is_host else ' (pip install "mft-lab[gpu]")')
     return None
+
+
+def compiler_for(device: torch.device | str) -> str | None:
+    """The package that compiles fused steps for this device, or None where there is none."""
+    device = torch.device(device)
+    if device.type == host_device().type:
+        return "numba"
+    return "triton" if has_step_compiler(device) else None
 
 
 def choose(
@@ -64,7 +73,8 @@ def choose(
         device, dtype: of theta.
         n_inputs: columns of the points.
         n_out: readouts of a neuron.
-        kind: "auto", "fused", "graphed" (recorded where the device can, else step by step) or "reference".
+        kind: "auto", "fused" (compiled loops on the CPU, Triton on a GPU), "graphed" (recorded where the device
+            can, else step by step) or "reference".
 
     Raises:
         ValueError: unknown activation or kind, or "fused" was asked for and cannot serve.
@@ -76,10 +86,14 @@ def choose(
     reason = why_not_fused(device, dtype, n_inputs, n_out)
     if kind == "fused" and reason is not None:
         raise ValueError(f"the fused kernel cannot serve here: {reason}")
-    if kind == "graphed" or (kind == "auto" and can_record_graphs(torch.device(device))):
+    if kind == "graphed" or (kind == "auto" and reason is not None and can_record_graphs(torch.device(device))):
         return GraphedKernel(activation)
     if kind == "reference" or reason is not None:
         return ReferenceKernel(activation)
+    if compiler_for(device) == "triton":
+        from mft_engine.kernels.gpu.kernel import TritonKernel
+
+        return TritonKernel(activation)
     from mft_engine.kernels.fused import FusedKernel
 
     return FusedKernel(activation)

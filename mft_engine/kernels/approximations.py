@@ -13,6 +13,8 @@ import math
 import numpy as np
 from numba import njit
 
+from mft_engine.kernels import forms
+
 # Reassociation is left out on purpose: argument reductions rely on the order of their additions.
 EXACT_ORDER = {"nnan", "ninf", "nsz", "contract"}
 scalar = njit(fastmath=EXACT_ORDER, error_model="numpy", nogil=True)
@@ -58,9 +60,8 @@ def tanh(z):
     return TWO / (ONE + exp2(y)) - ONE
 
 
-# erfcx(x) = exp(x^2) erfc(x) on [0, 4], error 1.9e-8 after the factor exp(-x^2).
-P0, P1, P2 = (f32(c) for c in (1.000000018507999, 0.5263708016242853, 0.14194401651537428))
-Q1, Q2, Q3, Q4 = (f32(c) for c in (1.6547521565479046, 1.0090911945081735, 0.23642322796959789, 0.0014619218031686047))
+P0, P1, P2 = (f32(c) for c in forms.ERFCX_P)
+Q1, Q2, Q3, Q4 = (f32(c) for c in forms.ERFCX_Q)
 ERF_IS_ONE = f32(5.0)
 TWO_OVER_SQRT_PI = f32(2.0 / math.sqrt(math.pi))
 
@@ -88,19 +89,8 @@ def erf_slope(z):
 # pi/2 in three parts, so that z - q pi/2 keeps its digits (Cody and Waite).
 HALF_PI_1, HALF_PI_2, HALF_PI_3 = f32(1.5703125), f32(4.837512969970703e-4), f32(7.549789948768648e-8)
 TWO_OVER_PI = f32(2.0 / math.pi)
-S0, S1, S2, S3 = (
-    f32(c) for c in (0.99999999692634223, -0.16666650699201679, 8.3320368751259311e-03, -1.9504021996872428e-04)
-)
-C0, C1, C2, C3, C4 = (
-    f32(c)
-    for c in (
-        9.9999999995260025e-01,
-        -3.0842513516183878e-01 * (4 / math.pi) ** 2,
-        1.5854325246187073e-02 * (4 / math.pi) ** 4,
-        -3.2593861433008464e-04 * (4 / math.pi) ** 6,
-        3.5298113284371047e-06 * (4 / math.pi) ** 8,
-    )
-)
+S0, S1, S2, S3 = (f32(c) for c in forms.SINE)
+C0, C1, C2, C3, C4 = (f32(c) for c in forms.COSINE)
 ONE_BIT, TWO_BIT = np.int32(1), np.int32(2)
 
 

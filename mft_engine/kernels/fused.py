@@ -14,25 +14,14 @@ from torch import Tensor
 from mft_engine import rng
 from mft_engine.device import n_threads
 from mft_engine.kernels import loops
-from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
+from mft_engine.kernels.forms import FORMS, PARITY, mode_of
+from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan, check_sizes
 from mft_engine.kernels.reference import check_arguments
 from mft_engine.kernels.slots import Slots, arrange
 from mft_engine.kernels.team import run_together
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_scale
 
-# What each activation is made of: the function b, and whether phi is its positive side only.
-FORMS: dict[str, tuple[int, bool]] = {
-    "relu_tanh": (loops.TANH, True),
-    "clip01": (loops.HARDTANH, True),
-    "tanh": (loops.TANH, False),
-    "erf": (loops.ERF, False),
-    "relu": (loops.LINEAR, True),
-    "sin": (loops.SIN, False),
-    "quadratic": (loops.SQUARE, False),
-    "hardtanh": (loops.HARDTANH, False),
-    "tanh_squared": (loops.TANH_SQUARED, False),
-}
 # u of as many neurons is kept between the two passes as fits a third-level cache; for the others it is computed twice,
 # which costs no more than main memory.
 KEPT_BYTES = 2**24
@@ -72,20 +61,6 @@ def _float64(tensor: Tensor) -> NDArray[np.float64]:
     return np.array(tensor.detach().numpy(), dtype=np.float64)
 
 
-def _check_sizes(theta: Tensor, points: Tensor, **per_point: Tensor) -> None:
-    """Compiled code checks no bounds."""
-    if theta.dtype != torch.float32:
-        raise ValueError(f"the fused kernel computes in float32, not in {theta.dtype}")
-    if theta.shape[1] != points.shape[1] + 1:
-        raise ValueError(
-            f"the fused kernel has one readout: {points.shape[1]} inputs need {points.shape[1] + 1} columns of "
-            f"theta, not {theta.shape[1]}"
-        )
-    for name, tensor in per_point.items():
-        if tensor.shape != points.shape[:1]:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({points.shape[0]},)")
-
-
 class FusedKernel:
     """Compiled step loops; see `Kernel` for the methods and `mft_engine.kernels.loops` for what they compute.
 
@@ -98,7 +73,7 @@ class FusedKernel:
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
         self._base, self._is_one_sided = FORMS[activation.name]
-        self._parity = {"none": 0.0, "odd": -1.0, "even": 1.0}[activation.parity]
+        self._parity = PARITY[activation.parity]
         self._last: tuple[NDArray[np.float32], Slots] | None = None
 
     @property
@@ -136,7 +111,7 @@ class FusedKernel:
             ValueError: arguments that do not fit, or a prediction_sum that is not float64.
         """
         check_arguments(theta, points, plan, n_steps)
-        _check_sizes(theta, points, targets=targets, weights=weights, prediction_sum=prediction_sum)
+        check_sizes("fused", theta, points, targets=targets, weights=weights, prediction_sum=prediction_sum)
         if prediction_sum.dtype != torch.float64:
             raise ValueError(f"the fused kernel sums predictions in float64, not in {prediction_sum.dtype}")
         n_points = len(points)
@@ -162,7 +137,7 @@ class FusedKernel:
     ) -> FrozenResult:
         """n_steps of independent neurons; arguments and result as in `ReferenceKernel.advance_frozen`."""
         check_arguments(theta, points, plan, n_steps)
-        _check_sizes(theta, points, signal=signal)
+        check_sizes("fused", theta, points, signal=signal)
         empty = np.zeros(0)
         state, finite = self._state(theta), np.zeros(n_steps, dtype=np.bool_)
         self._run(
@@ -172,20 +147,22 @@ class FusedKernel:
         )  # fmt: skip
         return FrozenResult(self._theta(state, theta), torch.tensor(bool(finite.all())))
 
-    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
-        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), (n_points,) float32; sums in float64."""
+    def predict(
+        self, theta: Tensor, points: Tensor, readout_exponent: float, *, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """f(x_mu) = N^-kappa sum_i a_i phi(w_i . x_mu), (n_points,) float32 or `dtype`; sums in float64."""
         n_params = theta.shape[1]
         zeros = (0.0,) * n_params
         plan = StepPlan(zeros, zeros, zeros, "euler", 0, 0, readout_exponent)
         check_arguments(theta, points, plan, 1)
-        _check_sizes(theta, points)
+        check_sizes("fused", theta, points)
         none, prediction = np.zeros(len(points)), np.zeros(len(points))
         self._run(
             self._state(theta), points, plan, 0, 1, n_neurons=theta.shape[0], moves_last=False,
             targets=none, weights=none, signal=none.copy(), total=none.copy(), prediction=prediction,
             losses=np.zeros(1), finite=np.zeros(1, dtype=np.bool_),
         )  # fmt: skip
-        return torch.from_numpy(prediction).to(theta.dtype)
+        return torch.from_numpy(prediction).to(dtype or theta.dtype)
 
     def _run(
         self,
@@ -232,17 +209,15 @@ class FusedKernel:
                 self._parity, is_frozen, moves_last, targets, weights, output_scale(n_neurons, plan.readout_exponent),
                 drive(n_neurons, plan.readout_exponent), _float32(plan.rate), _float32(plan.decay),
                 _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),
-                np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), np.uint64(first_step), n_steps,
+                np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), plan.first_neuron, np.uint64(first_step),
+                n_steps,
                 *own, finite, xi_now, member, n_members, counter, parts, sums, is_bad,
             )  # fmt: skip
 
         run_together(n_members, work)
 
     def _function(self, is_paired: bool, is_planar: bool) -> Callable[..., None]:
-        if not self._is_one_sided:
-            mode = loops.PLAIN
-        else:
-            mode = loops.ONE_SIDED_PAIRS if is_paired else loops.ONE_SIDED_SINGLES
+        mode = mode_of(self._is_one_sided, is_paired)
         function: Callable[..., None] = _advance_function(self._base, mode, is_planar)
         return function
 

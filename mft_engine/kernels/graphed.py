@@ -43,6 +43,7 @@ class _Kind:
     is_noisy: bool
     seed: int
     stream: int
+    first_neuron: int
     is_frozen: bool
 
 
@@ -109,7 +110,15 @@ class _Recording:
 
     def _draw(self) -> Tensor:
         kind = self.kind
-        return rng.normal(kind.seed, kind.stream, self.step, *kind.theta, device=kind.device, dtype=kind.dtype)
+        return rng.normal(
+            kind.seed,
+            kind.stream,
+            self.step,
+            *kind.theta,
+            device=kind.device,
+            dtype=kind.dtype,
+            first_row=kind.first_neuron,
+        )
 
     def one_step(self) -> None:
         """One step, in place, with no number that the host would have to wait for."""
@@ -153,7 +162,7 @@ class GraphedKernel(ReferenceKernel):
         kind = _Kind(
             tuple(theta.shape), tuple(points.shape), tuple(targets.shape), theta.dtype, sum_dtype, theta.device,
             plan.readout_exponent, plan.integrator == "leimkuhler-matthews", plan.is_noisy, plan.seed, plan.stream,
-            is_frozen,
+            plan.first_neuron, is_frozen,
         )  # fmt: skip
         if kind not in self._recordings:
             self._recordings[kind] = _Recording(kind, self.activation)

@@ -35,7 +35,7 @@ class LayeredKernel:
 
     def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
         """f at the points, (n_points,)."""
-        return self.network.run(self.network.split(theta), points, readout_exponent).prediction
+        return self.network.forward(self.network.split(theta), points, readout_exponent).prediction
 
     def advance_background(
         self,
@@ -61,7 +61,7 @@ class LayeredKernel:
         now = self._noise(plan.seed, plan.stream, first_step, len(theta)) if plan.is_noisy else None
         for step in range(first_step, first_step + n_steps):
             parts = network.split(theta)
-            found = network.run(parts, points, exponent)
+            found = network.forward(parts, points, exponent)
             residual = targets - found.prediction
             drift = network.drift(parts, points, found, factor * residual)
             theta = (theta * shrink).addcmul_(rate, drift)

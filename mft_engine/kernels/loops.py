@@ -25,15 +25,23 @@ from numba import njit
 from numba.extending import overload
 
 from mft_engine.kernels import approximations as approx
+from mft_engine.kernels.forms import (
+    ERF,
+    HARDTANH,
+    LINEAR,
+    ONE_SIDED_PAIRS,
+    ONE_SIDED_SINGLES,
+    PLAIN,
+    SIN,
+    SQUARE,
+    TANH,
+    TANH_SQUARED,
+)
 from mft_engine.kernels.noise import fill_normal
 from mft_engine.kernels.team import meet
 
 NEURON_GROUP = 4
 NEURON_BLOCK = 64
-
-# The functions b, and how phi is made of b on the slots.
-TANH, LINEAR, HARDTANH, ERF, SIN, SQUARE, TANH_SQUARED = range(7)
-PLAIN, ONE_SIDED_PAIRS, ONE_SIDED_SINGLES = range(3)
 
 # Sums may be reordered, and nothing inside asks for non-finite values (`_has_nonfinite` looks at the bits).
 # Reciprocal estimates are left out: they differ between processors and cost accuracy without gaining time.
@@ -50,7 +58,8 @@ EXPONENT_BITS = i32(0x7F800000)
 # The compiler's cache only looks at the main function's file: this makes it follow the others too.
 SOURCES = zlib.crc32(
     b"".join(
-        (Path(__file__).parent / name).read_bytes() for name in ("approximations.py", "loops.py", "noise.py", "team.py")
+        (Path(__file__).parent / name).read_bytes()
+        for name in ("approximations.py", "forms.py", "loops.py", "noise.py", "team.py")
     )
 )
 
@@ -298,7 +307,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
     def advance(
         theta, n_neurons, w, a, x, u, n_kept, plus, minus, parity, is_frozen, moves_last,
         targets, weights, scale, factor, rate, decay, noise, is_noisy, uses_next, key_0, key_1, stream,
-        first_step, n_steps, signal, total, prediction, losses, finite, xi_now,
+        first_neuron, first_step, n_steps, signal, total, prediction, losses, finite, xi_now,
         member, n_members, counter, parts, sums, is_bad,
     ):  # fmt: skip
         _ = STAMP
@@ -330,7 +339,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                 is_kept = i0 < n_kept
                 row = i0 if is_kept else n_kept + member * NEURON_BLOCK
                 if k == 0 and is_noisy:
-                    fill_normal(key_0, key_1, stream, step, i0, n, words, xi_next)
+                    fill_normal(key_0, key_1, stream, step, first_neuron + i0, n, words, xi_next)
                     for j in range(n_noise):
                         for i in range(n):
                             xi_now[j, i0 + i] = xi_next[j, i]
@@ -339,7 +348,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                         forward(BASE, MODE, IS_PLANAR, False, theta, w, a, i0, i1, x, u, row, odd, even, z)
                     backward(BASE, MODE, IS_PLANAR, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, z)
                     if is_noisy:
-                        fill_normal(key_0, key_1, stream, step, i0, n, words, xi_next)
+                        fill_normal(key_0, key_1, stream, step, first_neuron + i0, n, words, xi_next)
                     update(theta, n_params, i0, n, drift, rate, decay, noise, is_noisy, uses_next, xi_now, xi_next)
                     is_bad[member] |= _has_nonfinite(theta, n_params, i0, n)
                 # One call site with sums: a state gives the same f whether it is met inside a call or begins the next.

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from mft_engine import rng
+from mft_engine.kernels import forms
 from mft_engine.kernels.approximations import EXACT_ORDER
 
 f32, u64, i32 = np.float32, np.uint64, np.int32
@@ -18,35 +19,9 @@ WEYL_0, WEYL_1 = u64(rng.WEYL_0), u64(rng.WEYL_1)
 MASK_32, SHIFT_32, SHIFT_8 = u64(rng.MASK_32), u64(32), u64(8)
 N_ROUNDS = rng.N_ROUNDS
 
-# log(1 + f) = f L(f) for f in [sqrt(1/2) - 1, sqrt(2) - 1], relative error 2.6e-8.
-L0, L1, L2, L3, L4, L5, L6, L7, L8 = (
-    f32(c)
-    for c in (
-        0.9999999741895875,
-        -0.4999998796419747,
-        0.3333418562606423,
-        -0.25002074067411034,
-        0.19956833546161715,
-        -0.16562393117726282,
-        0.14952266769278807,
-        -0.14366842784230102,
-        0.08722354981339064,
-    )
-)
-# sin(pi t/4) = t S(t^2) and cos(pi t/4) = C(t^2) for |t| <= 1, errors 2.4e-9 and 4.7e-11.
-S0, S1, S2, S3 = (
-    f32(c) for c in (7.853981609834030e-01, -8.074543483021242e-02, 2.490007127096544e-03, -3.595450778468012e-05)
-)
-C0, C1, C2, C3, C4 = (
-    f32(c)
-    for c in (
-        9.9999999995260025e-01,
-        -3.0842513516183878e-01,
-        1.5854325246187073e-02,
-        -3.2593861433008464e-04,
-        3.5298113284371047e-06,
-    )
-)
+L0, L1, L2, L3, L4, L5, L6, L7, L8 = (f32(c) for c in forms.LOGARITHM)
+S0, S1, S2, S3 = (f32(c) for c in forms.SINE_OF_EIGHTHS)
+C0, C1, C2, C3, C4 = (f32(c) for c in forms.COSINE_OF_EIGHTHS)
 SQRT_HALF_BITS = i32(np.float32(math.sqrt(0.5)).view(np.int32))
 LOG_2 = f32(math.log(2.0))
 ONE_F, MINUS_TWO = f32(1.0), f32(-2.0)

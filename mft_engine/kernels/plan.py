@@ -29,6 +29,8 @@ class StepPlan:
         integrator: which of the two sums of noise.
         seed, stream: of the noise (`mft_engine.rng`).
         readout_exponent: kappa of f = N^-kappa sum a phi(w.x).
+        first_neuron: number of theta's first row in the noise, for a part of a larger cloud.
+        has_fresh_points: the points are others at every step, so that a kernel should not spend time on knowing them.
     """
 
     rate: tuple[float, ...]
@@ -38,6 +40,8 @@ class StepPlan:
     seed: int
     stream: int
     readout_exponent: float = 1.0
+    first_neuron: int = 0
+    has_fresh_points: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.rate) == len(self.decay) == len(self.noise):
@@ -66,6 +70,25 @@ class StepPlan:
                 start = j
 
 
+def check_sizes(name: str, theta: Tensor, points: Tensor, **per_point: Tensor) -> None:
+    """Raise ValueError where a compiled kernel, which checks no bounds, could not bear these tensors.
+
+    Args:
+        name: of the kernel, for the message.
+        per_point: (n_points,) each.
+    """
+    if theta.dtype != torch.float32:
+        raise ValueError(f"the {name} kernel computes in float32, not in {theta.dtype}")
+    if theta.shape[1] != points.shape[1] + 1:
+        raise ValueError(
+            f"the {name} kernel has one readout: {points.shape[1]} inputs need {points.shape[1] + 1} columns of "
+            f"theta, not {theta.shape[1]}"
+        )
+    for what, tensor in per_point.items():
+        if tensor.shape != points.shape[:1]:
+            raise ValueError(f"{what} has shape {tuple(tensor.shape)}, expected ({points.shape[0]},)")
+
+
 @dataclass(frozen=True)
 class BackgroundResult:
     """What `advance_background` returns; nothing here has been waited for on an asynchronous device.
@@ -85,6 +108,12 @@ class BackgroundResult:
     prediction: Tensor
     finite: Tensor
     first_step: int
+
+    def told(self) -> tuple[list[float], int | None]:
+        """The losses, and the number of the first step that was not finite, by one trip to the device. Waits for it."""
+        losses, finite = torch.stack([self.losses, self.finite.to(self.losses.dtype)]).tolist()
+        bad = [k for k, is_finite in enumerate(finite) if not is_finite]
+        return losses, self.first_step + bad[0] if bad else None
 
     @property
     def nonfinite_step(self) -> int | None:
@@ -127,7 +156,10 @@ class Kernel(Protocol):
     and predictions (n_points,) or, with several readouts, (n_points, n_out).
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the summary calls it."""
+        ...
 
     @property
     def is_ready(self) -> bool:

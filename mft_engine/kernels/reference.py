@@ -138,7 +138,7 @@ class _Noise:
                 n_params,
                 device=drawn.device,
                 dtype=drawn.dtype,
-                first_row=start,
+                first_row=self.plan.first_neuron + start,
             )
         return drawn
 
@@ -187,9 +187,11 @@ class ReferenceKernel:
     def warm_up(self, points: Tensor | None = None) -> None:
         """Nothing to compile."""
 
-    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
+    def predict(
+        self, theta: Tensor, points: Tensor, readout_exponent: float, *, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """See `predict`."""
-        return predict(theta, points, readout_exponent, self.activation)
+        return predict(theta, points, readout_exponent, self.activation, dtype=dtype)
 
     def gradient(self, theta: Tensor, points: Tensor, signal: Tensor) -> Tensor:
         """See `gradient`."""

@@ -17,7 +17,7 @@ import math
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,11 @@ from mft_engine.rng import Stream, host_generator
 # takes twice the time for populations as independent (modular addition, P = 11).
 TARGET_ACCEPTANCE = 0.7
 N_LEAPS = 12
+# Part of the trajectories whose steps are so much shorter: they move what sits in a narrow well.
+SHORT_SHARE, SHORT = 0.25, 0.25
+# Changes of a neuron's length that are tried after a trajectory, and the smallest and largest spread of its logarithm.
+N_SLIDES = 2
+SLIDES = (0.03, 0.6)
 # Rows that are moved together: their features stay in a core's cache.
 BLOCK_ROWS = 1024
 # A population is resampled where its weights leave less than this share of its particles worth something.
@@ -43,6 +48,13 @@ Word = TypeVar("Word")
 
 class LawLost(ArithmeticError):
     """The particles cannot follow the law any more; the message says what would help."""
+
+
+class Tilted(Protocol):
+    """What moves need of a law: its log over that of the prior."""
+
+    def tilt(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each particle, (n,), and its gradient in u, (n, n_inputs)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,10 @@ class TiltedLaw:
         """(n, n_out) the field in units in which its square is the tilt."""
         blocks = [self.features(u[k : k + BLOCK_ROWS]) @ self.drive for k in range(0, len(u), BLOCK_ROWS)]
         return torch.cat(blocks)
+
+    def log_tilt(self, u: Tensor) -> Tensor:
+        """(n,) float64 the tilt of each particle."""
+        return (self.field(u) ** 2).sum(1).double()
 
     def tilt(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The tilt of each particle, (n,), and its gradient in u, (n, n_inputs)."""
@@ -198,7 +214,25 @@ def resampled(particles: Particles) -> Particles:
     return replace(particles, u=particles.u[rows], log_weights=log_weights)
 
 
-def moved(particles: Particles, law: TiltedLaw, n_moves: int) -> Particles:
+def drawn_from(particles: Particles, n: int, generator: np.random.Generator, seed: int) -> Particles:
+    """One population of n particles of equal weight, drawn systematically and in random order.
+
+    Args:
+        n: how many; generator: of the draw; seed: of the moves to come.
+    """
+    weights = particles.probabilities
+    order = torch.as_tensor(generator.permutation(len(weights)), device=weights.device)
+    total = torch.cumsum(weights[order], 0)
+    marks = (torch.arange(n, dtype=torch.float64, device=total.device) + generator.random()) / n * total[-1]
+    rows = order[torch.searchsorted(total, marks).clamp(max=len(order) - 1)]
+    rows = rows[torch.as_tensor(generator.permutation(n), device=rows.device)]
+    single = torch.zeros(1, dtype=torch.float64, device=rows.device)
+    return replace(
+        particles, u=particles.u[rows], log_weights=single.repeat(1, n), log_z=single, log_z_back=single, seed=seed
+    )
+
+
+def moved(particles: Particles, law: Tilted, n_moves: int) -> Particles:
     """`moving` to its end."""
     job = moving(particles, law, n_moves)
     while True:
@@ -208,7 +242,7 @@ def moved(particles: Particles, law: TiltedLaw, n_moves: int) -> Particles:
             return end.value  # type: ignore[no-any-return]
 
 
-def moving(particles: Particles, law: TiltedLaw, n_moves: int) -> Generator[None, None, Particles]:
+def moving(particles: Particles, law: Tilted, n_moves: int) -> Generator[None, None, Particles]:
     """The particles after so many Hamiltonian moves, which leave the law as it is; in slices of some milliseconds.
 
     The step size follows the acceptance. Blocks of rows are moved by a team of threads, each with its own numbers, so
@@ -246,9 +280,12 @@ def moving(particles: Particles, law: TiltedLaw, n_moves: int) -> Generator[None
 
 
 def _trajectories(
-    u: Tensor, law: TiltedLaw, n_moves: int, size: float, generator: np.random.Generator
+    u: Tensor, law: Tilted, n_moves: int, size: float, generator: np.random.Generator
 ) -> Generator[None, None, tuple[Tensor, int]]:
-    """Moves of N_LEAPS leapfrog steps each, Metropolis-adjusted; the length varies so that no orbit closes."""
+    """Moves of N_LEAPS leapfrog steps each and N_SLIDES changes of length, Metropolis-adjusted.
+
+    The trajectories' length varies so that no orbit closes.
+    """
 
     def numbers(values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=u.dtype, device=u.device)
@@ -256,7 +293,8 @@ def _trajectories(
     tilt, slope = law.tilt(u)
     n_accepted = 0
     for _ in range(n_moves):
-        pace = size * (0.7 + 0.6 * generator.random())
+        is_short = generator.random((len(u), 1)) < SHORT_SHARE
+        pace = numbers(size * (0.7 + 0.6 * generator.random((len(u), 1))) * np.where(is_short, SHORT, 1.0))
         momentum = numbers(generator.standard_normal(u.shape, dtype=np.float32))
         chance = numbers(generator.random(len(u), dtype=np.float32))
         before = 0.5 * ((momentum * momentum).sum(1) + (u * u).sum(1)) - tilt
@@ -273,6 +311,19 @@ def _trajectories(
         slope = torch.where(is_accepted[:, None], trial_slope, slope)
         tilt = torch.where(is_accepted, trial_tilt, tilt)
         n_accepted += int(is_accepted.sum())
+        # Wells are narrow in direction and long in length, where the features are nearly flat: neurons slide along.
+        for _ in range(N_SLIDES):
+            spread = SLIDES[0] * (SLIDES[1] / SLIDES[0]) ** generator.random(len(u))
+            slide = numbers(spread * generator.standard_normal(len(u)))
+            chance = numbers(generator.random(len(u), dtype=np.float32))
+            trial = u * torch.exp(slide)[:, None]
+            trial_tilt, trial_slope = law.tilt(trial)
+            gain = trial_tilt - tilt + 0.5 * ((u * u).sum(1) - (trial * trial).sum(1)) + u.shape[1] * slide
+            is_accepted = torch.log1p(-chance) < gain
+            u = torch.where(is_accepted[:, None], trial, u)
+            slope = torch.where(is_accepted[:, None], trial_slope, slope)
+            tilt = torch.where(is_accepted, trial_tilt, tilt)
+            yield
     return u, n_accepted
 
 
@@ -316,6 +367,33 @@ def follow(
             particles = counted_back(particles, change, old_count)
             yield (number + done) / (len(path) - 1)
     return particles
+
+
+def lingering(
+    particles: Particles, law: TiltedLaw, n_moves: int, n_moments: int
+) -> Generator[float, None, tuple[Particles, Particles]]:
+    """Particles that stay under their law, and all of their moments together.
+
+    A move costs a small part of the way from the prior, and a population that has moved is nearly a new one: its means
+    are known better, while the populations remain as independent as they were.
+
+    Yields:
+        share of the moments behind.
+
+    Returns:
+        the last moment alone, and all moments as populations that are n_moments times larger.
+    """
+    moments = [particles.u.reshape(particles.n_populations, particles.n_each, -1)]
+    weights = particles.log_weights
+    for number in range(1, n_moments):
+        particles = yield from telling(moving(particles, law, n_moves), number / n_moments)
+        moments.append(particles.u.reshape(moments[0].shape))
+    together = replace(
+        particles,
+        u=torch.cat(moments, 1).flatten(0, 1),
+        log_weights=weights.repeat(1, n_moments) - math.log(n_moments),
+    )
+    return particles, together
 
 
 def _between(start: Tensor, end: Tensor, part: float) -> Tensor:

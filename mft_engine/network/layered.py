@@ -101,7 +101,7 @@ class LayeredNetwork:
         parts = normal.split_with_sizes(list(self.sizes))
         return torch.cat([scale * part for scale, part in zip(scales, parts, strict=True)])
 
-    def run(self, parts: Sequence[Tensor], inputs: Tensor, readout_exponent: float) -> Pass:
+    def forward(self, parts: Sequence[Tensor], inputs: Tensor, readout_exponent: float) -> Pass:
         """Features and slopes of every layer, and f, at the inputs (n_points, n_inputs)."""
         features: list[Tensor] = []
         slopes: list[Tensor] = []
@@ -149,7 +149,7 @@ class LayeredNetwork:
         Args:
             rates: rate / step_size of W_1 .. W_L and of the readouts.
         """
-        found = self.run(parts, inputs, readout_exponent)
+        found = self.forward(parts, inputs, readout_exponent)
         gradients = self.errors(parts, found, torch.ones_like(inputs[:, 0]))
         below = (inputs, *found.features)
         kernel = rates[-1] * (below[-1] @ below[-1].T)

@@ -134,14 +134,22 @@ def grid_rule(n_nodes: int, n_inputs: int) -> Measure:
 
 def sobol_rule(n_points: int, n_inputs: int, seed: int) -> Measure:
     """Scrambled Sobol points through the normal quantile, n_points rounded up to a power of two."""
-    # A quarter of a second at every start for a rule that few recipes ask for.
+    exponent = int(np.ceil(np.log2(max(2, n_points))))
+    inputs = sobol_normal(exponent, n_inputs, seed, Stream.TRAINING_POINTS)
+    return Measure(inputs, np.full(2**exponent, 0.5**exponent), f"Sobol rule, {2**exponent} points")
+
+
+def sobol_normal(exponent: int, n_columns: int, seed: int, stream: Stream, draw: int = 0) -> np.ndarray:
+    """(2^exponent, n_columns) scrambled Sobol points through the normal quantile; one scrambling a draw.
+
+    Each point is a draw of N(0, I); averages over all of them miss by far less than those of independent draws.
+    """
+    # A quarter of a second at every start for what few recipes ask for.
     from scipy.stats import qmc
 
-    exponent = int(np.ceil(np.log2(max(2, n_points))))
-    scramble = int(rng.host_generator(seed, Stream.TRAINING_POINTS).integers(2**63))
-    uniform = qmc.Sobol(n_inputs, scramble=True, rng=scramble).random_base2(exponent)
-    inputs = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))
-    return Measure(inputs, np.full(2**exponent, 0.5**exponent), f"Sobol rule, {2**exponent} points")
+    scramble = int(rng.host_generator(seed, stream, draw).integers(2**63))
+    uniform = qmc.Sobol(n_columns, scramble=True, rng=scramble).random_base2(exponent)
+    return np.asarray(ndtri(np.clip(uniform, 1e-12, 1 - 1e-12)))
 
 
 def sample_points(n_points: int, n_inputs: int, seed: int, stream: Stream) -> Measure:

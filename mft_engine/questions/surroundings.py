@@ -51,7 +51,7 @@ def look(problem: Problem, layered: Layered, hyper: Hyper, theta: Tensor) -> Mom
     """The products of the moment, float64."""
     network = layered.shapes
     parts = network.split(theta)
-    found = network.run(parts, problem.inputs, 1.0)
+    found = network.forward(parts, problem.inputs, 1.0)
     gradients = network.errors(parts, found, torch.ones_like(problem.weights))
     left = [error * network.input_scale(layer) for layer, error in enumerate(gradients[1:], start=2)]
     left.append(torch.ones_like(problem.weights)[:, None])
@@ -77,7 +77,7 @@ def last_covariance(found: Pass, readout: Tensor) -> Tensor:
 def reaching_kernels(problem: Problem, layered: Layered, theta: Tensor) -> tuple[Tensor, ...]:
     """c_l^2 h_{l-1} h_{l-1}' of the features that reach layer l = 1 .. L, (n_points, n_points) float64 each."""
     network = layered.shapes
-    found = network.run(network.split(theta), problem.inputs, 1.0)
+    found = network.forward(network.split(theta), problem.inputs, 1.0)
     below = (problem.inputs, *found.features[:-1])
     reached = [h * network.input_scale(layer) for layer, h in enumerate(below, start=1)]
     return tuple((h @ h.T).double() for h in reached)
@@ -117,7 +117,7 @@ def watch_last_layer(
 
     def covariance_now() -> Tensor:
         parts = network.split(theta)
-        return last_covariance(network.run(parts, problem.inputs, 1.0), parts[-1][0])
+        return last_covariance(network.forward(parts, problem.inputs, 1.0), parts[-1][0])
 
     covariance = covariance_now()
     n_looks = max(1, n_steps // STEPS_BETWEEN)

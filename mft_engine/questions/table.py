@@ -6,13 +6,16 @@ A question more is a file here with its answer, a row below, and in the window a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mft_engine.dynamics import Problem, State
 from mft_engine.questions.drift import Drift, Recorded, drift_of
 from mft_engine.questions.equilibrium import Equilibrium, equilibrium_of
+from mft_engine.questions.replay import InForce
 from mft_engine.questions.theory import Theory
+from mft_engine.questions.training_curve import TrainingCurve, training_curve
 from mft_engine.recipe import Recipe
 from mft_engine.tasks import Task
 
@@ -35,6 +38,18 @@ class Asked(Protocol):
     @property
     def history(self) -> Recorded:
         """What was recorded along the run."""
+
+    @property
+    def problem(self) -> Problem:
+        """What its dynamics knows."""
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+
+    @property
+    def path(self) -> Sequence[InForce]:
+        """The recipes in force, from step 0 on."""
 
     @property
     def solution(self) -> Theory | None:
@@ -83,11 +98,16 @@ def _equilibrium(asked: Asked) -> Iterator[float | Answer]:
     yield equilibrium_of(asked.recipe, asked.kind, asked.history, asked.solution)
 
 
+def _training_curve(asked: Asked) -> Iterator[float | Answer]:
+    yield from training_curve(asked.recipe, asked.problem, asked.path, asked.state, asked.history.rows)
+
+
 QUESTIONS: dict[str, Question] = {
     row.name: row
     for row in (
         Question("drift", _drift, Drift.from_dict),
         Question("equilibrium", _equilibrium, lambda values: Equilibrium(**values)),
+        Question("training_curve", _training_curve, TrainingCurve.from_dict),
     )
 }
 

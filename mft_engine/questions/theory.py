@@ -20,6 +20,7 @@ from mft_engine.questions.fourier import describe
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
 from mft_engine.tasks import Task, build_task
+from mft_engine.theory.orbits import find_orbits
 from mft_engine.theory.particle_solver import solve_particles
 from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.particle_theory import TestPoints as Judges
@@ -143,10 +144,13 @@ def improve_theory(
     n_points, section = len(measure.weights), recipe.theory
     if n_points > MOST_POINTS:
         raise RecipeError(f"The exact infinite-width solver takes at most {MOST_POINTS:,} training points.")
+    problem = _problem(recipe, task, measure)
     usual = int(np.clip(USUAL_WORK // n_points, FEWEST_PARTICLES, USUAL_PARTICLES))
+    if problem.orbits is not None:  # few unknowns and many wells that are one another's images
+        usual = USUAL_PARTICLES
     judges = _judges(recipe, task)
     for item in solve_particles(
-        _problem(recipe, task, measure),
+        problem,
         seed=recipe.seed,
         n_particles=section.n_particles or usual,
         n_replicates=section.n_replicates,
@@ -195,17 +199,28 @@ def _solve_in_the_plane(
     )
 
 
-def _problem(recipe: Recipe, task: Task, measure: Measure) -> PointProblem:
+def point_problem(recipe: Recipe, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> PointProblem:
+    """The mean-field problem of a recipe on weighted points.
+
+    Args:
+        inputs: (n_points, n_inputs), targets: (n_points,) or (n_points, n_out), weights: (n_points,).
+    """
     device = choose_device(recipe.engine.device)
     dtype = torch.float64 if recipe.engine.dtype == "float64" else torch.float32
 
     def tensor(values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, dtype=torch.float64, device=device)
 
-    targets = targets_on(measure, task).reshape(len(measure.weights), -1)
+    targets = targets.reshape(len(weights), -1)
     activation = get_activation(recipe.network.activation)
-    parts = tensor(measure.inputs), tensor(targets), tensor(measure.weights)
+    parts = tensor(inputs), tensor(targets), tensor(weights)
     return PointProblem(*parts, activation, *mean_field_problem(recipe), dtype)
+
+
+def _problem(recipe: Recipe, task: Task, measure: Measure) -> PointProblem:
+    targets = targets_on(measure, task).reshape(len(measure.weights), -1)
+    orbits = find_orbits(measure.inputs, targets, measure.weights)
+    return replace(point_problem(recipe, measure.inputs, targets, measure.weights), orbits=orbits)
 
 
 def _judges(recipe: Recipe, task: Task) -> Judges | None:

@@ -18,6 +18,7 @@ from mft_engine.tasks import build_task
 from mft_engine.theory.finite_width import FiniteWidthTheory, solve_finite_width
 from mft_engine.theory.gibbs import GibbsBackground
 from mft_engine.theory.planar import PlanarTheory, solve_planar
+from mft_engine.theory.training_points import PointSolution
 
 WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 OBSERVABLES = ("loss", "cos4", "mean_norm", "mean_square_norm", "mean_square_readout")
@@ -88,6 +89,8 @@ def study_widths(
     targets = targets_on(measure, task)
     neuron = Neuron.of(recipe)
     theory = solve_planar(None, *neuron, points=(points, targets, weights))
+    assert isinstance(theory.solution, PointSolution)
+    n_angles = theory.solution.n_angles
     sweeps = [burn_in + math.ceil(n_sweeps * min(40.0, max(1.0, 512 / n))) for n in widths]
     cost = np.array([n * (s + 200) for n, s in zip(widths, sweeps, strict=True)], dtype=float)
     starts = np.concatenate([[0.0], np.cumsum(cost)]) / cost.sum()
@@ -113,7 +116,9 @@ def study_widths(
             for name in OBSERVABLES
         }
         simulated = {name: averaged(values) for name, values in series.items()}
-        finite = solve_finite_width(points, targets, weights, n_neurons, *neuron, should_stop=should_stop)
+        finite = solve_finite_width(
+            points, targets, weights, n_neurons, *neuron, n_angles=n_angles, should_stop=should_stop
+        )
         law = PlanarLaw.from_field(points, weights * chain.mean_residual, *neuron)
         mean_loss = float(weights @ chain.mean_residual**2)
         yield WidthRow(

@@ -46,7 +46,8 @@ class Layer:
         self.incoming, self.readout = incoming, readout
         self.activation = OwnActivation(activation)
         parts = list(activation.children()) if isinstance(activation, nn.Sequential) else [activation]
-        self._between = ", ".join(getattr(part, "__name__", type(part).__name__) for part in parts)
+        names = [getattr(part, "__name__", type(part).__name__) for part in parts]
+        self._between = ", ".join("a function" if name == "<lambda>" else name for name in names)
         sizes = {int(cast(Tensor, module.weight).shape[0]) for module in incoming}
         if len(sizes) > 1:
             raise WatchError(f"Gate and up have different numbers of neurons, {sorted(sizes)}: they must agree")
@@ -189,6 +190,8 @@ class OwnActivation:
     """
 
     def __init__(self, activation: Activation) -> None:
+        modules = activation.modules() if isinstance(activation, nn.Module) else ()
+        self.is_random = any("Dropout" in type(module).__name__ for module in modules)
         self._modules: list[tuple[nn.Module, nn.Module]] = []
         self._is_still = False
         if isinstance(activation, nn.Module):
@@ -215,12 +218,6 @@ class OwnActivation:
             yield
         finally:
             self._is_still = False
-
-
-def is_random(activation: Activation) -> bool:
-    """Whether dropout is among the activation's modules."""
-    modules = activation.modules() if isinstance(activation, nn.Module) else ()
-    return any("Dropout" in type(module).__name__ for module in modules)
 
 
 def _check_module(module: nn.Module) -> None:

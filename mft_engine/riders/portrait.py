@@ -54,7 +54,7 @@ def portrait(watch: Watch, name: str) -> WatchedRun:
         "independence": {"spacing": independence.spacing, "p_value": independence.p_value},
         "outliers": {"indices": outliers.indices.tolist(), "expected": outliers.expected, "p_value": outliers.p_value},
         "exchange": exchanges[-1].sentence if exchanges else "",
-        "sentences": watch.sentences(independence, outliers),
+        "sentences": ([now.what_differs] if now.what_differs else []) + watch.sentences(independence, outliers),
         "stopped": "",
         **origin(),
     }

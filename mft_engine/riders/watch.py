@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mft_engine import rng
-from mft_engine.compare.clouds import Comparison, compare
+from mft_engine.compare.clouds import Comparison, ComparisonError, compare
+from mft_engine.compare.paths import PathComparison, compare_paths
 from mft_engine.riders.independence import Independence, independence_of
 from mft_engine.riders.live import LiveFolder
-from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError, is_random
+from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError
 from mft_engine.riders.outliers import Outliers, outliers_of
 from mft_engine.riders.portrait import portrait
 from mft_engine.riders.record import Exchange, Record
-from mft_engine.riders.resolution import with_resolution
+from mft_engine.riders.resolution import resolution_of
 from mft_engine.riders.riding import Riders
 from mft_engine.rng import Stream
-from mft_engine.runs.watched import WatchedRun, verdict_of, write_watched
+from mft_engine.runs.watched import WatchedRun, noticed_words, verdict_of, write_watched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +55,6 @@ class Watch:
         self,
         layer: Layer,
         optimizer: Optimizer,
-        activation: Activation,
         n_foreground: int,
         initial: Initial | None,
         seed: int,
@@ -65,7 +65,7 @@ class Watch:
         self._optimizer, self._loss, self._live = optimizer, loss, live
         self._initial_background = layer.table(layer.parameters())
         if initial is not None:
-            table = _given(initial, n_foreground, self._initial_background)
+            table = given(initial, n_foreground, self._initial_background)
         else:
             with rng.own_torch_draws(seed, Stream.RIDERS, 0, self._initial_background.device):
                 table = layer.redrawn(n_foreground)
@@ -74,7 +74,7 @@ class Watch:
             layer,
             optimizer,
             table,
-            has_dropout=is_random(activation),
+            has_dropout=layer.activation.is_random,
             seed=seed,
             has_stepped=self._has_stepped,
         )
@@ -122,23 +122,28 @@ class Watch:
         """Both clouds as they began; not consistent: the layer was not drawn from the law of `initial`."""
         return compare(self._initial_background, self._initial_foreground, self.n_inputs, seed=self.seed)
 
-    def compare(self, *, n_permutations: int = 500, seed: int | None = None) -> Comparison:
-        """Whether the network's neurons and the riders have one law, now, and what would have been noticed.
+    def compare(self, *, n_permutations: int = 500, seed: int | None = None) -> PathComparison:
+        """Whether neurons and riders have one law, of where they are and of how far each has come.
 
         Args:
-            n_permutations: of the null.
+            n_permutations: of the null, 199 at least.
             seed: of the permutations; None: the watch's.
 
         Returns:
-            `verdict`, `p_value_all`, `ratio`, and `resolution`: how many untrained neurons, how much longer weights or
-            readouts 9 of 10 comparisons like this one would find.
+            `verdict`, `p_value_all`, `ratio`, `what_differs`, and `resolution`: how many neurons that never left their
+            start, how much longer weights or readouts 9 of 10 comparisons like this one would find.
 
         Raises:
             WatchError: the training was found to be one that riders cannot follow.
+            ComparisonError: neurons that are not finite.
         """
-        seed, riders = self.seed if seed is None else seed, self.foreground
-        found = compare(self.background, riders, self.n_inputs, n_permutations=n_permutations, seed=seed)
-        return with_resolution(found, riders, self._initial_foreground, self.n_inputs)
+        riders, start = self.foreground, (self._initial_background, self._initial_foreground)
+        seed = self.seed if seed is None else seed
+        found = compare_paths(
+            (self.background, riders), start, self.n_inputs, self.names, n_permutations=n_permutations, seed=seed
+        )
+        resolution = resolution_of(found, riders, start[1], self.n_inputs)
+        return found if resolution is None else found.with_resolution(resolution)
 
     def outliers(self) -> Outliers:
         """Which neurons stand out: farther from the riders than riders are from one another."""
@@ -246,11 +251,14 @@ class Watch:
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdict and what stands beside it."""
         found, start = self.compare(), self.initial_check
-        would = found.resolution.words if found.resolution is not None else ""
+        would = noticed_words(found.resolution)
+        n, n_riders = len(self._initial_background), len(self._initial_foreground)
         rows = {
-            "neurons, riders, steps": f"{found.n_background}, {found.n_foreground}, {self.n_steps}",
+            "neurons, riders, steps": f"{n}, {n_riders}, {self.n_steps}",
             "at the start": verdict_of(start),
-            "now": f"<b>{verdict_of(found)}</b>" + (f"; would have noticed {would}" if would else ""),
+            "now": f"<b>{verdict_of(found)}</b>"
+            + (f"; would have noticed {would}" if would else "")
+            + (f"<br>{found.what_differs}" if found.what_differs else ""),
             "besides": "<br>".join(self.sentences(self.independence(), self.outliers())),
         }
         cells = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in rows.items())
@@ -303,8 +311,8 @@ class Watch:
         return self._initial_background.device
 
     def _has_stepped(self) -> None:
-        # Riders that could not follow have said so with a warning: the training goes on.
-        with suppress(WatchError):
+        # Riders that could not follow have said so with a warning; a training that runs away is its owner's.
+        with suppress(WatchError, ComparisonError):
             if self.record.wants(self.n_steps):
                 self._note(self.n_steps)
             if self._live is not None:
@@ -378,17 +386,26 @@ def watch(
             between = pair[2] if len(pair) > 2 else activation
             found.append(watch(pair[0], pair[1], activation=between, seed=seed + number, **options))
         return tuple(found)
+    layer = layer_of(hidden, readout, activation)
+    n = layer.n_neurons if n_foreground is None else n_foreground
+    if n < 1:
+        raise WatchError(f"n_foreground = {n} is no number of riders; one is the least")
+    live = LiveFolder(folder) if folder is not None else None
+    return Watch(layer, optimizer, n, initial, seed, loss, live)
+
+
+def layer_of(hidden: Modules | Sequence[Any], readout: nn.Module, activation: Activation | None) -> Layer:
+    """The hidden layer that these modules make.
+
+    Raises:
+        WatchError: they make none.
+    """
     if activation is None:
         raise WatchError("Say what lies between the layer and its readout: activation=model[1], or torch.relu")
     incoming = (hidden,) if isinstance(hidden, nn.Module) else tuple(cast(Sequence[nn.Module], hidden))
     if len(incoming) not in (1, 2):
         raise WatchError(f"A layer has one incoming module, or two (gate, up); {len(incoming)} were given")
-    layer = Layer(incoming, readout, activation)
-    n = layer.n_neurons if n_foreground is None else n_foreground
-    if n < 1:
-        raise WatchError(f"n_foreground = {n} is no number of riders; one is the least")
-    live = LiveFolder(folder) if folder is not None else None
-    return Watch(layer, optimizer, activation, n, initial, seed, loss, live)
+    return Layer(incoming, readout, activation)
 
 
 def _distance(now: Tensor, start: Tensor) -> float:
@@ -398,7 +415,12 @@ def _distance(now: Tensor, start: Tensor) -> float:
     return float(change.square().mean().sqrt())
 
 
-def _given(initial: Initial, n: int, like: Tensor) -> Tensor:
+def given(initial: Initial, n: int, like: Tensor) -> Tensor:
+    """(n, n_params) neurons that the user's function draws, in the table's columns.
+
+    Raises:
+        WatchError: it gives others.
+    """
     values = initial(n)
     parts = [values] if isinstance(values, Tensor) else [part for part in values if part is not None]
     if any(len(part) != n for part in parts):

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from mft_engine.compare.clouds import Comparison
+from mft_engine.compare.paths import PathComparison
 from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment import storage
 from mft_engine.experiment.schema import WrongContentError, array_in, check_comparison, finite, group_in
@@ -68,7 +69,7 @@ class WatchedRun:
     about: dict[str, Any]
     clouds: dict[str, np.ndarray]
     start: Comparison | None = None
-    now: Comparison | None = None
+    now: PathComparison | None = None
     curves: dict[str, np.ndarray] = field(default_factory=dict)
     exchanges: dict[str, np.ndarray] = field(default_factory=dict)
     snapshots: dict[str, np.ndarray] = field(default_factory=dict)
@@ -105,9 +106,9 @@ class WatchedRun:
         _, _, rows = np.linalg.svd((pool - mean) / scale, full_matrices=False)
         kept = rows[:N_COMPONENTS]
         kept = kept * np.where(kept[np.arange(len(kept)), np.abs(kept).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
-        columns = [Column(f"PC {k + 1}", PC_MEANING.format(k + 1)) for k in range(len(kept))]
+        columns = [Column(f"weights PC {k + 1}", PC_MEANING.format(k + 1)) for k in range(len(kept))]
         n_functions = self.functions["background"].shape[1] if self.functions else 0
-        columns += [Column(f"function {k + 1}", FUNCTION_MEANING.format(k + 1)) for k in range(n_functions)]
+        columns += [Column(f"function PC {k + 1}", FUNCTION_MEANING.format(k + 1)) for k in range(n_functions)]
         has_few = len(self.columns) <= MOST_RAW
         columns += [Column(name, f"{name} of each neuron") for name in self.columns] if has_few else []
         columns += [
@@ -173,8 +174,11 @@ def read_watched(folder: str | Path) -> WatchedRun:
                 raise WrongContentError(
                     f"{name} has {cloud.shape[1]} columns, {DOCUMENT} names {len(about['columns'])}"
                 )
-        for name in ("start", "now"):
-            parts[name] = _comparison(group_in(file, name)) if name in file else None
+        tests = {name: _comparison(group_in(file, name)) if name in file else None for name in ("start", "now", "way")}
+        parts["start"], here = tests["start"], tests["now"]
+        if here is not None:
+            resolution = Resolution(**json.loads(str(file.attrs["resolution"]))) if "resolution" in file.attrs else None
+            parts["now"] = PathComparison(here, tests["way"], resolution)
         return WatchedRun(about, **parts)
 
 
@@ -201,7 +205,23 @@ def watched_row(folder: Path) -> dict[str, Any]:
     }
 
 
-def verdict_of(comparison: Comparison | None) -> str:
+def noticed_words(resolution: Resolution | None) -> str:
+    """What a comparison would have noticed, in a clause; empty where that is not known."""
+    if resolution is None:
+        return ""
+    parts = [
+        f"{100 * size:.2g} % {what}"
+        for size, what in (
+            (resolution.prior_share, "of neurons that never left their start"),
+            (resolution.weight_scale, "longer weights"),
+            (resolution.readout_scale, "longer readouts"),
+        )
+        if size is not None
+    ]
+    return ", ".join(parts[:-1]) + (" or " if len(parts) > 1 else "") + parts[-1] if parts else ""
+
+
+def verdict_of(comparison: Comparison | PathComparison | None) -> str:
     """A comparison in a clause."""
     if comparison is None:
         return "not compared"
@@ -240,7 +260,12 @@ def _arrays(run: WatchedRun) -> bytes:
             group = file.create_group(name)
             for key, array in getattr(run, name).items():
                 group.create_dataset(key, data=array, fletcher32=array.size > 0 or None)
-        for name, comparison in (("start", run.start), ("now", run.now)):
+        tests = {"start": run.start}
+        if run.now is not None:
+            tests |= {"now": run.now.now, "way": run.now.way}
+            if run.now.resolution is not None:
+                file.attrs["resolution"] = json.dumps(dataclasses.asdict(run.now.resolution))
+        for name, comparison in tests.items():
             if comparison is not None:
                 group = file.create_group(name)
                 values = {f.name: getattr(comparison, f.name) for f in dataclasses.fields(comparison)}
@@ -249,15 +274,11 @@ def _arrays(run: WatchedRun) -> bytes:
                     group.create_dataset(key, data=array, fletcher32=array.size > 0 or None)
                 plain = {k: v for k, v in values.items() if k not in (*arrays, "averages", "resolution")}
                 group.attrs["values"] = json.dumps(plain)
-                if comparison.resolution is not None:
-                    group.attrs["resolution"] = json.dumps(dataclasses.asdict(comparison.resolution))
     return memory.getvalue()
 
 
 def _comparison(group: h5py.Group) -> Comparison:
     values = json.loads(str(group.attrs["values"])) | {name: array_in(group, name) for name in group}
-    if "resolution" in group.attrs:
-        values["resolution"] = Resolution(**json.loads(str(group.attrs["resolution"])))
     comparison = Comparison(**values)
     check_comparison(comparison)
     return comparison

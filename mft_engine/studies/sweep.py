@@ -6,8 +6,6 @@ have finished, so a killed sweep shows what it has and resumes.
 
 from __future__ import annotations
 
-import csv
-import io
 import multiprocessing
 import os
 import signal
@@ -15,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -28,11 +25,22 @@ from mft_engine.runs.folder import Run
 from mft_engine.runs.lock import working_alone
 from mft_engine.runs.runs import run_stored
 from mft_engine.studies.grid import Axis, Point, parse_axis, plan_sweep
+from mft_engine.studies.sweep_table import (
+    FAILURE,
+    TABLE,
+    Listener,
+    Row,
+    StoredSweep,
+    Sweep,
+    Table,
+    open_sweep,
+    read_table,
+    rows_left,
+    save_order,
+)
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-TABLE = "table.csv"
 RUNS = "runs"
-FAILURE = "failure"
 SAVE_SECONDS = 0.5
 CONNECT_SECONDS = 20
 NO_WORKERS = (
@@ -42,33 +50,7 @@ NO_WORKERS = (
 # Columns of the summary that say nothing about a point, or say it twice.
 _LEFT_OUT = {"schema", "recipe", "seed", "layers"}
 
-# Columns that are text whatever they look like.
-_TEXTS = ("digest", FAILURE)
-
-Row = dict[str, Any]
 Report = Callable[[str, float, str], None]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A finished (or interrupted) sweep.
-
-    Attributes:
-        axes: what was swept.
-        rows: one a finished point, in the order of the grid: seed, the swept paths, the summary's leaves, failure.
-        n_points: of the whole grid.
-        folder: where table and runs are.
-    """
-
-    axes: tuple[Axis, ...]
-    rows: tuple[Row, ...]
-    n_points: int
-    folder: Path
-
-    @property
-    def n_failed(self) -> int:
-        """Points that ended in a sentence instead of numbers."""
-        return sum(bool(row.get(FAILURE)) for row in self.rows)
 
 
 # ---- one point ------------------------------------------------------------------------------------------------------
@@ -114,6 +96,7 @@ def run_sweep(
     scheduler: str | None = None,
     resume: bool = False,
     report: Report | None = None,
+    told: Listener | None = None,
 ) -> Sweep:
     """Every point of a sweep, stored; the table is written as points finish.
 
@@ -123,6 +106,7 @@ def run_sweep(
         scheduler: address of a Dask scheduler whose workers see `out` under the same path; instead of `n_workers`.
         resume: keep the finished rows of `out`, go on with its unfinished runs, try failed points again.
         report: called with part, fraction and a text.
+        told: called with every row of the table as it comes to be, those of an earlier part of the sweep first.
 
     Returns:
         the sweep, failed points included.
@@ -140,7 +124,7 @@ def run_sweep(
     with storage.writing_to(folder):
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
     with working_alone(folder):
-        return _sweep_alone(recipe, axes, n_seeds, folder, n_workers, scheduler, resume, tell)
+        return _sweep_alone(recipe, axes, n_seeds, folder, n_workers, scheduler, resume, tell, told)
 
 
 def _sweep_alone(
@@ -152,14 +136,16 @@ def _sweep_alone(
     scheduler: str | None,
     resume: bool,
     tell: Report,
+    told: Listener | None,
 ) -> Sweep:
     # A sweep that ended before its first point has left nothing that could be mixed up.
-    if not resume and (folder / TABLE).exists() and (_rows_left(folder) or any((folder / RUNS).iterdir())):
+    if not resume and (folder / TABLE).exists() and (rows_left(folder) or any((folder / RUNS).iterdir())):
         raise RunError(f"{folder} has a sweep already: go on with it (--resume), or choose another folder (--out)")
     if all(axis.path != "task.path" for axis in axes):
         recipe = share_data(folder / RUNS, recipe)
     points = plan_sweep(recipe, axes, n_seeds)
-    table = _Table(folder, tuple(axes), points)
+    table = Table(folder, tuple(axes), points, told)
+    save_order(folder, recipe, axes, n_seeds)
     places = _unfinished(folder / RUNS) if resume else {}
     if resume:
         table.take_finished()
@@ -283,96 +269,16 @@ def _unfinished(folder: Path) -> dict[str, Path]:
     return found
 
 
-class _Table:
-    """The rows that are there, and the file that has them."""
-
-    def __init__(self, folder: Path, axes: tuple[Axis, ...], points: Sequence[Point]) -> None:
-        self.folder, self.axes, self.points = folder, axes, points
-        self.rows: dict[int, Row] = {}
-
-    def add(self, number: int, row: Row) -> None:
-        """The row of a point, with what identifies it in front."""
-        point = self.points[number]
-        names = dict(zip((axis.path for axis in self.axes), point.values, strict=True))
-        head = {"seed": point.recipe.seed, **{path: _cell(value) for path, value in names.items()}}
-        self.rows[number] = {**head, **row, "digest": point.recipe.digest}
-
-    def take_finished(self) -> None:
-        """The rows of an earlier table that belong to this grid and did not fail."""
-        numbers = {point.recipe.digest: number for number, point in enumerate(self.points)}
-        for row in _rows_left(self.folder):
-            number = numbers.get(str(row.get("digest")))
-            if number is not None and not row.get(FAILURE):
-                self.add(number, {name: row[name] for name in row if name not in self._head()})
-
-    def _head(self) -> list[str]:
-        return ["seed", *(axis.path for axis in self.axes)]
-
-    def save(self) -> None:
-        """Replace the file by one with the rows of now."""
-        names = dict.fromkeys([*self._head(), *(name for row in self.rows.values() for name in row)])
-        names.pop(FAILURE, None)
-        memory = io.StringIO()
-        writer = csv.DictWriter(memory, [*names, FAILURE], restval="", lineterminator="\n")
-        writer.writeheader()
-        for number in sorted(self.rows):
-            writer.writerow({name: "" if value is None else value for name, value in self.rows[number].items()})
-        storage.write_atomically(self.folder / TABLE, memory.getvalue().encode())
-
-    def describe(self) -> str:
-        """How far it is, in words."""
-        n_failed = self.sweep().n_failed
-        return f"{len(self.rows)} of {len(self.points)} points" + (f", {n_failed} failed" if n_failed else "")
-
-    def sweep(self) -> Sweep:
-        """What is there."""
-        rows = tuple(self.rows[number] for number in sorted(self.rows))
-        return Sweep(self.axes, rows, len(self.points), self.folder)
-
-
-def _cell(value: Any) -> Any:
-    return str(list(value)) if isinstance(value, tuple) else value
-
-
-def read_table(folder: str | Path) -> list[Row]:
-    """The rows of a stored sweep; numbers as numbers, empty cells as None.
-
-    Raises:
-        RunError: no table there, or one that is damaged.
-    """
-    path = Path(folder) / TABLE
-    with storage.reading_from(path, "the runs are kept: --resume makes it again"):
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
-        if "seed" not in (reader.fieldnames or ()):
-            raise ValueError("no column named seed")
-        if any(None in row or None in row.values() or "digest" not in row for row in rows):
-            raise ValueError("rows of another length than their header")
-    return [{name: (text or None) if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]
-
-
-def _rows_left(folder: Path) -> list[Row]:
-    """The rows of an earlier sweep; none where its table cannot be read, for its runs are there all the same."""
-    try:
-        return read_table(folder) if (folder / TABLE).exists() else []
-    except RunError:
-        return []
-
-
-def _value(text: str | None) -> Any:
-    """What was written as this text: only what a number is written as is one ("402e535387068602" is none)."""
-    if not text:
-        return None
-    if text in ("True", "False"):
-        return text == "True"
-    for kind in (int, float):
-        try:
-            if str(kind(text)) == text:
-                return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-__all__ = ["Axis", "Point", "Sweep", "parse_axis", "plan_sweep", "read_table", "run_point", "run_sweep"]
+__all__ = [
+    "FAILURE",
+    "Axis",
+    "Point",
+    "StoredSweep",
+    "Sweep",
+    "open_sweep",
+    "parse_axis",
+    "plan_sweep",
+    "read_table",
+    "run_point",
+    "run_sweep",
+]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mft_engine.laws.harmonics import DEPTH, angular_table, weight_panels
 from mft_engine.laws.planar import N_ANGLES, N_RADII, N_RADII_FIELD, PlanarLaw, features_times, radial_upsampling
 from mft_engine.laws.stopped import SolveStopped
+from mft_engine.theory.training_points import N_ANGLES as POINT_ANGLES
 from mft_engine.theory.training_points import point_grid
 
 Array = NDArray[np.float64]
@@ -78,7 +79,7 @@ class _Features:
     Args:
         points, weights: (n, 2), (n,).
         activation, temperature, lambda_w, lambda_a: of the problem.
-        panels: of the radial grid.
+        panels: of the radial grid; n_angles: of the angular one.
     """
 
     def __init__(
@@ -90,9 +91,10 @@ class _Features:
         lambda_w: float,
         lambda_a: float,
         panels: tuple[float, ...],
+        n_angles: int,
     ) -> None:
         self.temperature, self.lambda_a = temperature, lambda_a
-        grid = point_grid(points.tobytes(), weights.tobytes(), activation, panels)
+        grid = point_grid(points.tobytes(), weights.tobytes(), activation, panels, n_angles)
         self.panels, self.angles = grid.panels, grid.angles
         rho = np.repeat(self.panels.rho, len(self.angles))
         variance = temperature / lambda_w
@@ -139,6 +141,7 @@ def solve_finite_width(
     residual: Array | None = None,
     tolerance: float = 1e-7,
     n_iterations: int = 80,
+    n_angles: int = POINT_ANGLES,
     should_stop: Callable[[], bool] | None = None,
 ) -> FiniteWidthTheory:
     """The law of one neuron of N at equilibrium on given points.
@@ -154,6 +157,7 @@ def solve_finite_width(
         residual: (n,) time average of y - f of a run at equilibrium.
         tolerance: of the change of r_c, root mean square over the points.
         n_iterations: at most.
+        n_angles: of the grid of weights; as many as a solution at infinite width has that it is laid beside.
         should_stop: asked at every iteration.
 
     Returns:
@@ -175,7 +179,7 @@ def solve_finite_width(
     radius = 8.5 * length
     while True:
         features = _Features(
-            points, weights, activation, temperature, lambda_w, lambda_a, weight_panels(length, radius)
+            points, weights, activation, temperature, lambda_w, lambda_a, weight_panels(length, radius), n_angles
         )
         aim = features.basis.T @ (scale * targets)
         mean = None if residual is None else features.basis.T @ (scale * np.asarray(residual, dtype=np.float64))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from mft_engine.laws.particles import Particles, TiltedLaw, follow, prior_particles
+from mft_engine.laws.particles import Particles, TiltedLaw, follow, lingering, prior_particles
 from mft_engine.theory.particle_theory import AGREED, CLOSE, ParticleTheory, Round, TestPoints, observables, report
 from mft_engine.theory.particles import N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
+
+Found = TypeVar("Found")
 
 N_PARTICLES = 8000
 # Populations of one replicate; two replicates give an error with seven degrees of freedom.
@@ -20,6 +23,9 @@ POPULATIONS_EACH = 4
 WALKERS = 4
 # Effective share of the particles that a step of the witnesses leaves.
 KEPT_ON_WAY = 0.7
+# Moments of the witnesses at their end that are averaged, and numbers that their features may be.
+MOST_MOMENTS = 16
+MOST_FEATURES = 16_000_000
 # Rounds of witnesses without a wanted precision, and with one.
 N_ROUNDS = 3
 MOST_ROUNDS = 12
@@ -77,9 +83,12 @@ def solve_particles(
         elapsed = time.perf_counter() - begin
         return report(problem, rounds, laws, cloud, n_replicates, elapsed, precision)
 
-    def judged(particles: Particles, rho: Tensor) -> None:
-        witnesses = Witnesses(problem, particles, rho)
+    def judged(particles: Particles, rho: Tensor) -> Generator[float, None, Particles]:
+        job = lingering(particles, problem.law(rho), N_MOVES, _n_moments(problem, len(particles.u)))
+        last, together = yield from _part(job, 0.9, 0.1)
+        witnesses = Witnesses(problem, together, rho)
         rounds.append((witnesses.judge(), observables(witnesses, test, n_relevant)))
+        return last
 
     if warm is not None and _is_neighbour(warm, problem):
         laws, cloud, rho = yield from _warm_start(problem, warm, seed)
@@ -94,14 +103,14 @@ def solve_particles(
         assert found is not None
         laws, cloud = tuple(problem.law(rho) for rho in found.rhos), (found.rho, found.particles)
         particles, rho = fresh(1, n_populations), found.rhos[-1]
-    particles = yield from _part(follow(particles, laws, N_MOVES, KEPT_ON_WAY), 0.4, 0.6)
-    judged(particles, rho)
+    particles = yield from _part(follow(particles, laws, N_MOVES, KEPT_ON_WAY), 0.4, 0.5)
+    particles = yield from judged(particles, rho)
     answer = told(laws, cloud)
     yield answer
     number = 2
     while _goes_on(answer, problem.temperature, precision, seconds, number - 1):
-        last, tail = rounds[-1][0], []
-        start = (last.rho, last.particles) if len(last.particles.u) >= len(cloud[1].u) else cloud
+        tail: list[Tensor] = []
+        start = (rho, particles) if len(particles.u) >= len(cloud[1].u) else cloud
         for moment in settle(problem, start[1], start[0]):
             if moment is not None:
                 cloud = moment
@@ -109,8 +118,8 @@ def solve_particles(
             yield 0.3 * min(1.0, len(tail) / N_SETTLING)
         rho = averaged(tail)
         laws = (*laws[:-1], problem.law(rho))
-        particles = yield from _part(follow(fresh(number, n_populations), laws, N_MOVES, KEPT_ON_WAY), 0.3, 0.7)
-        judged(particles, rho)
+        particles = yield from _part(follow(fresh(number, n_populations), laws, N_MOVES, KEPT_ON_WAY), 0.3, 0.6)
+        particles = yield from judged(particles, rho)
         number += 1
         answer = told(laws, cloud)
         yield answer
@@ -159,16 +168,21 @@ def _warm_start(
 
 
 def _carried(problem: PointProblem, warm: ParticleTheory) -> Tensor:
-    """(n_points, n_out) sqrt(weight) r to begin with: the old residual on points that stay, nothing on new ones."""
+    """(n_unknowns, n_out) coordinates of r to begin with: the old residual on points that stay, nothing on new ones."""
     old = warm.problem
     known = {row.tobytes(): k for k, row in enumerate(old.inputs.cpu().numpy())}
     places = [known.get(row.tobytes(), -1) for row in problem.inputs.cpu().numpy()]
     stays = torch.tensor([place >= 0 for place in places], device=problem.inputs.device)
-    residual = (warm.cloud_rho / old.root_weights)[places] + problem.targets - old.targets[places]
-    return torch.where(stays[:, None], problem.root_weights * residual, torch.zeros_like(problem.targets))
+    residual = old.on_points(warm.cloud_rho)[places] + problem.targets - old.targets[places]
+    return problem.visible(torch.where(stays[:, None], residual, torch.zeros_like(residual)))
 
 
-def _part(job: Generator[float, None, Particles], start: float, length: float) -> Generator[float, None, Particles]:
+def _n_moments(problem: PointProblem, n: int) -> int:
+    """Moments of n particles that are kept: what makes a product with C take a few hundredths of a second."""
+    return min(MOST_MOMENTS, max(1, MOST_FEATURES // (n * problem.visible_target.numel())))
+
+
+def _part(job: Generator[float, None, Found], start: float, length: float) -> Generator[float, None, Found]:
     """A job whose progress is a part of a longer one's."""
     while True:
         try:

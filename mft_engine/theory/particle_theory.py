@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mft_engine.device import to_host
-from mft_engine.laws.particles import Particles, TiltedLaw, moved
+from mft_engine.laws.particles import Particles, TiltedLaw, drawn_from, moved
 from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate
@@ -30,7 +30,11 @@ FAR = 0.6
 LEFT_OUT = 0.5
 # Effective share of the populations below which they have not agreed on Z.
 AGREED = 0.4
-N_PROBES = 8
+N_PROBES = 16
+# Points up to which C is made whole.
+MOST_EXACT = 2048
+# Inputs whose predictions are made together.
+BLOCK_INPUTS = 256
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,12 @@ class ParticleTheory:
 
     @property
     def visible_residual(self) -> Tensor:
-        """(n_points, n_out) sqrt(weight) r at the optimum."""
+        """(n_unknowns, n_out) coordinates of r at the optimum."""
         return torch.stack([judged.rho + judged.step for judged in self.judgements]).mean(0)
 
     def residual(self) -> Array:
         """(n_points, n_out) r = y - f on the training points."""
-        return to_host(self.visible_residual / self.problem.root_weights)
+        return to_host(self.problem.on_points(self.visible_residual))
 
     def prediction(self, x: Array) -> Array:
         """The infinite-width network's function f.
@@ -131,11 +135,15 @@ class ParticleTheory:
             (n, n_out).
         """
         problem = self.problem
-        inputs = problem.scaled(torch.as_tensor(x, dtype=torch.float64, device=problem.inputs.device))
-        halves = [
-            witnesses.functions(lambda p: problem.activation.phi(p.u @ inputs.T)) for witnesses in self._witnesses
-        ]
-        return to_host(torch.stack([f for pair in halves for f in pair]).mean(0))
+        every = problem.scaled(torch.as_tensor(x, dtype=torch.float64, device=problem.inputs.device))
+        blocks = []
+        for inputs in torch.split(every, BLOCK_INPUTS):
+            halves = [
+                witnesses.functions(lambda p, inputs=inputs: problem.activation.phi(p.u @ inputs.T))  # type: ignore[misc]
+                for witnesses in self._witnesses
+            ]
+            blocks.append(torch.stack([f for pair in halves for f in pair]).mean(0))
+        return to_host(torch.cat(blocks))
 
     @cached_property
     def _witnesses(self) -> tuple[Witnesses, ...]:
@@ -145,15 +153,23 @@ class ParticleTheory:
     def trace_response(self) -> float:
         """Tr C (I + C/T)^-1: N times the mean-square fluctuation of an equilibrium background's function.
 
-        T times the number of components of f, less T Tr (I + C/T)^-1, which random signs find (Hutchinson 1990).
+        By the eigenvalues of C with one readout; else T times the number of components of f, less T Tr (I + C/T)^-1,
+        which random signs find (Hutchinson 1990).
         """
-        halves = self._witnesses[-1].halves
+        problem = self.problem
+        halves = [
+            SampledDual(problem.everywhere, dual.particles, problem.unfolded(dual.rho))
+            for dual in self._witnesses[-1].halves
+        ]
+        if problem.targets.shape[1] == 1 and len(problem.weights) <= MOST_EXACT:
+            values = torch.cat([torch.linalg.eigvalsh(dual.covariance()) for dual in halves]).clamp(min=0)
+            return 0.5 * float((values / (1 + values / problem.temperature)).sum())
         generator = host_generator(self.cloud.seed, Stream.THEORY, 2**41)
-        shape, traces = self.judgements[-1].rho.shape, []
+        shape, traces = problem.targets.shape, []
         for number in range(N_PROBES):
             signs = torch.as_tensor(2.0 * generator.integers(2, size=tuple(shape)) - 1.0, device=self.cloud.u.device)
             traces.append(float((signs * halves[number % 2].solve(signs, *FINELY)).sum()))
-        return self.problem.temperature * (signs.numel() - sum(traces) / len(traces))
+        return problem.temperature * (signs.numel() - sum(traces) / len(traces))
 
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """Neurons of the law.
@@ -164,25 +180,16 @@ class ParticleTheory:
         Returns:
             (n, n_inputs + n_out) columns w, a.
         """
-        problem, weights = self.problem, self.cloud.probabilities
-        generator = host_generator(seed, Stream.THEORY, 2**40)
-        order = torch.as_tensor(generator.permutation(len(weights)), device=weights.device)
-        total = torch.cumsum(weights[order], 0)
-        marks = (torch.arange(n, dtype=torch.float64, device=total.device) + generator.random()) / n * total[-1]
-        rows = order[torch.searchsorted(total, marks).clamp(max=len(order) - 1)]
-        rows = rows[torch.as_tensor(generator.permutation(n), device=rows.device)]
-        single = torch.zeros(1, dtype=torch.float64, device=rows.device)
-        drawn = replace(
-            self.cloud, u=self.cloud.u[rows], log_weights=single.repeat(1, n), log_z=single,
-            log_z_back=single, seed=seed + 1,
-        )  # fmt: skip
+        problem, generator = self.problem, host_generator(seed, Stream.THEORY, 2**40)
+        drawn = drawn_from(self.cloud, n, generator, seed + 1)
         law = problem.law(self.cloud_rho)
         drawn = moved(drawn, law, N_MOVES)  # twins part
         field = law.field(drawn.u).double() * math.sqrt(2 * problem.temperature / problem.lambda_a)
         noise = torch.as_tensor(generator.standard_normal(field.shape), device=field.device)
         readout = field + math.sqrt(problem.temperature / problem.lambda_a) * noise
         w = drawn.u.double() * math.sqrt(problem.temperature / problem.lambda_w)
-        return to_host(torch.cat([w, readout], 1))
+        theta = to_host(torch.cat([w, readout], 1))
+        return theta if problem.orbits is None else problem.orbits.scattered(theta, generator)
 
 
 Round = tuple[Judgement, dict[str, Estimate]]

@@ -32,8 +32,8 @@ KEPT_ON_WALK = 0.6
 LARGEST_STEP = 0.08
 N_MOVES = 4
 # Steps at full amplitude, and how many of the last ones make the residual's average.
-N_SETTLING = 8
-N_AVERAGED = 6
+N_SETTLING = 10
+N_AVERAGED = 8
 MAX_STEPS = 400
 # Products and tolerance of conjugate gradients where a large noise and the answer to it must cancel.
 FINELY = (200, 0.002)
@@ -44,7 +44,7 @@ class Walked:
     """Where a walk led.
 
     Attributes:
-        rhos: residuals sqrt(weight) r on the way, (n_points, n_out) each: the first is zero, the last the average of
+        rhos: residuals sqrt(weight) r on the way, (n_unknowns, n_out) each: the first is zero, the last the average of
             those about the optimum.
         rho, particles: the last moment: particles that share one residual and have settled with it.
     """
@@ -159,7 +159,7 @@ class Judgement:
     """What independent populations at rho say of it and of the optimum.
 
     Attributes:
-        rho: (n_points, n_out) judged; step: to the optimum, H^-1 g.
+        rho: (n_unknowns, n_out) judged; step: to the optimum, H^-1 g.
         particles: the populations, under the law of rho.
         loss: |r*|^2; dual: D*; excess: D* - D(rho); gap: |g|^2/2; alignment: <y, f*>/|y|^2.
         log_z: of rho, by the way there and by the way back.
@@ -180,7 +180,7 @@ class Witnesses:
     """Populations at a residual that they had no part in, in two halves whose noise is never multiplied with itself.
 
     Args:
-        problem: the problem; particles: an even number of populations under the law of rho; rho: (n_points, n_out).
+        problem: the problem; particles: an even number of populations under the law of rho; rho: (n_unknowns, n_out).
     """
 
     def __init__(self, problem: PointProblem, particles: Particles, rho: Tensor) -> None:
@@ -219,7 +219,7 @@ class Witnesses:
         """An observable at the optimum, to first order in the step there.
 
         Args:
-            slopes: of the observable by rho, (n_points, n_out), as each half sees it.
+            slopes: of the observable by rho, (n_unknowns, n_out), as each half sees it.
             values: (n_populations,) deviations of the populations at rho; value: at rho.
         """
         first, second = (dual.solve(slope, *FINELY) for dual, slope in zip(self.halves, slopes, strict=True))

@@ -41,7 +41,8 @@ class PlanarTheory:
     weighted sum over them, and loss is the training loss.
 
     Attributes:
-        loss, target_power, alignment, free_energy, gap: of the solution; gap = F - D on the solver's grid.
+        loss, target_power, alignment, free_energy, gap: of the solution; gap = F - D on the solver's grid, and on
+            training points what D changes by with twice as many angles.
         kl, readout_free_kl: of (w, a) and of w from the prior, in nats.
         mean_norm, mean_square_norm, mean_square_readout: E|w|, E|w|^2, E a^2.
         order_parameters: {"cos2": E cos(2 angle(w)), ...}.
@@ -204,13 +205,14 @@ def _report(
     # power that the network cannot see at all is added to the visible loss
     loss = solution.power - float(seen @ seen) + float(((seen - state.output) ** 2).sum())
     kl = max(0.0, shift - state.log_partition)
+    discretisation = solution.discretisation if isinstance(solution, PointSolution) else 0.0
     spread = state.mass * (temperature / lambda_a + (state.field / lambda_a) ** 2) * solution.mean_square_feature
     return PlanarTheory(
         loss=loss,
         target_power=solution.power,
         alignment=float(seen @ state.output) / solution.power if solution.power > 0 else 0.0,
         free_energy=0.5 * loss + temperature * kl,
-        gap=0.5 * float(state.gradient @ state.gradient),
+        gap=0.5 * float(state.gradient @ state.gradient) + discretisation,
         kl=kl,
         readout_free_kl=max(0.0, 0.5 * shift - state.log_partition),
         mean_norm=float(radial_mass @ rho),

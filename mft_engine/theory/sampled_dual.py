@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mft_engine.laws.particles import Particles, TiltedLaw, effective_share, reweighted
 from mft_engine.network.activations import Activation
+from mft_engine.theory.orbits import Orbits
 
 N_PRODUCTS = 60
 SOLVED = 0.02
@@ -31,6 +32,7 @@ class PointProblem:
         inputs: (n_points, n_inputs), targets: (n_points, n_out), weights: (n_points,), float64.
         activation, temperature, lambda_w, lambda_a: T and the regularisation of one input weight and one readout.
         dtype: of the particles.
+        orbits: symmetries; the optimum is looked for among the residuals that have them.
     """
 
     inputs: Tensor
@@ -41,6 +43,7 @@ class PointProblem:
     lambda_w: float
     lambda_a: float
     dtype: torch.dtype = torch.float32
+    orbits: Orbits | None = None
 
     @cached_property
     def scaled_inputs(self) -> Tensor:
@@ -58,12 +61,40 @@ class PointProblem:
 
     @cached_property
     def visible_target(self) -> Tensor:
-        """(n_points, n_out) sqrt(weight) y: coordinates in which <u, v> is the Euclidean product."""
-        return self.root_weights * self.targets
+        """(n_unknowns, n_out) sqrt(weight) y: coordinates in which <u, v> is the Euclidean product."""
+        return self.visible(self.targets)
+
+    @cached_property
+    def basis(self) -> Tensor | None:
+        """(n_points, n_unknowns) orthonormal, of the residuals sqrt(weight) r that have the symmetries; None: all."""
+        return None if self.orbits is None else torch.as_tensor(self.orbits.basis, device=self.inputs.device)
+
+    def visible(self, values: Tensor) -> Tensor:
+        """(n_unknowns, n_out) coordinates of values on the points, (n_points, n_out)."""
+        scaled = self.root_weights * values
+        return scaled if self.basis is None else self.basis.T @ scaled
+
+    def on_points(self, rho: Tensor) -> Tensor:
+        """(n_points, n_out) values on the points with these coordinates, (n_unknowns, n_out)."""
+        return self.unfolded(rho) / self.root_weights
+
+    def unfolded(self, rho: Tensor) -> Tensor:
+        """(n_points, n_out) sqrt(weight) times the values with these coordinates."""
+        return rho if self.basis is None else self.basis @ rho
+
+    def features(self, u: Tensor) -> Tensor:
+        """(n, n_unknowns) coordinates of each neuron's feature."""
+        found = self.activation.phi(u @ self.scaled_inputs.T).mul_(self.root_weights[:, 0].to(self.dtype))
+        return found if self.basis is None else found @ self.basis.to(self.dtype)
+
+    @property
+    def everywhere(self) -> PointProblem:
+        """The same problem with an unknown for every point."""
+        return replace(self, orbits=None)
 
     def law(self, rho: Tensor) -> TiltedLaw:
-        """The law of one neuron in the field of the residual r = rho / sqrt(weight), (n_points, n_out)."""
-        drive = self.root_weights * rho / math.sqrt(2 * self.lambda_a * self.temperature)
+        """The law of one neuron in the field of the residual with coordinates rho, (n_unknowns, n_out)."""
+        drive = self.root_weights * self.unfolded(rho) / math.sqrt(2 * self.lambda_a * self.temperature)
         return TiltedLaw(self.scaled_inputs, self.activation, drive.to(self.dtype))
 
 
@@ -73,13 +104,12 @@ class SampledDual:
     Args:
         problem: the problem.
         particles: under the law of rho.
-        rho: (n_points, n_out) sqrt(weight) r.
+        rho: (n_unknowns, n_out) coordinates of r.
     """
 
     def __init__(self, problem: PointProblem, particles: Particles, rho: Tensor) -> None:
         self.problem, self.particles, self.rho = problem, particles, rho
-        features = problem.activation.phi(particles.u @ problem.scaled_inputs.T)
-        self.features = features.mul_(problem.root_weights[:, 0].to(problem.dtype))
+        self.features = problem.features(particles.u)
         self.field = self.features @ rho.to(problem.dtype)
         self.p = particles.probabilities.to(problem.dtype)
         self.output = self._sum(self.p[:, None] * self.field) / problem.lambda_a
@@ -92,7 +122,7 @@ class SampledDual:
 
     @cached_property
     def outputs(self) -> Tensor:
-        """(n_populations, n_points, n_out) f_r by each population alone, times sqrt(weight)."""
+        """(n_populations, n_unknowns, n_out) f_r by each population alone, times sqrt(weight)."""
         particles, n = self.particles, self.particles.n_each
         own = particles.log_weights.exp().to(self.field.dtype).ravel()[:, None] * self.field
         parts = [
@@ -101,22 +131,29 @@ class SampledDual:
         return torch.stack(parts).double() / self.problem.lambda_a
 
     def gradient(self, amplitude: float = 1.0) -> Tensor:
-        """grad D for the target times `amplitude`, (n_points, n_out)."""
+        """grad D for the target times `amplitude`, (n_unknowns, n_out)."""
         return amplitude * self.problem.visible_target - self.rho - self.output
 
     def curvature_product(self, v: Tensor) -> Tensor:
-        """(I + C/T) v, (n_points, n_out)."""
+        """(I + C/T) v, (n_unknowns, n_out)."""
         problem = self.problem
         along = self.features @ v.to(problem.dtype)
         shared = (self.field * along).sum(1, keepdim=True) / (problem.lambda_a * problem.temperature)
         pulled = self._sum(self.p[:, None] * (along + self.field * shared)) / problem.lambda_a
         return v + pulled - self.output * (float((self.output * v).sum()) / problem.temperature)
 
+    def covariance(self) -> Tensor:
+        """C = Cov(a phi) of one readout, (n_unknowns, n_unknowns)."""
+        problem = self.problem
+        square = problem.temperature / problem.lambda_a + (self.field[:, 0] / problem.lambda_a) ** 2
+        scaled = self.features * (self.p * square).sqrt()[:, None]
+        return (scaled.T @ scaled).double() - self.output @ self.output.T
+
     def solve(self, right: Tensor, n_products: int = N_PRODUCTS, tolerance: float = SOLVED) -> Tensor:
         """(I + C/T)^-1 right by conjugate gradients.
 
         Args:
-            right: (n_points, n_out).
+            right: (n_unknowns, n_out).
             n_products: at most; tolerance: of the remainder's length over that of `right`.
         """
         x = torch.zeros_like(right)
@@ -136,7 +173,7 @@ class SampledDual:
         return x
 
     def slope_of_mean(self, centred: Tensor, slope: Tensor | None) -> Tensor:
-        """Slope by rho, (n_points, n_out), of the mean of a function of a neuron.
+        """Slope by rho, (n_unknowns, n_out), of the mean of a function of a neuron.
 
         Args:
             centred: (n,) its values less their mean; slope: (n, n_out) by the field, where it sees the field itself.

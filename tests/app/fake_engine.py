@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from app.engine.messages import DataPreview, EngineReady, Export, Exported, TaskCard, TheoryPicture
+from app.engine.messages import DataPreview, EngineReady, Export, Exported, Reading, TaskCard, TheoryPicture
 from mft_engine.changes import Change
 from mft_engine.compare.clouds import Comparison
 from mft_engine.experiment.events import (
@@ -449,11 +449,13 @@ class FakeEngine:
         yield TaskCard("ring", "Ring", "x1**2 + x2**2", {}, image)
         yield TaskCard("expression", "Own formula", "x1*x2", {"expression": "x1*x2"}, image)
 
-    def data_preview(self, path: Path) -> DataPreview:
+    def data_preview(self, path: Path, reading: Reading) -> DataPreview:
         """Three columns where the file says anything at all."""
         if not path.read_bytes():
             return DataPreview(path, fault=f"{path.name} is empty")
-        return DataPreview(path, ("x1", "x2", "y"), 120, (("1", "2", "3"), ("4", "5", "-6")))
+        found = Reading("comma", ".", True)
+        rows = (("1", "2", "3"), ("4", "5", "-6"))
+        return DataPreview(path, ("x1", "x2", "y"), 120, rows, reading=reading, found=found)
 
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[float | WidthRow]:
         """Three widths; the corrected law is half a standard error off, the uncorrected one five."""

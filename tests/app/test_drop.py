@@ -12,11 +12,11 @@ import pytest
 from fake_engine import FakeEngine
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QComboBox, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.engine.loading import TorchEngine
-from app.engine.messages import DataPreview
+from app.engine.messages import DataPreview, Reading
 from app.panels.data_dialog import DataDialog
 from app.session import Session
 from app.shell.dropping import is_data_file, what_it_becomes
@@ -226,21 +226,77 @@ def torch_engine() -> TorchEngine:
 
 
 def test_the_engine_tells_columns_rows_and_faults_of_real_files(torch_engine: Any, tmp_path: Path) -> None:
-    preview = torch_engine.data_preview(written(tmp_path, "points.csv"))
+    preview = torch_engine.data_preview(written(tmp_path, "points.csv"), Reading())
     assert preview.names == ("x1", "x2", "y") and preview.n_rows == 60 and not preview.fault
     assert preview.rows[2] == ("2", "4", "-2")
     np.savez(tmp_path / "both.npz", x=np.ones((7, 2)), y=np.zeros(7))
-    assert torch_engine.data_preview(tmp_path / "both.npz").names == ("x1", "x2", "y")
-    fault = torch_engine.data_preview(written(tmp_path, "bad.csv", "a,b\n1,x\n2,3\n")).fault
+    assert torch_engine.data_preview(tmp_path / "both.npz", Reading()).names == ("x1", "x2", "y")
+    fault = torch_engine.data_preview(written(tmp_path, "bad.csv", "a,b\n1,x\n2,3\n"), Reading()).fault
     assert fault == "bad.csv, line 2, column 'b': 'x' is not a number"
-    assert "cannot be read" in torch_engine.data_preview(tmp_path / "gone.csv").fault
+    assert "cannot be read" in torch_engine.data_preview(tmp_path / "gone.csv", Reading()).fault
 
 
 def test_what_the_dialog_says_builds_a_task(torch_engine: Any, tmp_path: Path, qtbot: QtBot) -> None:
     from mft_engine.sections import TaskSection
     from mft_engine.tasks import build_task
 
-    dialog = DataDialog(torch_engine.data_preview(written(tmp_path, "points.csv")))
+    dialog = DataDialog(torch_engine.data_preview(written(tmp_path, "points.csv"), Reading()))
     qtbot.addWidget(dialog)
     task = build_task(TaskSection.model_validate({"name": "dataset", **dialog.parameters()}))
     assert task.n_inputs == 2 and len(task.points.targets) == 48 and len(task.points.test_targets) == 12
+
+
+def choose(box: QComboBox, data: Any, qtbot: QtBot) -> None:
+    """Pick an entry with the keys, as a person does."""
+    box.setFocus()
+    steps = box.findData(data) - box.currentIndex()
+    for _ in range(abs(steps)):
+        qtbot.keyClick(box, Qt.Key.Key_Down if steps > 0 else Qt.Key.Key_Up)
+
+
+def test_how_a_file_is_read_can_be_said_in_the_dialog_and_reaches_the_task(
+    torch_engine: Any, tmp_path: Path, qtbot: QtBot
+) -> None:
+    from mft_engine.sections import TaskSection
+    from mft_engine.tasks import build_task
+
+    # 1,250 in every cell: a thousand and more, or one and a quarter?
+    path = written(tmp_path, "both.csv", "\n".join(f"{k},250;{2 * k},500;{k},125" for k in range(1, 61)) + "\n")
+    dialog = DataDialog(torch_engine.data_preview(path, Reading()))
+    qtbot.addWidget(dialog)
+    dialog.read_again.connect(lambda p, reading: dialog.show_preview(torch_engine.data_preview(p, reading)))
+    dialog.show()
+    assert dialog.delimiter.itemText(0) == "automatic: semicolons ;" and dialog.delimiter.currentData() is None
+    assert set(dialog.parameters()) == {"path", "target", "train_fraction"}
+    choose(dialog.delimiter, "tab", qtbot)
+    assert not dialog.go.isEnabled() and dialog.notes.property("role") == "fault" and dialog.notes.text()
+    choose(dialog.delimiter, "semicolon", qtbot)
+    assert dialog.go.isEnabled() and dialog.notes.property("role") == "muted"
+    choose(dialog.header, False, qtbot)
+    qtbot.mouseClick(dialog.no_inputs, LEFT)
+    dialog.inputs.item(0).setCheckState(Qt.CheckState.Checked)
+    choose(dialog.decimal, ",", qtbot)
+    assert dialog.table.item(0, 1).text() == "2.5" and dialog.parameters()["decimal"] == ","
+    # The same columns: what was ticked before stays.
+    assert dialog.chosen_inputs() == [dialog.preview.names[0]] and dialog.preview.n_rows == 60
+    said = {name: dialog.parameters()[name] for name in ("delimiter", "decimal", "header")}
+    assert said == {"delimiter": "semicolon", "decimal": ",", "header": False}
+    task = build_task(TaskSection.model_validate({"name": "dataset", **dialog.parameters()}))
+    assert task.n_inputs >= 1 and len(task.points.targets) == 48
+
+
+def test_an_archive_has_no_dialect_to_ask_for(torch_engine: Any, tmp_path: Path, qtbot: QtBot) -> None:
+    np.savez(tmp_path / "both.npz", x=np.ones((7, 2)), y=np.zeros(7))
+    dialog = DataDialog(torch_engine.data_preview(tmp_path / "both.npz", Reading()))
+    qtbot.addWidget(dialog)
+    assert dialog.reading.isHidden() and "delimiter" not in dialog.parameters()
+
+
+def test_the_window_reads_a_file_again_as_it_is_told(window: MainWindow, tmp_path: Path, qtbot: QtBot) -> None:
+    drop(window, files(written(tmp_path, "points.csv")))
+    dialog = dialog_of(window, qtbot)
+    choose(dialog.decimal, ".", qtbot)
+    qtbot.waitUntil(lambda: dialog.preview.reading == Reading(decimal="."))
+    assert len(window.findChildren(DataDialog)) == 1
+    dialog.reject()
+    qtbot.waitUntil(lambda: not window.findChildren(DataDialog))

@@ -56,7 +56,7 @@ def test_the_markdown_has_a_table_per_part(document: dict) -> None:
 
 
 def test_without_a_display_the_window_part_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    window = bench._load("window")
+    window = bench.load_part("window")
     monkeypatch.setattr(window, "display", lambda: ([], ""))
     found = window.measure(quick=True)
     assert found["rows"] == [] and "not measured" in window.markdown(found)

@@ -129,6 +129,8 @@ def test_compare_gives_the_statistics_of_two_stored_clouds(capsys, tmp_path) -> 
     _, other, _ = call(capsys, "compare", *folders, "--json")
     assert json.loads(same)["energy_distance"] == pytest.approx(0, abs=1e-5)
     assert json.loads(other)["verdict"] == "inconsistent"
+    _, told, _ = call(capsys, "compare", folders[0], folders[0])
+    assert "-0.0" not in told and "energy distance 0.0000, 0.00 times" in told
 
 
 def test_every_command_has_help_with_an_example(capsys) -> None:

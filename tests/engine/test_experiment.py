@@ -19,6 +19,7 @@ from mft_engine.experiment.events import (
     TheoryReady,
 )
 from mft_engine.experiment.experiment import Experiment
+from mft_engine.questions.table import QUESTIONS
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
 from mft_engine.runs.checkpoint import pack, unpack
 
@@ -39,8 +40,8 @@ def trained(recipe: Recipe, slices: int = 1000) -> Experiment:
 def test_the_whole_recipe_is_told_in_order() -> None:
     events = [e for e in Experiment(small(), kernel="reference") if type(e).__name__ != "Progress"]
     assert [type(e) for e in events] == [
-        Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady, Answered,
-        Answered, KernelReady, Finished,
+        Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady,
+        *[Answered] * len(QUESTIONS), KernelReady, Finished,
     ]  # fmt: skip
     summary = events[-1].summary
     assert summary["schema"] == "mft-lab/summary/1"

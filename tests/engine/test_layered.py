@@ -61,12 +61,12 @@ def test_drift_is_the_gradient_of_the_energy(n_neurons, exponent):
     weights = torch.full((9,), 1 / 9, dtype=torch.float64)
     theta = numbers(network.n_parameters, draw=3).requires_grad_()
     top = n_neurons[-1]
-    prediction = network.run(network.split(theta), inputs, exponent).prediction
+    prediction = network.forward(network.split(theta), inputs, exponent).prediction
     energy = top ** (2 * exponent - 1) * 0.5 * (weights * (targets - prediction) ** 2).sum()
     (expected,) = torch.autograd.grad(energy, theta)
     with torch.no_grad():
         parts = network.split(theta)
-        found = network.run(parts, inputs, exponent)
+        found = network.forward(parts, inputs, exponent)
         signal = weights * (targets - found.prediction) * top ** (exponent - 1)
         drift = network.drift(parts, inputs, found, signal)
     torch.testing.assert_close(-drift, expected, rtol=1e-11, atol=1e-13)
@@ -77,7 +77,7 @@ def test_one_hidden_layer_is_the_two_layer_network():
     theta = numbers(network.n_parameters, draw=3)
     parts = network.split(theta)
     rows = neurons_of(network, parts, 1)
-    found = network.run(parts, inputs, 1.0)
+    found = network.forward(parts, inputs, 1.0)
     torch.testing.assert_close(found.prediction, reference.predict(rows, inputs, 1.0, network.activations[0]))
     expected = reference.gradient(rows, inputs, signal, network.activations[0])
     w, b = network.split(network.drift(parts, inputs, found, signal))
@@ -90,7 +90,7 @@ def test_tangent_kernel_is_the_product_of_jacobians(n_neurons):
     theta = numbers(network.n_parameters, draw=3)
 
     def output(theta: Tensor) -> Tensor:
-        return network.run(network.split(theta), inputs, 1.0).prediction
+        return network.forward(network.split(theta), inputs, 1.0).prediction
 
     jacobian = torch.autograd.functional.jacobian(output, theta)
     rate = torch.cat([torch.full((n,), r, dtype=torch.float64) for n, r in zip(network.sizes, rates, strict=True)])
@@ -107,7 +107,7 @@ def test_every_neuron_feels_the_field_of_its_layer_as_it_feels_the_network(recip
     problem, hyper, network = experiment.problem, Hyper.of(recipe), experiment.setting.network.shapes
     theta = experiment.state.theta
     parts = network.split(theta)
-    found = network.run(parts, problem.inputs, 1.0)
+    found = network.forward(parts, problem.inputs, 1.0)
     residual = problem.targets - found.prediction
     drift = network.split(network.drift(parts, problem.inputs, found, problem.weights * residual))
     for layer in range(1, network.n_layers + 1):

@@ -62,7 +62,8 @@ def test_a_saved_watch_is_read_as_it_was(saved: tuple[Watch, Path]) -> None:
     assert np.array_equal(run.clouds["background"], watch.background.numpy())
     assert np.array_equal(run.clouds["foreground"], watch.foreground.numpy())
     found = watch.compare()
-    assert run.now is not None and run.now.p_value == found.p_value and np.array_equal(run.now.null, found.null)
+    assert run.now is not None and run.now.p_value_all == found.p_value_all
+    assert run.now.way is not None and found.way is not None and np.array_equal(run.now.way.null, found.way.null)
     assert run.now.resolution == found.resolution and run.start is not None
     assert run.curves["step"][0] == 0 and run.curves["step"][-1] == 60 and np.isfinite(run.curves["ratio"]).all()
     assert (np.diff(run.curves["step"]) > 0).all() and len(run.curves["step"]) <= 25
@@ -83,7 +84,12 @@ def test_what_is_drawn_of_a_neuron_has_names_and_meanings(saved: tuple[Watch, Pa
     run = read_watched(saved[1])
     columns, tables = run.tables()
     names = [column.name for column in columns]
-    assert names == [*(f"PC {k}" for k in (1, 2, 3)), *(f"function {k}" for k in (1, 2, 3)), *run.columns, "|w|", "|v|"]
+    assert names == [
+        *(f"{kind} PC {k}" for kind in ("weights", "function") for k in (1, 2, 3)),
+        *run.columns,
+        "|w|",
+        "|v|",
+    ]
     assert all(column.meaning for column in columns)
     assert all(table.shape == (48, len(names)) for table in tables.values())
     pooled = np.concatenate([tables["background"], tables["foreground"]])
@@ -232,3 +238,27 @@ def test_neurons_that_go_astray_are_named() -> None:
     found = watch.outliers()
     assert {7, 30, 55, 90, 91, 100} <= set(found.indices.tolist()) and found.p_value < 0.01
     assert "look at neurons" in found.sentence
+
+
+def test_neurons_that_never_left_their_start_are_noticed_by_their_way() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(2, 128), nn.Tanh(), nn.Linear(128, 1))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    watch = mft.watch(model[0], model[2], optimizer=optimizer, activation=model[1])
+    start = [parameter.detach().clone() for parameter in (model[0].weight, model[0].bias, model[2].weight)]
+    for _ in range(60):
+        x = torch.randn(64, 2)
+        optimizer.zero_grad()
+        (model(x)[:, 0] - x[:, 0] * x[:, 1]).square().mean().backward()
+        optimizer.step()
+        with torch.no_grad():
+            model[0].weight[:64], model[0].bias[:64], model[2].weight[:, :64] = (
+                start[0][:64],
+                start[1][:64],
+                start[2][:, :64],
+            )
+    found = watch.compare()
+    assert found.verdict != "consistent" and found.decisive is found.way
+    assert "way of" in found.what_differs
+    assert found.resolution is not None and found.resolution.prior_share is not None
+    assert found.resolution.prior_share < 0.5

@@ -16,9 +16,10 @@ import pytest
 
 from mft_engine.cli import main
 from mft_engine.experiment.storage import RunError
-from mft_engine.figures.phase import draw_phase_diagram, measured, order_parameter
+from mft_engine.figures.phase import draw_phase_diagram
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.studies import sweep as sweeps
+from mft_engine.studies.phase import measured, order_parameter
 from mft_engine.studies.sweep import Axis, Sweep, parse_axis, plan_sweep, read_table, run_sweep
 
 TINY = load_recipe("clover").replace(

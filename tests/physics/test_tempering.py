@@ -20,17 +20,8 @@ from mft_engine.network.activations import get_activation
 from mft_engine.points.statistics import averaged
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.studies.tempering import (
-    MAX_RUNGS,
-    TARGET_LENGTH,
-    TARGET_RATE,
-    Ladder,
-    LangevinReplica,
-    lengths,
-    rungs_needed,
-    spaced,
-    temper,
-)
+from mft_engine.studies.ladder import TARGET_LENGTH, TARGET_RATE, Ladder, LangevinReplica, lengths, rungs_needed, spaced
+from mft_engine.studies.tempering import MAX_RUNGS, temper
 from mft_engine.theory.finite_width import solve_finite_width
 
 SMALL = load_recipe("clover").replace({"engine.n_threads": 1, "network.n_neurons": 32, "training.rule_size": [6, 24]})

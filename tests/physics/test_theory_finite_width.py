@@ -102,7 +102,8 @@ def test_many_neurons_come_to_the_infinite_width_law():
     infinite = solve_planar(None, *SETTINGS, points=points)
     errors = []
     for n_neurons in (1000, 4000):
-        theory = solve_finite_width(*points, n_neurons, *SETTINGS)
+        n_angles = infinite.solution.n_angles
+        theory = solve_finite_width(*points, n_neurons, *SETTINGS, n_angles=n_angles)
         errors.append(theory.mean_square_readout - infinite.mean_square_readout)
         assert theory.trace_response == pytest.approx(infinite.trace_response, rel=20 / n_neurons)
     # the correction is of order 1 / N

@@ -1,0 +1,223 @@
+"""The exact law beyond the plane: figures that the README quotes, and modular addition's curves beside simulations.
+
+python -m benchmarks.exact_law [modular] [tasks] [equilibrium] [exponent] [curves] [--quick] [--out DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from mft_engine import palette
+from mft_engine.experiment.experiment import Experiment
+from mft_engine.figures.sheet import Sheet, bare, style
+from mft_engine.laws.particles import LawLost
+from mft_engine.questions.theory import Theory, solve_theory
+from mft_engine.recipe import Recipe, load_recipe
+from mft_engine.theory.particle_theory import ParticleTheory
+
+FRACTIONS = (0.45, 0.55, 0.6, 0.7)
+CURVE_FRACTIONS = (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)
+# Temperatures at the prior of the recipe: lambda moves with T.
+TEMPERATURES = (0.003, 0.01, 0.02, 0.025, 0.03, 0.04, 0.05)
+RUN_FRACTIONS, RUN_TEMPERATURES = (0.3, 0.45, 0.55, 0.7), (0.003, 0.02, 0.03, 0.05)
+TASKS = ("digits", "cubic-teacher", "staircase", "parity")
+N_SEEDS = 5
+CURVE_PARTICLES = 4000
+SIMULATED_WIDTHS = (512, 1024)
+PARTS = ("modular", "tasks", "equilibrium", "exponent", "curves")
+
+
+def at_fraction(fraction: float) -> Recipe:
+    """Modular addition with another part of the pairs shown."""
+    return load_recipe("modular-addition").replace({"task.train_fraction": fraction})
+
+
+def at_temperature(temperature: float) -> Recipe:
+    """Modular addition at another temperature and the same prior."""
+    recipe = load_recipe("modular-addition")
+    ratio = temperature / recipe.training.temperature
+    return recipe.replace(
+        {"training.temperature": temperature, "regularisation.scale": recipe.regularisation.scale * ratio}
+    )
+
+
+def numbers(found: Theory, cpu: float) -> dict[str, Any]:
+    """What is quoted of a solution."""
+    row: dict[str, Any] = {"loss": found.loss, "free_energy": found.free_energy, "gap": found.gap, "cpu_seconds": cpu}
+    if isinstance(found, ParticleTheory):
+        row |= {
+            "loss_error": found.loss_error, "free_energy_error": found.free_energy_error, "gap_error": found.gap_error,
+            "target_power": found.target_power, "test_accuracy": found.test_accuracy, "n_rounds": found.n_rounds,
+            "n_particles": found.n_particles, "trace_response": found.trace_response, "excess": found.excess,
+        }  # fmt: skip
+    return row
+
+
+def solved(recipe: Recipe, warm: Theory | None = None, **options: Any) -> tuple[Theory | None, dict[str, Any]]:
+    """A solution, and its numbers with the processor time that it took; the sentence where the particles refuse."""
+    begin = time.process_time()
+    try:
+        found = solve_theory(recipe, warm=warm, **options)
+    except LawLost as error:
+        return None, {"refused": str(error), "cpu_seconds": time.process_time() - begin}
+    return found, numbers(found, time.process_time() - begin)
+
+
+def trained(recipe: Recipe, *, is_judged: bool = True) -> dict[str, Any]:
+    """Loss, accuracy and, if wanted, the verdict about equilibrium of one run."""
+    experiment = Experiment(recipe.replace({"engine.n_threads": 1}))
+    while not experiment.is_complete:
+        experiment.advance(500)
+    if is_judged:
+        list(experiment.theory())
+        list(experiment.ask())
+    background = experiment.outcome().summary["background"]
+    row = {"loss": background["loss"], "test_accuracy": background.get("test_accuracy")}
+    return row | (experiment.answers["equilibrium"].to_dict() if is_judged else {})
+
+
+def modular() -> list[dict[str, Any]]:
+    """Cold and, from the fraction before, warm."""
+    rows, before = [], None
+    for fraction in FRACTIONS:
+        found, row = solved(at_fraction(fraction))
+        _, warm = solved(at_fraction(fraction), before) if before is not None else (None, {})
+        rows.append({"fraction": fraction, "cold": row, "warm": warm})
+        _tell(rows[-1])
+        before = found
+    return rows
+
+
+def tasks(*, quick: bool = False) -> list[dict[str, Any]]:
+    """Recipes with many inputs, each against runs of two widths started from the law."""
+    rows = []
+    for name in TASKS[: 1 if quick else None]:
+        recipe = load_recipe(name)
+        found, row = solved(recipe)
+        runs = {}
+        if found is not None:
+            for width in SIMULATED_WIDTHS[: 1 if quick else None]:
+                start = {"initial.law": "theory", "training.time": 3.0, "network.n_neurons": width}
+                runs[width] = trained(recipe.replace(start))
+        rows.append({"recipe": name, "law": row, "runs": runs})
+        _tell(rows[-1])
+    return rows
+
+
+def equilibrium(*, quick: bool = False) -> list[dict[str, Any]]:
+    """Modular addition at 55 %, five seeds: from the prior after t = 12, and from the law."""
+    rows = []
+    for seed in range(1 if quick else N_SEEDS):
+        recipe = at_fraction(0.55).replace({"seed": seed})
+        young, settled = trained(recipe), trained(recipe.replace({"initial.law": "theory"}))
+        rows.append({"seed": seed, "from the prior": young, "from the law": settled})
+        _tell(rows[-1])
+    return rows
+
+
+def exponent(*, quick: bool = False) -> dict[str, Any]:
+    """Clover at readout exponent .75 beside the mapped theory, 2,048 neurons."""
+    recipe = load_recipe("clover").replace({"network.readout_exponent": 0.75})
+    if quick:
+        recipe = recipe.replace({"training.time": 4.0})
+    theory = solve_theory(recipe)
+    experiment = Experiment(recipe)
+    while not experiment.is_complete:
+        experiment.advance(500)
+    summary = experiment.outcome().summary
+    learnt = summary["feature_learning"]
+    row = {
+        "theory": {
+            "loss": theory.loss + theory.trace_response / 2048,
+            "mean function's loss": theory.loss,
+            "cos4": theory.order_parameters["cos4"],
+        },
+        "simulated": {"loss": summary["background"]["loss"], "cos4": learnt["order_parameters"]["cos4"]},
+        "cos4_error": learnt["order_parameters_error"]["cos4"],
+    }
+    _tell(row)
+    return row
+
+
+def curves(*, quick: bool = False) -> dict[str, Any]:
+    """Test accuracy and loss of the exact law along two roads, and runs of t = 12 from the prior beside them."""
+    document: dict[str, Any] = {}
+    roads = (
+        ("fraction", at_fraction, CURVE_FRACTIONS, RUN_FRACTIONS),
+        ("temperature", at_temperature, TEMPERATURES, RUN_TEMPERATURES),
+    )
+    for name, recipe_at, values, run_values in roads:
+        rows = []
+        for value in values[:: 4 if quick else 1]:
+            _, row = solved(recipe_at(value).replace({"theory.n_particles": CURVE_PARTICLES}))
+            rows.append({name: value, **row})
+            _tell(rows[-1])
+        runs = []
+        for value in run_values[: 1 if quick else None]:
+            runs.append({name: value, **trained(recipe_at(value), is_judged=False)})
+            _tell(runs[-1])
+        document[name] = {"law": rows, "runs": runs}
+    return document
+
+
+def draw(document: dict[str, Any], width_mm: float = 140.0) -> Any:
+    """Left: test accuracy against the part of the pairs shown. Right: against temperature."""
+    with matplotlib.rc_context(style(width_mm)):
+        sheet = Sheet(width_mm, 60.0)
+        both = sheet.axes(12, 9, 54, 44), sheet.axes(80, 9, 54, 44)
+        labels = ("part of the pairs shown", "temperature, prior fixed, 70 % shown")
+        for axes, name, label in zip(both, ("fraction", "temperature"), labels, strict=True):
+            law = [row for row in document[name]["law"] if row.get("test_accuracy") is not None]
+            x = [row[name] for row in law]
+            axes.plot(x, [row["test_accuracy"] for row in law], color=palette.THEORY, marker=".", label="exact law")
+            runs = document[name]["runs"]
+            axes.plot(
+                [row[name] for row in runs], [row["test_accuracy"] for row in runs], "o", color=palette.BACKGROUND,
+                markersize=4, markerfacecolor="none", label="512 neurons from the prior, $t$ = 12",
+            )  # fmt: skip
+            axes.set_ylim(-0.05, 1.05)
+            axes.set_xlabel(label)
+            bare(axes)
+        both[0].set_ylabel("test accuracy")
+        both[1].set_xscale("log")
+        both[1].legend(frameon=False, loc="lower left")
+        return sheet.figure
+
+
+def _tell(row: dict[str, Any]) -> None:
+    print(json.dumps(row, default=float), file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
+    parser.add_argument("--quick", action="store_true", help="one case of each")
+    parser.add_argument("--out", type=Path, help="folder for exact_law.json and modular-addition-law.svg")
+    arguments = parser.parse_args()
+    document: dict[str, Any] = {}
+    for part in arguments.parts or PARTS:
+        if part == "modular":
+            document[part] = modular()
+        else:
+            job = {"tasks": tasks, "equilibrium": equilibrium, "exponent": exponent, "curves": curves}[part]
+            document[part] = job(quick=arguments.quick)  # type: ignore[operator]
+    text = json.dumps(document, indent=1, default=lambda value: np.asarray(value).tolist())
+    print(text)
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "exact_law.json").write_text(text + "\n")
+        if "curves" in document:
+            draw(document["curves"]).savefig(arguments.out / "modular-addition-law.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Riders after the fact: a training that nobody watched, from the checkpoints that it left."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mft_engine import rng
+from mft_engine.compare.clouds import compare
+from mft_engine.compare.paths import PathComparison, compare_paths
+from mft_engine.device import to_host
+from mft_engine.riders.neurons import Activation, Layer, WatchError
+from mft_engine.riders.portrait import functions_of
+from mft_engine.riders.resolution import resolution_of
+from mft_engine.riders.twin import ELEMENTWISE
+from mft_engine.riders.watch import Initial, Loss, Modules, given, layer_of
+from mft_engine.rng import Stream
+from mft_engine.runs.watched import WatchedRun, origin, write_watched
+
+Checkpoints = Sequence[tuple[int, dict[str, Any]]]
+Rule = Callable[[list[Tensor]], Optimizer]
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a layer's neurons see at one checkpoint: inputs h, and delta = dL/d(output of the readout)."""
+
+    step: int
+    inputs: Tensor
+    delta: Tensor
+
+
+@dataclass(frozen=True)
+class Afterwards:
+    """Riders through stored checkpoints.
+
+    Attributes:
+        background, foreground: (n, n_params) neurons of the last checkpoint, and the riders.
+        initial_background: neurons of step 0, None where there is no such checkpoint; initial_foreground: the riders'.
+        error: how far the neurons of step 0, moved as the riders are, end from those of the last checkpoint, over the
+            way of those; None where there is no checkpoint of step 0, or the steps are noisy.
+        n_steps: made; n_inputs, names: of the columns.
+        sentence: what was done, and how exact it is.
+    """
+
+    background: Tensor
+    foreground: Tensor
+    initial_background: Tensor | None
+    initial_foreground: Tensor
+    error: float | None
+    n_steps: int
+    n_inputs: int
+    names: tuple[str, ...]
+    sentence: str
+    layer: Layer
+    field: Field
+    optimizer_words: str
+    seed: int
+
+    def compare(self, *, n_permutations: int = 500) -> PathComparison:
+        """Whether the neurons of the last checkpoint and the riders have one law."""
+        options: dict[str, Any] = {"n_permutations": n_permutations, "seed": self.seed}
+        if self.initial_background is None:
+            here = compare(self.background, self.foreground, self.n_inputs, names=self.names, **options)
+            found = PathComparison(here)
+        else:
+            now, start = (self.background, self.foreground), (self.initial_background, self.initial_foreground)
+            found = compare_paths(now, start, self.n_inputs, self.names, **options)
+        resolution = resolution_of(found, self.foreground, self.initial_foreground, self.n_inputs)
+        return found if resolution is None else found.with_resolution(resolution)
+
+    def save(self, folder: str | Path, name: str = "") -> Path:
+        """Keep a run that `mft-lab` and the window open, as `Watch.save`."""
+        own = self.initial_background
+        clouds = {
+            "background": self.background,
+            "foreground": self.foreground,
+            # Where nobody kept the network's start, the riders' stands for it: both are draws of one law.
+            "initial_background": self.initial_foreground if own is None else own,
+            "initial_foreground": self.initial_foreground,
+        }
+        functions, spectra = functions_of(self.layer, clouds, self.field.inputs)
+        about: dict[str, Any] = {
+            "name": name or Path(folder).name,
+            "layer": self.layer.words,
+            "optimizer": self.optimizer_words,
+            "n_steps": self.n_steps,
+            "seed": self.seed,
+            "n_neurons": len(self.background),
+            "n_foreground": len(self.foreground),
+            "n_inputs": self.n_inputs,
+            "columns": list(self.names),
+            "sentences": [self.sentence],
+            "stopped": "",
+            **origin(),
+        }
+        start = None if own is None else compare(own, self.initial_foreground, self.n_inputs, seed=self.seed)
+        host = {name: to_host(cloud) for name, cloud in clouds.items()}
+        run = WatchedRun(about, host, start, self.compare(), functions=functions, spectra=spectra)
+        return write_watched(run, folder)
+
+
+def watch_checkpoints(
+    model: nn.Module,
+    hidden: Modules,
+    readout: nn.Module,
+    *,
+    activation: Activation,
+    checkpoints: Checkpoints,
+    loss: Loss,
+    optimizer: Rule,
+    n_foreground: int | None = None,
+    initial: Initial | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> Afterwards:
+    """Riders for a training that is over: they move in the field of its checkpoints, interpolated between them.
+
+    Of one checkpoint the field is frozen, and the riders make as many steps in it as the training had. With a
+    temperature every step of plain SGD adds noise sqrt(2 lr T): a Langevin foreground for networks that were sampled.
+
+    Args:
+        model: of the checkpoints; it has its own weights back afterwards.
+        hidden, readout, activation, n_foreground, initial, seed: as `watch`.
+        checkpoints: (step, state dict) of the model, in order.
+        loss: called without arguments, returns the model's loss, on the same data each time.
+        optimizer: makes the training's optimiser from a list of tensors: lambda p: torch.optim.Adam(p, 1e-3).
+
+    Raises:
+        WatchError: a layer, an optimiser, or checkpoints that this cannot be done with.
+    """
+    layer = layer_of(hidden, readout, activation)
+    if not checkpoints or any(a[0] >= b[0] for a, b in pairwise(checkpoints)):
+        raise WatchError("Give checkpoints as (step, state dict), with growing steps, one at least")
+    with _own_weights(model):
+        fields, tables = [], []
+        for step, state in checkpoints:
+            model.load_state_dict(state)
+            fields.append(_field_of(model, layer, loss, step))
+            tables.append(layer.table(layer.parameters()))
+        n = layer.n_neurons if n_foreground is None else n_foreground
+        if initial is not None:
+            begun = given(initial, n, tables[0])
+        else:
+            with rng.own_torch_draws(seed, Stream.RIDERS, 0, tables[0].device):
+                begun = layer.redrawn(n)
+    has_start = checkpoints[0][0] == 0 and len(checkpoints) > 1
+    start = torch.cat([begun, tables[0]])
+    end, words = _ride(layer, fields, start, optimizer, temperature, seed)
+    error = None
+    if has_start and temperature == 0:
+        went = (tables[-1] - tables[0]).norm().clamp_min(1e-30)
+        error = float((end[n:] - tables[-1]).norm() / went)
+    n_steps = checkpoints[-1][0]
+    if len(checkpoints) == 1:
+        how = f"Riders made {n_steps} steps in the frozen field of one checkpoint"
+    else:
+        how = f"Riders made {n_steps} steps in the field of {len(checkpoints)} checkpoints, interpolated between them"
+    exact = "how exact that is cannot be told without the checkpoint of step 0"
+    if error is not None:
+        exact = f"the network's own neurons, moved so, miss their end by {100 * error:.2g} % of their way"
+    elif temperature > 0:
+        exact = f"with the noise of temperature {temperature:g}"
+    return Afterwards(
+        tables[-1], end[:n], tables[0] if has_start else None, begun, error, n_steps,
+        layer.n_inputs, layer.names, f"{how}; {exact}.", layer, fields[-1], words, seed,
+    )  # fmt: skip
+
+
+def _ride(
+    layer: Layer, fields: list[Field], start: Tensor, optimizer: Rule, temperature: float, seed: int
+) -> tuple[Tensor, str]:
+    tensors = layer.tensors(start)
+    rule = optimizer(list(tensors.values()))
+    name = type(rule).__name__
+    if name not in ELEMENTWISE:
+        raise WatchError(f"{name} does not move every weight by its own gradient alone, as riders must")
+    is_plain = name == "SGD" and not any(group["momentum"] for group in rule.param_groups)
+    if temperature < 0 or (temperature > 0 and not is_plain):
+        raise WatchError("A temperature is 0 or more, and goes with torch.optim.SGD without momentum")
+    rate = float(rule.param_groups[0]["lr"])
+    place = 0
+    for step in range(fields[-1].step):
+        while place + 1 < len(fields) - 1 and fields[place + 1].step <= step:
+            place += 1
+        here, there = fields[place], fields[min(place + 1, len(fields) - 1)]
+        gap = there.step - here.step
+        share = min(1.0, max(0.0, (step - here.step) / gap)) if gap else 0.0
+        inputs = torch.lerp(here.inputs, there.inputs, share)
+        delta = torch.lerp(here.delta, there.delta, share)
+        found = layer.gradients(tensors, inputs, delta, list(tensors))
+        for key, tensor in tensors.items():
+            tensor.grad = found[key]
+        rule.step()
+        if temperature > 0:
+            table = layer.table(tensors)
+            like: dict[str, Any] = {"device": table.device, "dtype": table.dtype}
+            noise = rng.normal(seed, Stream.RIDERS, step + 1, *table.shape, **like)
+            for key, kick in layer.tensors(noise * math.sqrt(2 * rate * temperature)).items():
+                tensors[key].add_(kick)
+    return layer.table(tensors), f"{name}, learning rate {rate:.3g}"
+
+
+def _field_of(model: nn.Module, layer: Layer, loss: Loss, step: int) -> Field:
+    seen: list[Tensor] = []
+    deltas: list[Tensor] = []
+
+    def on_inputs(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        seen.append(inputs[0].detach())
+
+    def on_readout(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        cast(Any, output).register_hook(lambda delta: deltas.append(delta.detach()))
+
+    handles = [
+        layer.incoming[0].register_forward_hook(on_inputs),
+        layer.readout.register_forward_hook(on_readout),
+    ]
+    try:
+        with torch.enable_grad():
+            torch.autograd.grad(loss(), list(layer.parameters().values()), allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(seen) != 1 or len(deltas) != 1:
+        raise WatchError(
+            f"The layer was used {len(seen)} times and its error signal seen {len(deltas)} times in one loss: riders "
+            "need one use of it"
+        )
+    return Field(step, seen[0], deltas[0])
+
+
+@contextmanager
+def _own_weights(model: nn.Module) -> Iterator[None]:
+    own = copy.deepcopy(model.state_dict())
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)

@@ -1,0 +1,119 @@
+"""What a phase diagram shows of a sweep: means and errors over seeds on the grid, and the theory's line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mft_engine.studies.grid import Axis
+from mft_engine.studies.sweep_table import FAILURE, Sweep
+
+ORDERS = "feature_learning.order_parameters."
+ERRORS = "feature_learning.order_parameters_error."
+THEORY_ORDERS = "theory.order_parameters."
+LOSS, THEORY_LOSS = "background.loss", "theory.loss"
+CLOSURES = {"overlap": "closure.overlap"}
+ACCURACY = "background.test_accuracy"
+# Positive values whose steps grow by at least this factor are shown on a logarithmic axis.
+LOG_SPAN = 8.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number of the summary over the grid of swept values.
+
+    Attributes:
+        title: on the axis of a figure, in mathtext; words: the same in plain letters.
+        column: of the table; mean, error: over seeds (error: of the single run where there is one seed); theory:
+            infinite width. All of the shape of the grid, nan where nothing is known.
+        source: what the theory's line is called: a closure is not the exact infinite-width law.
+    """
+
+    title: str
+    words: str
+    column: str
+    mean: np.ndarray
+    error: np.ndarray
+    theory: np.ndarray
+    source: str = "infinite width"
+
+
+def measured(sweep: Sweep, column: str, title: str, error: str = "", theory: str = "", *, words: str = "") -> Measured:
+    """Mean and standard error over seeds of a column of the table, at every point of the grid."""
+    shape = tuple(len(axis.values) for axis in sweep.axes)
+    cells: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    for row in sweep.rows:
+        if row.get(FAILURE) is None and row.get(column) is not None:
+            cells.setdefault(place_of(sweep, row), []).append(row)
+    mean, spread, line = (np.full(shape, np.nan) for _ in range(3))
+    for place, rows in cells.items():
+        values = np.array([row[column] for row in rows], dtype=float)
+        mean[place] = values.mean()
+        if len(values) > 1:
+            spread[place] = values.std(ddof=1) / len(values) ** 0.5
+        elif error and rows[0].get(error) is not None:
+            spread[place] = rows[0][error]
+        known = [row[theory] for row in rows if theory and row.get(theory) is not None]
+        line[place] = np.mean(known) if known else np.nan
+    return Measured(title, words or title, column, mean, spread, line)
+
+
+def panels_of(sweep: Sweep) -> list[Measured]:
+    """Test accuracy and order parameter, where there are any, and loss; each with its theory where there is one."""
+    panels = [measured(sweep, LOSS, r"loss $\mathrm{E}\,(y-f)^2$", theory=THEORY_LOSS, words="loss E (y − f)²")]
+    order = order_parameter(sweep)
+    if order is not None:
+        wave = order.removeprefix("cos")
+        title = rf"$\langle\cos {wave}\vartheta_w\rangle$" if wave.isdigit() else order
+        words = f"⟨cos {wave}θ⟩" if wave.isdigit() else order
+        found = measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order, words=words)
+        panels.insert(0, _with_closure(sweep, found, order))
+    if any(row.get(ACCURACY) is not None for row in sweep.rows):
+        panels.insert(0, measured(sweep, ACCURACY, "test accuracy", f"{ACCURACY}_error"))
+    return panels
+
+
+def _with_closure(sweep: Sweep, panel: Measured, order: str) -> Measured:
+    """The panel with the order-parameter closure as its line, where there is one and no exact theory.
+
+    Not for the loss: a closure's is that of the mean function on the population, a network's own has more in it.
+    """
+    if np.isfinite(panel.theory).any() or order not in CLOSURES:
+        return panel
+    return replace(panel, theory=measured(sweep, CLOSURES[order], "").mean, source="closure")
+
+
+def place_of(sweep: Sweep, row: Mapping[str, Any]) -> tuple[int, ...]:
+    """Where a row of the table lies on the grid."""
+    return tuple(_index(axis, row[axis.path]) for axis in sweep.axes)
+
+
+def _index(axis: Axis, value: Any) -> int:
+    shown = [str(list(v)) if isinstance(v, tuple) else v for v in axis.values]
+    return shown.index(value) if value in shown else [str(v) for v in shown].index(str(value))
+
+
+def order_parameter(sweep: Sweep) -> str | None:
+    """The order parameter that the sweep moves most, by its name; None where the clouds have none."""
+    names = [name for name in dict.fromkeys(name for row in sweep.rows for name in row) if name.startswith(ORDERS)]
+    found = {name: measured(sweep, name, "").mean for name in names}
+    sizes = {name: np.nanmax(np.abs(mean)) for name, mean in found.items() if np.isfinite(mean).any()}
+    return max(sizes, key=lambda name: float(sizes[name])).removeprefix(ORDERS) if sizes else None
+
+
+def is_numeric(axis: Axis) -> bool:
+    """Whether the values of an axis are numbers."""
+    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in axis.values)
+
+
+def is_logarithmic(axis: Axis) -> bool:
+    """Whether an axis is better drawn logarithmically."""
+    return is_numeric(axis) and min(axis.values) > 0 and max(axis.values) >= LOG_SPAN * min(axis.values)
+
+
+def positions(axis: Axis) -> np.ndarray:
+    """(n_values,) numbers at which the values are drawn: themselves, or their places where they are words."""
+    return np.array(axis.values if is_numeric(axis) else range(len(axis.values)), dtype=float)

@@ -1,0 +1,196 @@
+"""A sweep on disk: what it is of, and a table with a row a finished point, replaced whole whenever points finish."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field, ValidationError
+
+from mft_engine.experiment import storage
+from mft_engine.experiment.storage import RunError
+from mft_engine.recipe import Recipe, parse_recipe
+from mft_engine.studies.grid import Axis, Point
+
+TABLE = "table.csv"
+ORDER = "sweep.json"
+FAILURE = "failure"
+# Columns that are text whatever they look like.
+_TEXTS = ("digest", FAILURE)
+
+Row = dict[str, Any]
+Listener = Callable[[Row], None]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished (or interrupted) sweep.
+
+    Attributes:
+        axes: what was swept.
+        rows: one a finished point, in the order of the grid: seed, the swept paths, the summary's leaves, failure.
+        n_points: of the whole grid.
+        folder: where table and runs are.
+    """
+
+    axes: tuple[Axis, ...]
+    rows: tuple[Row, ...]
+    n_points: int
+    folder: Path
+
+    @property
+    def n_failed(self) -> int:
+        """Points that ended in a sentence instead of numbers."""
+        return sum(bool(row.get(FAILURE)) for row in self.rows)
+
+
+class Table:
+    """The rows that are there, and the file that has them."""
+
+    def __init__(
+        self, folder: Path, axes: tuple[Axis, ...], points: Sequence[Point], told: Listener | None = None
+    ) -> None:
+        self.folder, self.axes, self.points, self._told = folder, axes, points, told
+        self.rows: dict[int, Row] = {}
+
+    def add(self, number: int, row: Row) -> None:
+        """The row of a point, with what identifies it in front."""
+        point = self.points[number]
+        names = dict(zip((axis.path for axis in self.axes), point.values, strict=True))
+        head = {"seed": point.recipe.seed, **{path: _cell(value) for path, value in names.items()}}
+        self.rows[number] = {**head, **row, "digest": point.recipe.digest}
+        if self._told is not None:
+            self._told(self.rows[number])
+
+    def take_finished(self) -> None:
+        """The rows of an earlier table that belong to this grid and did not fail."""
+        numbers = {point.recipe.digest: number for number, point in enumerate(self.points)}
+        for row in rows_left(self.folder):
+            number = numbers.get(str(row.get("digest")))
+            if number is not None and not row.get(FAILURE):
+                self.add(number, {name: row[name] for name in row if name not in self._head()})
+
+    def _head(self) -> list[str]:
+        return ["seed", *(axis.path for axis in self.axes)]
+
+    def save(self) -> None:
+        """Replace the file by one with the rows of now."""
+        names = dict.fromkeys([*self._head(), *(name for row in self.rows.values() for name in row)])
+        names.pop(FAILURE, None)
+        memory = io.StringIO()
+        writer = csv.DictWriter(memory, [*names, FAILURE], restval="", lineterminator="\n")
+        writer.writeheader()
+        for number in sorted(self.rows):
+            writer.writerow({name: "" if value is None else value for name, value in self.rows[number].items()})
+        storage.write_atomically(self.folder / TABLE, memory.getvalue().encode())
+
+    def describe(self) -> str:
+        """How far it is, in words."""
+        n_failed = self.sweep().n_failed
+        return f"{len(self.rows)} of {len(self.points)} points" + (f", {n_failed} failed" if n_failed else "")
+
+    def sweep(self) -> Sweep:
+        """What is there."""
+        rows = tuple(self.rows[number] for number in sorted(self.rows))
+        return Sweep(self.axes, rows, len(self.points), self.folder)
+
+
+def save_order(folder: Path, recipe: Recipe, axes: Sequence[Axis], n_seeds: int) -> None:
+    """What this sweep is of, for whoever opens its folder."""
+    swept = [{"path": axis.path, "values": list(axis.values)} for axis in axes]
+    document = {"schema": "mft-lab/sweep-order/1", "recipe": recipe.to_toml(), "axes": swept, "n_seeds": n_seeds}
+    storage.write_atomically(folder / ORDER, storage.json_bytes(document))
+
+
+@dataclass(frozen=True)
+class StoredSweep:
+    """A sweep's folder: what it is of, and what is there."""
+
+    recipe: Recipe
+    n_seeds: int
+    sweep: Sweep
+
+
+class _Axis(BaseModel):
+    path: str
+    values: list[Any] = Field(min_length=1)
+
+
+class _Order(BaseModel):
+    recipe: str
+    axes: list[_Axis] = Field(min_length=1)
+    n_seeds: int = Field(ge=1)
+
+
+def open_sweep(folder: str | Path) -> StoredSweep:
+    """A stored sweep, finished or not.
+
+    Raises:
+        RunError: no sweep there, or one whose files are damaged. RecipeError: a recipe that is none any more.
+    """
+    place = Path(folder)
+    with storage.reading_from(place / ORDER, "mft-lab sweep --resume makes it again"):
+        text = (place / ORDER).read_text(encoding="utf-8")
+        try:
+            order = _Order.model_validate_json(text)
+        except ValidationError as error:
+            raise ValueError(str(error)) from None
+    recipe = parse_recipe(order.recipe, origin=str(place / ORDER))
+    axes = tuple(Axis(axis.path, tuple(_frozen(value) for value in axis.values)) for axis in order.axes)
+    rows = tuple(row for row in read_table(place) if all(axis.path in row for axis in axes))
+    n_points = order.n_seeds * int(np.prod([len(axis.values) for axis in axes]))
+    return StoredSweep(recipe, order.n_seeds, Sweep(axes, rows, n_points, place))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _cell(value: Any) -> Any:
+    return str(list(value)) if isinstance(value, tuple) else value
+
+
+def read_table(folder: str | Path) -> list[Row]:
+    """The rows of a stored sweep; numbers as numbers, empty cells as None.
+
+    Raises:
+        RunError: no table there, or one that is damaged.
+    """
+    path = Path(folder) / TABLE
+    with storage.reading_from(path, "the runs are kept: --resume makes it again"):
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+        if "seed" not in (reader.fieldnames or ()):
+            raise ValueError("no column named seed")
+        if any(None in row or None in row.values() or "digest" not in row for row in rows):
+            raise ValueError("rows of another length than their header")
+    return [{name: (text or None) if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]
+
+
+def rows_left(folder: Path) -> list[Row]:
+    """The rows of an earlier sweep; none where its table cannot be read, for its runs are there all the same."""
+    try:
+        return read_table(folder) if (folder / TABLE).exists() else []
+    except RunError:
+        return []
+
+
+def _value(text: str | None) -> Any:
+    """What was written as this text: only what a number is written as is one ("402e535387068602" is none)."""
+    if not text:
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        try:
+            if str(kind(text)) == text:
+                return kind(text)
+        except ValueError:
+            continue
+    return text
