@@ -2,9 +2,9 @@
 
     python -m benchmarks.soak [--minutes 60] [--neurons 2048] [--json]
 
-By turns the slider moves, the foreground is sampled, the task changes, a wrong background is tried, a step back is taken
-and a small sweep runs in a thread beside the training. After the first twelfth of the time (five minutes of an hour)
-memory, threads and open files are watched. Needs a display or `QT_QPA_PLATFORM=offscreen`.
+By turns the slider moves, the foreground is sampled, the task changes, a wrong background is tried, a step back is
+taken and a small sweep runs in a thread beside the training. After the first twelfth of the time (five minutes of an
+hour) memory, threads and open files are watched. Needs a display or `QT_QPA_PLATFORM=offscreen`.
 """
 
 from __future__ import annotations
