@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
@@ -20,12 +20,12 @@ from app.panels.verdict_words import HEADLINES, loss_sentence, verdict_sentence
 from app.theme import LIGHT, Theme
 from app.widgets.titled import TitledSection
 from app.widgets.words import UNKNOWN, written, written_error
-from mft_engine.questions.drift import Drift
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
     from mft_engine.experiment.events import Answered, ForegroundReady, Snapshot
     from mft_engine.questions.certificate import Certificate
+    from mft_engine.questions.drift import Drift
     from mft_engine.questions.table import Answer
 
 # A person cannot read numbers that change more often.
@@ -241,8 +241,7 @@ class SelfConsistencyPanel(QScrollArea):
             self.show_certificate(self._certificate)
 
     def _show_drift(self) -> None:
-        drift = self._answered.get("drift")
-        self.drift.show_drift(drift if isinstance(drift, Drift) else None)
+        self.drift.show_drift(cast("Drift | None", self._answered.get("drift")))
 
     def show_pending(self, text: str) -> None:
         """A comparison is on its way; earlier numbers stay, greyed."""
