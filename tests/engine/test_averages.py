@@ -60,9 +60,6 @@ def altered(experiment: Experiment, kind: str, size: float) -> torch.Tensor:
         w = theta[:, :2].clone()
         theta[:, 0] = angle.cos() * w[:, 0] - angle.sin() * w[:, 1]
         theta[:, 1] = angle.sin() * w[:, 0] + angle.cos() * w[:, 1]
-    if kind == "other_share":
-        n = round(size * N)
-        theta[:n] = sampled(recipe.seed + 50).state.theta[:n]
     if kind == "flipped":
         theta[: round(size * N), 2] *= -1
     return theta
@@ -90,7 +87,7 @@ def test_what_a_distance_of_clouds_passes_is_noticed(kind, size) -> None:
         assert test.p_value < 0.005
 
 
-@pytest.mark.parametrize("kind", ["prior_share", "weight_scale", "readout_scale", "turn", "other_share"])
+@pytest.mark.parametrize("kind", ["prior_share", "weight_scale", "readout_scale", "turn"])
 def test_the_stated_resolution_is_right(kind) -> None:
     """Twice as large: found in each of 4 draws. Half as large: in at most 3 of 4.
 
@@ -106,6 +103,21 @@ def test_the_stated_resolution_is_right(kind) -> None:
         for factor in found:
             found[factor] += judged(experiment, altered(experiment, kind, factor * size))[0].p_value < 0.005
     assert found[2.0] == 4 and found[0.5] <= 3
+
+
+def test_neurons_of_another_network_of_the_same_law_are_noticed_by_their_scatter() -> None:
+    """At the stated share 9 of 10 draws are found, so 4 or more of 6 with probability .98 (measured 12 of 12)."""
+    experiment, other = sampled(0), sampled(3)
+    _, resolution = judged(experiment, experiment.state.theta)
+    n, found = round(resolution.other_share * N), 0
+    for draw in range(6):
+        chosen, fresh = (
+            torch.as_tensor(host_generator(draw, Stream.TEST_POINTS, k).permutation(N)[:n]) for k in (0, 1)
+        )
+        theta = experiment.state.theta.clone()
+        theta[chosen] = other.state.theta[fresh]
+        found += judged(experiment, theta)[0].p_value < 0.005
+    assert 0.01 < resolution.other_share < 0.3 and found >= 4
 
 
 def test_what_differs_is_told_and_the_neurons_that_differ_are_found() -> None:

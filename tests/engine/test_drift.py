@@ -60,7 +60,7 @@ def test_a_short_window_says_nothing():
 
 
 def test_a_clover_stopped_young_is_noticed_and_one_that_had_time_is_steady(tmp_path):
-    """At t = 1.5 all of 20 seeds drift at N = 2,048 (docs/method.md); here one, and one four times as old."""
+    """At t = 1.5 all of 20 seeds drift at N = 2,048 (docs/verdict.md); here one, and one four times as old."""
     young = run_stored(load_recipe("clover").replace({"training.time": 1.5, "foreground.method": "gibbs"}), tmp_path)
     assert young.summary["drift"]["verdict"] == "drifting"
     assert load(young.folder).answers["drift"].to_dict() == young.summary["drift"]
