@@ -29,6 +29,8 @@ from mft_engine.field.field import MeanField
 # Directions of the statistics' covariance below this share of the largest (in units of each statistic's own spread)
 # carry nothing but rounding.
 SMALLEST_EIGENVALUE = 1e-9
+# Of the neurons are short at least.
+SHORT_SHARE = 0.05
 # Neurons a block of the features' matrix.
 BLOCK = 8192
 # Neurons times points of a block, beyond which there are fewer neurons in it.
@@ -208,8 +210,12 @@ def _rows(field: MeanField) -> int:
 
 
 def short_length(reference: Tensor, n_inputs: int) -> float:
-    """Half of the median length of the reference's input weights."""
-    return 0.5 * float(reference[:, :n_inputs].norm(dim=1).median())
+    """Half of the median length of the reference's input weights, and more where hardly a neuron is so short.
+
+    In many inputs none is: an average that a few neurons make is not normal, and its scatter not known.
+    """
+    norms = reference[:, :n_inputs].norm(dim=1)
+    return max(0.5 * float(norms.median()), float(norms.double().sort().values[int(SHORT_SHARE * len(norms))]))
 
 
 def neuron_outputs(theta: Tensor, field: MeanField) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mft_engine.compare.averages import compare_averages, largest_noncentrality
+from mft_engine.compare.averages import compare_averages, largest_noncentrality, short_length
 from mft_engine.compare.fluctuations import Averaging, fluctuations
 from mft_engine.compare.resolution import found_share, smallest
 from mft_engine.experiment.experiment import Experiment
@@ -149,6 +149,15 @@ def test_a_right_cloud_given_back_in_the_field_of_one_moment_is_not_refused_by_i
     list(experiment.foreground())
     list(experiment.compare())
     assert experiment.comparison.verdict == "inconsistent"
+
+
+@pytest.mark.parametrize("n_inputs", [2, 12, 64])
+def test_short_neurons_are_never_so_few_that_their_average_has_no_normal_law(n_inputs) -> None:
+    """Digits (12 inputs) was refused for one neuron in 2,048 below half of the median: 5.9 "standard errors"."""
+    cloud = normal(5, Stream.TEST_POINTS, 0, 2048, n_inputs + 1, device="cpu")
+    share = float((cloud[:, :n_inputs].norm(dim=1) < short_length(cloud, n_inputs)).double().mean())
+    # Half of the median in the plane: 1 - 2^-1/4 = .16, with an error of .01; elsewhere the twentieth part.
+    assert share == pytest.approx(1 - 2**-0.25 if n_inputs == 2 else 0.05, abs=0.03)
 
 
 def test_the_scatter_of_a_gaussian_gas_is_the_exact_one() -> None:
