@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.panels.certificate import CertificateSection, certificate_sentence
+from app.panels.comparison_rows import ACCURACY_ROWS, FUNCTION_ROWS
+from app.panels.distance import FIRST_LAYER, UPPER_LAYER, WHOLE_NEURONS, DistanceSection
+from app.panels.drift import DriftSection
 from app.panels.gauges import StabilityGauge, stability_sentence
-from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
 from app.panels.orders import cloud_orders, order_words
 from app.panels.verdict_card import VerdictCard
-from app.panels.verdict_words import HEADLINES, ROLES, loss_sentence, verdict_sentence
+from app.panels.verdict_words import HEADLINES, loss_sentence, verdict_sentence
 from app.theme import LIGHT, Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import UNKNOWN, written, written_error, written_p
+from app.widgets.words import UNKNOWN, written, written_error
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
     from mft_engine.experiment.events import Answered, ForegroundReady, Snapshot
     from mft_engine.questions.certificate import Certificate
+    from mft_engine.questions.drift import Drift
     from mft_engine.questions.table import Answer
 
 # A person cannot read numbers that change more often.
 _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
-_ANSWERS = {
-    "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
-    "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
-}
-# What a neuron is compared by: with its readout and without; a layer of several has other coordinates.
-_WHOLE_NEURONS = ("(w, a)", "w alone")
-_FIRST_LAYER = ("(w, v)", "w alone")
-_UPPER_LAYER = ("(φ, b)", "φ alone")
 _DIFFERENT = (
     "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
     "self-consistent too, without having learnt any features."
@@ -72,11 +67,15 @@ class SelfConsistencyPanel(QScrollArea):
         self.card = VerdictCard(theme, self.page)
         column.addWidget(self.card)
         # Without a comparison there is nothing to list: a column of dashes says less than a sentence.
-        self._of_comparison = (self._build_distance(), self._build_functions())
+        self.distance = DistanceSection(theme, self.page)
+        self.band, self.distances = self.distance.band, self.distance.numbers
+        self._of_comparison = (self.distance, self._build_functions())
         self.certificates = CertificateSection(self.page)
+        self.drift = DriftSection(self.page)
         self._sections: list[TitledSection] = [
             *self._of_comparison,
             self.certificates,
+            self.drift,
             self._build_stability(),
             self._build_theory(),
             self._build_features(),
@@ -96,49 +95,10 @@ class SelfConsistencyPanel(QScrollArea):
 
     # Construction
 
-    def _build_distance(self) -> TitledSection:
-        section = TitledSection("Distance between the clouds", self.page)
-        self.band = NullBand(self._theme, section)
-        self.distances = NumberTable(_WHOLE_NEURONS, section)
-        spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
-        for key, name, meaning in (
-            ("distance", "energy distance", f"2 E|X−Y| − E|X−X′| − E|Y−Y′| of the two clouds; {spread}"),
-            ("null_mean", "by chance: mean", "Mean distance after exchanging neurons between the clouds at random"),
-            ("null_95", "by chance: 95 %", "95 % of the random exchanges give less than this"),
-            (
-                "ratio",
-                "ratio to chance",
-                "Distance divided by its mean under random exchange. Below 1 is normal: "
-                "the neurons of a background repel and lie more regularly than independent ones",
-            ),
-            (
-                "p_value",
-                "p-value",
-                "Share of random exchanges that give at least the observed distance, "
-                "(1 + number) / (1 + exchanges); consistent above 0.01",
-            ),
-        ):
-            self.distances.add_row(key, name, meaning)
-        section.column.addWidget(self.band)
-        section.column.addWidget(self.distances)
-        self._method = section.add_note()
-        return section
-
     def _build_functions(self) -> TitledSection:
         section = TitledSection("The two network functions", self.page)
         self.functions = NumberTable(("",), section)
-        for key, name, meaning in (
-            ("alignment", "alignment", "E[f_bg f_fg] / (|f_bg| |f_fg|): 1 for functions equal up to a factor"),
-            ("background_loss", "background loss", "E (y − f)² of the trained network, in squared units of the target"),
-            ("foreground_loss", "foreground loss", "E (y − f)² of the network of the foreground neurons, same units"),
-            ("difference", "difference", "Foreground loss minus background loss"),
-            (
-                "expected",
-                "expected difference",
-                "Tr C / N: the extra loss of N independent neurons of the same law, "
-                "by theory; C is the covariance operator of a φ",
-            ),
-        ):
+        for key, name, meaning in FUNCTION_ROWS:
             self.functions.add_row(key, name, meaning)
         self.functions.add_row(
             "variance",
@@ -197,7 +157,7 @@ class SelfConsistencyPanel(QScrollArea):
         )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
         self.answers = NumberTable(("background", "foreground"), section, spacing=8)
-        for key, (name, meaning) in _ANSWERS.items():
+        for key, (name, meaning) in ACCURACY_ROWS.items():
             self.answers.add_row(key, name, meaning)
         section.column.addWidget(self.answers)
         section.column.addWidget(self.features)
@@ -217,6 +177,7 @@ class SelfConsistencyPanel(QScrollArea):
         if len(comparisons) > 1:
             self._tell_layers(comparisons, layer)
         self._answered = answered
+        self._show_drift()
         if certificate is not None:
             self.show_certificate(certificate)
         if reason:
@@ -230,21 +191,7 @@ class SelfConsistencyPanel(QScrollArea):
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
         state = comparison.verdict or "none"
         self.card.show_state(state, HEADLINES[state], verdict_sentence(comparison, eta_theta))
-        self.band.show_null(comparison.null, comparison.null_95, comparison.energy_distance, ROLES[state])
-        for key, full, weights in (
-            ("distance", comparison.energy_distance, comparison.energy_distance_weights),
-            ("null_mean", comparison.null_mean, comparison.null_mean_weights),
-            ("null_95", comparison.null_95, comparison.null_95_weights),
-            ("ratio", comparison.ratio, comparison.ratio_weights),
-        ):
-            self.distances.set_row(key, written(full), written(weights))
-        n = comparison.n_permutations
-        self.distances.set_row("p_value", *(written_p(p, n) for p in (comparison.p_value, comparison.p_value_weights)))
-        self._note(
-            self._method,
-            f"{comparison.n_background:,} background against {comparison.n_foreground:,} foreground neurons, "
-            f"{comparison.n_permutations:,} random exchanges.",
-        )
+        self.distance.show_comparison(comparison)
         difference = comparison.foreground_loss - comparison.background_loss
         for key, value, digits in (
             ("alignment", comparison.function_alignment, 4),
@@ -260,7 +207,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._fade_certificate(True)
 
     def _tell_layers(self, comparisons: Sequence[Comparison], layer: int) -> None:
-        self.distances.set_columns(_UPPER_LAYER if layer else _FIRST_LAYER)
+        self.distances.set_columns(UPPER_LAYER if layer else FIRST_LAYER)
         chosen = comparisons[layer]
         others = "; ".join(
             f"layer {k + 1} is {other.verdict or 'without verdict'} (ratio {written(other.ratio)})"
@@ -289,8 +236,12 @@ class SelfConsistencyPanel(QScrollArea):
     def show_answer(self, event: Answered) -> None:
         """What a question of the table came to: said on the card where a verdict should not be read without it."""
         self._answered[event.name] = event.answer
+        self._show_drift()
         if self._certificate is not None:
             self.show_certificate(self._certificate)
+
+    def _show_drift(self) -> None:
+        self.drift.show_drift(cast("Drift | None", self._answered.get("drift")))
 
     def show_pending(self, text: str) -> None:
         """A comparison is on its way; earlier numbers stay, greyed."""
@@ -368,12 +319,13 @@ class SelfConsistencyPanel(QScrollArea):
         self.band.clear()
         for table in (self.distances, self.functions, self.stability, self.exact, self.features):
             table.reset()
-        self.distances.set_columns(_WHOLE_NEURONS)
+        self.distances.set_columns(WHOLE_NEURONS)
         self.certificates.show_certificate(None)
+        self.drift.show_drift(None)
         self.functions.show_row("expected", False)
         self._show_variance()
         self.gauge.show_value(None)
-        for note in (self._method, self._loss_note):
+        for note in (self.distance.method, self._loss_note):
             self._note(note, "")
         self._show_comparison_parts(False)
         self._note(self._stability_note, "Known from the first steps on.")
@@ -409,6 +361,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _fade_certificate(self, is_faded: bool) -> None:
         self.certificates.set_faded(is_faded)
+        self.drift.set_faded(is_faded)
         self.features.set_faded(is_faded, 0)
 
     def _show_variance(self) -> None:
@@ -469,7 +422,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _show_accuracies(self) -> None:
         here = {} if self._snapshot is None else self._snapshot.accuracies
-        for name in _ANSWERS:
+        for name in ACCURACY_ROWS:
             self.answers.set_row(name, _percent(here.get(name)), _percent(self._foreground_accuracies.get(name)))
         self.answers.setVisible(bool(here))
 
