@@ -36,3 +36,7 @@ ACCURACY_ROWS = {
     "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
     "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
 }
+DIFFERENT_QUESTION = (
+    "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
+    "self-consistent too, without having learnt any features."
+)

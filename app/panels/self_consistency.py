@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.panels.certificate import CertificateSection, certificate_sentence
-from app.panels.comparison_rows import ACCURACY_ROWS, DISTANCE_ROWS, FUNCTION_ROWS
+from app.panels.comparison_rows import ACCURACY_ROWS, DIFFERENT_QUESTION, DISTANCE_ROWS, FUNCTION_ROWS
 from app.panels.gauges import StabilityGauge, stability_sentence
 from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
@@ -34,10 +34,6 @@ _EMPTY = "Train the background, then press Resample foreground: fresh neurons in
 _WHOLE_NEURONS = ("(w, a)", "w alone")
 _FIRST_LAYER = ("(w, v)", "w alone")
 _UPPER_LAYER = ("(φ, b)", "φ alone")
-_DIFFERENT = (
-    "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
-    "self-consistent too, without having learnt any features."
-)
 
 
 class SelfConsistencyPanel(QScrollArea):
@@ -171,7 +167,7 @@ class SelfConsistencyPanel(QScrollArea):
         section.column.addWidget(self.answers)
         section.column.addWidget(self.features)
         section.column.addWidget(self.orders)
-        self._different = section.add_note(_DIFFERENT)
+        self._different = section.add_note(DIFFERENT_QUESTION)
         return section
 
     # What is shown
