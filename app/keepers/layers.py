@@ -51,6 +51,7 @@ class LayerKeeper(QObject):
         self.background = self.foreground = self._comparisons = ()
         self._initial = event.initial
         self._cloud.header.offer_layers(len(self._initial))
+        self._stage.mark(())
         for view in (self._cloud, self._marginals):
             # Views name the columns of a whole neuron themselves, by what the task says of its inputs.
             view.set_columns(self._initial[0].names if len(self._initial) > 1 else None, has_weights=True)
@@ -64,18 +65,21 @@ class LayerKeeper(QObject):
     def show_foreground(self, event: ForegroundReady) -> None:
         """The foreground of the layer on screen."""
         self.foreground = event.clouds
+        self._stage.mark(())
         self._stage.show_foreground(self.foreground[self._layer].theta)
 
     def forget_foreground(self) -> None:
         """There is none any more."""
         self.foreground = ()
         self._stage.show_foreground(None)
+        self._stage.mark(())
 
     @Slot(object)
     def show_comparisons(self, comparisons: Sequence[Comparison]) -> None:
         """The verdict of the layer on screen, with the others' beside it."""
         self._comparisons = comparisons
         self._panel.show_comparisons(comparisons, self._layer)
+        self._stage.mark(comparisons[self._layer].suspects.tolist())
 
     @Slot(int)
     def pick(self, layer: int) -> None:
@@ -94,6 +98,7 @@ class LayerKeeper(QObject):
         self._stage.show_foreground(self.foreground[layer].theta if self.foreground else None)
         if self._comparisons:
             self._panel.show_comparisons(self._comparisons, layer)
+        self._stage.mark(self._comparisons[layer].suspects.tolist() if self._comparisons and self.foreground else ())
         self.picked.emit()
 
     def _show_background(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,7 @@ class CloudStage(QObject):
         self._foreground: np.ndarray | None = None
         self._n_neurons = 0
         self._n_out = 1
+        self._marked: Sequence[int] = ()
         self._guest: tuple[np.ndarray, np.ndarray | None] | None = None
         self._is_loop = self._follows_loop = False
         cloud.banner.left.connect(self.left)
@@ -70,6 +72,12 @@ class CloudStage(QObject):
         if self.is_live:
             self._cloud.show_foreground(theta)
 
+    def mark(self, numbers: Sequence[int]) -> None:
+        """Neurons of the run's background that make the verdict's difference; none while a guest is shown."""
+        self._marked = numbers
+        if self.is_live:
+            self._cloud.marked.show(numbers)
+
     def show_stored(self, theta: np.ndarray, time: float) -> None:
         """The background as it was at an earlier time; today's foreground did not belong to it."""
         self._show_guest(self.joined(theta), None, self._n_neurons, f"t = {time:.2f}, stored")
@@ -97,11 +105,13 @@ class CloudStage(QObject):
         self._cloud.show_foreground(self._foreground)
         if self._background is not None:
             self._cloud.show_background(self._background, self._n_neurons)
+        self._cloud.marked.show(self._marked)
         self._leave_loop()
 
     def clear(self) -> None:
         """Forget every cloud: another run."""
         self._background = self._foreground = self._guest = None
+        self._marked = ()
         self._is_loop = self._follows_loop = False
         self._cloud.banner.say("")
         self._cloud.clear()
@@ -114,6 +124,7 @@ class CloudStage(QObject):
 
     def _show_guest(self, background: np.ndarray, foreground: np.ndarray | None, n_neurons: int, sentence: str) -> None:
         self._guest = (background, foreground)
+        self._cloud.marked.show(())
         self._cloud.show_background(background, n_neurons)
         self._cloud.show_foreground(foreground)
         self._cloud.banner.say(sentence)

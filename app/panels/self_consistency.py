@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.panels.certificate import CertificateSection, certificate_sentence
-from app.panels.comparison_rows import ACCURACY_ROWS, DIFFERENT_QUESTION, DISTANCE_ROWS, FUNCTION_ROWS
+from app.panels.comparison_rows import ACCURACY_ROWS, FUNCTION_ROWS
+from app.panels.distance import FIRST_LAYER, UPPER_LAYER, WHOLE_NEURONS, DistanceSection
+from app.panels.drift import DriftSection
 from app.panels.gauges import StabilityGauge, stability_sentence
-from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
 from app.panels.orders import cloud_orders, order_words
 from app.panels.verdict_card import VerdictCard
-from app.panels.verdict_words import HEADLINES, ROLES, loss_sentence, verdict_sentence
+from app.panels.verdict_words import HEADLINES, loss_sentence, verdict_sentence
 from app.theme import LIGHT, Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import UNKNOWN, written, written_error, written_p
+from app.widgets.words import UNKNOWN, written, written_error
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
     from mft_engine.experiment.events import Answered, ForegroundReady, Snapshot
     from mft_engine.questions.certificate import Certificate
+    from mft_engine.questions.drift import Drift
     from mft_engine.questions.table import Answer
 
 # A person cannot read numbers that change more often.
 _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
-# What a neuron is compared by: with its readout and without; a layer of several has other coordinates.
-_WHOLE_NEURONS = ("(w, a)", "w alone")
-_FIRST_LAYER = ("(w, v)", "w alone")
-_UPPER_LAYER = ("(φ, b)", "φ alone")
+_DIFFERENT = (
+    "Another question than self-consistency: a cloud that has stayed at its prior (the lazy limit) is "
+    "self-consistent too, without having learnt any features."
+)
 
 
 class SelfConsistencyPanel(QScrollArea):
@@ -65,11 +67,15 @@ class SelfConsistencyPanel(QScrollArea):
         self.card = VerdictCard(theme, self.page)
         column.addWidget(self.card)
         # Without a comparison there is nothing to list: a column of dashes says less than a sentence.
-        self._of_comparison = (self._build_distance(), self._build_functions())
+        self.distance = DistanceSection(theme, self.page)
+        self.band, self.distances = self.distance.band, self.distance.numbers
+        self._of_comparison = (self.distance, self._build_functions())
         self.certificates = CertificateSection(self.page)
+        self.drift = DriftSection(self.page)
         self._sections: list[TitledSection] = [
             *self._of_comparison,
             self.certificates,
+            self.drift,
             self._build_stability(),
             self._build_theory(),
             self._build_features(),
@@ -88,17 +94,6 @@ class SelfConsistencyPanel(QScrollArea):
         self.apply_theme(theme)
 
     # Construction
-
-    def _build_distance(self) -> TitledSection:
-        section = TitledSection("Distance between the clouds", self.page)
-        self.band = NullBand(self._theme, section)
-        self.distances = NumberTable(_WHOLE_NEURONS, section)
-        for key, name, meaning in DISTANCE_ROWS:
-            self.distances.add_row(key, name, meaning)
-        section.column.addWidget(self.band)
-        section.column.addWidget(self.distances)
-        self._method = section.add_note()
-        return section
 
     def _build_functions(self) -> TitledSection:
         section = TitledSection("The two network functions", self.page)
@@ -167,7 +162,7 @@ class SelfConsistencyPanel(QScrollArea):
         section.column.addWidget(self.answers)
         section.column.addWidget(self.features)
         section.column.addWidget(self.orders)
-        self._different = section.add_note(DIFFERENT_QUESTION)
+        self._different = section.add_note(_DIFFERENT)
         return section
 
     # What is shown
@@ -182,6 +177,7 @@ class SelfConsistencyPanel(QScrollArea):
         if len(comparisons) > 1:
             self._tell_layers(comparisons, layer)
         self._answered = answered
+        self._show_drift()
         if certificate is not None:
             self.show_certificate(certificate)
         if reason:
@@ -195,21 +191,7 @@ class SelfConsistencyPanel(QScrollArea):
         eta_theta = self._snapshot.eta_theta if self._snapshot is not None else None
         state = comparison.verdict or "none"
         self.card.show_state(state, HEADLINES[state], verdict_sentence(comparison, eta_theta))
-        self.band.show_null(comparison.null, comparison.null_95, comparison.energy_distance, ROLES[state])
-        for key, full, weights in (
-            ("distance", comparison.energy_distance, comparison.energy_distance_weights),
-            ("null_mean", comparison.null_mean, comparison.null_mean_weights),
-            ("null_95", comparison.null_95, comparison.null_95_weights),
-            ("ratio", comparison.ratio, comparison.ratio_weights),
-        ):
-            self.distances.set_row(key, written(full), written(weights))
-        n = comparison.n_permutations
-        self.distances.set_row("p_value", *(written_p(p, n) for p in (comparison.p_value, comparison.p_value_weights)))
-        self._note(
-            self._method,
-            f"{comparison.n_background:,} background against {comparison.n_foreground:,} foreground neurons, "
-            f"{comparison.n_permutations:,} random exchanges.",
-        )
+        self.distance.show_comparison(comparison)
         difference = comparison.foreground_loss - comparison.background_loss
         for key, value, digits in (
             ("alignment", comparison.function_alignment, 4),
@@ -225,7 +207,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._fade_certificate(True)
 
     def _tell_layers(self, comparisons: Sequence[Comparison], layer: int) -> None:
-        self.distances.set_columns(_UPPER_LAYER if layer else _FIRST_LAYER)
+        self.distances.set_columns(UPPER_LAYER if layer else FIRST_LAYER)
         chosen = comparisons[layer]
         others = "; ".join(
             f"layer {k + 1} is {other.verdict or 'without verdict'} (ratio {written(other.ratio)})"
@@ -254,8 +236,12 @@ class SelfConsistencyPanel(QScrollArea):
     def show_answer(self, event: Answered) -> None:
         """What a question of the table came to: said on the card where a verdict should not be read without it."""
         self._answered[event.name] = event.answer
+        self._show_drift()
         if self._certificate is not None:
             self.show_certificate(self._certificate)
+
+    def _show_drift(self) -> None:
+        self.drift.show_drift(cast("Drift | None", self._answered.get("drift")))
 
     def show_pending(self, text: str) -> None:
         """A comparison is on its way; earlier numbers stay, greyed."""
@@ -333,12 +319,13 @@ class SelfConsistencyPanel(QScrollArea):
         self.band.clear()
         for table in (self.distances, self.functions, self.stability, self.exact, self.features):
             table.reset()
-        self.distances.set_columns(_WHOLE_NEURONS)
+        self.distances.set_columns(WHOLE_NEURONS)
         self.certificates.show_certificate(None)
+        self.drift.show_drift(None)
         self.functions.show_row("expected", False)
         self._show_variance()
         self.gauge.show_value(None)
-        for note in (self._method, self._loss_note):
+        for note in (self.distance.method, self._loss_note):
             self._note(note, "")
         self._show_comparison_parts(False)
         self._note(self._stability_note, "Known from the first steps on.")
@@ -374,6 +361,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _fade_certificate(self, is_faded: bool) -> None:
         self.certificates.set_faded(is_faded)
+        self.drift.set_faded(is_faded)
         self.features.set_faded(is_faded, 0)
 
     def _show_variance(self) -> None:

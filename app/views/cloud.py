@@ -16,6 +16,7 @@ from app.views.cloud_banner import CloudBanner
 from app.views.cloud_header import CloudHeader
 from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
 from app.views.colour_key import ColourKey
+from app.views.marked_neurons import MarkedNeurons
 from app.views.neuron_card import NeuronCard, Phi
 from app.views.neuron_hover import NeuronHover
 from app.views.plot_style import line_pen, quiet_plot, style_plot
@@ -95,6 +96,7 @@ class CloudView(QWidget):
         self.second = SplitPlot(self.plot, self._follower, self)
         self._hover = NeuronHover((self.plot, self.second), self.layers, self.card, self._show_card, self)
         self._hover.drag_ended.connect(self._catch_up)
+        self.marked = MarkedNeurons(self.plot, self.layers["background"], self.header, self._hover)
         plots = QHBoxLayout()
         plots.setSpacing(0)
         plots.addWidget(self.plot, 1)
@@ -150,6 +152,7 @@ class CloudView(QWidget):
         for name, layer in self.layers.items():
             layer.clear()
             self.header.set_count(name, None)
+        self.marked.show(())
         self.show_theory(None)
         self._components = None
         self._hover.drop()
@@ -266,6 +269,7 @@ class CloudView(QWidget):
         self.banner.apply_theme(theme)
         self._theory.apply_theme(theme)
         self._hover.apply_theme(theme)
+        self.marked.apply_theme(theme)
         self.second.apply_theme(theme)
         self._style_layers()
         for line in self._zero_lines:
@@ -326,6 +330,7 @@ class CloudView(QWidget):
             layer.clear()
             self.header.set_count(name, None)
             self._hover.drop(name)
+            self.marked.draw()
             return
         if theta.shape[1] - 1 != self._n_inputs:
             for other in self.layers.values():
@@ -364,6 +369,7 @@ class CloudView(QWidget):
         if drawn:
             at_once = at_once or not self.isVisible()
             self._follower.follow([layer.x for layer in drawn], [layer.y for layer in drawn], at_once=at_once)
+        self.marked.draw()
         self._hover.refresh(only)
 
     def _pick_axes(self, x: str, y: str) -> None:
@@ -395,6 +401,7 @@ class CloudView(QWidget):
     def _toggle(self, name: str, is_shown: bool) -> None:
         if name == "theory":
             self._show_or_hide_theory()
+        if name not in self.layers:
             return
         self.layers[name].is_wanted = is_shown
         self._hover.drop(name)
@@ -440,11 +447,11 @@ class CloudView(QWidget):
 
     def _show_card(self, layer: CloudLayer, index: int) -> None:
         assert layer.theta is not None
-        colour = getattr(self._theme, f"{layer.name}_cloud")
+        colour, note = getattr(self._theme, f"{layer.name}_cloud"), self.marked.note(layer, index)
         if self._columns is not None:
-            self.card.show_row(layer.name, index, self._columns[0], layer.theta[index], colour)
+            self.card.show_row(layer.name, index, self._columns[0], layer.theta[index], colour, note)
         else:
-            self.card.show_neuron(layer.name, index, layer.theta[index], self._phi, colour)
+            self.card.show_neuron(layer.name, index, layer.theta[index], self._phi, colour, note)
 
 
 __all__ = ["MOST_POINTS", "CloudView", "point_size"]

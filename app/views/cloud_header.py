@@ -33,6 +33,12 @@ _OVERLAYS: tuple[tuple[str, Mark, str, str], ...] = (
         "theory",
         "Density of w in the infinitely wide network; the lines hold 50, 90 and 99 % of its neurons (axes w₁, w₂)",
     ),
+    (
+        "standing out",
+        "dot",
+        "bad",
+        "The background's neurons that make the difference the verdict found, ringed; N and Shift+N walk through them",
+    ),
 )
 
 
@@ -63,6 +69,7 @@ class CloudHeader(QWidget):
             self.chips[name] = chip
             chip_row.addWidget(chip)
         self.chips["initial"].setChecked(False)
+        self.chips["standing out"].setVisible(False)
         self.layer_picker = self._picker("layer", "Hidden layer whose neurons are shown", picker_row)
         self.layer_picker.currentIndexChanged.connect(self.layer_picked)
         self.x_picker = self._picker("x", "Quantity on the horizontal axis", picker_row)
@@ -118,6 +125,11 @@ class CloudHeader(QWidget):
             model = self.colour_picker.model()
             assert isinstance(model, QStandardItemModel)  # what a combo box makes for itself
             model.item(self.colour_picker.findData(kind)).setEnabled(is_there)
+
+    def set_marked(self, count: int) -> None:
+        """How many neurons stand out; the chip is there only where some do."""
+        self.set_count("standing out", count or None)
+        self.chips["standing out"].setVisible(count > 0)
 
     def show_clouds_alone(self, names: Mapping[str, str]) -> None:
         """For a network of somebody else's: no theory, no colours by readout, and the clouds by their own names."""

@@ -101,7 +101,9 @@ class NeuronCard(QFrame):
         )
         self.inset.apply_theme(theme)
 
-    def show_neuron(self, cloud: str, index: int, neuron: np.ndarray, phi: Phi | None, colour: str) -> None:
+    def show_neuron(
+        self, cloud: str, index: int, neuron: np.ndarray, phi: Phi | None, colour: str, note: str = ""
+    ) -> None:
         """Fills the card.
 
         Args:
@@ -110,32 +112,34 @@ class NeuronCard(QFrame):
             neuron: (n_params,), w1 .. wd, a.
             phi: the activation on numpy arrays, or None to leave the curve out.
             colour: hex colour of the cloud.
+            note: a clause about this neuron.
         """
         weights, readout = neuron[:-1].astype(float), float(neuron[-1])
         norm = float(np.sqrt(weights @ weights))
         rows = [("w", _vector(weights)), ("a", _number(readout)), ("|w|", _number(norm))]
         if len(weights) >= 2:
             rows.append(("angle", f"{_number(round(np.degrees(np.arctan2(weights[1], weights[0]))))}°"))
-        self._write(cloud, index, rows, colour)
+        self._write(cloud, index, rows, colour, note)
         self.inset.setVisible(phi is not None)
         if phi is not None:
             self.inset.show_neuron(phi, norm, readout, colour)
         self.adjustSize()
 
-    def show_row(self, cloud: str, index: int, names: Sequence[str], row: np.ndarray, colour: str) -> None:
+    def show_row(
+        self, cloud: str, index: int, names: Sequence[str], row: np.ndarray, colour: str, note: str = ""
+    ) -> None:
         """Fills the card for a neuron of a layer that is told by a table: names and values of its columns."""
         cells = [(name, _number(float(value))) for name, value in zip(names, row, strict=True)]
-        self._write(cloud, index, cells, colour)
+        self._write(cloud, index, cells, colour, note)
         self.inset.hide()
         self.adjustSize()
 
-    def _write(self, cloud: str, index: int, rows: Sequence[tuple[str, str]], colour: str) -> None:
+    def _write(self, cloud: str, index: int, rows: Sequence[tuple[str, str]], colour: str, note: str) -> None:
         muted = self._theme.muted if self._theme else "#808080"
         style = f"color:{muted}; padding-right:10px"
         cells = "".join(f'<tr><td style="{style}">{name}</td><td>{value}</td></tr>' for name, value in rows)
-        self._text.setText(
-            f'<div><span style="color:{colour}">●</span> <b>{cloud} neuron {index:,}</b></div><table>{cells}</table>'
-        )
+        head = f'<div><span style="color:{colour}">●</span> <b>{cloud} neuron {index:,}</b></div>'
+        self._text.setText(f"{head}<table>{cells}</table>" + (f"<div>{note}</div>" if note else ""))
 
     @property
     def text(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QObject, QPoint, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, QPoint, QPointF, QTimer, Signal
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QWidget
 
@@ -93,6 +93,14 @@ class NeuronHover(QObject):
             self._found = found
             self.refresh()
             self._card.place(plot.viewport().mapTo(self._parent, cursor))
+
+    def choose(self, layer: CloudLayer, index: int, plot: pg.PlotWidget) -> None:
+        """Show a neuron by its number, beside its point."""
+        self.drop()
+        self._found = (layer, index)
+        self.refresh()
+        place = plot.getViewBox().mapViewToScene(QPointF(float(layer.x[index]), float(layer.y[index])))
+        self._card.place(plot.viewport().mapTo(self._parent, plot.mapFromScene(place)))
 
     def refresh(self, only: str | None = None) -> None:
         """The neuron's numbers of now.

@@ -424,8 +424,9 @@ def compare(
         typer.echo(
             (f"layer {layer}: " if len(answers) > 1 else "")
             + f"{answer.verdict or 'no verdict'}: energy distance {round(answer.energy_distance, 4) + 0.0:.4f}, "
-            f"{round(answer.ratio, 2) + 0.0:.2f} "
-            f"times its null mean, p = {answer.p_value:.3f}{'. ' + answer.why if answer.why else ''}"
+            f"{round(answer.ratio, 2) + 0.0:.2f} times its null mean, p = {answer.p_value:.3f}"
+            + ("" if answer.averages is None else f"; with the moments p = {answer.p_value_all:.3g}")
+            + "".join(f". {told}".rstrip(".") for told in (answer.why, answer.what_differs) if told)
         )
 
 

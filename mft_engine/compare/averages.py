@@ -80,6 +80,7 @@ class AveragesTest:
             given so small a T^2 in 95 of 100 draws (Gaussian limit, |difference|^2 S^-1/2).
         outliers: (n_shown,) numbers of the background's neurons that speak most for the difference, worst first.
         covariance: (k, k) of the differences between averages and their expectation, rows; () where it was not kept.
+        against: what the averages are expected to be those of, in words.
     """
 
     statistics: tuple[Statistic, ...]
@@ -89,6 +90,7 @@ class AveragesTest:
     kl_upper: float
     outliers: np.ndarray
     covariance: tuple[tuple[float, ...], ...] = ()
+    against: str = "foreground's law"
 
     @property
     def largest_difference(self) -> str:
@@ -100,7 +102,7 @@ class AveragesTest:
         size = abs(worst.value - worst.expected)
         share = f" ({100 * size / abs(worst.expected):.1f} %)" if abs(worst.expected) > 1e-12 else ""
         way = "larger" if worst.value > worst.expected else "smaller"
-        source = "average along the run" if worst.name.startswith("mode") else "foreground's law"
+        source = "average along the run" if worst.name.startswith("mode") else self.against
         after = " and ".join(f"{s.words} ({abs(s.z):.1f})" for s in others)
         return (
             f"The background's {worst.words} is {worst.value:.4g}, {way} than the {worst.expected:.4g} of its {source} "

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mft_engine.compare.clouds import Comparison, compare_clouds
+from mft_engine.compare.moments import with_moments
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper
 from mft_engine.dynamics.hyper import plan_of
@@ -254,16 +255,23 @@ class LayeredForeground:
         background, sampled = self._background, self._sampled[layer - 1]
         table, state = background.tables()[layer - 1], background.state
         mean = to_host(background.mean_prediction())
+        seed, n_inputs, names = background.recipe.seed + layer, table.shape[1] - 1, self._network.columns(layer)
+        parity, eta_theta = table_parity(self._network.activations, layer), state.step_size * state.eigenvalue
         for answer in compare_clouds(
             table,
             sampled.cloud.theta,
-            table.shape[1] - 1,
-            parity=table_parity(self._network.activations, layer),
+            n_inputs,
+            parity=parity,
             n_permutations=background.recipe.comparison.n_permutations,
-            seed=background.recipe.seed + layer,
-            eta_theta=state.step_size * state.eigenvalue,
-            names=self._network.columns(layer),
+            seed=seed,
+            eta_theta=eta_theta,
+            names=names,
         ):
+            if isinstance(answer, Comparison):
+                # No law of a neuron's table is known: moments stand in for the averages of one hidden layer.
+                answer = with_moments(
+                    answer, table, sampled.cloud.theta, n_inputs, names, parity=parity, seed=seed, eta_theta=eta_theta
+                )
             if isinstance(answer, Comparison) and sampled.prediction is not None:
                 answer = answer.with_functions(
                     function_alignment=function_alignment(mean, sampled.prediction, background.field_points.weights),

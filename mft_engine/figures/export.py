@@ -18,11 +18,11 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.storage import write_atomically, writing_to
+from mft_engine.figures.file_formats import DATA_FORMATS, ExportError
 from mft_engine.figures.pictures import axis_range
 
 __all__ = ["ANIMATIONS", "DATA_FORMATS", "ExportError", "export_run", "save_animation", "save_data"]
 
-DATA_FORMATS = ("npz", "csv", "safetensors")
 ANIMATIONS = ("gif", "png", "mp4")
 FRAMES_PER_SECOND = 12
 # Frames of a still end, so that a loop does not jump back at once.
@@ -30,10 +30,6 @@ N_LAST = 12
 # Pictures are drawn so many times larger and shrunk, for smooth points.
 OVERSAMPLING = 3
 MARGIN = 0.06
-
-
-class ExportError(ValueError):
-    """An export that is not possible; the message says what is missing or allowed."""
 
 
 def _layers(outcome: Outcome) -> Iterator[tuple[str, tuple[str, ...], dict[str, np.ndarray]]]:

@@ -20,6 +20,11 @@ from mft_engine.figures.svg_fonts import embed_fonts
 
 # What journals ask of pictures of dots that have lines and letters.
 DPI_OF_PRINT = 600
+DATA_FORMATS = ("npz", "csv", "safetensors")
+
+
+class ExportError(ValueError):
+    """An export that is not possible; the message says what is missing or allowed."""
 
 
 def _saved(figure: Figure, form: str, dpi: int, metadata: dict[str, None] | None) -> bytes:

@@ -77,6 +77,11 @@ def caption(outcome: Outcome, *, has_foreground: bool = True) -> str:
             f"{comparison.verdict or 'no verdict'}: energy distance {comparison.energy_distance:.3g} is "
             f"{short(comparison.ratio)} times the mean of its null, p\xa0=\xa0{comparison.p_value:.2g}"
         )
+        if comparison.averages is not None:
+            words[-1] += f" (with the averages {comparison.p_value_all:.2g})"
+        noticed = comparison.resolution.words if comparison.resolution is not None else ""
+        if noticed and comparison.verdict == "consistent":
+            words.append(f"would have noticed {noticed}")
     return "; ".join(words) + "."
 
 

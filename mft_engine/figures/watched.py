@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from mft_engine import palette
 from mft_engine.experiment.storage import write_atomically, writing_to
 from mft_engine.figures import FORMATS, MAX_WIDTH_MM, MIN_WIDTH_MM, write_figure
-from mft_engine.figures.export import DATA_FORMATS, ExportError
+from mft_engine.figures.file_formats import DATA_FORMATS, ExportError
 from mft_engine.figures.sheet import FigureError, MissingError, Sheet, bare, dot, few_ticks, name_above, style
 from mft_engine.runs.watched import WatchedRun, read_watched, verdict_of
 

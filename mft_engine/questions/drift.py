@@ -54,6 +54,11 @@ class Moved:
     n_degrees: float
 
     @property
+    def words(self) -> str:
+        """What it is."""
+        return WORDS.get(self.name, self.name)
+
+    @property
     def z(self) -> float:
         """The drift in standard errors."""
         return (self.second - self.first) / self.error if self.error > 0 else 0.0
@@ -168,11 +173,11 @@ def judge_drift(
     p_value = min(1.0, len(known) * worst.p_value)
     size = f"{abs(worst.z):.1f} standard errors"
     if p_value > LEVEL:
-        why = f"Steady: nothing moves within the averaging window but by chance (most {WORDS[worst.name]}, {size})."
+        why = f"Steady: nothing moves within the averaging window but by chance (most {worst.words}, {size})."
         return Drift(tuple(known), p_value, "steady", why)
     way = "rises" if worst.second > worst.first else "falls"
     why = (
-        f"Still drifting: {WORDS[worst.name]} {way} from {worst.first:.4g} to {worst.second:.4g} between the halves of "
+        f"Still drifting: {worst.words} {way} from {worst.first:.4g} to {worst.second:.4g} between the halves of "
         f"the averaging window, {size}. Train longer: young clouds of one age are alike, whatever the verdict says."
     )
     return Drift(tuple(known), p_value, "drifting", why)

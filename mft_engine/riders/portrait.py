@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.compare.clouds import MIN_PERMUTATIONS, compare
+from mft_engine.compare.clouds import MIN_PERMUTATIONS, Comparison, compare
+from mft_engine.compare.paths import PathComparison
 from mft_engine.device import to_host
+from mft_engine.riders.independence import Independence
 from mft_engine.riders.neurons import Layer, Tensors
+from mft_engine.riders.outliers import Outliers
+from mft_engine.riders.record import Exchange, Record
 from mft_engine.runs.watched import WatchedRun, origin
-
-if TYPE_CHECKING:
-    from mft_engine.riders.watch import Watch
 
 # Inputs at which activation functions are looked at, and how many of their components and eigenvalues are kept.
 N_PROBES = 256
@@ -24,7 +25,75 @@ N_EIGENVALUES = 32
 N_CURVE = 256
 
 
-def portrait(watch: Watch, name: str) -> WatchedRun:
+class Watched(Protocol):
+    """What a portrait is made of: `watch.Watch` is one."""
+
+    layer: Layer
+    seed: int
+    record: Record
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the clouds' columns."""
+
+    @property
+    def n_inputs(self) -> int:
+        """Columns before the readouts."""
+
+    @property
+    def n_steps(self) -> int:
+        """Of the optimiser."""
+
+    @property
+    def background(self) -> Tensor:
+        """The network's neurons now."""
+
+    @property
+    def foreground(self) -> Tensor:
+        """The riders now."""
+
+    @property
+    def initial_background(self) -> Tensor:
+        """The neurons when the watch began."""
+
+    @property
+    def initial_foreground(self) -> Tensor:
+        """The riders then."""
+
+    @property
+    def initial_check(self) -> Comparison:
+        """Both as they began."""
+
+    @property
+    def moved(self) -> tuple[float, float]:
+        """How far both went."""
+
+    @property
+    def probe(self) -> Tensor | None:
+        """Inputs that were seen last."""
+
+    @property
+    def optimizer_words(self) -> str:
+        """What trains the layer."""
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Losses with other neurons in place."""
+
+    def compare(self) -> PathComparison:
+        """Whether neurons and riders have one law."""
+
+    def independence(self) -> Independence:
+        """Whether the neurons come in groups."""
+
+    def outliers(self) -> Outliers:
+        """Which stand out."""
+
+    def sentences(self, independence: Independence, outliers: Outliers) -> list[str]:
+        """What stands beside the verdict."""
+
+
+def portrait(watch: Watched, name: str) -> WatchedRun:
     """Everything that is known of a watch, as values.
 
     Raises:
@@ -79,7 +148,7 @@ def portrait(watch: Watch, name: str) -> WatchedRun:
     )
 
 
-def _curves(watch: Watch, snapshots: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _curves(watch: Watched, snapshots: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     moved = watch.record.moved()
     answers = [
         compare(ours[:N_CURVE], theirs[:N_CURVE], watch.n_inputs, n_permutations=MIN_PERMUTATIONS, seed=watch.seed)

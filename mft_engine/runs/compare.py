@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mft_engine.compare.clouds import Comparison, compare
+from mft_engine.compare.moments import with_moments
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.storage import RunError
 from mft_engine.network.layered import LayeredNetwork
@@ -30,11 +31,15 @@ def compare_folders(first: str | Path, second: str | Path) -> tuple[Comparison, 
             f"These two runs cannot be compared: the neurons of {ours.name} ({ours.about['layer']}) are told by other "
             f"numbers than those of {theirs.name} ({theirs.about['layer']})"
         )
-    return (compare(ours.clouds["background"], theirs.clouds["background"], ours.n_inputs),)
+    clouds = ours.clouds["background"], theirs.clouds["background"]
+    found = compare(*clouds, ours.n_inputs, names=ours.columns)
+    return (with_moments(found, *clouds, ours.n_inputs, ours.columns),)
 
 
 def compare_runs(first: Outcome, second: Outcome) -> tuple[Comparison, ...]:
-    """The backgrounds of two runs, one comparison a hidden layer; permutations and seed are the first recipe's.
+    """The backgrounds of two runs, one comparison a hidden layer, with their moments beside the distance.
+
+    Permutations and seed are the first recipe's.
 
     Raises:
         RunError: networks whose neurons are told by other numbers.
@@ -50,14 +55,19 @@ def compare_runs(first: Outcome, second: Outcome) -> tuple[Comparison, ...]:
         )
     network = LayeredNetwork.of(first.recipe, first.points.inputs.shape[1])
     n_out = 1 if first.points.targets.ndim == 1 else first.points.targets.shape[1]
-    return tuple(
-        compare(
+    answers = []
+    for layer, (mine, other) in enumerate(zip(ours, theirs, strict=True), start=1):
+        n_inputs = mine.theta.shape[1] - (n_out if layer == 1 else 1)
+        parity = table_parity(network.activations, layer)
+        seed = first.recipe.seed + (layer if len(ours) > 1 else 0)
+        found = compare(
             mine.theta,
             other.theta,
-            mine.theta.shape[1] - (n_out if layer == 1 else 1),
-            parity=table_parity(network.activations, layer),
+            n_inputs,
+            parity=parity,
             n_permutations=first.recipe.comparison.n_permutations,
-            seed=first.recipe.seed + (layer if len(ours) > 1 else 0),
+            seed=seed,
+            names=mine.names,
         )
-        for layer, (mine, other) in enumerate(zip(ours, theirs, strict=True), start=1)
-    )
+        answers.append(with_moments(found, mine.theta, other.theta, n_inputs, mine.names, parity=parity, seed=seed))
+    return tuple(answers)

@@ -23,7 +23,7 @@ from app.widgets.words import UNKNOWN, written, written_error, written_p
 from mft_engine.compare.averages import AveragesTest, Statistic
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.resolution import Resolution
-from mft_engine.experiment.events import ForegroundReady, Snapshot
+from mft_engine.experiment.events import Answered, ForegroundReady, Snapshot
 from mft_engine.experiment.outcome import Cloud
 from mft_engine.questions.certificate import Certificate
 from mft_engine.questions.drift import Drift, Moved
@@ -586,3 +586,18 @@ def test_a_run_that_still_drifts_is_not_called_consistent_without_a_word() -> No
     assert certificate_sentence(Certificate(), [drift]).startswith("Still drifting: mean length |w|.")
     steady = replace(drift, verdict="steady", why="Steady.")
     assert "Steady" not in certificate_sentence(Certificate(), [steady])
+
+
+def test_the_gauge_of_drift_lists_what_moves_most_and_goes_with_its_run(panel: SelfConsistencyPanel) -> None:
+    moved = tuple(Moved(name, 0.8, 0.7 + k / 50, 0.01, math.inf) for k, name in enumerate(("norm", "loss", "cos4")))
+    panel.show_comparisons((NUMBERS,))
+    drift = Drift(moved, 1e-9, "drifting", "Still drifting: mean length |w| falls.")
+    panel.show_answer(Answered(name="drift", answer=drift))
+    assert not panel.drift.isHidden() and panel.drift.numbers.keys() == ("norm", "loss", "cos4")
+    assert panel.drift.numbers.text("norm", 2) == "−10" and "Still drifting" in panel.drift.note.text()
+    assert LIGHT.warning in panel.drift.note.styleSheet()
+    steady = Drift(moved[:1], 0.5, "steady", "Steady: nothing moves.")
+    panel.show_answer(Answered(name="drift", answer=steady))
+    assert panel.drift.numbers.keys() == ("norm",) and LIGHT.warning not in panel.drift.note.styleSheet()
+    panel.clear()
+    assert panel.drift.isHidden()

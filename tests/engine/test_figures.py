@@ -21,6 +21,7 @@ from PIL import Image
 
 from mft_engine import palette
 from mft_engine.compare.clouds import compare
+from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.experiment import Experiment, solve_theory
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.experiment.storage import RunError
@@ -254,6 +255,14 @@ def test_axis_range_keeps_far_arms_and_ignores_a_few_outliers():
     assert axis_range([0.01 * clover(2000, 7)]) == pytest.approx(0.035)
     assert axis_range([cloud, 3 * clover(100, 8)]) > 8
     assert axis_range([np.zeros((5, 3))]) == 1.0
+
+
+def test_the_caption_of_a_consistent_run_says_what_would_have_been_noticed(right):
+    comparison = right.comparison
+    assert comparison is not None
+    told = replace(comparison, resolution=Resolution(prior_share=0.04, weight_scale=0.06), verdict="consistent")
+    words = caption(replace(right, comparisons=(told,))).replace("\xa0", " ")
+    assert "would have noticed 4 % of untrained neurons or input weights longer by 6 %" in words
 
 
 def test_caption_says_recipe_seed_sizes_verdict_and_what_is_not_shown(right):
