@@ -27,11 +27,18 @@ from mft_engine.riders import riding
 from mft_engine.riders.watch import Watch
 
 BATCH = 64
-# (steps, optimiser) so that neurons leave their start by about a spread or more: a lazy layer is always consistent.
-RULES: dict[str, tuple[int, Callable[[Any], torch.optim.Optimizer]]] = {
-    "SGD": (1500, lambda p: torch.optim.SGD(p, 0.05)),
-    "Adam": (800, lambda p: torch.optim.Adam(p, 1e-2)),
-    "AdamW": (800, lambda p: torch.optim.AdamW(p, 1e-2, weight_decay=0.1)),
+N_STEPS = 400
+
+
+def sgd_rate(task: str, n: int) -> float:
+    """Of a squared loss the rate must stay below about 1/(sum of phi^2), a third of a layer of n tanh neurons."""
+    return 1.0 / n if task == "product" else 0.05
+
+
+RULES: dict[str, Callable[[Any, str, int], torch.optim.Optimizer]] = {
+    "SGD": lambda p, task, n: torch.optim.SGD(p, sgd_rate(task, n)),
+    "Adam": lambda p, task, n: torch.optim.Adam(p, 1e-2),
+    "AdamW": lambda p, task, n: torch.optim.AdamW(p, 1e-2, weight_decay=0.1),
 }
 
 
@@ -84,9 +91,8 @@ def train(
         the watches by name, and the error signals of every step.
     """
     loss, n_out = TASKS[task]
-    n_steps, make = RULES[rule]
     model = network(n, n_out, seed)
-    optimizer = make(model.parameters())
+    optimizer = RULES[rule](model.parameters(), task, n)
     options: dict[str, Any] = {"optimizer": optimizer, "activation": model[1], "seed": seed}
     watches = {"right": mft.watch(model[0], model[2], **options)}
     if not is_frozen:
@@ -100,7 +106,7 @@ def train(
     kept: list[Tensor] = []
     model[2].register_forward_hook(lambda module, inputs, output: output.register_hook(kept.append) and None)
     start, half = [part.detach().clone() for part in model.parameters()], n // 2
-    for x in batches(seed, n_steps):
+    for x in batches(seed, N_STEPS):
         optimizer.zero_grad()
         loss(model, x).backward()
         optimizer.step()
