@@ -11,7 +11,6 @@ import argparse
 import collections
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +21,13 @@ from torch import Tensor, nn
 
 import mft_engine as mft
 from mft_engine.compare.clouds import ComparisonError
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.riders import record as riding_record
 from mft_engine.riders import riding
 from mft_engine.riders.watch import Watch
 
 BATCH = 64
-N_STEPS = 400
+N_STEPS = 250
 
 
 def sgd_rate(task: str, n: int) -> float:
@@ -158,11 +158,15 @@ def replay(n_seeds: int) -> dict[str, Any]:
     for seed in range(n_seeds):
         recipe = mft.load_recipe("sgd-clover-replay").replace(
             {"engine.dtype": "float64", "engine.device": "cpu", "seed": seed, "network.n_neurons": 512,
-             "foreground.n_neurons": 512, "training.n_steps": 400}
+             "foreground.n_neurons": 512, "training.n_steps": 200}
         )  # fmt: skip
-        run = mft.run(recipe, tempfile.mkdtemp())
-        points = [torch.from_numpy(part) for part in (run.outcome.points.inputs, run.outcome.points.targets)]
-        weights = torch.from_numpy(run.outcome.points.weights)
+        lab = Experiment(recipe)
+        lab.advance(recipe.training.n_steps)
+        for _ in (*lab.foreground(), *lab.compare()):
+            pass
+        run = lab.outcome()
+        points = [torch.from_numpy(part) for part in (run.points.inputs, run.points.targets)]
+        weights = torch.from_numpy(run.points.weights)
         start, fresh = (
             initial_cloud(recipe, 2, 512, stream=stream, device=weights.device, dtype=weights.dtype).theta
             for stream in (Stream.INITIAL, Stream.FOREGROUND_INITIAL)
@@ -182,9 +186,17 @@ def replay(n_seeds: int) -> dict[str, Any]:
             (512 / 2 * (weights * residual**2).sum()).backward()
             optimizer.step()
         found = watch.compare()
-        lab = run.summary["comparison"]["verdict"]
-        apart = float((watch.foreground - run.foreground.theta).abs().max())
-        rows.append({"seed": seed, "watch": found.verdict, "lab": lab, "riders_apart": apart, "moved": watch.moved[0]})
+        assert run.foreground is not None and run.comparison is not None
+        apart = float((watch.foreground - torch.from_numpy(run.foreground.theta)).abs().max())
+        rows.append(
+            {
+                "seed": seed,
+                "watch": found.verdict,
+                "lab": run.comparison.verdict,
+                "riders_apart": apart,
+                "moved": watch.moved[0],
+            }
+        )
         print(rows[-1], file=sys.stderr, flush=True)
     return {"same": sum(row["watch"] == row["lab"] for row in rows), "n_seeds": n_seeds, "rows": rows}
 

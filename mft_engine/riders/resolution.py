@@ -16,7 +16,7 @@ from mft_engine.compare.rules import P_VALUE_LIMIT
 from mft_engine.points.statistics import Values, host_array
 
 # Riders on which an alternative is planted; each is compared with itself, so their own noise cancels.
-N_ALTERED = 512
+N_ALTERED = 256
 # Multiply-adds of one table of distances; of wide neurons fewer are altered.
 WORK = 4e7
 N_BISECTIONS = 16
