@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from PySide6.QtCore import QObject, QThread, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QUndoStack
 
 from app.answers import PASSED_ON
@@ -19,6 +19,7 @@ from app.edits import Edit
 from app.engine import messages as m
 from app.engine.contract import Engine
 from app.engine.loading import load_engine
+from app.line import EngineLine
 from app.worker import Worker
 from mft_engine.applies import coupled, for_task
 from mft_engine.changes import Change
@@ -70,12 +71,6 @@ class Session(QObject):
     failed = Signal(str)
     refused = Signal(str, str)  # path and sentence
 
-    _requested = Signal(object)
-    _commanded = Signal(object)
-    _loading = Signal(object)
-    _credited = Signal()
-    _stopping = Signal()
-
     def __init__(
         self,
         recipe: Recipe,
@@ -99,17 +94,8 @@ class Session(QObject):
         self.undo_stack = QUndoStack(self)
         self._worker = Worker(load, store)
         self._worker.kept_folder = origin  # until something is built, closing forgets nothing
-        self._thread: QThread | None = None
         self._worker.event_ready.connect(self._receive)
-        self._requested.connect(self._worker.request)
-        self._commanded.connect(self._worker.command)
-        self._loading.connect(self._worker.load)
-        self._credited.connect(self._worker.give_credit)
-        self._stopping.connect(self._worker.stop)
-        if is_threaded:
-            self._thread = QThread(self)
-            self._thread.setObjectName("engine")
-            self._worker.moveToThread(self._thread)
+        self._line = EngineLine(self._worker, self, is_threaded=is_threaded)
 
     # State ---------------------------------------------------------------------------------------------------
 
@@ -162,25 +148,16 @@ class Session(QObject):
 
     def start(self) -> None:
         """Start the engine's thread and load the engine in it."""
-        if self._thread is not None:
-            self._thread.start()
         self.status.emit("Loading the engine …")
-        self._loading.emit(self._recipe.engine)
-        self._requested.emit(self._request)
+        self._line.start(self._recipe.engine)
+        self._line.requested.emit(self._request)
 
     def close(self, milliseconds: int = CLOSE_MILLISECONDS) -> bool:
         """Stop, quit, wait; False where the thread is still inside one long call (a library being loaded).
 
         The waiting is done once: a second call answers at once.
         """
-        if self._worker.is_stopping:
-            milliseconds = 0
-        self._worker.is_stopping = True
-        if self._thread is None or not self._thread.isRunning():
-            self._worker.stop()
-            return True
-        self._stopping.emit()
-        return self._thread.wait(milliseconds)
+        return self._line.close(milliseconds)
 
     # What a person does --------------------------------------------------------------------------------------
 
@@ -253,7 +230,7 @@ class Session(QObject):
     def step(self) -> None:
         """One step."""
         self.pause()
-        self._commanded.emit(m.Step(1))
+        self._line.commanded.emit(m.Step(1))
 
     def reset(self) -> None:
         """Start again from the same seed with the values that the controls show."""
@@ -267,38 +244,38 @@ class Session(QObject):
 
     def resample(self) -> None:
         """Draw a new foreground in the background's field and compare."""
-        self._commanded.emit(m.Resample())
+        self._line.commanded.emit(m.Resample())
 
     def iterate(self, damping: float | None = None, n_turns: int = 60) -> None:
         """Turn the self-consistency loop from the present background; training pauses meanwhile."""
         self.pause()
-        self._commanded.emit(m.Iterate(damping, n_turns))
+        self._line.commanded.emit(m.Iterate(damping, n_turns))
 
     def study_widths(self) -> None:
         """Sample networks of every width; training pauses meanwhile."""
         self.pause()
-        self._commanded.emit(m.StudyWidths())
+        self._line.commanded.emit(m.StudyWidths())
 
     def look_back(self, time: float) -> None:
         """Ask for the stored cloud nearest to a time of the run."""
-        self._commanded.emit(m.LookBack(time))
+        self._line.commanded.emit(m.LookBack(time))
 
     def look_at_data(self, path: Path, reading: m.Reading | None = None) -> None:
         """Read a file of numbers; `data_ready` tells what is in it (at once the engine is loaded)."""
         self.status.emit(f"Reading {path.name} …")
         if self._is_engine_ready:
-            self._commanded.emit(m.LookAtData(path, reading or m.Reading()))
+            self._line.commanded.emit(m.LookAtData(path, reading or m.Reading()))
         else:
             self._unread = path
 
     def export(self, command: m.Export) -> None:
         """Write figures and data."""
-        self._commanded.emit(command)
+        self._line.commanded.emit(command)
 
     def cancel(self) -> None:
         """Stop the long jobs."""
         self._worker.is_interrupted = True
-        self._commanded.emit(m.Cancel())
+        self._line.commanded.emit(m.Cancel())
 
     def set_speed(self, steps_per_frame: int) -> None:
         """Steps per drawn frame; 0 for as many as fit."""
@@ -317,7 +294,7 @@ class Session(QObject):
     @Slot()
     def frame_drawn(self) -> None:
         """The window has drawn the last snapshot; the next one may come."""
-        self._credited.emit()
+        self._line.credited.emit()
 
     # To the worker -------------------------------------------------------------------------------------------
 
@@ -330,7 +307,7 @@ class Session(QObject):
 
     def _ask(self, **changes: Any) -> None:
         self._request = replace(self._request, **changes)
-        self._requested.emit(self._request)
+        self._line.requested.emit(self._request)
 
     def _use(self, recipe: Recipe) -> None:
         """Take a recipe from the undo stack and pass it on."""

@@ -8,17 +8,18 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
 from app.views.chips import LegendChip
+from app.views.gap_label import GapLabel
 from app.views.limit_curve import LimitCurve
 from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.views.scrubber import Scrubber
 from app.widgets.colours import with_opacity
 from app.widgets.empty_state import EmptyState
-from app.widgets.words import four_digits, signed
+from app.widgets.words import four_digits
 
 _LEVELS = ("foreground", "theory")
 # The infinitely wide network's loss on unseen data belongs to the test curve, and is switched with it.
@@ -111,12 +112,7 @@ class LossView(QWidget):
         self.plot.setLabel("left", "loss")
         self.plot.getAxis("left").setWidth(58)
         self.plot.getAxis("bottom").setHeight(34)
-        self.gap = QLabel(self.plot)
-        self.gap.setToolTip(
-            "Test loss minus training loss, averaged over the window of the run, ± its standard error: fluctuations "
-            "along the run and the choice of the data held back. Other training sets differ by more."
-        )
-        self.gap.hide()
+        self.gap = GapLabel(self.plot)
         self.empty = EmptyState("No loss yet", "It appears with the first steps of training.", self.plot)
         self.scrubber = Scrubber(self)
         layout = QVBoxLayout(self)
@@ -156,11 +152,7 @@ class LossView(QWidget):
 
     def show_gap(self, gap: float | None, error: float | None) -> None:
         """Test loss minus training loss and its standard error (nan or None: not known yet); None takes it away."""
-        self.gap.setVisible(gap is not None)
-        if gap is not None:
-            has_error = error is not None and np.isfinite(error)
-            self.gap.setText(f"test − train {signed(gap, error if has_error else None)}")
-            self._place_gap()
+        self.gap.show_gap(gap, error)
 
     def show_foreground_loss(self, loss: float | None) -> None:
         """The foreground network's loss, or None while there is no foreground."""
@@ -269,7 +261,7 @@ class LossView(QWidget):
         self.empty.apply_theme(theme)
         self._curve.setPen(line_pen(theme.background_cloud, 2))
         self._test_curve.setPen(line_pen(theme.text, 1.3))
-        self.gap.setStyleSheet(f"color: {theme.text}; background: {theme.panel}; padding: 1px 6px;")
+        self.gap.apply_theme(theme)
         colours = {"foreground": theme.foreground_cloud, "theory": theme.theory, _UNSEEN: theme.theory}
         for name, colour in colours.items():
             line, is_solid = self._level_lines[name], name == "foreground"
@@ -435,11 +427,6 @@ class LossView(QWidget):
         if time is not None:
             self._cursor_line.setPos(time)
 
-    def _place_gap(self) -> None:
-        # Left of the middle: curves begin high at the left edge, and labels of levels and marks stand on the right.
-        self.gap.adjustSize()
-        self.gap.move(round(0.4 * self.plot.width() - 0.5 * self.gap.width()), 2)
-
     def _fit_header(self) -> None:
         """Numbers leave the legend where it is too narrow for them: the plot's own labels have most of them too."""
         chips = [chip for chip in self.chips.values() if not chip.isHidden()]
@@ -451,7 +438,7 @@ class LossView(QWidget):
         """Legend and gap find their place."""
         super().resizeEvent(event)
         self._fit_header()
-        self._place_gap()
+        self.gap.place()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.MouseButtonDblClick:

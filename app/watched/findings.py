@@ -115,13 +115,11 @@ def verdict_sentence(found: PathComparison | None) -> str:
         return _NO_VERDICT
     if found.verdict is None:
         return found.why
-    from mft_engine.runs.watched import noticed_words
-
     n = found.now.n_background
     p = written_p(found.p_value_all, found.now.n_permutations // (1 if found.way is None else 2))
     p = f"p {p}" if p.startswith("≤") else f"p = {p}"
     if found.verdict == "consistent":
-        words = noticed_words(found.resolution)
+        words = found.noticed
         would = f" This comparison would have noticed {words}." if words else ""
         return f"The {n:,} neurons cannot be told from independent ones in their place ({p}).{would}"
     return (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from mft_engine.cli.commands import recipe_of
+from mft_engine.cli.program import recipe_of
 from mft_engine.recipe import RecipeError
 
 

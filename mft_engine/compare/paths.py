@@ -20,7 +20,7 @@ from mft_engine.points.statistics import host_array
 LEVEL = P_VALUE_LIMIT / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PathComparison:
     """Both clouds now, and the ways from their starts.
 
@@ -70,6 +70,31 @@ class PathComparison:
         """What differs most, in a sentence; empty where nothing was noticed."""
         return self.decisive.what_differs if self.p_value_all <= P_VALUE_LIMIT else ""
 
+    @property
+    def noticed(self) -> str:
+        """What these tests would have noticed, in a clause; empty where that is not known."""
+        if self.resolution is None:
+            return ""
+        parts = [
+            f"{100 * size:.2g} % {what}"
+            for size, what in (
+                (self.resolution.prior_share, "of neurons that never left their start"),
+                (self.resolution.weight_scale, "longer weights"),
+                (self.resolution.readout_scale, "longer readouts"),
+            )
+            if size is not None
+        ]
+        return ", ".join(parts[:-1]) + (" or " if len(parts) > 1 else "") + parts[-1] if parts else ""
+
+    def __repr__(self) -> str:
+        noticed = f"; would have noticed {self.noticed}" if self.noticed else ""
+        differs = f". {self.what_differs}" if self.what_differs else ""
+        return verdict_of(self) + noticed + differs
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<p>{self!r}</p>"
+
     def with_resolution(self, resolution: Resolution) -> PathComparison:
         """The same with what it would notice."""
         return replace(self, resolution=resolution)
@@ -88,6 +113,15 @@ class PathComparison:
             "now": self.now.to_dict(),
             "way": None if self.way is None else self.way.to_dict(),
         }
+
+
+def verdict_of(comparison: Comparison | PathComparison | None) -> str:
+    """A comparison in a clause."""
+    if comparison is None:
+        return "not compared"
+    if comparison.verdict is None:
+        return comparison.why
+    return f"{comparison.verdict} (p = {comparison.p_value_all:.2g}, ratio {comparison.ratio:.2f})"
 
 
 def compare_paths(

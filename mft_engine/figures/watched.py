@@ -15,11 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mft_engine import palette
+from mft_engine.compare.paths import verdict_of
 from mft_engine.experiment.storage import write_atomically, writing_to
 from mft_engine.figures import FORMATS, MAX_WIDTH_MM, MIN_WIDTH_MM, write_figure
 from mft_engine.figures.file_formats import DATA_FORMATS, ExportError
 from mft_engine.figures.sheet import FigureError, MissingError, Sheet, bare, dot, few_ticks, name_above, style
-from mft_engine.runs.watched import WatchedRun, read_watched, verdict_of
+from mft_engine.runs.watched import WatchedRun, read_watched
 
 LEFT_MM, RIGHT_MM, TOP_MM, BOTTOM_MM, GAP_MM = 10.0, 2.5, 5.5, 9.0, 13.0
 WORDS_MM = 8.0

@@ -40,7 +40,7 @@ class Field:
     delta: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Afterwards:
     """Riders through stored checkpoints.
 
@@ -66,6 +66,13 @@ class Afterwards:
     field: Field
     optimizer_words: str
     seed: int
+
+    def __repr__(self) -> str:
+        return f"{self.sentence} {self.compare()!r}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<p>{self!r}</p>"
 
     def compare(self, *, n_permutations: int = 500) -> PathComparison:
         """Whether the neurons of the last checkpoint and the riders have one law."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from scipy.stats import norm
 
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.paths import LEVEL, PathComparison
@@ -15,7 +16,7 @@ from mft_engine.compare.rules import P_VALUE_LIMIT
 from mft_engine.points.statistics import Values, host_array
 
 # Riders on which an alternative is planted; each is compared with itself, so their own noise cancels.
-N_ALTERED = 512
+N_ALTERED = 256
 # Multiply-adds of one table of distances; of wide neurons fewer are altered.
 WORK = 4e7
 N_BISECTIONS = 16
@@ -24,8 +25,13 @@ N_BISECTIONS = 16
 def resolution_of(found: PathComparison, riders: Values, start: Values, n_inputs: int) -> Resolution | None:
     """The smallest alternatives that 9 of 10 draws would find, by the one or the other of the two tests.
 
-    An alternative of size s is found where the energy distance of the riders to the altered ones, D(s), lifts the lower
-    tenth of the null over its critical value. Of neurons that have never left their start, D(s) = s^2 D(1).
+    The energy distance of samples whose laws are D apart is D + (the null) + (a term linear in the samples), so that it
+    exceeds the critical value q in 9 of 10 draws where
+
+        D >= q - mean(null) + 1.28 sqrt(var(null) + 4 var h(X)/n_background + 4 var h(Y)/n_foreground)
+
+    with h(x) = E|x - Y| - E|x - X|, and 1.28 the 90 % quantile of a normal law. D and h are those of the riders and
+    the same riders altered, so that their own noise cancels.
 
     Args:
         riders, start: (n, n_params), where the riders are and where they began.
@@ -38,59 +44,47 @@ def resolution_of(found: PathComparison, riders: Values, start: Values, n_inputs
     level = LEVEL if found.way is not None else P_VALUE_LIMIT
     tests = [(found.now, np.zeros_like(begun))] + ([] if found.way is None else [(found.way, begun)])
 
-    def strength(altered: np.ndarray) -> float:
-        """The distance over what is needed, of the test that finds the alternative more easily."""
-        return max(_distance(cloud - origin, altered - origin) / _needed(test, level) for test, origin in tests)
+    def is_found(altered: np.ndarray) -> bool:
+        return any(_is_found(test, level, cloud - origin, altered - origin) for test, origin in tests)
 
-    def scaled(size: float, columns: slice) -> float:
+    def frozen(share: float) -> bool:
+        # Neurons are exchangeable: the first ones are as good as any.
+        stays = np.arange(n)[:, None] < share * n
+        return is_found(np.where(stays, begun, cloud))
+
+    def scaled(size: float, columns: slice) -> bool:
         altered = cloud.copy()
         altered[:, columns] *= 1.0 + size
-        return strength(altered)
+        return is_found(altered)
 
-    # Another half of the riders stays at its start: two samples of one law are not at distance 0 either.
-    half = n // 2
-    shares = []
-    for test, origin in tests:
-        ours, theirs = cloud[:half] - origin[:half], begun[half:] - origin[half:]
-        apart = _distance(ours, theirs) - (_spread(ours) / len(ours) + _spread(theirs) / len(theirs))
-        shares.append(math.sqrt(_needed(test, level) / apart) if apart > 0 else math.inf)
     return Resolution(
-        prior_share=min(shares) if min(shares) <= 1 else None,
+        prior_share=_smallest(frozen),
         weight_scale=_smallest(lambda size: scaled(size, slice(0, n_inputs))),
         readout_scale=_smallest(lambda size: scaled(size, slice(n_inputs, None))),
     )
 
 
-def _needed(test: Comparison, level: float) -> float:
-    return float(np.quantile(test.null, 1 - level) - np.quantile(test.null, 1 - FOUND))
-
-
-def _distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The energy distance in pooled standard deviations."""
+def _is_found(test: Comparison, level: float, ours: np.ndarray, theirs: np.ndarray) -> bool:
     spread = np.concatenate([ours, theirs]).std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     ours, theirs = ours / scale, theirs / scale
-    return 2.0 * _mean(ours, theirs) - _mean(ours, ours) - _mean(theirs, theirs)
+    across, own, other = cdist(ours, theirs), cdist(ours, ours), cdist(theirs, theirs)
+    # A rider and the same one altered are no two independent ones.
+    distance = 2.0 * across.mean() - own.mean() - other.mean() - 2.0 * np.diag(across).mean() / len(across)
+    witness = across.mean(axis=1) - own.mean(axis=1), across.mean(axis=0) - other.mean(axis=0)
+    linear = 4.0 * (witness[0].var() / test.n_foreground + witness[1].var() / test.n_background)
+    critical = float(np.quantile(test.null, 1.0 - level))
+    return bool(distance >= critical - test.null.mean() + norm.ppf(FOUND) * math.sqrt(test.null.var() + linear))
 
 
-def _spread(cloud: np.ndarray) -> float:
-    """Mean distance within a cloud, in its own standard deviations."""
-    spread = cloud.std(axis=0)
-    return _mean(cloud / np.where(spread > 0, spread, 1.0), cloud / np.where(spread > 0, spread, 1.0))
-
-
-def _mean(first: np.ndarray, second: np.ndarray) -> float:
-    return float(cdist(first, second).mean())
-
-
-def _smallest(strength: Callable[[float], float]) -> float | None:
+def _smallest(is_found: Callable[[float], bool]) -> float | None:
     """The size, up to 1, from which on a change is found; None where even that is not."""
-    if strength(1.0) < 1.0:
+    if not is_found(1.0):
         return None
     low, high = math.log(1e-3), 0.0
     for _ in range(N_BISECTIONS):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if strength(math.exp(middle)) < 1.0 else (low, middle)
+        low, high = (low, middle) if is_found(math.exp(middle)) else (middle, high)
         if high - low < 0.02:
             break
     return math.exp(high)

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from mft_engine import rng
 from mft_engine.compare.clouds import Comparison, ComparisonError, compare
-from mft_engine.compare.paths import PathComparison, compare_paths
+from mft_engine.compare.paths import PathComparison, compare_paths, verdict_of
 from mft_engine.riders.independence import Independence, independence_of
 from mft_engine.riders.live import LiveFolder
 from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError
@@ -24,7 +24,7 @@ from mft_engine.riders.record import Exchange, Record
 from mft_engine.riders.resolution import resolution_of
 from mft_engine.riders.riding import Riders
 from mft_engine.rng import Stream
-from mft_engine.runs.watched import WatchedRun, noticed_words, verdict_of, write_watched
+from mft_engine.runs.watched import WatchedRun, write_watched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -251,13 +251,12 @@ class Watch:
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdict and what stands beside it."""
         found, start = self.compare(), self.initial_check
-        would = noticed_words(found.resolution)
         n, n_riders = len(self._initial_background), len(self._initial_foreground)
         rows = {
             "neurons, riders, steps": f"{n}, {n_riders}, {self.n_steps}",
             "at the start": verdict_of(start),
             "now": f"<b>{verdict_of(found)}</b>"
-            + (f"; would have noticed {would}" if would else "")
+            + (f"; would have noticed {found.noticed}" if found.noticed else "")
             + (f"<br>{found.what_differs}" if found.what_differs else ""),
             "besides": "<br>".join(self.sentences(self.independence(), self.outliers())),
         }

@@ -205,31 +205,6 @@ def watched_row(folder: Path) -> dict[str, Any]:
     }
 
 
-def noticed_words(resolution: Resolution | None) -> str:
-    """What a comparison would have noticed, in a clause; empty where that is not known."""
-    if resolution is None:
-        return ""
-    parts = [
-        f"{100 * size:.2g} % {what}"
-        for size, what in (
-            (resolution.prior_share, "of neurons that never left their start"),
-            (resolution.weight_scale, "longer weights"),
-            (resolution.readout_scale, "longer readouts"),
-        )
-        if size is not None
-    ]
-    return ", ".join(parts[:-1]) + (" or " if len(parts) > 1 else "") + parts[-1] if parts else ""
-
-
-def verdict_of(comparison: Comparison | PathComparison | None) -> str:
-    """A comparison in a clause."""
-    if comparison is None:
-        return "not compared"
-    if comparison.verdict is None:
-        return comparison.why
-    return f"{comparison.verdict} (p = {comparison.p_value_all:.2g}, ratio {comparison.ratio:.2f})"
-
-
 def origin() -> dict[str, Any]:
     """What made the run: time, machine, versions."""
     versions: dict[str, str | None] = {"python": platform.python_version()}

@@ -108,4 +108,5 @@ def test_play_drag_resample_verdict_wrong_background_export_close(
     click(qtbot, window, "play")
     qtbot.wait(100)
     window.close()
-    assert session._thread is not None and session._thread.isFinished()
+    thread = session._line.thread_of_engine
+    assert thread is not None and thread.isFinished()

@@ -414,7 +414,8 @@ def test_closing_while_it_trains_ends_the_engines_thread(window: MainWindow, qtb
     qtbot.wait(30)
     window.close()
     session: Session = window.session
-    assert session._thread is not None and not session._thread.isRunning()
+    thread = session._line.thread_of_engine
+    assert thread is not None and not thread.isRunning()
 
 
 @pytest.mark.parametrize("n_cards", [3, 20])

@@ -161,7 +161,7 @@ def test_the_stability_limit_is_the_top_eigenvalue_of_the_whole_tangent_kernel(p
     jacobian = torch.autograd.functional.jacobian(outputs, theta).reshape(-1, theta.numel())
     scaled = jacobian * torch.tensor(rates, dtype=torch.float64).repeat(len(theta))
     wanted = torch.linalg.eigvalsh(len(theta) * scaled @ jacobian.T)[-1]
-    found = stiffness(theta, part.inputs, part.weights, part.activation, rates)
+    found = stiffness(theta, part.inputs, part.weights, part.network.activations[0], rates)
     # 40 power iterations approach from below; the gap of this kernel leaves less than a per cent.
     assert 0.98 * wanted < found <= wanted * (1 + 1e-12)
 
@@ -169,7 +169,7 @@ def test_the_stability_limit_is_the_top_eigenvalue_of_the_whole_tangent_kernel(p
 def test_weights_that_do_not_sum_to_one_count_in_the_stability_limit(problem) -> None:
     part = problem.problem
     rates = Hyper.of(problem.recipe).rate_per_step(part.inputs.shape[1], part.n_out)
-    args = (part.activation, rates)
+    args = (part.network.activations[0], rates)
     half = stiffness(problem.state.theta, part.inputs, 0.5 * part.weights, *args)
     whole = stiffness(problem.state.theta, part.inputs, part.weights, *args)
     torch.testing.assert_close(half, 0.5 * whole)

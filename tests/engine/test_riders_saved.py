@@ -216,6 +216,8 @@ def test_a_notebook_gets_a_figure_and_a_table() -> None:
     words = " ".join(text.get_text() for text in figure.texts)
     assert "after 10 steps" in words and "at the start" in words
     assert "riders" in watch._repr_html_()
+    shown = watch.compare()._repr_html_()
+    assert str(watch.compare().verdict) in shown and "would have noticed" in shown and len(shown) < 600
 
 
 def test_a_model_in_half_precision_is_watched() -> None:

@@ -83,4 +83,4 @@ def test_a_loop_that_cannot_be_turned_is_refused_with_the_reason() -> None:
         list(experiment.iterate())
     warm, f = _start("zero")
     with pytest.raises(RecipeError, match="damping"):
-        list(iterate(warm.recipe, warm.field_points, f, warm.initial_theta, damping=2.0))
+        list(iterate(warm.recipe, warm.field_points, f, warm.background.initial_theta, damping=2.0))

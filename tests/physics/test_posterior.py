@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mft_engine.experiment.background import SWEEPS_A_SAMPLE
+from mft_engine.dynamics.gibbs import SWEEPS_A_SAMPLE
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.points.statistics import autocorrelation_time
 from mft_engine.questions.posterior import FEWEST_SAMPLES, MAX_SAMPLES, MOST_POINTS, FunctionSamples
