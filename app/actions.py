@@ -90,7 +90,10 @@ ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec("theme_light", "View", "Theme: Light", "Always light", "theme_light", is_checkable=True),
     ActionSpec("theme_dark", "View", "Theme: Dark", "Always dark", "theme_dark", is_checkable=True),
     ActionSpec("palette", "Help", "Command Palette…", "Find any command by typing", "show_palette", "Ctrl+K"),
-    ActionSpec("shortcuts", "Help", "Keyboard Shortcuts", "The list of all shortcuts", "show_shortcuts", "F1"),
+    ActionSpec("help", "Help", "Help Pages", "What everything in this window is, and what its numbers mean",
+               "show_help", "F1"),
+    ActionSpec("tour", "Help", "Guided Tour", "Five steps on the live picture", "show_tour"),
+    ActionSpec("shortcuts", "Help", "Keyboard Shortcuts", "The list of all shortcuts", "show_shortcuts", "Ctrl+F1"),
     ActionSpec("about", "Help", "About MFT Lab", "Versions and licence", "show_about"),
 )  # fmt: skip
 

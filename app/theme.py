@@ -274,6 +274,10 @@ QLabel[role="formula"] {{ color: {theme.text}; background: {theme.raised}; borde
 QLabel[role="chip"] {{ color: {theme.muted}; background: {mixed(theme.line, theme.window, 0.6)};
   border-radius: 4px; padding: 1px 7px; }}
 QLabel[role="heading"] {{ font-weight: 600; }}
+QFrame[role="bubble"] {{ background: {theme.panel}; border: 1px solid {theme.accent}; border-radius: 8px; }}
+QTextBrowser, QTreeWidget {{ background: {theme.panel}; border: 1px solid {theme.line}; border-radius: 5px; }}
+QTreeWidget::item {{ padding: 3px 2px; }}
+QTreeWidget::item:selected {{ background: {faint}; color: {theme.text}; }}
 QWidget[role="page"] {{ background: {theme.panel}; }}
 QToolButton[role="section"], QToolButton[role="section"]:checked {{ font-weight: 600; border: none;
   border-radius: 0; text-align: left; padding: 7px 2px 5px 2px; border-top: 1px solid {theme.line};

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Slot
@@ -50,6 +52,7 @@ from app.session import Session
 from app.settings import Settings
 from app.shell.commands import SPEEDS, Commands
 from app.shell.dropping import DropFrame, dropped_path, let_drops_through
+from app.shell.tour import Tour
 from app.sweeping import Sweeping
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
@@ -60,6 +63,7 @@ from app.views.marginals import MarginalsView
 from app.views.runs import RunsView
 from app.views.sweep import SweepView
 from app.views.width import WidthView
+from app.widgets.help_button import HelpButton
 from app.widgets.status_line import StatusLine
 from mft_engine.recipe import Recipe
 
@@ -103,6 +107,7 @@ class MainWindow(QMainWindow):
         self._build_toolbar()
         self._make_keepers()
         self.drop_frame = DropFrame(theme, self)
+        self.tour = Tour(self, self._tour_targets(), self._tour_acts())
         self.setAcceptDrops(True)
         let_drops_through(self)
         self._connect()
@@ -150,6 +155,31 @@ class MainWindow(QMainWindow):
             ),
         )
         ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
+
+    def _tour_targets(self) -> dict[str, Callable[[], QWidget]]:
+        def row(path: str) -> QWidget:
+            self.docks.bring_up("experiment")
+            return self.experiment.reveal(path)
+
+        def card() -> QWidget:
+            self.docks.bring_up("self_consistency")
+            return self.self_consistency.card
+
+        return {
+            "cloud": lambda: self.cloud.plot,
+            "resample": lambda: self._toolbar.widgetForAction(self.actions_by_name["resample"]),
+            "self_consistency": card,
+            "regularisation.scale": partial(row, "regularisation.scale"),
+            "foreground.background": partial(row, "foreground.background"),
+        }
+
+    def _tour_acts(self) -> dict[str, Callable[[], None]]:
+        def try_wrong() -> None:
+            self.session.edit("foreground.background", "lazy")
+            self.session.edit_done()
+            self.session.resample()
+
+        return {"play": self.session.play, "resample": self.session.resample, "wrong": try_wrong}
 
     def _build_menus(self) -> None:
         menus = fill_menus(self.menuBar(), self.actions_by_name)
@@ -218,6 +248,9 @@ class MainWindow(QMainWindow):
         commands.layout_wanted.connect(self.restore_layout)
         commands.session_opened.connect(self.saved.open)
         commands.session_saved.connect(self.saved.save_to)
+        commands.tour_wanted.connect(self.tour.start)
+        for button in self.findChildren(HelpButton):
+            button.asked.connect(commands.explain)
         commands.split_wanted.connect(self.view_keeper.switch_split)
         self.cloud.split_changed.connect(self.actions_by_name["split"].setChecked)
         commands.speed_changed.connect(self.show_speed)
@@ -240,7 +273,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def apply_theme(self, theme: Theme) -> None:
         """Everything that draws by itself takes the theme."""
-        for part in (self.cloud, self.docks, self.drop_frame):
+        for part in (self.cloud, self.docks, self.drop_frame, self.tour):
             part.apply_theme(theme)
         if self._has_icons:
             self._paint_icons()

@@ -166,6 +166,17 @@ class ExperimentPanel(QWidget):
         self.description.setVisible(bool(opened.description))
         self.changed_mark.setVisible(recipe.digest != opened.digest)
 
+    def reveal(self, path: str) -> Row:
+        """The row of a value, brought into sight."""
+        row = self.rows[path]
+        for section in self.sections.values():
+            if section.isAncestorOf(row):
+                section.set_open(True)
+        for scroll in self.findChildren(QScrollArea):
+            if scroll.isAncestorOf(row):
+                scroll.ensureWidgetVisible(row)
+        return row
+
     def show_refusal(self, path: str, sentence: str) -> None:
         """A value was not allowed: show the old one again and the sentence beside it."""
         if path == "task.name":

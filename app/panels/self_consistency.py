@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.panels.certificate import CertificateSection, certificate_sentence
+from app.panels.comparison_rows import ACCURACY_ROWS, DISTANCE_ROWS, FUNCTION_ROWS
 from app.panels.gauges import StabilityGauge, stability_sentence
 from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 _REFRESH_MS = 200
 
 _EMPTY = "Train the background, then press Resample foreground: fresh neurons in its field are compared with it."
-_ANSWERS = {
-    "train_accuracy": ("train accuracy", "Share of the training points that are put into the right class"),
-    "test_accuracy": ("test accuracy", "The same on the points that the network was never shown"),
-}
 # What a neuron is compared by: with its readout and without; a layer of several has other coordinates.
 _WHOLE_NEURONS = ("(w, a)", "w alone")
 _FIRST_LAYER = ("(w, v)", "w alone")
@@ -100,24 +97,7 @@ class SelfConsistencyPanel(QScrollArea):
         section = TitledSection("Distance between the clouds", self.page)
         self.band = NullBand(self._theme, section)
         self.distances = NumberTable(_WHOLE_NEURONS, section)
-        spread = "each coordinate divided by the pooled standard deviation of the two clouds, so it has no unit"
-        for key, name, meaning in (
-            ("distance", "energy distance", f"2 E|X−Y| − E|X−X′| − E|Y−Y′| of the two clouds; {spread}"),
-            ("null_mean", "by chance: mean", "Mean distance after exchanging neurons between the clouds at random"),
-            ("null_95", "by chance: 95 %", "95 % of the random exchanges give less than this"),
-            (
-                "ratio",
-                "ratio to chance",
-                "Distance divided by its mean under random exchange. Below 1 is normal: "
-                "the neurons of a background repel and lie more regularly than independent ones",
-            ),
-            (
-                "p_value",
-                "p-value",
-                "Share of random exchanges that give at least the observed distance, "
-                "(1 + number) / (1 + exchanges); consistent above 0.01",
-            ),
-        ):
+        for key, name, meaning in DISTANCE_ROWS:
             self.distances.add_row(key, name, meaning)
         section.column.addWidget(self.band)
         section.column.addWidget(self.distances)
@@ -127,18 +107,7 @@ class SelfConsistencyPanel(QScrollArea):
     def _build_functions(self) -> TitledSection:
         section = TitledSection("The two network functions", self.page)
         self.functions = NumberTable(("",), section)
-        for key, name, meaning in (
-            ("alignment", "alignment", "E[f_bg f_fg] / (|f_bg| |f_fg|): 1 for functions equal up to a factor"),
-            ("background_loss", "background loss", "E (y − f)² of the trained network, in squared units of the target"),
-            ("foreground_loss", "foreground loss", "E (y − f)² of the network of the foreground neurons, same units"),
-            ("difference", "difference", "Foreground loss minus background loss"),
-            (
-                "expected",
-                "expected difference",
-                "Tr C / N: the extra loss of N independent neurons of the same law, "
-                "by theory; C is the covariance operator of a φ",
-            ),
-        ):
+        for key, name, meaning in FUNCTION_ROWS:
             self.functions.add_row(key, name, meaning)
         self.functions.add_row(
             "variance",
@@ -197,7 +166,7 @@ class SelfConsistencyPanel(QScrollArea):
         )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
         self.answers = NumberTable(("background", "foreground"), section, spacing=8)
-        for key, (name, meaning) in _ANSWERS.items():
+        for key, (name, meaning) in ACCURACY_ROWS.items():
             self.answers.add_row(key, name, meaning)
         section.column.addWidget(self.answers)
         section.column.addWidget(self.features)
@@ -469,7 +438,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _show_accuracies(self) -> None:
         here = {} if self._snapshot is None else self._snapshot.accuracies
-        for name in _ANSWERS:
+        for name in ACCURACY_ROWS:
             self.answers.set_row(name, _percent(here.get(name)), _percent(self._foreground_accuracies.get(name)))
         self.answers.setVisible(bool(here))
 

@@ -17,6 +17,7 @@ from app.engine.messages import DataPreview, Export
 from app.panels.command_palette import CommandPalette
 from app.panels.data_dialog import DataDialog
 from app.panels.export_dialog import ExportDialog
+from app.panels.help_pages import NUMBERS, HelpPages
 from app.saved import SUFFIX
 from app.session import Session
 from app.settings import Settings
@@ -37,6 +38,7 @@ class Commands(QObject):
     view_reset_wanted = Signal()
     layout_wanted = Signal(str)
     split_wanted = Signal()
+    tour_wanted = Signal()
     session_opened = Signal(object)  # path
     session_saved = Signal(object)
     speed_changed = Signal(int)
@@ -319,6 +321,24 @@ class Commands(QObject):
         self.mode_changed.emit(mode)
 
     # Help ----------------------------------------------------------------------------------------------------
+
+    @Slot()
+    def show_help(self) -> None:
+        self.explain("")
+
+    def explain(self, heading: str) -> None:
+        """The help pages, at what is said about some numbers where a heading is named."""
+        pages = self._owner.findChild(HelpPages)
+        if pages is None:
+            pages = HelpPages(self._owner)
+        pages.show()
+        pages.raise_()
+        if heading:
+            pages.show_page(NUMBERS, heading)
+
+    @Slot()
+    def show_tour(self) -> None:
+        self.tour_wanted.emit()
 
     @Slot()
     def show_palette(self) -> None:

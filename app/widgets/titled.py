@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app.theme import Theme
+from app.widgets.help_button import HelpButton
 
 
 class TitledSection(QWidget):
-    """A title, and below it what is added to `column`."""
+    """A title with a "?", and below it what is added to `column`."""
 
     def __init__(self, title: str, parent: QWidget) -> None:
         super().__init__(parent)
@@ -17,7 +18,10 @@ class TitledSection(QWidget):
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(0, 8, 0, 0)
         self.column.setSpacing(6)
-        self.column.addWidget(self._title)
+        head = QHBoxLayout()
+        head.addWidget(self._title, 1)
+        head.addWidget(HelpButton(title, self))
+        self.column.addLayout(head)
 
     def add_note(self, text: str = "") -> QLabel:
         """A sentence below what is there so far; hidden while empty."""

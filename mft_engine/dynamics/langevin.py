@@ -164,6 +164,7 @@ def _add_losses(state: State, losses: list[float]) -> dict[str, Any]:
 
 def _moving_steps(state: State, problem: Problem, plan: StepPlan, n_steps: int) -> tuple[BackgroundResult, int]:
     """Steps on points of their own, and how often f on the field points was added to the sum."""
+    plan = replace(plan, has_fresh_points=True)
     theta, prediction_sum, n_predictions = state.theta, state.prediction_sum, 0
     results: list[BackgroundResult] = []
     for step in range(state.step, state.step + n_steps):

@@ -30,6 +30,7 @@ class StepPlan:
         seed, stream: of the noise (`mft_engine.rng`).
         readout_exponent: kappa of f = N^-kappa sum a phi(w.x).
         first_neuron: number of theta's first row in the noise, for a part of a larger cloud.
+        has_fresh_points: the points are others at every step, so that a kernel should not spend time on knowing them.
     """
 
     rate: tuple[float, ...]
@@ -40,6 +41,7 @@ class StepPlan:
     stream: int
     readout_exponent: float = 1.0
     first_neuron: int = 0
+    has_fresh_points: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.rate) == len(self.decay) == len(self.noise):

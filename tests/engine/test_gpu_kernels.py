@@ -91,7 +91,7 @@ class Setting:
 def trusted(module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A kernel that leaves out the trial, which compares 300 neurons."""
     kernel = module.TritonKernel(get_activation(name))
-    monkeypatch.setattr(kernel, "_serves", lambda points: True)
+    monkeypatch.setattr(kernel, "_serves", lambda *points: True)
     return kernel
 
 
@@ -189,6 +189,23 @@ def test_a_part_of_a_cloud_draws_the_noise_of_its_own_neurons(
     whole = setting.frozen(kernel, plan, 0, 1)
     part = setting.frozen(kernel, StepPlan(**{**vars(plan), "first_neuron": 11}), 0, 1, setting.theta[11:])
     assert torch.equal(part, whole[11:])
+
+
+def test_points_that_are_others_at_every_step_are_not_fetched_from_the_device(
+    interpreted: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(n_neurons=3)
+    kernel, slow = trusted(interpreted, "relu_tanh", monkeypatch), ReferenceKernel(get_activation("relu_tanh"))
+    plan = StepPlan(**{**vars(setting.plan()), "has_fresh_points": True})
+    looked: list[int] = []
+    arrange = interpreted.arrange
+    monkeypatch.setattr(interpreted, "arrange", lambda points: looked.append(len(points)) or arrange(points))
+    found, wanted = setting.background(kernel, plan, 0, 1), setting.background(slow, plan, 0, 1)
+    torch.testing.assert_close(found.theta, wanted.theta, rtol=0, atol=1e-6)
+    assert not looked
+    for _ in range(2):  # the same points again are looked at once
+        setting.background(kernel, setting.plan(), 0, 1)
+    assert looked == [32]
 
 
 def test_a_trial_compares_with_the_reference_and_a_kernel_that_differs_is_not_used(

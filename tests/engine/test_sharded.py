@@ -142,3 +142,26 @@ def test_two_processes_train_the_network_of_one_and_their_checkpoints_are_interc
         each.advance(20, beyond=True)
     theta, wanted = (np.asarray(each.state.theta, dtype=np.float64) for each in (together, single))
     assert np.abs(theta - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.slow
+def test_two_processes_of_a_million_neurons_stay_below_a_gibibyte_each(tmp_path: Path) -> None:
+    recipe = Recipe().replace({"network.n_neurons": 2**20, "training.n_steps": 4, "engine.n_threads": 1})
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
+    (tmp_path / "train.py").write_text(
+        "import resource, sys\n"
+        "from mft_engine.cli import sharded\n"
+        f"sys.argv = ['', {str(tmp_path / 'recipe.toml')!r}, '--out', {str(tmp_path / 'out')!r}]\n"
+        "sharded.main()\n"
+        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    done = subprocess.run([*launch, str(tmp_path / "train.py")], capture_output=True, text=True, timeout=280)
+    # In units of 1,024 bytes, as Linux tells them.
+    peaks = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("peak")]
+    assert len(peaks) == 2 and max(peaks) < 2**20, done.stderr[-2000:]
+    together, single = Experiment(recipe), Experiment(recipe)
+    Run(next((tmp_path / "out").iterdir())).put_back(together)
+    single.advance(4)
+    theta, wanted = (np.asarray(each.state.theta, dtype=np.float64) for each in (together, single))
+    assert np.abs(theta - wanted).max() < 1e-5 * np.abs(wanted).max()

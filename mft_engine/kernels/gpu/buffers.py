@@ -17,7 +17,7 @@ from mft_engine.kernels import forms
 from mft_engine.kernels.gpu import steps
 from mft_engine.kernels.gpu.tiles import tiles
 from mft_engine.kernels.plan import StepPlan
-from mft_engine.kernels.slots import Slots
+from mft_engine.kernels.slots import SLOT_GROUP, Slots
 
 # Steps whose losses fit into one buffer; longer calls are cut.
 MAX_STEPS = 1024
@@ -62,15 +62,26 @@ class DeviceSlots:
         place: (n_points,) int64; slot of a point at x, n_slots more for a point at -x.
     """
 
-    def __init__(self, slots: Slots, n_inputs: int, device: torch.device) -> None:
+    def __init__(self, x: Tensor, place: Tensor, is_paired: bool) -> None:
+        self.x, self.place, self.n_slots, self.is_paired = x, place, x.shape[1], is_paired
+
+    @classmethod
+    def of(cls, slots: Slots, n_inputs: int, device: torch.device) -> DeviceSlots:
+        """What `slots.arrange` has found on the host."""
         n_slots = slots.x.shape[1]
         place = torch.empty(max(slots.plus.max(), slots.minus.max()) + 1, dtype=torch.int64)
         for shift, numbers in ((0, torch.from_numpy(slots.plus)), (n_slots, torch.from_numpy(slots.minus))):
             there = torch.nonzero(numbers >= 0)[:, 0]
             place[numbers[there]] = there + shift
-        self.n_slots, self.is_paired = n_slots, slots.is_paired
-        self.x = torch.from_numpy(slots.x[:n_inputs].copy()).to(device)
-        self.place = place.to(device)
+        return cls(torch.from_numpy(slots.x[:n_inputs].copy()).to(device), place.to(device), slots.is_paired)
+
+    @classmethod
+    def unseen(cls, points: Tensor) -> DeviceSlots:
+        """A slot for each point, whatever it is: nothing has to be known of the points, and nobody waits."""
+        n_points, n_inputs = points.shape
+        x = torch.zeros(n_inputs, -(-n_points // SLOT_GROUP) * SLOT_GROUP, dtype=torch.float32, device=points.device)
+        x[:, :n_points] = points.T
+        return cls(x, torch.arange(n_points, device=points.device), False)
 
     def spread(self, values: Tensor) -> Tensor:
         """Numbers of points -> (2, n_slots) float64, zero where there is no point."""

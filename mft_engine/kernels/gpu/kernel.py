@@ -81,7 +81,7 @@ class TritonKernel:
         check_arguments(theta, points, plan, n_steps)
         check_sizes("triton", theta, points, targets=targets, weights=weights, prediction_sum=prediction_sum)
         with self._lock:
-            if not self._serves(points):
+            if not self._serves(points, plan.has_fresh_points):
                 return self._fallback.advance_background(
                     theta, points, targets, weights, plan, first_step, n_steps, prediction_sum
                 )
@@ -94,7 +94,7 @@ class TritonKernel:
         check_arguments(theta, points, plan, n_steps)
         check_sizes("triton", theta, points, signal=signal)
         with self._lock:
-            if not self._serves(points):
+            if not self._serves(points, plan.has_fresh_points):
                 return self._fallback.advance_frozen(theta, points, signal, plan, first_step, n_steps)
             return self._frozen(theta, points, signal, plan, first_step, n_steps)
 
@@ -126,7 +126,7 @@ class TritonKernel:
         n_steps: int,
         prediction_sum: Tensor,
     ) -> BackgroundResult:
-        slots = self._slots(points)
+        slots = self._slots(points, plan.has_fresh_points)
         run = self._kept(self._kind(theta, slots, plan))
         run.record()
         run.points.copy_(torch.cat([slots.spread(targets), slots.spread(weights)]))
@@ -153,7 +153,7 @@ class TritonKernel:
     def _frozen(
         self, theta: Tensor, points: Tensor, signal: Tensor, plan: StepPlan, first_step: int, n_steps: int
     ) -> FrozenResult:
-        slots = self._slots(points)
+        slots = self._slots(points, plan.has_fresh_points)
         run = self._kept(self._kind(theta, slots, plan))
         run.load(theta, slots, plan, first_step)
         run.load_signal(signal, slots)
@@ -176,21 +176,23 @@ class TritonKernel:
         self._buffers.move_to_end(kind)
         return self._buffers[kind]
 
-    def _slots(self, points: Tensor) -> DeviceSlots:
-        """Where the points sit; looked at on the host once for every tensor of points."""
+    def _slots(self, points: Tensor, is_fresh: bool = False) -> DeviceSlots:
+        """Where the points sit; looked at on the host once for every tensor of points that will be met again."""
+        if is_fresh:
+            return DeviceSlots.unseen(points)
         key = (points.data_ptr(), tuple(points.shape), points.stride(), points._version)
         if key not in self._arranged:
             arranged = arrange(points.detach().to(host_device(), torch.float32).numpy())
             # The points are kept too: their address then belongs to nobody else.
-            self._arranged[key] = (points, DeviceSlots(arranged, points.shape[1], points.device))
+            self._arranged[key] = (points, DeviceSlots.of(arranged, points.shape[1], points.device))
             while len(self._arranged) > MAX_ARRANGED:
                 self._arranged.popitem(last=False)
         self._arranged.move_to_end(key)
         return self._arranged[key][1]
 
-    def _serves(self, points: Tensor) -> bool:
+    def _serves(self, points: Tensor, is_fresh: bool = False) -> bool:
         """Whether the compiled steps passed their trial for such points on this device."""
-        mode = mode_of(self._is_one_sided, self._slots(points).is_paired)
+        mode = mode_of(self._is_one_sided, not is_fresh and self._slots(points).is_paired)
         key = (mode, points.shape[1], points.device)
         if key not in self._trials:
             self._trials[key] = True
