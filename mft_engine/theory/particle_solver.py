@@ -28,6 +28,8 @@ MOST_MOMENTS = 16
 MOST_FEATURES = 16_000_000
 # Rounds of witnesses without a wanted precision, and with one.
 N_ROUNDS = 3
+# Part of the loss to which its error brings the rounds to an end, where no precision was asked for.
+USUAL_PRECISION = 0.015
 MOST_ROUNDS = 12
 
 
@@ -128,13 +130,15 @@ def solve_particles(
 def _goes_on(
     found: ParticleTheory, temperature: float, precision: float | None, seconds: float | None, n_rounds: int
 ) -> bool:
-    if found.population_share < AGREED:  # more rounds of the same would not agree either
+    is_close = found.excess <= CLOSE * temperature
+    if found.population_share < AGREED and is_close:  # more rounds of the same would not agree either
         return False
     if seconds is not None:
         return found.seconds < seconds and (precision is None or bool(found.shortfall) or found.loss_error > precision)
     if precision is not None:
-        return n_rounds < MOST_ROUNDS and (found.loss_error > precision or found.excess > CLOSE * temperature)
-    return n_rounds < N_ROUNDS and not found.excess <= CLOSE * temperature
+        return n_rounds < MOST_ROUNDS and (found.loss_error > precision or not is_close)
+    is_known = not found.shortfall and found.loss_error <= USUAL_PRECISION * found.loss
+    return n_rounds < N_ROUNDS and not (is_close or is_known)
 
 
 def _is_neighbour(warm: ParticleTheory, problem: PointProblem) -> bool:

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 # Excess of the judged residual, in units of T, below which a step to the optimum is linear; and above which it says
 # nothing. What a step leaves out is of the order of this part of the excess.
 CLOSE = 0.15
-FAR = 0.6
+FAR = 0.8
 LEFT_OUT = 0.5
 # Effective share of the populations below which they have not agreed on Z.
 AGREED = 0.4
