@@ -172,7 +172,7 @@ def draw(document: dict[str, Any], width_mm: float = 140.0) -> Any:
     """Left: test accuracy against the part of the pairs shown. Right: against temperature."""
     with matplotlib.rc_context(style(width_mm)):
         sheet = Sheet(width_mm, 60.0)
-        both = sheet.axes(12, 9, 54, 44), sheet.axes(80, 9, 54, 44)
+        both = sheet.axes(12, 3, 54, 45), sheet.axes(80, 3, 54, 45)
         labels = ("part of the pairs shown", "temperature, prior fixed, 70 % shown")
         for axes, name, label in zip(both, ("fraction", "temperature"), labels, strict=True):
             law = [row for row in document[name]["law"] if row.get("test_accuracy") is not None]
@@ -181,13 +181,12 @@ def draw(document: dict[str, Any], width_mm: float = 140.0) -> Any:
             runs = document[name]["runs"]
             axes.plot(
                 [row[name] for row in runs], [row["test_accuracy"] for row in runs], "o", color=palette.BACKGROUND,
-                markersize=4, markerfacecolor="none", label="512 neurons from the prior, $t$ = 12",
+                markersize=4, markerfacecolor="none", label="512 neurons, $t$ = 12",
             )  # fmt: skip
             axes.set_ylim(-0.05, 1.05)
             axes.set_xlabel(label)
             bare(axes)
         both[0].set_ylabel("test accuracy")
-        both[1].set_xscale("log")
         both[1].legend(frameon=False, loc="lower left")
         return sheet.figure
 

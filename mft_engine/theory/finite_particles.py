@@ -50,8 +50,9 @@ CONVERGED = 0.02
 HEARD = 0.01
 N_PROBES = 16
 DIFFERENCES = ("loss", "mean_norm", "mean_square_norm", "mean_square_readout")
-# Populations and particles of each that follow a run's own residual.
-POPULATIONS, EACH = 4, 1000
+# Particles that follow a run's own residual: one population, in which wells compete for them.
+# Many short steps leave more of them independent than few long ones with as many moves in all.
+N_FOLLOWERS, FOLLOWER_MOVES, FOLLOWERS_KEPT = 12_000, 2, 0.85
 
 
 @dataclass(frozen=True, eq=False)
@@ -389,10 +390,10 @@ def follow_finite_width(
     _refuse(problem, n_neurons)
     rho = problem.visible(mean_residual)
     start = prior_particles(
-        problem.inputs.shape[1], POPULATIONS, EACH, seed=seed, device=problem.inputs.device, dtype=problem.dtype
+        problem.inputs.shape[1], 1, N_FOLLOWERS, seed=seed, device=problem.inputs.device, dtype=problem.dtype
     )
     law = problem.law(rho)
-    particles = yield from follow(start, (problem.law(torch.zeros_like(rho)), law), N_MOVES, KEPT)
+    particles = yield from follow(start, (problem.law(torch.zeros_like(rho)), law), FOLLOWER_MOVES, FOLLOWERS_KEPT)
     solve = _Solve(problem, particles, law.log_tilt(particles.u), rho, rho)
     width = float(max(n_neurons, WIDEST))
     while True:
