@@ -102,7 +102,9 @@ class AveragesTest:
         if abs(worst.z) < 3:
             return ""
         size = abs(worst.value - worst.expected)
-        share = f" ({100 * size / abs(worst.expected):.1f} %)" if abs(worst.expected) > 1e-12 else ""
+        # A share of what is 0 but for its noise says nothing.
+        is_known = abs(worst.expected) > 3 * worst.standard_error
+        share = f" ({100 * size / abs(worst.expected):.1f} %)" if is_known else ""
         way = "larger" if worst.value > worst.expected else "smaller"
         source = "average along the run" if worst.name.startswith("mode") else self.against
         after = " and ".join(f"{s.words} ({abs(s.z):.1f})" for s in others)

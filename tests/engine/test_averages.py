@@ -73,7 +73,9 @@ def test_networks_at_equilibrium_have_the_averages_that_their_law_says() -> None
     tests = [judged(sampled(seed), sampled(seed).state.theta)[0] for seed in range(5)]
     total, degrees = sum(test.t_square for test in tests), sum(test.n_degrees for test in tests)
     assert stats.chi2.ppf(0.0005, degrees) < total < stats.chi2.ppf(0.9995, degrees)
-    assert all(test.p_value > 0.001 and test.largest_difference == "" for test in tests)
+    assert all(test.p_value > 0.001 for test in tests)
+    # Of 85 statistics .23 lie beyond three standard errors by chance; three or more in 2 of 1,000 such samples.
+    assert sum(abs(one.z) > 3 for test in tests for one in test.statistics) <= 2
 
 
 @pytest.mark.parametrize(
