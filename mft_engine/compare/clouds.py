@@ -20,7 +20,7 @@ from mft_engine.compare.averages import AveragesTest
 from mft_engine.compare.differences import standing_out, what_differs
 from mft_engine.compare.distances import N_DIRECTIONS, SLICE_ELEMENTS, directions, line, quadratic_forms, sliced_forms
 from mft_engine.compare.resolution import Resolution
-from mft_engine.compare.rules import AVERAGES_LEVEL, P_VALUE_LIMIT, Verdict, judge, why_no_verdict
+from mft_engine.compare.rules import AVERAGES_LEVEL, ONE_MOMENT, P_VALUE_LIMIT, Verdict, judge, why_no_verdict
 from mft_engine.curves import Parity
 from mft_engine.network.two_layer import column_names
 from mft_engine.points.statistics import host_array
@@ -110,6 +110,8 @@ class Comparison:
     @property
     def what_differs(self) -> str:
         """What differs most, in a sentence; empty where nothing was noticed."""
+        if self.is_of_one_moment:  # it would be the noise of that moment
+            return ""
         if self.averages is not None and self.is_by_averages:
             told = self.averages.largest_difference or self.difference or self.averages.together
             return told if self.p_value_all <= P_VALUE_LIMIT else ""
@@ -118,6 +120,8 @@ class Comparison:
     @property
     def suspects(self) -> np.ndarray:
         """(n_shown,) numbers of the background's neurons that speak most for the difference, worst first."""
+        if self.is_of_one_moment:
+            return self.outliers[:0]
         if self.averages is not None and self.is_by_averages:
             return self.averages.outliers if self.p_value_all <= P_VALUE_LIMIT else self.outliers[:0]
         return self.outliers
@@ -129,7 +133,7 @@ class Comparison:
         Its root is a norm, so that the laws are no farther apart than the samples and their noise together:
         sqrt(D) <= sqrt(distance) + sqrt(null_95).
         """
-        return (math.sqrt(self.energy_distance) + math.sqrt(self.null_95)) ** 2
+        return (math.sqrt(max(0.0, self.energy_distance)) + math.sqrt(self.null_95)) ** 2
 
     @property
     def p_value_all(self) -> float:
@@ -153,6 +157,8 @@ class Comparison:
         if self.why:
             return both
         verdict = judge(both.p_value_all, self.ratio, eta_theta)
+        if is_of_one_moment and verdict != "consistent":
+            return replace(both, verdict=None, why=ONE_MOMENT, difference="", outliers=self.outliers[:0])
         # "Consistent" needs a distance that could have said no at its half of the level.
         why = why_no_verdict(self.n_background, self.n_foreground, self.n_permutations, AVERAGES_LEVEL)
         if why and verdict == "consistent" and not is_of_one_moment:

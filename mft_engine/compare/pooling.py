@@ -22,7 +22,7 @@ from scipy import special
 from mft_engine.compare.averages import AveragesTest, Expectation, Statistic, largest_noncentrality
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.resolution import Resolution
-from mft_engine.compare.rules import P_VALUE_LIMIT, Verdict, judge, smallest_p_value
+from mft_engine.compare.rules import ONE_MOMENT, P_VALUE_LIMIT, Verdict, judge, smallest_p_value
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,10 @@ def pool(comparisons: Sequence[Comparison], eta_theta: float | None = None) -> P
     if verdict == "consistent" and distance is not None and least > P_VALUE_LIMIT / len(parts) * (1 + 1e-9):
         verdict = None
         why = f"whatever the clouds look like, their p-value together cannot fall below {least:.2g}. Take more runs."
+    if is_of_one_moment and verdict != "consistent":
+        verdict, why = None, ONE_MOMENT
     told = ""
-    if p_value <= P_VALUE_LIMIT:
+    if p_value <= P_VALUE_LIMIT and verdict is not None:
         worst = min(comparisons, key=lambda one: one.p_value_all)
         is_by_averages = test is not None and (distance is None or test.p_value < distance)
         told = (test.largest_difference or test.together) if test and is_by_averages else worst.what_differs

@@ -273,8 +273,8 @@ class CloudForeground:
         )
         if found is None:
             return comparison
-        # Of gradient descent there is no law that the noise of one moment would tilt.
-        has_noise = recipe.training.temperature > 0 and recipe.network.train_readout
+        # Of gradient descent there is no law that the noise of one moment would tilt; the untrained are wrong anyway.
+        has_noise = recipe.training.temperature > 0 and recipe.network.train_readout and background.kind != "untrained"
         return comparison.with_averages(
             *found,
             eta_theta=state.step_size * state.eigenvalue,

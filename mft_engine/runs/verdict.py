@@ -64,7 +64,11 @@ def verdict(
     if own.shape[1] != n_inputs + (1 if points.targets.ndim == 1 else points.targets.shape[1]):
         return found
     tests = _averages(outcome, own, other)
-    return found if tests is None else found.with_averages(*tests, eta_theta=eta_theta)
+    if tests is None:
+        return found
+    has_noise = recipe.training.temperature > 0 and recipe.network.train_readout
+    is_of_one_moment = has_noise and _averaging(outcome).n_predictions <= 1 and outcome.background.kind != "untrained"
+    return found.with_averages(*tests, eta_theta=eta_theta, is_of_one_moment=is_of_one_moment)
 
 
 def pooled_resolution(outcome: Outcome, n_runs: int) -> Resolution | None:

@@ -130,23 +130,23 @@ def test_what_differs_is_told_and_the_neurons_that_differ_are_found() -> None:
     assert (test.outliers < round(0.1 * N)).sum() > 11
 
 
-def test_a_right_cloud_given_back_in_the_field_of_one_moment_is_not_refused_by_its_averages(tmp_path) -> None:
-    """Its field is that of one moment, whose noise tilts the law: the covariance knows by how much."""
-    np.savez(tmp_path / "cloud.npz", background=sampled(1).state.theta.numpy())
-    recipe = sampled(1).recipe.replace({"foreground.background": str(tmp_path / "cloud.npz")})
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_right_cloud_given_back_in_the_field_of_one_moment_is_not_rejected(tmp_path, seed: int) -> None:
+    """Its field is that of one moment, whose noise alone moves the law; 5 of 6 such clouds would be rejected."""
+    np.savez(tmp_path / "cloud.npz", background=sampled(seed).state.theta.numpy())
+    recipe = sampled(seed).recipe.replace({"foreground.background": str(tmp_path / "cloud.npz")})
     experiment = Experiment(recipe)
     list(experiment.foreground())
     list(experiment.compare())
     found = experiment.comparison
-    # The distance alone refused it.
-    assert found.is_of_one_moment and found.p_value < 0.01 and found.ratio > 4
-    assert found.averages.p_value > 0.001 and found.verdict == (
-        "consistent" if found.p_value_all > 0.01 else "inconsistent"
-    )
-    # What is wrong is still noticed.
-    wrong = sampled(1).state.theta.clone()
-    wrong[:, 2] *= 1.1
-    np.savez(tmp_path / "cloud.npz", background=wrong.numpy())
+    assert found.is_of_one_moment and found.verdict in (None, "consistent")
+    assert (found.p_value_all > 0.01) == (found.verdict == "consistent")
+    if found.verdict is None:
+        assert "one moment" in found.why and "averaged" in found.why and found.what_differs == ""
+
+
+def test_an_untrained_cloud_is_rejected_though_its_field_is_of_one_moment() -> None:
+    recipe = sampled(1).recipe.replace({"foreground.background": "untrained", "training.dynamics": "langevin"})
     experiment = Experiment(recipe)
     list(experiment.foreground())
     list(experiment.compare())
