@@ -18,6 +18,7 @@ TINY = {
     "training.n_steps": 200,
     "engine.device": "cpu",
     "engine.n_threads": 1,
+    "theory.n_particles": 512,
 }
 WIDTHS = {"network.n_neurons": 24}
 

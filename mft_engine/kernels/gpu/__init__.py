@@ -2,5 +2,5 @@
 
 import os
 
-# Products and sums are fused as they were where the kernels were measured; from Triton 3.10 on that has to be asked for.
+# Products and sums are fused, as they were where the kernels were measured; Triton 3.10 wants that to be asked for.
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
