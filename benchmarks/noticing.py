@@ -237,23 +237,34 @@ def draw(document: dict[str, Any], path: Path) -> None:
     """Power against size, old dashed and new solid, one panel an alternative; the level against N in the last."""
     rows = [r for r in document["power"] if r["recipe"] == "clover" and r["times_stated"] is None and r["size"] > 0]
     kinds = [kind for kind in UNITS if sum(row["kind"] == kind for row in rows) > 1]
-    figure = Figure(figsize=(2.2 * (len(kinds) + 1), 2.6), layout="constrained")
-    panels = figure.subplots(1, len(kinds) + 1)
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    panels = figure.subplots(2, 3).ravel()
     for axes, kind in zip(panels, kinds, strict=False):
         own = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["size"])
-        _share(axes, [row["size"] for row in own], own)
+        sizes = [row["size"] for row in own]
+        _share(axes, sizes, own)
         half = [r["size"] for r in document["power"] if r["kind"] == kind and r["times_stated"] == 2.0]
         if half:
             axes.axvline(half[0] / 2, color="0.5", linewidth=0.8)
+        is_angle = kind == "turned"
+        axes.set_xticks(sizes, [f"{size:g}" if is_angle else f"{100 * size:g} %" for size in sizes])
+        axes.minorticks_off()
         axes.set_xlabel(UNITS[kind])
         axes.set_ylim(-0.05, 1.05)
     level = [row for row in document["level"] if row["recipe"] == "clover"]
-    _share(panels[-1], [row["n_neurons"] for row in level], level)
-    panels[-1].axhline(LEVEL, color="0.5", linewidth=0.8)
-    panels[-1].set_ylim(-0.01, 0.2)
-    panels[-1].set_xlabel("neurons of a right network")
-    panels[0].set_ylabel("rejected at 1 %")
-    panels[0].legend(frameon=False, fontsize=7, loc="upper left")
+    numbers = [row["n_neurons"] for row in level]
+    last = panels[len(kinds)]
+    _share(last, numbers, level)
+    last.axhline(LEVEL, color="0.5", linewidth=0.8)
+    last.set_ylim(-0.01, 0.2)
+    last.set_xticks(numbers, [f"{n:,}" for n in numbers], rotation=30)
+    last.minorticks_off()
+    last.set_xlabel("neurons of a right network")
+    last.legend(frameon=False, fontsize=8, loc="upper right")
+    for axes in panels[len(kinds) + 1 :]:
+        axes.set_axis_off()
+    for axes in panels[::3]:
+        axes.set_ylabel("rejected at 1 %")
     figure.savefig(path, dpi=160)
 
 
