@@ -57,8 +57,9 @@ def test_neurons_beyond_those_shown_are_left_out(view: CloudView) -> None:
 
 def test_keys_walk_through_them_and_the_card_says_how_far_they_stand_out(view: CloudView, qtbot: QtBot) -> None:
     view.marked.show([7, 3])
+    view.activateWindow()
+    qtbot.waitUntil(view.isActiveWindow)  # keys reach the active window only
     view.plot.setFocus()
-    qtbot.waitExposed(view)
     plain, shift = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier
     for held, number, rank in ((plain, 7, 1), (plain, 3, 2), (plain, 7, 1), (shift, 3, 2)):
         qtbot.keyClick(view.plot, Qt.Key.Key_N, held)
