@@ -400,9 +400,15 @@ def test_underscores_in_names_are_accepted(right, wrong, tmp_path):
 def test_matplotlib_is_imported_by_figures_alone_and_never_its_pyplot():
     root = Path(palette.__file__).parent
     for path in [*root.rglob("*.py")]:
+        tree = ast.parse(path.read_text())
+        # The type of what `watch.figure()` gives is imported by nobody who runs it.
+        for block in [
+            node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        ]:
+            tree.body.remove(block)
         names = [
             name
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(tree)
             if isinstance(node, ast.Import | ast.ImportFrom)
             for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""])
         ]
