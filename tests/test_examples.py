@@ -34,6 +34,7 @@ def test_the_wrong_background_example_tells_right_from_wrong() -> None:
     assert lines[0].startswith("trained: consistent") and lines[1].startswith("lazy: inconsistent")
 
 
+@pytest.mark.slow
 def test_riders_on_a_network_of_the_lab_are_its_replay() -> None:
     lines = _run(str(ROOT / "examples" / "watch_lab.py")).splitlines()
     # Rounding of float64, amplified by the kinks that neurons cross in 100 steps: 1e-13 was seen.
