@@ -92,6 +92,7 @@ class Experiment:
         self.kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
         self.answers: dict[str, Answer] = {}
+        self._answered_of: tuple[State | None, Theory | None] = (None, None)
         # Solved already where the neurons are drawn from it.
         self.solution: Theory | None = self.background.initial_theory
         self._warm = self.solution
@@ -314,8 +315,17 @@ class Experiment:
         yield CertificateReady(certificate=self.certificate)
 
     def ask(self) -> Iterator[Progress | Answered]:
-        """The questions of the table, one after the other (`theory` first, where there is one)."""
+        """The questions of the table, one after the other (`theory` first, where there is one).
+
+        They are about the background alone: another foreground of the same state asks for nothing new.
+        """
+        state, solution = self._answered_of
+        if state is not self.state or solution is not self.solution:
+            self.answers, self._answered_of = {}, (self.state, self.solution)
         for name, question in QUESTIONS.items():
+            if name in self.answers:
+                yield Answered(name=name, answer=self.answers[name])
+                continue
             for item in question.ask(self):
                 if isinstance(item, float):
                     yield Progress("ask", item, name)

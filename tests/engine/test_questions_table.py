@@ -54,3 +54,24 @@ def test_a_change_makes_answers_stale() -> None:
     list(experiment.ask())
     experiment.retune(SMALL.replace({"training.temperature": 0.03}))
     assert experiment.answers == {} and experiment.outcome().summary["drift"] is None
+
+
+def test_another_foreground_of_the_same_state_asks_for_no_answer_again(monkeypatch) -> None:
+    asked = []
+
+    def ask(of):
+        asked.append(of.state.step)
+        yield Drift((), None, "steady", "Asked.")
+
+    monkeypatch.setitem(table.QUESTIONS, "another", Question("another", ask, Drift.from_dict))
+    experiment = Experiment(SMALL)
+    experiment.advance(50)
+    first = {event.name: event.answer for event in experiment.ask() if isinstance(event, Answered)}
+    list(experiment.foreground())
+    again = {event.name: event.answer for event in experiment.ask() if isinstance(event, Answered)}
+    assert asked == [50] and list(again) == list(QUESTIONS) and all(again[name] is first[name] for name in first)
+    experiment.advance(50)
+    list(experiment.ask())
+    list(experiment.theory())  # the exact law may have an answer for equilibrium
+    list(experiment.ask())
+    assert asked == [50, 100, 100]
