@@ -24,7 +24,7 @@ from mft_engine.field.walk import DRAWS, function_covariance_trace
 from mft_engine.network.scaling import drive, output_variance_scale
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
-from mft_engine.questions.comparison import compare_with_field
+from mft_engine.questions.comparison import compare_with_field, is_of_one_moment
 from mft_engine.questions.foreground import sample_exactly
 from mft_engine.questions.replay import replay
 from mft_engine.questions.theory import sample_theory
@@ -273,12 +273,10 @@ class CloudForeground:
         )
         if found is None:
             return comparison
-        # Of gradient descent there is no law that the noise of one moment would tilt; the untrained are wrong anyway.
-        has_noise = recipe.training.temperature > 0 and recipe.network.train_readout and background.kind != "untrained"
         return comparison.with_averages(
             *found,
             eta_theta=state.step_size * state.eigenvalue,
-            is_of_one_moment=has_noise and averaging.n_predictions <= 1,
+            is_of_one_moment=is_of_one_moment(recipe, background.kind, averaging),
         )
 
     def averaging(self) -> Averaging:

@@ -38,6 +38,22 @@ PER_STATISTIC = 20
 DRAW = 977
 
 
+def has_gibbs_law(recipe: Recipe) -> bool:
+    """Whether a neuron in a field that stays has the law exp(-V/T)/Z: with noise, and readouts that move."""
+    return recipe.training.temperature > 0 and recipe.network.train_readout
+
+
+def is_of_one_moment(recipe: Recipe, kind: str, averaging: Averaging) -> bool:
+    """Whether the noise of the field alone could pull right clouds apart.
+
+    Gradient descent has no law that the noise of one moment would tilt; an untrained background is wrong anyway.
+
+    Args:
+        kind: of the background; averaging: of its field.
+    """
+    return has_gibbs_law(recipe) and kind != "untrained" and averaging.n_predictions <= 1
+
+
 def compare_with_field(
     recipe: Recipe,
     background: Tensor,
@@ -60,7 +76,7 @@ def compare_with_field(
             neurons (f times N^(kappa-1)).
         n_pooled: runs that the resolution is told for, whose averages are pooled.
     """
-    is_gibbs = recipe.training.temperature > 0 and recipe.network.train_readout
+    is_gibbs = has_gibbs_law(recipe)
     temperature = recipe.training.temperature or 1.0
     field = replace(frozen, inputs=frozen.inputs.double(), signal=frozen.signal.double())
     n_inputs = points.inputs.shape[1]

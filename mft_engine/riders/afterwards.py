@@ -25,7 +25,8 @@ from mft_engine.riders.resolution import resolution_of
 from mft_engine.riders.twin import ELEMENTWISE
 from mft_engine.riders.watch import Initial, Loss, Modules, given, layer_of
 from mft_engine.rng import Stream
-from mft_engine.runs.watched import WatchedRun, origin, write_watched
+from mft_engine.runs.origin import origin
+from mft_engine.runs.watched import WatchedRun, write_watched
 
 Checkpoints = Sequence[tuple[int, dict[str, Any]]]
 Rule = Callable[[list[Tensor]], Optimizer]

@@ -15,7 +15,8 @@ from mft_engine.riders.independence import Independence
 from mft_engine.riders.neurons import Layer, Tensors
 from mft_engine.riders.outliers import Outliers
 from mft_engine.riders.record import Exchange, Record
-from mft_engine.runs.watched import WatchedRun, origin
+from mft_engine.runs.origin import origin
+from mft_engine.runs.watched import WatchedRun
 
 # Inputs at which activation functions are looked at, and how many of their components and eigenvalues are kept.
 N_PROBES = 256

@@ -6,8 +6,6 @@ metrics.h5, snapshots.h5, summary.json. A file that is damaged costs what is in 
 
 from __future__ import annotations
 
-import datetime
-import platform
 import re
 import shlex
 import shutil
@@ -16,7 +14,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,7 @@ from mft_engine.ordinary_files import file_digest
 from mft_engine.recipe import MAX_RECIPE_BYTES, Recipe, RecipeError, load_recipe, parse_recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.data import DATA, keep_data, with_own_data
+from mft_engine.runs.origin import origin
 
 RECIPE = "recipe.toml"
 SUMMARY = "summary.json"
@@ -46,7 +44,6 @@ SNAPSHOTS = "snapshots.h5"
 # Bytes a neuron takes in a finished run: three clouds with up to four columns of 8 bytes, checkpoint and result.
 BYTES_PER_NEURON = 400
 BYTES_PER_RUN = 20_000_000
-PACKAGES = ("mft-lab", "torch", "numpy", "scipy", "numba", "h5py", "safetensors", "pydantic")
 CAN_BE_REPEATED = "it can be made again from the recipe"
 
 
@@ -373,22 +370,17 @@ def _new_folder(parent: Path, recipe: Recipe) -> Path:
 
 def provenance(recipe: Recipe, command: str | None = None) -> dict[str, Any]:
     """What made a run: versions, machine, git state of the program where there is one, command, time."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
+    made = origin()
     return {
         "schema": "mft-lab/provenance/1",
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": made["created"],
         "command": command if command is not None else shlex.join(sys.argv),
         "digest": recipe.digest,
         "data": {"path": recipe.data_path, "sha256": file_digest(recipe.data_path)} if recipe.data_path else None,
         "device": describe_device(choose_device(recipe.engine.device)),
         "n_threads": torch.get_num_threads(),
-        "platform": platform.platform(),
-        "versions": versions,
+        "platform": made["platform"],
+        "versions": made["versions"],
         "git": _git_state(),
     }
 

@@ -18,7 +18,7 @@ from mft_engine.field.field import MeanField
 from mft_engine.network.activations import get_activation
 from mft_engine.network.scaling import drive
 from mft_engine.points.measure import weighted
-from mft_engine.questions.comparison import compare_with_field
+from mft_engine.questions.comparison import compare_with_field, is_of_one_moment
 from mft_engine.runs.folder import Run
 from mft_engine.runs.runs import load
 
@@ -66,9 +66,8 @@ def verdict(
     tests = _averages(outcome, own, other)
     if tests is None:
         return found
-    has_noise = recipe.training.temperature > 0 and recipe.network.train_readout
-    is_of_one_moment = has_noise and _averaging(outcome).n_predictions <= 1 and outcome.background.kind != "untrained"
-    return found.with_averages(*tests, eta_theta=eta_theta, is_of_one_moment=is_of_one_moment)
+    of_one_moment = is_of_one_moment(recipe, outcome.background.kind, _averaging(outcome))
+    return found.with_averages(*tests, eta_theta=eta_theta, is_of_one_moment=of_one_moment)
 
 
 def pooled_resolution(outcome: Outcome, n_runs: int) -> Resolution | None:

@@ -6,13 +6,10 @@ watched.json (what was watched and what was found, written last) and watched.h5 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import io
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,6 @@ from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment import storage
 from mft_engine.experiment.schema import WrongContentError, array_in, check_comparison, finite, group_in
 from mft_engine.experiment.storage import RunError
-from mft_engine.runs.folder import PACKAGES
 
 DOCUMENT = "watched.json"
 ARRAYS = "watched.h5"
@@ -203,18 +199,6 @@ def watched_row(folder: Path) -> dict[str, Any]:
         **{name: found.get(name) for name in ("verdict", "ratio", "p_value")},
         "fault": summary["stopped"] or None,
     }
-
-
-def origin() -> dict[str, Any]:
-    """What made the run: time, machine, versions."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"created": created, "platform": platform.platform(), "versions": versions}
 
 
 def _check(document: Mapping[str, Any]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mft_engine.cli import main
@@ -92,13 +93,6 @@ def fifty_steps_or_a_sentence(text: str) -> None:
         assert str(error).strip() and len(str(error)) < LONGEST and "Traceback" not in str(error)
         return
     assert np.isfinite(experiment.background.present_loss())
-
-
-def fuzzed(max_examples: int):
-    return settings(
-        max_examples=max_examples, deadline=None, derandomize=True, database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
-    )  # fmt: skip
 
 
 @fuzzed(N_FAST)

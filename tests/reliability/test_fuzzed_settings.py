@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 from PySide6.QtCore import QByteArray
 
@@ -59,13 +60,6 @@ def the_window_would_start(place: Path, data: bytes, geometry: bytes) -> None:
     marks = read_marks(place)
     assert isinstance(marks.name, str) and all(isinstance(tag, str) for tag in marks.tags)
     assert is_in_other_hands(place) in (True, False)
-
-
-def fuzzed(max_examples: int):
-    return settings(
-        max_examples=max_examples, deadline=None, derandomize=True, database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
-    )  # fmt: skip
 
 
 @fuzzed(N_FAST)
