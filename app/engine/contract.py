@@ -34,8 +34,8 @@ from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Cloud, Outcome
-    from mft_engine.questions.theory import Theory
     from mft_engine.questions.widths import WidthRow
+    from mft_engine.theory.theory import Theory
 
 
 class State(Protocol):

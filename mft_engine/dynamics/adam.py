@@ -14,7 +14,6 @@ Source: Kingma and Ba, arXiv 1412.6980; Loshchilov and Hutter, arXiv 1711.05101.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -27,12 +26,12 @@ from mft_engine.dynamics.langevin import FIELD_EVERY
 from mft_engine.dynamics.problem import Problem, points_at
 from mft_engine.dynamics.state import RECORD_EVERY, Info, State, check_loss, is_complete, settle_and_record
 from mft_engine.field.field import MeanField
-from mft_engine.field.walk import SLICE_SECONDS
 from mft_engine.kernels import Mover, StepPlan, reference
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
+from mft_engine.slices import Clock
 
 EPSILON = 1e-8
 
@@ -193,11 +192,10 @@ class AdamW:
         plan: Callable[[Hyper, float], StepPlan],
     ) -> Iterator[float | Tensor]:
         """The same Adam in a frozen field: the initial law pushed forward by as many steps as the background's."""
-        fresh, shown = FreshNeurons(theta, field.activation), time.perf_counter()
+        fresh, clock = FreshNeurons(theta, field.activation), Clock()
         n_steps = recipe.foreground.n_steps or state.step
         for step in range(n_steps):
             fresh.move(field.inputs, field.signal, Adam.of(recipe))
-            if time.perf_counter() - shown > SLICE_SECONDS:
+            if clock.is_due():
                 yield (step + 1) / n_steps
-                shown = time.perf_counter()
         yield fresh.theta

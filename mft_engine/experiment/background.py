@@ -30,11 +30,12 @@ from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.posterior import FunctionSamples, Posterior
 from mft_engine.questions.replay import InForce, in_force
 from mft_engine.questions.surroundings import Watch, look
-from mft_engine.questions.theory import Theory, sample_theory, solve_theory
+from mft_engine.questions.theory import sample_theory, solve_theory
 from mft_engine.recipe import Recipe, RecipeError, differences, plan_change
 from mft_engine.rng import Stream
 from mft_engine.sections import ScheduledChange
 from mft_engine.tasks import Task
+from mft_engine.theory.theory import Theory
 
 # Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
 N_SHOWN = 2**17

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mft_engine.questions.loop import Iteration
     from mft_engine.questions.references import ReferenceLines
     from mft_engine.questions.table import Answer
-    from mft_engine.questions.theory import Theory
+    from mft_engine.theory.theory import Theory
 
 Array = np.ndarray
 

@@ -6,7 +6,6 @@ numbers in both.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +17,6 @@ from mft_engine.compare.clouds import Comparison
 from mft_engine.device import to_host
 from mft_engine.dynamics import Diverged, Problem, State
 from mft_engine.dynamics.layered import Layered
-from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.background import N_SHOWN, Background
 from mft_engine.experiment.events import (
     Answered,
@@ -53,11 +51,15 @@ from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
 from mft_engine.questions.replay import InForce
 from mft_engine.questions.table import QUESTIONS, Answer
-from mft_engine.questions.theory import Theory, improve_theory, solve_theory
+from mft_engine.questions.theory import improve_theory
 from mft_engine.recipe import Recipe, RecipeError, plan_change
+from mft_engine.slices import Pace
 from mft_engine.tasks import Task
-from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.planar import PlanarTheory
+from mft_engine.theory.theory import Theory
+
+# Time between two words about the training.
+TOLD_SECONDS = 0.1
 
 
 def foreground_of(background: Background) -> Foreground:
@@ -261,11 +263,11 @@ class Experiment:
                     yield Progress("theory", item, text)
                     continue
                 found = item
-                if isinstance(found, ParticleTheory) and found.shortfall:
+                if found.shortfall:
                     continue
                 self.solution = self._warm = found
                 yield TheoryReady(theory=found, test_loss=self.theory_test_loss())
-            if isinstance(found, ParticleTheory) and found.shortfall:
+            if found is not None and found.shortfall:
                 self.solution = None
                 yield TheoryAbsent(reason=found.shortfall)
         except (RecipeError, LawLost) as error:
@@ -282,7 +284,7 @@ class Experiment:
         points = self.background.test_points
         if points is None or self.solution is None:
             return None
-        if isinstance(self.solution, ParticleTheory):
+        if self.solution.test_loss is not None:
             return self.solution.test_loss
         return points.loss(self.solution.prediction(to_host(points.inputs).astype(np.float64)))
 
@@ -430,13 +432,10 @@ class Experiment:
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""
-        slice_steps = RECORD_EVERY
+        pace = Pace(TOLD_SECONDS)
         while not self.is_complete:
-            start = time.perf_counter()
-            self.advance(slice_steps)
+            pace.carry_out(self.advance)
             yield Progress("train", self.progress, f"training, t = {self.state.time:.2f}")
-            if time.perf_counter() - start < 0.05:
-                slice_steps = min(2 * slice_steps, 2000)
         yield self.snapshot()
         for ask in STAGES:
             yield from ask(self)
@@ -455,4 +454,4 @@ STAGES: tuple[Callable[[Experiment], Iterator[Event]], ...] = (
     Experiment.data_kernel,
 )
 
-__all__ = ["STAGES", "Diverged", "Experiment", "solve_theory"]
+__all__ = ["STAGES", "Diverged", "Experiment"]

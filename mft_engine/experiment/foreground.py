@@ -20,16 +20,17 @@ from mft_engine.experiment.background import Background
 from mft_engine.experiment.events import ComparisonReady, ForegroundReady, Progress
 from mft_engine.experiment.outcome import Outcome, Population
 from mft_engine.field.field import MeanField
-from mft_engine.field.walk import DRAWS, function_covariance_trace
+from mft_engine.field.walk import function_covariance_trace
 from mft_engine.network.scaling import drive, output_variance_scale
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.comparison import compare_with_field, is_of_one_moment
-from mft_engine.questions.foreground import sample_exactly
+from mft_engine.questions.foreground import law_of
 from mft_engine.questions.replay import replay
 from mft_engine.questions.theory import sample_theory
 from mft_engine.recipe import RecipeError
-from mft_engine.rng import Stream
+from mft_engine.rng import DRAWS, Stream
+from mft_engine.slices import finished, relayed
 
 
 class Foreground(Protocol):
@@ -130,7 +131,7 @@ class CloudForeground:
             theta = yield from self._replayed(draw)
         elif method != "dynamics":
             self._felt = (self.frozen_field(), draw)
-            theta = self._draw_exactly(*self._felt)
+            theta = yield from self._drawn_exactly(*self._felt)
         else:
             theta = yield from self._moved(draw)
         self._n_draws += 1
@@ -155,7 +156,7 @@ class CloudForeground:
         if self._felt is None or self._background.recipe.foreground.method != "gibbs":
             return None
         start = time.perf_counter()
-        theta = self._draw_exactly(*self._felt)
+        theta = finished(self._drawn_exactly(*self._felt))
         _, loss = self._function_of(theta)
         clouds = self._background.shown_clouds([theta])
         return ForegroundReady(clouds=clouds, loss=loss, method="gibbs", seconds=time.perf_counter() - start)
@@ -204,11 +205,14 @@ class CloudForeground:
             n_out=self._network.n_out,
         )
 
-    def _draw_exactly(self, field: MeanField, draw: int) -> Tensor:
-        background = self._background
-        n_background = background.state.theta.shape[0]
-        sample, self.health = sample_exactly(background.recipe, field, background.field_points, n_background, draw)
-        return background.setting.tensor(sample)
+    def _drawn_exactly(self, field: MeanField, draw: int) -> Generator[Progress, None, Tensor]:
+        background, n_neurons = self._background, self._background.recipe.foreground.n_neurons
+        law = law_of(background.recipe, field, background.field_points, background.state.theta.shape[0])
+        text = f"drawing {n_neurons:,} foreground neurons"
+        drawing = law.draw(n_neurons, seed=background.recipe.seed, number=draw)
+        sample = yield from relayed(drawing, lambda done: Progress("foreground", done, text))
+        self.health = sample.health
+        return background.setting.tensor(sample.theta)
 
     # ---- its function ---------------------------------------------------------------------------------------------
 

@@ -26,7 +26,6 @@ from mft_engine.experiment.events import ComparisonReady, ForegroundReady, Progr
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.field.field import MeanField
 from mft_engine.field.layered import layer_field
-from mft_engine.field.walk import DRAWS
 from mft_engine.kernels import StepPlan
 from mft_engine.laws.tempered import climb
 from mft_engine.network.scaling import output_scale
@@ -34,7 +33,8 @@ from mft_engine.network.tables import push_on_output, table_parity
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.surroundings import law_of, look, outgoing_law, reaching_kernels, watch_last_layer
 from mft_engine.recipe import RecipeError
-from mft_engine.rng import Stream, normal
+from mft_engine.rng import DRAWS, Stream, normal
+from mft_engine.slices import relayed
 
 Found = TypeVar("Found")
 
@@ -153,11 +153,8 @@ class LayeredForeground:
         self, work: Generator[float, None, Found], start: float, span: float, text: str
     ) -> Generator[Progress, None, Found]:
         """Carry out work that yields the fraction done, as progress from `start` on by `span` layers."""
-        while True:
-            try:
-                yield Progress("foreground", (start + span * next(work)) / self._network.n_layers, text)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+        n_layers = self._network.n_layers
+        return relayed(work, lambda done: Progress("foreground", (start + span * done) / n_layers, text))
 
     def field_of(self, layer: int) -> MeanField:
         """The field that the foreground of a layer reacts to."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mft_engine.questions.certificate import Certificate
     from mft_engine.questions.kernel_study import DataKernels
     from mft_engine.questions.table import Answer
-    from mft_engine.questions.theory import Theory
+    from mft_engine.theory.theory import Theory
 
 Array = np.ndarray
 

@@ -13,18 +13,8 @@ from mft_engine.questions.table import QUESTIONS
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Outcome
-    from mft_engine.questions.theory import Theory
 
 SCHEMA = "mft-lab/summary/1"
-PLANAR_LAYER = ("mean_norm", "mean_square_norm", "mean_square_readout")
-PARTICLE_LAYER = ("mean_square_norm", "mean_square_norm_error", "mean_norm_error")
-THEORY_NUMBERS = (
-    "loss", "target_power", "alignment", "free_energy", "gap", "kl", "readout_free_kl", *PLANAR_LAYER, "seconds",
-)  # fmt: skip
-PARTICLE_NUMBERS = (
-    "loss_error", "test_loss", "test_loss_error", "train_accuracy", "test_accuracy", "free_energy_error", "dual",
-    "gap_error", "excess", "excess_error", "population_share", "method", "n_particles", "n_replicates", "n_rounds",
-)  # fmt: skip
 
 
 def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +71,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             **facts["sampler"],
             **facts["foreground_accuracy"],
         },
-        "theory": None if theory is None else theory_summary(theory) | {"test_loss": facts["theory_test_loss"]},
+        "theory": None if theory is None else theory.to_dict() | {"test_loss": facts["theory_test_loss"]},
         "closure": closure_summary(recipe),
         "references": None
         if references is None
@@ -105,31 +95,6 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "run_dir": None,
     }
     return without_nan(document)
-
-
-def theory_summary(theory: Theory) -> dict[str, Any]:
-    """The numbers of an infinite-width solution; errors and counts are those of the particles, else None."""
-    from mft_engine.theory.particle_theory import ParticleTheory
-    from mft_engine.theory.training_points import PointSolution
-
-    document: dict[str, Any] = {name: getattr(theory, name) for name in THEORY_NUMBERS}
-    document["order_parameters"] = dict(theory.order_parameters)
-    if isinstance(theory, ParticleTheory):
-        layer = {name: getattr(theory, name) for name in PARTICLE_LAYER}
-        return document | {
-            **{name: getattr(theory, name) for name in PARTICLE_NUMBERS},
-            "log_z": list(theory.log_z),
-            "order_parameters_error": dict(theory.order_parameters_error),
-            "layers": [layer | {"mean_norm": theory.mean_norm, "mean_square_readout": theory.mean_square_readout}],
-            **({"fourier": theory.fourier} if theory.fourier else {}),
-        }
-    return document | {
-        **dict.fromkeys(PARTICLE_NUMBERS),
-        "method": "grid" if isinstance(theory.solution, PointSolution) else "harmonics",
-        "dual": theory.free_energy - theory.gap,
-        "n_iterations": theory.n_iterations,
-        "layers": [{name: getattr(theory, name) for name in PLANAR_LAYER}],
-    }
 
 
 def step_size_warning(eta_theta: float, step_size: float) -> str | None:

@@ -16,7 +16,6 @@ from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.figures.pictures import axis_range, caption, density_levels, n_outside, short
 from mft_engine.figures.sheet import Layer, MissingError, Page, dot, few_ticks, layers_of, name_above, require_plane
-from mft_engine.theory.planar import PlanarTheory
 
 # More markers than this make a vector file that viewers redraw for seconds.
 MAX_VECTOR_POINTS = 5000
@@ -100,14 +99,14 @@ def draw_theory(page: Page) -> Figure:
     """
     require_plane(page.outcome)
     theory = page.outcome.theory
-    if not isinstance(theory, PlanarTheory):
+    if theory is None or theory.density is None:
         raise MissingError("This run has no infinite-width solution whose density could be drawn")
     half = axis_range(_clouds_shown(page))
     side = page.width_mm - LEFT_MM - RIGHT_MM
     words = " Lines enclose the stated shares of the infinitely wide network's neurons, where they are densest."
     sheet = page.sheet(side + TOP_MM + BOTTOM_MM, caption(page.outcome, has_foreground=False) + words)
     axes = sheet.axes(LEFT_MM, TOP_MM, side, side)
-    density = theory.law.density_image(half, 360)
+    density = theory.density.density_image(half, 360)
     corner = half * (1 - 1 / 360)
     axes.imshow(
         density,

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from mft_engine import palette
 from mft_engine.figures.pictures import background_name, caption, shared_bins, short
 from mft_engine.figures.sheet import MissingError, Page, bare, few_ticks, layers_of, name_above, points
-from mft_engine.theory.planar import PlanarTheory
 
 DASHES: Any = (0, (4, 1.5))
 DOTS: Any = (0, (1, 1.2))
@@ -87,8 +86,8 @@ def draw_marginals(page: Page) -> Figure:
             if is_filled:
                 axes.stairs(density, edges, fill=True, color=layer.colour, alpha=0.22, linewidth=0)
             axes.stairs(density, edges, color=layer.colour, linewidth=0.6 if is_filled else 0.9)
-        if isinstance(outcome.theory, PlanarTheory):
-            values, law = np.linspace(edges[0], edges[-1], 401), outcome.theory.law
+        if outcome.theory is not None and (law := outcome.theory.density) is not None:
+            values = np.linspace(edges[0], edges[-1], 401)
             is_weight = column < n_inputs
             density = law.marginal_weight(values, axis=column) if is_weight else law.marginal_readout(values)
             (curve,) = axes.plot(values, density, color=palette.THEORY, linestyle=DASHES, label="infinite width")
