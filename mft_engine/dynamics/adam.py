@@ -29,6 +29,7 @@ from mft_engine.field.field import MeanField
 from mft_engine.kernels import Mover, StepPlan, reference
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive
+from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
 from mft_engine.slices import Clock
@@ -118,9 +119,9 @@ def advance(state: State, problem: Problem, adam: Adam, n_steps: int, *, beyond:
 
 def _step(state: State, problem: Problem, adam: Adam) -> State:
     inputs, targets, weights = points_at(state.step, problem)
-    residual = targets - problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
-    loss = float(weighted(weights, residual.square()).sum(dtype=torch.float64))
-    signal = drive(state.theta.shape[0], problem.readout_exponent) * weighted(weights, residual)
+    prediction = problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
+    loss, told = mean_loss(weights, targets, prediction), LOSS.signal(targets, prediction)
+    signal = drive(state.theta.shape[0], problem.readout_exponent) * weighted(weights, told)
     drift = reference.gradient(state.theta, inputs, signal, problem.network.activations[0])
     moments = no_moments(state.theta) if state.moments is None else state.moments
     theta, moments = moved(state.theta, moments, drift, state.step, adam, inputs.shape[1])
@@ -128,10 +129,10 @@ def _step(state: State, problem: Problem, adam: Adam) -> State:
         raise Diverged(state.step, adam.step_size, can_be_automatic=False)
     prediction_sum, n_predictions = state.prediction_sum, state.n_predictions
     if not problem.moves:
-        prediction_sum, n_predictions = prediction_sum + (targets - residual).double(), n_predictions + 1
-    elif state.step % FIELD_EVERY == 0:
-        prediction = problem.kernel.predict(state.theta, problem.field_inputs, problem.readout_exponent)
         prediction_sum, n_predictions = prediction_sum + prediction.double(), n_predictions + 1
+    elif state.step % FIELD_EVERY == 0:
+        elsewhere = problem.kernel.predict(state.theta, problem.field_inputs, problem.readout_exponent)
+        prediction_sum, n_predictions = prediction_sum + elsewhere.double(), n_predictions + 1
     return replace(
         state,
         theta=theta,

@@ -25,7 +25,8 @@ from mft_engine.experiment.memory import needed_bytes, require_memory
 from mft_engine.experiment.outcome import Cloud
 from mft_engine.experiment.setting import Setting, burn_in
 from mft_engine.points.accuracy import accuracy
-from mft_engine.points.measure import FieldPoints, weighted
+from mft_engine.points.loss import mean_loss
+from mft_engine.points.measure import FieldPoints
 from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.posterior import FunctionSamples, Posterior
 from mft_engine.questions.replay import InForce, in_force
@@ -330,7 +331,7 @@ class Background:
     def present_loss(self) -> float:
         """E (y - f)^2 of the network as it stands, on the training measure."""
         prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.problem.readout_exponent)
-        return float(weighted(self.problem.weights, (self.problem.targets - prediction) ** 2).sum())
+        return mean_loss(self.problem.weights, self.problem.targets, prediction)
 
     @property
     def loss(self) -> float:

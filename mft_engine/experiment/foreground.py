@@ -22,6 +22,7 @@ from mft_engine.experiment.outcome import Outcome, Population
 from mft_engine.field.field import MeanField
 from mft_engine.field.walk import function_covariance_trace
 from mft_engine.network.scaling import drive, output_variance_scale
+from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.comparison import compare_with_field, is_of_one_moment
@@ -115,8 +116,8 @@ class CloudForeground:
         """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
         background, setting = self._background, self._background.setting
         points = background.field_points
-        residual = setting.tensor(points.targets) - background.mean_prediction().to(setting.dtype)
-        signal = weighted(setting.tensor(points.weights), residual) * self.drive
+        told = LOSS.signal(setting.tensor(points.targets), background.mean_prediction().to(setting.dtype))
+        signal = weighted(setting.tensor(points.weights), told) * self.drive
         recipe, activation = background.recipe, self._network.activation
         return MeanField(background.problem.field_inputs, signal, activation, recipe.lambda_w, recipe.lambda_a)
 
@@ -227,7 +228,7 @@ class CloudForeground:
         background, points = self._background, self._background.field_points
         found = background.kernel.predict(theta, background.problem.field_inputs, self.exponent)
         prediction = to_host(found).astype(np.float64)
-        return prediction, float(np.sum(weighted(points.weights, (points.targets - prediction) ** 2)))
+        return prediction, mean_loss(points.weights, points.targets, prediction)
 
     def accuracies(self) -> dict[str, float]:
         """Of the recombined function."""
@@ -306,7 +307,7 @@ class CloudForeground:
         trace = function_covariance_trace(theta, background.problem.field_inputs, weights, self._network.activation)
         spread = trace * output_variance_scale(theta.shape[0], self.exponent)
         # The background's own networks scatter about their mean too, far less: neurons of one network repel.
-        own = loss - float(np.sum(weighted(points.weights, (points.targets - mean) ** 2)))
+        own = loss - mean_loss(points.weights, points.targets, mean)
         return {
             "function_alignment": function_alignment(mean, fresh.prediction, points.weights),
             "background_loss": loss,

@@ -30,6 +30,7 @@ from mft_engine.kernels import StepPlan
 from mft_engine.laws.tempered import climb
 from mft_engine.network.scaling import output_scale
 from mft_engine.network.tables import push_on_output, table_parity
+from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.surroundings import law_of, look, outgoing_law, reaching_kernels, watch_last_layer
 from mft_engine.recipe import RecipeError
@@ -120,7 +121,7 @@ class LayeredForeground:
         background, network, setting = self._background, self._network, self._background.setting
         problem, state, recipe = background.problem, background.state, background.recipe
         n_layers, hyper = network.n_layers, Hyper.of(recipe)
-        residual = problem.targets - background.mean_prediction().to(setting.dtype)
+        residual = LOSS.signal(problem.targets, background.mean_prediction().to(setting.dtype))
         kernels = reaching_kernels(problem, network, state.theta)
         watch = background.watch
         seen = watch.mean if watch and watch.n_looks else look(problem, network, hyper, state.theta)
@@ -159,7 +160,8 @@ class LayeredForeground:
     def field_of(self, layer: int) -> MeanField:
         """The field that the foreground of a layer reacts to."""
         background, problem = self._background, self._background.problem
-        signal = problem.weights * (problem.targets - background.mean_prediction().to(background.setting.dtype))
+        told = LOSS.signal(problem.targets, background.mean_prediction().to(background.setting.dtype))
+        signal = problem.weights * told
         penalties = self._network.penalties(Hyper.of(background.recipe))
         return layer_field(
             self._network.shapes, penalties, problem.inputs, self.parts(), signal, layer, exponent=self.exponent
@@ -209,7 +211,7 @@ class LayeredForeground:
         if function is None:
             return SampledLayer(cloud, None, math.nan)
         prediction, points = to_host(function).astype(np.float64), background.field_points
-        loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
+        loss = mean_loss(points.weights, points.targets, prediction)
         return SampledLayer(cloud, prediction, loss)
 
     def _replaced(self, layer: int, features: Tensor, outgoing: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel, check_arguments, gradient, predict
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive
+from mft_engine.points.loss import LOSS
 
 # Steps whose losses fit into one buffer; longer calls are cut.
 MAX_STEPS = 1024
@@ -129,10 +130,10 @@ class _Recording:
             ).reshape(kind.targets)
             self.prediction.copy_(prediction)
             self.total.add_(prediction)
-            residual = self.targets - prediction
-            self.losses.index_copy_(0, self.slot, (self.weights * residual.square()).sum().reshape(1))
+            squares = LOSS.values(self.targets, prediction)
+            self.losses.index_copy_(0, self.slot, (self.weights * squares).sum().reshape(1))
             factor = drive(kind.theta[0], kind.readout_exponent)
-            self.signal.copy_(factor * self.weights * residual)
+            self.signal.copy_(factor * self.weights * LOSS.signal(self.targets, prediction))
         change = self.rate * gradient(self.theta, self.points, self.signal, self.activation) - self.decay * self.theta
         self.step.add_(1)
         if kind.is_noisy:

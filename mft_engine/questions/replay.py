@@ -18,6 +18,7 @@ from mft_engine.dynamics import Hyper, Problem, adam
 from mft_engine.dynamics.adam import Adam, FreshNeurons
 from mft_engine.dynamics.problem import points_at
 from mft_engine.kernels import Mover, StepPlan
+from mft_engine.points.loss import LOSS
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
 from mft_engine.slices import Clock
@@ -75,16 +76,16 @@ def replay(
             recipe = ahead.pop(0)[1]
             state = dynamics.restart_averages(state, problem)
         inputs, targets, weights = points_at(step, problem)
-        residual = targets - problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
+        told = LOSS.signal(targets, problem.kernel.predict(state.theta, inputs, problem.readout_exponent))
         if fresh is not None:
             state, _ = adam.advance(state, problem, Adam.of(recipe), 1, beyond=True)
-            fresh.move(inputs, weighted(weights, residual) * factor, Adam.of(recipe))
+            fresh.move(inputs, weighted(weights, told) * factor, Adam.of(recipe))
             theta = fresh.theta
         else:
             hyper = Hyper.of(recipe)
             state, _ = dynamics.advance(state, problem, hyper, 1, beyond=True)
             plan = plan_of(hyper, state.step_size)
-            result = mover.advance_frozen(theta, inputs, weighted(weights, residual) * factor, plan, step, 1)
+            result = mover.advance_frozen(theta, inputs, weighted(weights, told) * factor, plan, step, 1)
             if not result.is_finite:
                 raise ArithmeticError(
                     f"The replayed foreground diverged at step {step}; choose a smaller training.step_size"
