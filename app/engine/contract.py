@@ -19,11 +19,11 @@ from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     Event,
     FieldsReady,
     ForegroundReady,
     IterationReady,
-    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
@@ -150,7 +150,7 @@ class Experiment(Protocol):
     def ask(self) -> Iterator[Progress | Answered]:
         """The questions of the table."""
 
-    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+    def data_kernel(self) -> Iterator[Progress | DataKernelsReady]:
         """Spectra of the clouds in hand."""
 
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:

@@ -17,9 +17,9 @@ from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     FieldsReady,
     ForegroundReady,
-    KernelReady,
 )
 from mft_engine.recipe import Recipe, differences, plan_change
 
@@ -48,7 +48,7 @@ class Bench:
     answers: dict[str, Answered] = field(default_factory=dict)
     fields: FieldsReady | None = None
     theory: TheoryPicture | None = None
-    kernel: KernelReady | None = None
+    kernel: DataKernelsReady | None = None
     kernel_asked: tuple[int, ComparisonReady | None] = (0, None)
     is_complete_told: bool = False
     n_retunes: int = 0

@@ -13,10 +13,10 @@ from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     Event,
     ForegroundReady,
     IterationReady,
-    KernelReady,
     Progress,
     TheoryAbsent,
     TheoryReady,
@@ -173,7 +173,7 @@ def data_kernel(bench: Bench) -> Iterator[Event]:
     """The data kernels of the clouds in hand."""
     bench.kernel_asked = (bench.step, bench.comparison)
     for event in bench.experiment.data_kernel():
-        if isinstance(event, KernelReady):
+        if isinstance(event, DataKernelsReady):
             bench.kernel = event
         yield event
 

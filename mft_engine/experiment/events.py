@@ -164,7 +164,7 @@ class Answered(Event):
 
 
 @dataclass(frozen=True)
-class KernelReady(Event):
+class DataKernelsReady(Event):
     """The data kernels of the initial cloud, the background at `step` and, once sampled, the foreground."""
 
     kernels: DataKernels

@@ -16,18 +16,17 @@ from mft_engine.changes import Change
 from mft_engine.compare.clouds import Comparison
 from mft_engine.device import to_host
 from mft_engine.dynamics import Diverged, Problem, State
-from mft_engine.dynamics.layered import Layered
 from mft_engine.experiment.background import N_SHOWN, Background
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     Event,
     FieldsReady,
     Finished,
     ForegroundReady,
     IterationReady,
-    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
@@ -35,9 +34,9 @@ from mft_engine.experiment.events import (
     TheoryReady,
 )
 from mft_engine.experiment.facts import facts_of, maps
-from mft_engine.experiment.foreground import CloudForeground, Foreground
+from mft_engine.experiment.foreground import CloudForeground
 from mft_engine.experiment.history import History
-from mft_engine.experiment.layered_foreground import LayeredForeground
+from mft_engine.experiment.layered_foreground import foreground_of
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.experiment.setting import Setting
 from mft_engine.experiment.summary import summarise
@@ -62,14 +61,6 @@ from mft_engine.theory.theory import Theory
 TOLD_SECONDS = 0.1
 
 
-def foreground_of(background: Background) -> Foreground:
-    """The foreground that belongs to the network of a background."""
-    network = background.setting.network
-    return (
-        LayeredForeground(background, network) if isinstance(network, Layered) else CloudForeground(background, network)
-    )
-
-
 class Experiment:
     """A background that is being trained, and everything that is asked of it.
 
@@ -91,7 +82,7 @@ class Experiment:
         self.sampler = foreground_of(self.background)
         self.comparisons: tuple[Comparison, ...] = ()
         self.certificate: Certificate | None = None
-        self.kernels: DataKernels | None = None
+        self.data_kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
         self.answers: dict[str, Answer] = {}
         self._answered_of: tuple[State | None, Theory | None] = (None, None)
@@ -187,7 +178,7 @@ class Experiment:
         if plan_change(before, self._asked) is Change.RETUNE or before.theory != self._asked.theory:
             self.solution = self.references = None
         self.sampler.forget()
-        self.certificate = self.kernels = None
+        self.certificate = self.data_kernels = None
         self.comparisons = ()
         self.answers = {}
 
@@ -234,7 +225,7 @@ class Experiment:
         """Sample the foreground in slices of about 10 ms; a second call draws fresh neurons."""
         for event in self.sampler.sample():
             if isinstance(event, ForegroundReady):
-                self.comparisons, self.kernels = (), None
+                self.comparisons, self.data_kernels = (), None
             yield event
 
     def redraw(self) -> ForegroundReady | None:
@@ -342,7 +333,7 @@ class Experiment:
             variance_theory = exact.trace_response / self.recipe.network.n_neurons[-1]
         return self.background.posterior(variance_theory)
 
-    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+    def data_kernel(self) -> Iterator[Progress | DataKernelsReady]:
         """The data kernels of the initial cloud, the present background and the foreground where there is one.
 
         Of one hidden layer: with more, the first layer's law alone is not the network's kernel.
@@ -360,8 +351,8 @@ class Experiment:
         )
         for answer in answers:
             if isinstance(answer, DataKernels):
-                self.kernels = answer
-                yield KernelReady(kernels=answer, step=self.state.step)
+                self.data_kernels = answer
+                yield DataKernelsReady(kernels=answer, step=self.state.step)
             else:
                 yield Progress("kernel", answer, "the spectrum of the data kernel")
 
@@ -407,7 +398,7 @@ class Experiment:
             comparisons=self.comparisons,
             theory=self.solution,
             certificate=self.certificate,
-            kernels=self.kernels,
+            data_kernels=self.data_kernels,
             answers=dict(self.answers),
         )
         return replace(outcome, summary=summarise(outcome, self._facts()))

@@ -23,6 +23,7 @@ from mft_engine.dynamics.hyper import plan_of
 from mft_engine.dynamics.layered import Layered
 from mft_engine.experiment.background import Background
 from mft_engine.experiment.events import ComparisonReady, ForegroundReady, Progress
+from mft_engine.experiment.foreground import CloudForeground, Foreground
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.field.field import MeanField
 from mft_engine.field.layered import layer_field
@@ -287,3 +288,11 @@ class LayeredForeground:
         """For show; to be compared they have to be sampled anew."""
         self.fresh = outcome.foreground
         self._n_draws = max(self._n_draws, 1 if outcome.foreground is not None else 0)
+
+
+def foreground_of(background: Background) -> Foreground:
+    """The foreground that belongs to the network of a background."""
+    network = background.setting.network
+    return (
+        LayeredForeground(background, network) if isinstance(network, Layered) else CloudForeground(background, network)
+    )

@@ -86,7 +86,7 @@ class Outcome:
     comparisons: tuple[Comparison, ...] = ()
     theory: Theory | None = None
     certificate: Certificate | None = None
-    kernels: DataKernels | None = None
+    data_kernels: DataKernels | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
 

@@ -82,7 +82,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "certificate": certificate.to_dict() if certificate else None,
         **{name: outcome.answers[name].to_dict() if name in outcome.answers else None for name in QUESTIONS},
         "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
-        "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
+        "kernel": outcome.data_kernels.to_dict() if outcome.data_kernels else None,
         "comparison": comparisons[0] if comparisons else None,
         "feature_learning": {
             "kl_from_prior": certificate.kl_from_prior if certificate else None,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mft_engine import palette
 from mft_engine.figures.pictures import background_name, caption, shared_bins, short
-from mft_engine.figures.sheet import MissingError, Page, bare, few_ticks, layers_of, name_above, points
+from mft_engine.figures.sheet import MissingError, Page, bare, few_ticks, name_above, points, shown_clouds
 
 DASHES: Any = (0, (4, 1.5))
 DOTS: Any = (0, (1, 1.2))
@@ -72,7 +72,7 @@ def draw_marginals(page: Page) -> Figure:
     height = (0.62 if page.is_wide else 0.27) * width
     n_rows = 1 if page.is_wide else len(columns)
     sheet = page.sheet(top + n_rows * (height + bottom), caption(outcome))
-    layers = layers_of(outcome, has_foreground=outcome.foreground is not None)
+    layers = shown_clouds(outcome, has_foreground=outcome.foreground is not None)
     handles = [layer.handle for layer in layers]
     panels = []
     for number, column in enumerate(columns):

@@ -13,9 +13,9 @@ from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     Finished,
     ForegroundReady,
-    KernelReady,
     ReferencesReady,
     Snapshot,
     TheoryReady,
@@ -44,7 +44,7 @@ def test_the_whole_recipe_is_told_in_order() -> None:
     events = [e for e in Experiment(small(), kernel="reference") if type(e).__name__ != "Progress"]
     assert [type(e) for e in events] == [
         Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady,
-        *[Answered] * len(QUESTIONS), KernelReady, Finished,
+        *[Answered] * len(QUESTIONS), DataKernelsReady, Finished,
     ]  # fmt: skip
     summary = events[-1].summary
     assert summary["schema"] == "mft-lab/summary/1"
