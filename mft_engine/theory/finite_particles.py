@@ -28,7 +28,7 @@ from mft_engine.laws.law import Sample
 from mft_engine.laws.particles import Particles, drawn_from, effective_share, follow, moved, prior_particles, reweighted
 from mft_engine.rng import DRAWS, Stream, host_generator
 from mft_engine.theory.particle_theory import ParticleTheory
-from mft_engine.theory.sampled_dual import PointProblem
+from mft_engine.theory.sampled_dual import PointProblem, conjugate_gradients
 
 Array = NDArray[np.float64]
 
@@ -268,28 +268,6 @@ class _Solve:
             answer = conjugate_gradients(lambda v: v + self.product(v, self.every, output), signs)
             total += float((signs * answer).sum())
         return self.problem.temperature * (shape[0] * shape[1] - total / N_PROBES)
-
-
-def conjugate_gradients(
-    product: Callable[[Tensor], Tensor], right: Tensor, n_products: int = 200, tolerance: float = 1e-3
-) -> Tensor:
-    """Solve a positive-definite system.
-
-    Args:
-        product: of the matrix; right: the right side; n_products: at most; tolerance: of the remainder's length.
-    """
-    x, rest, direction = torch.zeros_like(right), right.clone(), right.clone()
-    power = float((rest**2).sum())
-    goal = tolerance**2 * power
-    for _ in range(n_products):
-        if power <= goal:
-            break
-        image = product(direction)
-        step = power / float((direction * image).sum())
-        x, rest = x + step * direction, rest - step * image
-        new = float((rest**2).sum())
-        direction, power = rest + (new / power) * direction, new
-    return x
 
 
 def solve_finite_particles(theory: ParticleTheory, n_neurons: int) -> Iterator[float | FiniteParticles]:
