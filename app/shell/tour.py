@@ -93,6 +93,7 @@ class Tour(QObject):
         }
         for button, tip in tips.items():
             button.setToolTip(tip)
+            button.setAccessibleName(tip)
         head = QHBoxLayout()
         head.addWidget(self.title, 1)
         head.addWidget(self.count)
