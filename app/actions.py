@@ -73,6 +73,8 @@ ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec("widths", "Run", "Study Widths",
                "Sample networks of 8 to 4,096 neurons exactly, beside the laws for finite and infinite width",
                "study_widths", "W", needs="engine"),
+    ActionSpec("studies", "Run", "Tempering and Closures…",
+               "Replica exchange over temperatures, and the closures of teacher theory, as figures", "show_studies"),
     ActionSpec("cancel", "Run", "Cancel", "Stop the long job under way; what is there stays", "cancel", "Esc",
                "mdi6.close-circle-outline", 7, needs="job"),
     ActionSpec("slower", "Run", "Slower", "Fewer steps between two frames", "slower", "["),

@@ -39,6 +39,7 @@ class Commands(QObject):
     layout_wanted = Signal(str)
     split_wanted = Signal()
     tour_wanted = Signal()
+    studies_wanted = Signal()
     session_opened = Signal(object)  # path
     session_saved = Signal(object)
     speed_changed = Signal(int)
@@ -256,6 +257,10 @@ class Commands(QObject):
     def study_widths(self) -> None:
         self.dock_wanted.emit("width")
         self._session.study_widths()
+
+    @Slot()
+    def show_studies(self) -> None:
+        self.studies_wanted.emit()
 
     @Slot()
     def cancel(self) -> None:
