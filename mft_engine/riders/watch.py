@@ -344,7 +344,7 @@ def watch(
     optimizer: Optimizer,
     activation: Activation | None = None,
     n_foreground: int | None = None,
-    initial: Initial | None = None,
+    initial: Initial | Sequence[Initial | None] | None = None,
     seed: int = 0,
     loss: Loss | None = None,
     folder: str | Path | None = None,
@@ -362,7 +362,8 @@ def watch(
         activation: the module or function between them, dropout included; of a gated layer, the gate's.
         n_foreground: riders; None: as many as neurons.
         initial: None: drawn by the modules' own `reset_parameters`; else a function of n that returns (w, b, v), shapes
-            (n, ...), None where there is no bias (gated: gate, its bias, up, its bias, v), or one table of them.
+            (n, ...), None where there is no bias (gated: gate, its bias, up, its bias, v), or one table of them. Of
+            several layers: a list of these, one a layer.
         seed: of the riders and of the permutations.
         loss: a function without arguments that returns the model's loss; asked at some two dozen steps of the training,
             with the network's neurons, with the riders and with a part of the neurons in place: `Watch.exchange`.
@@ -378,13 +379,19 @@ def watch(
     if readout is None:
         if not isinstance(hidden, Sequence) or not all(isinstance(pair, Sequence) for pair in hidden):
             raise WatchError("Give a layer and its readout, or a list of (hidden, readout, activation)")
-        options: dict[str, Any] = {"optimizer": optimizer, "n_foreground": n_foreground, "initial": initial}
+        options: dict[str, Any] = {"optimizer": optimizer, "n_foreground": n_foreground, "loss": loss}
+        pairs = cast(Sequence[Sequence[Any]], hidden)
+        laws = initial if isinstance(initial, Sequence) else [initial] * len(pairs)
+        if len(laws) != len(pairs):
+            raise WatchError(f"There are {len(laws)} initial laws for {len(pairs)} layers: give one a layer")
         found = []
-        for number, pair in enumerate(cast(Sequence[Sequence[Any]], hidden)):
-            options |= {"loss": loss, "folder": None if folder is None else Path(folder) / f"layer{number + 1}"}
+        for number, (pair, law) in enumerate(zip(pairs, laws, strict=True)):
+            options |= {"initial": law, "folder": None if folder is None else Path(folder) / f"layer{number + 1}"}
             between = pair[2] if len(pair) > 2 else activation
             found.append(watch(pair[0], pair[1], activation=between, seed=seed + number, **options))
         return tuple(found)
+    if isinstance(initial, Sequence):
+        raise WatchError("One layer has one initial law: give a function, not a list")
     layer = layer_of(hidden, readout, activation)
     n = layer.n_neurons if n_foreground is None else n_foreground
     if n < 1:
