@@ -73,7 +73,7 @@ class RunsView(QWidget):
         quiet_plot(self.plot.getPlotItem())
         self.plot.getPlotItem().layout.setContentsMargins(4, 4, 10, 2)
         self.plot.getPlotItem().setLogMode(y=True)
-        self.plot.setLabel("bottom", "time t")
+        self.plot.setLabel("bottom", "time t (of watched trainings: step)")
         self.plot.setLabel("left", "loss")
         self.plot.setMinimumWidth(150)
         self.no_curves = EmptyState(*_NO_CURVES, self.plot, covers=True)

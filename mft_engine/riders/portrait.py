@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,6 +125,7 @@ def portrait(watch: Watched, name: str) -> WatchedRun:
         "independence": {"spacing": independence.spacing, "p_value": independence.p_value},
         "outliers": {"indices": outliers.indices.tolist(), "expected": outliers.expected, "p_value": outliers.p_value},
         "exchange": exchanges[-1].sentence if exchanges else "",
+        "loss": exchanges[-1].network if exchanges and math.isfinite(exchanges[-1].network) else None,
         "sentences": ([now.what_differs] if now.what_differs else []) + watch.sentences(independence, outliers),
         "stopped": "",
         **origin(),
