@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,18 @@ from mft_engine import rng
 from mft_engine.compare.clouds import compare
 from mft_engine.compare.paths import PathComparison, compare_paths
 from mft_engine.device import to_host
+from mft_engine.riders.given import Initial, Modules, given, layer_of
 from mft_engine.riders.neurons import Activation, Layer, WatchError
 from mft_engine.riders.portrait import functions_of
 from mft_engine.riders.resolution import resolution_of
 from mft_engine.riders.twin import ELEMENTWISE
-from mft_engine.riders.watch import Initial, Loss, Modules, given, layer_of
+from mft_engine.riders.watch import Loss
 from mft_engine.rng import Stream
 from mft_engine.runs.origin import origin
 from mft_engine.runs.watched import WatchedRun, write_watched
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Checkpoints = Sequence[tuple[int, dict[str, Any]]]
 Rule = Callable[[list[Tensor]], Optimizer]
@@ -89,6 +93,16 @@ class Afterwards:
 
     def save(self, folder: str | Path, name: str = "") -> Path:
         """Keep a run that `mft-lab` and the window open, as `Watch.save`."""
+        return write_watched(self.run(name or Path(folder).name), folder)
+
+    def figure(self, name: str = "clouds", *, width_mm: float = 170.0) -> Figure:
+        """A figure that a notebook shows: "clouds" with the verdict, or the data "kernel"."""
+        from mft_engine.figures.watched import draw_watched
+
+        return draw_watched(name, self.run(), width_mm=width_mm)
+
+    def run(self, name: str = "watched layer") -> WatchedRun:
+        """Everything that is known, as values without a model: what `save` keeps and `figure` draws."""
         own = self.initial_background
         clouds = {
             "background": self.background,
@@ -97,9 +111,9 @@ class Afterwards:
             "initial_background": self.initial_foreground if own is None else own,
             "initial_foreground": self.initial_foreground,
         }
-        functions, spectra = functions_of(self.layer, clouds, self.field.inputs)
+        functions = functions_of(self.layer, clouds, self.field.inputs)
         about: dict[str, Any] = {
-            "name": name or Path(folder).name,
+            "name": name,
             "layer": self.layer.words,
             "optimizer": self.optimizer_words,
             "n_steps": self.n_steps,
@@ -108,14 +122,14 @@ class Afterwards:
             "n_foreground": len(self.foreground),
             "n_inputs": self.n_inputs,
             "columns": list(self.names),
+            "kernel_change": functions.kernel_change if own is not None else None,
             "sentences": [self.sentence],
             "stopped": "",
             **origin(),
         }
         start = None if own is None else compare(own, self.initial_foreground, self.n_inputs, seed=self.seed)
         host = {name: to_host(cloud) for name, cloud in clouds.items()}
-        run = WatchedRun(about, host, start, self.compare(), functions=functions, spectra=spectra)
-        return write_watched(run, folder)
+        return WatchedRun(about, host, start, self.compare(), functions=functions.components, spectra=functions.spectra)
 
 
 def watch_checkpoints(

@@ -26,6 +26,10 @@ class Independence:
     p_value: float
     sentence: str
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<p>{self.sentence}</p>"
+
 
 def independence_of(background: Values, foreground: Values) -> Independence:
     """Whether the neurons of a cloud come in groups, as copies or tied neurons do.

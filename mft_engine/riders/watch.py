@@ -15,11 +15,12 @@ from torch.optim import Optimizer
 from mft_engine import rng
 from mft_engine.compare.clouds import Comparison, ComparisonError, compare
 from mft_engine.compare.paths import PathComparison, compare_paths, verdict_of
+from mft_engine.riders.given import Initial, Modules, given, layer_of
 from mft_engine.riders.independence import Independence, independence_of
 from mft_engine.riders.live import LiveFolder
 from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError
 from mft_engine.riders.outliers import Outliers, outliers_of
-from mft_engine.riders.portrait import portrait
+from mft_engine.riders.portrait import functions_of, portrait
 from mft_engine.riders.record import Exchange, Record
 from mft_engine.riders.resolution import resolution_of
 from mft_engine.riders.riding import Riders
@@ -29,9 +30,7 @@ from mft_engine.runs.watched import WatchedRun, write_watched
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Initial = Callable[[int], Any]
 Loss = Callable[[], Any]
-Modules = nn.Module | Sequence[nn.Module]
 
 # Of the layer's neurons so many speak when a loss is asked with fewer of them.
 SHARES = (2, 4, 8, 16)
@@ -163,6 +162,21 @@ class Watch:
         return _distance(*pairs[0]), _distance(*pairs[1])
 
     @property
+    def kernel_change(self) -> tuple[float, float] | None:
+        """How far the data kernels of neurons and of riders have turned since the start, at inputs that were seen.
+
+        K(x, x') = mean_i phi_i(x) phi_i(x'), and the change 1 - <K, K'>/(|K| |K'|) is between 0 (features as they were)
+        and 1. None before the first backward pass.
+        """
+        clouds = {
+            "background": self.background,
+            "foreground": self.foreground,
+            "initial_background": self._initial_background,
+            "initial_foreground": self._initial_foreground,
+        }
+        return functions_of(self.layer, clouds, self.probe).kernel_change
+
+    @property
     def probe(self) -> Tensor | None:
         """Inputs of the layer that were seen last; None before the first backward pass."""
         return self._riders.probe
@@ -231,18 +245,24 @@ class Watch:
         """
         return write_watched(self.run(name or Path(folder).name), folder)
 
-    def figure(self, width_mm: float = 170.0) -> Figure:
-        """Both clouds in their principal components, and the verdict; a notebook shows it."""
+    def figure(self, name: str = "clouds", *, width_mm: float = 170.0) -> Figure:
+        """A figure that a notebook shows.
+
+        Args:
+            name: "clouds": both in their principal components, and the verdict; "curves": along the training; "kernel".
+        """
         from mft_engine.figures.watched import draw_watched
 
-        return draw_watched("clouds", self.run(), width_mm=width_mm)
+        return draw_watched(name, self.run(), width_mm=width_mm)
 
     def sentences(self, independence: Independence, outliers: Outliers) -> list[str]:
         """What stands beside the verdict, a sentence each."""
-        moved = self.moved
+        moved, turned = self.moved, self.kernel_change
+        kernel = [f"The data kernel has turned by {turned[0]:.2g} (riders' {turned[1]:.2g})."] if turned else []
         far = "hardly moved: the lazy regime, in which every network is consistent" if moved[0] < 0.1 else "moved"
         told = [
             f"Neurons have {far} ({moved[0]:.2g} standard deviations of their start; riders {moved[1]:.2g}).",
+            *kernel,
             independence.sentence,
             outliers.sentence,
         ]
@@ -400,38 +420,8 @@ def watch(
     return Watch(layer, optimizer, n, initial, seed, loss, live)
 
 
-def layer_of(hidden: Modules | Sequence[Any], readout: nn.Module, activation: Activation | None) -> Layer:
-    """The hidden layer that these modules make.
-
-    Raises:
-        WatchError: they make none.
-    """
-    if activation is None:
-        raise WatchError("Say what lies between the layer and its readout: activation=model[1], or torch.relu")
-    incoming = (hidden,) if isinstance(hidden, nn.Module) else tuple(cast(Sequence[nn.Module], hidden))
-    if len(incoming) not in (1, 2):
-        raise WatchError(f"A layer has one incoming module, or two (gate, up); {len(incoming)} were given")
-    return Layer(incoming, readout, activation)
-
-
 def _distance(now: Tensor, start: Tensor) -> float:
     spread = start.std(dim=0, correction=0)
     # A coordinate that did not vary at the start, as of a readout that begins at zero, has its own unit.
     change = (now - start) / torch.where(spread > 0, spread, torch.ones_like(spread))
     return float(change.square().mean().sqrt())
-
-
-def given(initial: Initial, n: int, like: Tensor) -> Tensor:
-    """(n, n_params) neurons that the user's function draws, in the table's columns.
-
-    Raises:
-        WatchError: it gives others.
-    """
-    values = initial(n)
-    parts = [values] if isinstance(values, Tensor) else [part for part in values if part is not None]
-    if any(len(part) != n for part in parts):
-        raise WatchError(f"`initial` was asked for {n} neurons and gave {[len(part) for part in parts]}")
-    table = torch.cat([torch.as_tensor(part).detach().reshape(n, -1).to(like) for part in parts], dim=1)
-    if table.shape[1] != like.shape[1]:
-        raise WatchError(f"`initial` gave {table.shape[1]} numbers a neuron; the layer's neurons have {like.shape[1]}")
-    return table
