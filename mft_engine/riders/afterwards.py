@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -31,6 +31,11 @@ from mft_engine.runs.watched import WatchedRun, write_watched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+ONE_MOMENT = (
+    "The field is that of one moment, whose noise alone pulls right clouds apart, so that their distance is no "
+    "evidence against the network: give several checkpoints of the stationary part."
+)
 
 Checkpoints = Sequence[tuple[int, dict[str, Any]]]
 Rule = Callable[[list[Tensor]], Optimizer]
@@ -71,6 +76,7 @@ class Afterwards:
     field: Field
     optimizer_words: str
     seed: int
+    is_of_one_moment: bool = False
 
     def __repr__(self) -> str:
         return f"{self.sentence} {self.compare()!r}"
@@ -88,6 +94,9 @@ class Afterwards:
         else:
             now, start = (self.background, self.foreground), (self.initial_background, self.initial_foreground)
             found = compare_paths(now, start, self.n_inputs, self.names, **options)
+        if self.is_of_one_moment and found.verdict not in ("consistent", None):
+            # Sampled networks fluctuate, and the law of a neuron amplifies what the field of one moment has of that.
+            return replace(found, now=replace(found.now, verdict=None, why=ONE_MOMENT))
         resolution = resolution_of(found, self.foreground, self.initial_foreground, self.n_inputs)
         return found if resolution is None else found.with_resolution(resolution)
 
@@ -150,6 +159,8 @@ def watch_checkpoints(
 
     Of one checkpoint the field is frozen, and the riders make as many steps in it as the training had. With a
     temperature every step of plain SGD adds noise sqrt(2 lr T): a Langevin foreground for networks that were sampled.
+    Its field is frozen too, and is the mean over the checkpoints: give those of the stationary part, and that of step 0
+    if there is one, which is no part of the mean.
 
     Args:
         model: of the checkpoints; it has its own weights back afterwards.
@@ -178,14 +189,18 @@ def watch_checkpoints(
                 begun = layer.redrawn(n)
     has_start = checkpoints[0][0] == 0 and len(checkpoints) > 1
     start = torch.cat([begun, tables[0]])
-    end, words = _ride(layer, fields, start, optimizer, temperature, seed)
+    passed = [_mean_field(layer, fields[has_start:])] if temperature > 0 else fields
+    end, words = _ride(layer, passed, start, optimizer, temperature, seed)
     error = None
     if has_start and temperature == 0:
         went = (tables[-1] - tables[0]).norm().clamp_min(1e-30)
         error = float((end[n:] - tables[-1]).norm() / went)
     n_steps = checkpoints[-1][0]
-    if len(checkpoints) == 1:
+    n_fields = len(fields) - has_start if temperature > 0 else len(fields)
+    if len(checkpoints) == 1 or n_fields == 1:
         how = f"Riders made {n_steps} steps in the frozen field of one checkpoint"
+    elif temperature > 0:
+        how = f"Riders made {n_steps} steps in the frozen mean field of {n_fields} checkpoints"
     else:
         how = f"Riders made {n_steps} steps in the field of {len(checkpoints)} checkpoints, interpolated between them"
     exact = "how exact that is cannot be told without the checkpoint of step 0"
@@ -196,6 +211,7 @@ def watch_checkpoints(
     return Afterwards(
         tables[-1], end[:n], tables[0] if has_start else None, begun, error, n_steps,
         layer.n_inputs, layer.names, f"{how}; {exact}.", layer, fields[-1], words, seed,
+        is_of_one_moment=temperature > 0 and n_fields == 1,
     )  # fmt: skip
 
 
@@ -231,6 +247,16 @@ def _ride(
             for key, kick in layer.tensors(noise * math.sqrt(2 * rate * temperature)).items():
                 tensors[key].add_(kick)
     return layer.table(tensors), f"{name}, learning rate {rate:.3g}"
+
+
+def _mean_field(layer: Layer, fields: list[Field]) -> Field:
+    """The field whose gradients are the mean of those in each: all inputs as one batch, delta over their number."""
+    hidden = layer.incoming[0]
+    n_dims = 2 if isinstance(hidden, nn.Linear) else cast(Tensor, hidden.weight).dim()
+    if fields[0].inputs.dim() < n_dims:
+        raise WatchError("A mean over checkpoints needs a loss over batches of inputs, not of a single one")
+    inputs, delta = (torch.cat([getattr(one, name) for one in fields]) for name in ("inputs", "delta"))
+    return Field(fields[-1].step, inputs, delta / len(fields))
 
 
 def _field_of(model: nn.Module, layer: Layer, loss: Loss, step: int) -> Field:

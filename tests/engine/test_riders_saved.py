@@ -269,7 +269,7 @@ def test_neurons_that_never_left_their_start_are_noticed_by_their_way() -> None:
 def test_the_data_kernel_of_a_lazy_layer_stays_and_of_a_learning_one_turns() -> None:
     _, watch = watched(48, 0)
     assert watch.kernel_change is None
-    model, watch = watched(48, 1)
+    _, watch = watched(48, 1)
     _, learnt = watched(48, 200)
     lazy, far = watch.kernel_change, learnt.kernel_change
     assert lazy is not None and far is not None
