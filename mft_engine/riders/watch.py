@@ -16,7 +16,7 @@ from mft_engine import rng
 from mft_engine.compare.clouds import Comparison, ComparisonError, compare
 from mft_engine.compare.paths import PathComparison, compare_paths, verdict_of
 from mft_engine.riders.given import Initial, Modules, given, layer_of
-from mft_engine.riders.independence import Independence, independence_of
+from mft_engine.riders.independence import Independence, distinct, independence_of
 from mft_engine.riders.live import LiveFolder
 from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError
 from mft_engine.riders.outliers import Outliers, outliers_of
@@ -124,6 +124,8 @@ class Watch:
     def compare(self, *, n_permutations: int = 500, seed: int | None = None) -> PathComparison:
         """Whether neurons and riders have one law, of where they are and of how far each has come.
 
+        Neurons that are copies of others, which say nothing more about the law, are counted once.
+
         Args:
             n_permutations: of the null, 199 at least.
             seed: of the permutations; None: the watch's.
@@ -136,12 +138,12 @@ class Watch:
             WatchError: the training was found to be one that riders cannot follow.
             ComparisonError: neurons that are not finite.
         """
-        riders, start = self.foreground, (self._initial_background, self._initial_foreground)
+        riders, begun = self.foreground, self._initial_foreground
         seed = self.seed if seed is None else seed
-        found = compare_paths(
-            (self.background, riders), start, self.n_inputs, self.names, n_permutations=n_permutations, seed=seed
-        )
-        resolution = resolution_of(found, riders, start[1], self.n_inputs)
+        kept = distinct(self.background, self._initial_background)
+        now, start = (self.background[kept], riders), (self._initial_background[kept], begun)
+        found = compare_paths(now, start, self.n_inputs, self.names, n_permutations=n_permutations, seed=seed)
+        resolution = resolution_of(found, riders, begun, self.n_inputs)
         return found if resolution is None else found.with_resolution(resolution)
 
     def outliers(self) -> Outliers:
