@@ -86,6 +86,7 @@ class CompareDialog(QDialog):
         whole.setSizes([400, 200])
         below.setSizes([500, 400])
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)
+        buttons.button(QDialogButtonBox.StandardButton.Close).setToolTip("Close the comparison")
         buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
         layout.setSpacing(8)
@@ -165,6 +166,7 @@ def _difference_table(answer: RunsCompared, parent: QWidget) -> QTableWidget:
     ]
     table = QTableWidget(len(rows), 3, parent)
     table.setAccessibleName("How the settings differ")
+    table.setToolTip("Every setting in which the two differ")
     table.setHorizontalHeaderLabels(["Setting", answer.first.title, answer.second.title])
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
