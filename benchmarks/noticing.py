@@ -51,9 +51,11 @@ LARGE = 4
 ALTERNATIVES = {
     "prior": 0.05, "longer w": 0.06, "larger a": 0.04, "turned": 0.1, "flipped a": 0.25, "hotter": 0.25, "other": 0.2,
 }  # fmt: skip
+# "hotter" is put into the field of a network at the recipe's temperature; here it is compared in its own.
+OWN_FIELD = "hotter in its own field"
 FACTORS = (0.25, 0.5, 1.0, 2.0)
 STATED = {"prior": "prior_share", "longer w": "weight_scale", "larger a": "readout_scale", "turned": "turn",
-          "hotter": "temperature", "other": "other_share"}  # fmt: skip
+          "other": "other_share", OWN_FIELD: "temperature"}  # fmt: skip
 # Those whose planted network is made anew for every size have no curve.
 CURVES = ("prior", "longer w", "larger a", "turned", "other")
 UNITS = {"prior": "share of prior neurons", "longer w": "w longer by", "larger a": "a larger by",
@@ -68,6 +70,8 @@ class Subject:
 
     Args:
         name: of the recipe; changes: of its settings by dotted path.
+        hotter: relative rise of the temperature of the networks, of which the comparison is not told (exact, in the
+            plane).
         is_exact: at exact equilibrium instead of the recipe as it is; n_neurons: of background and foreground, the
             recipe's own where None.
         has_large: whether to draw a larger foreground for the distance as well.
@@ -75,23 +79,28 @@ class Subject:
 
     def __init__(
         self, name: str, seed: int, is_exact: bool, n_neurons: int | None = None, *, has_large: bool = False,
-        changes: dict[str, Any] | None = None,
+        hotter: float = 0.0, changes: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self.name, self.seed, self.is_exact, self.changes = name, seed, is_exact, changes or {}
-        recipe = load_recipe(name)
-        self.n_neurons = n_neurons or recipe.network.n_neurons[0]
-        more = {"foreground.method": "gibbs"} if is_exact else {}
+        self.n_neurons = n_neurons or load_recipe(name).network.n_neurons[0]
+        more: dict[str, Any] = {"foreground.method": "gibbs"} if is_exact else {}
         size = self.n_neurons * max(N_NETWORKS if is_exact else 1, LARGE if has_large else 1)
-        self.experiment, self.clouds = self.trained(more | {"foreground.n_neurons": size})
+        self.recipe = load_recipe(name).replace(self.changes | more | {"seed": seed, "foreground.n_neurons": size})
+        temperature = self.recipe.training.temperature * (1.0 + hotter)
+        self.experiment, self.clouds = self.trained(
+            more | {"foreground.n_neurons": size, "training.temperature": temperature}
+        )
         list(self.experiment.foreground())
         # Other networks of an alternative, by seed and temperature.
         self.others: dict[tuple[int, float], list[Tensor]] = {}
         self.sample, self.has_large = torch.as_tensor(self.experiment.fresh.theta), has_large
         sampler = self.experiment.sampler
         self.expectation = expect_in_field(
-            self.experiment.recipe, self.n_neurons, self.fresh(0), sampler.frozen_field(), self.experiment.field_points,
+            self.recipe, self.n_neurons, self.fresh(0), sampler.frozen_field(), self.experiment.field_points,
             self.experiment.background.mean_prediction().cpu().numpy(), sampler.averaging(),
         )  # fmt: skip
+        if hotter and self.expectation is not None:
+            self.sample = self.expectation.reference.to(self.sample.dtype)
 
     def trained(self, more: dict[str, Any]) -> tuple[Experiment, list[Tensor]]:
         """A background like this one, and its networks."""
@@ -139,7 +148,7 @@ class Subject:
 
     def planted(self, kind: str, size: float, number: int) -> Tensor | None:
         """A network with an alternative of a size in it; None where it has no meaning."""
-        recipe, theta, d = self.experiment.recipe, self.clouds[number].clone(), self.experiment.task.n_inputs
+        recipe, theta, d = self.recipe, self.clouds[number].clone(), self.experiment.task.n_inputs
         n, n_params = theta.shape
         draws = normal(self.seed, Stream.TEST_POINTS, 11 + number, n, n_params, device=theta.device)
         some = slice(0, round(min(size, 1.0) * n))
@@ -178,8 +187,17 @@ def measure_level(subject: Subject) -> Rows:
         yield {"part": "level", "network": number, **subject.told(theta, number)}
 
 
+def measure_hotter(subject: Subject, size: float, head: dict[str, Any]) -> Rows:
+    """Networks that are hotter than the comparison is told."""
+    hot = Subject(subject.name, subject.seed + 3000, True, subject.n_neurons, hotter=size, changes=subject.changes)
+    for number, theta in enumerate(hot.clouds):
+        yield {"network": number, "kind": OWN_FIELD, **head, **hot.told(theta, number)}
+
+
 def measure_power(subject: Subject, kinds: Sequence[str], has_curves: bool) -> Rows:
     """Alternatives planted in networks at the sizes of the table, or of the curves."""
+    if subject.is_exact:
+        yield from measure_hotter(subject, ALTERNATIVES["hotter"], {"part": "power", "size": ALTERNATIVES["hotter"]})
     for number, right in enumerate(subject.clouds):
         head = {"part": "power", "network": number}
         yield {**head, "kind": "right", "size": 0.0, **subject.told(right, number, has_large=True)}
@@ -200,7 +218,11 @@ def measure_stated(subject: Subject, kinds: Sequence[str]) -> Rows:
         yield {"part": "level", "network": number, **_told(right)}
         if number == 0:
             resolution = right.resolution or Resolution()
-        for kind in (kind for kind in kinds if kind in STATED):
+            if OWN_FIELD in kinds and resolution.temperature:
+                for times in (2.0, 0.5):
+                    head = {"part": "stated", "times": times, "stated": resolution.temperature}
+                    yield from measure_hotter(subject, times * resolution.temperature, head)
+        for kind in (kind for kind in kinds if kind in STATED and kind != OWN_FIELD):
             stated = getattr(resolution, STATED[kind])
             for times in (2.0, 0.5):
                 # No more than all neurons can be of the prior, nor more than half of another network.
@@ -353,7 +375,7 @@ def main() -> None:
     parser.add_argument("names", nargs="+", help="recipes, or files of lines to draw")
     parser.add_argument("--seeds", type=_range, default=range(20), help="first-last, without the last")
     parser.add_argument("--sizes", default="0", help="neurons, 0 for the recipe's own")
-    parser.add_argument("--kinds", default=",".join(ALTERNATIVES))
+    parser.add_argument("--kinds", default=",".join([*ALTERNATIVES, OWN_FIELD]))
     parser.add_argument("--langevin", action="store_true", help="runs of the recipe as it is")
     parser.add_argument("--curves", action="store_true")
     parser.add_argument("--large", action="store_true", help="the distance with a larger foreground as well")

@@ -80,6 +80,11 @@ def describe_run(summary: dict[str, Any]) -> str:
         )
         if found["why"]:
             lines.append(f"  {found['why']}")
+        elif found.get("is_of_one_moment"):
+            lines.append(
+                "  The field is of one moment, whose noise pulls the clouds apart: the averages decide, and their "
+                "distance is no evidence."
+            )
         lines += describe_averages(found)
         if found["distance_upper"] is not None:
             nats = "" if found["kl_upper"] is None else f", {found['kl_upper']:.2g} nats a neuron along the averages"
