@@ -35,9 +35,9 @@ class AveragesSection(TitledSection):
     """The averages that differ most, the smallest alternatives found in 9 of 10 draws, and the bound on the KL."""
 
     def __init__(self, parent: QWidget) -> None:
-        super().__init__("Averages, and what they would notice", parent)
-        self.numbers = NumberTable(("background", "expected", "errors"), self, spacing=8)
-        self.noticed = NumberTable(("from",), self)
+        super().__init__("What averages notice", parent)
+        self.numbers = NumberTable(("background", "expected", "errors"), self, spacing=8, has_long_names=True)
+        self.noticed = NumberTable(("found from",), self)
         for key, name, meaning in _NOTICED:
             self.noticed.add_row(key, name, meaning)
         self.noticed.add_row(
@@ -58,7 +58,7 @@ class AveragesSection(TitledSection):
             return
         for one in sorted(test.statistics, key=lambda s: -abs(s.z))[:_N_ROWS]:
             self.numbers.add_row(one.name, one.words[:1].upper() + one.words[1:], _MEANING)
-            self.numbers.set_row(one.name, written(one.value, 4), written(one.expected, 4), written(one.z, 2))
+            self.numbers.set_row(one.name, written(one.value, 3), written(one.expected, 3), written(one.z, 2))
         for key, _, _ in _NOTICED:
             size = getattr(comparison.resolution, key, None)
             self.noticed.show_row(key, size is not None)

@@ -158,7 +158,7 @@ def test_the_averages_are_listed_with_all_that_they_would_have_noticed(panel: Se
     show(panel, replace(NUMBERS, averages=AVERAGES, resolution=NOTICED))
     averages = panel.averages
     assert averages.isVisible() and averages.numbers.keys() == ("potential", "norm")
-    assert [averages.numbers.text("potential", column) for column in range(3)] == ["−9.000", "−9.200", "4.0"]
+    assert [averages.numbers.text("potential", column) for column in range(3)] == ["−9.00", "−9.20", "4.0"]
     assert averages.noticed.text("readout_scale") == "2.3 %" and averages.noticed.text("turn") == "0.062 rad"
     assert averages.noticed.text("kl") == "0.0031"
     assert "another network's neurons" not in words(panel)  # unknown here
@@ -449,7 +449,8 @@ def test_every_number_says_what_it_means(panel: SelfConsistencyPanel) -> None:
 @pytest.mark.parametrize("width", [300, 330, 460])
 def test_nothing_is_cut_off_at_any_width(panel: SelfConsistencyPanel, qtbot: QtBot, width: int) -> None:
     panel.show_snapshot(snapshot())
-    show(panel, WRONG)
+    long = Statistic("short_norm", "mean |w| up to half of its median", -0.29774, -0.30035, 0.001, 0.01)
+    show(panel, replace(WRONG, averages=replace(AVERAGES, statistics=(long, *AVERAGES.statistics)), resolution=NOTICED))
     panel.show_theory(THEORY)
     certify(panel, CERTIFIED)
     panel.show_foreground(
