@@ -100,6 +100,7 @@ class ThemeKeeper(QObject):
         super().__init__(parent)
         self._mode: Mode = mode
         self.theme = self._resolved()
+        self._applied: Theme | None = None
         hints = QApplication.styleHints()
         hints.colorSchemeChanged.connect(self._system_changed)
 
@@ -111,18 +112,20 @@ class ThemeKeeper(QObject):
     def set_mode(self, mode: Mode) -> None:
         """Follow the system, or stay light or dark."""
         self._mode = mode
-        self.apply()
+        if self._resolved() != self._applied:
+            self.apply()
 
     def apply(self) -> None:
         """Put the theme in force on the application and tell everybody."""
-        self.theme = self._resolved()
+        self.theme = self._applied = self._resolved()
         application = QApplication.instance()
         assert isinstance(application, QApplication)
+        # Taking the old sheet away first halves the time: from sheet to sheet Qt polishes every widget twice. Nor does
+        # the style tell its name under a sheet.
+        application.setStyleSheet("")
         if application.style().name().lower() != "fusion":
             application.setStyle("Fusion")
         application.setPalette(palette_of(self.theme))
-        # Taking the old sheet away first halves the time: from sheet to sheet Qt polishes every widget twice.
-        application.setStyleSheet("")
         application.setStyleSheet(stylesheet_of(self.theme))
         self.theme_changed.emit(self.theme)
 
