@@ -201,7 +201,7 @@ def measure_power(subject: Subject, kinds: Sequence[str], has_curves: bool) -> R
     for number, right in enumerate(subject.clouds):
         head = {"part": "power", "network": number}
         yield {**head, "kind": "right", "size": 0.0, **subject.told(right, number, has_large=True)}
-        for kind in kinds:
+        for kind in (kind for kind in kinds if kind in ALTERNATIVES):
             for factor in FACTORS if has_curves and kind in CURVES else (1.0,):
                 size = factor * ALTERNATIVES[kind]
                 theta = subject.planted(kind, size, number)
@@ -309,6 +309,7 @@ def collected(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
                                    "median_stated": float(np.median(sizes)) if sizes else None,
                                    **counts(found)})  # fmt: skip
     for (name, layer), found in sorted(runs.items()):
+        found = list({row["seed"]: row for row in found}.values())
         told = {"consistent": sum(r["verdict"] == "consistent" for r in found),
                 "drifting": sum(r["drift"] == "drifting" for r in found)}  # fmt: skip
         document["runs"].append({"recipe": name, "layer": layer, **counts(found), **told})
