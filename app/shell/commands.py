@@ -6,9 +6,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QStandardPaths, Signal, Slot
+from PySide6.QtCore import QObject, QStandardPaths, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
+from PySide6.QtWidgets import QDockWidget, QFileDialog, QMainWindow, QMessageBox, QWidget
 
 from app.actions import ACTIONS
 from app.engine.messages import DataPreview, Export
@@ -21,7 +21,9 @@ from app.session import Session
 from app.settings import Settings
 from app.shell.copying import command_line, python_lines
 from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, is_watched, what_it_becomes
+from app.shell.pictures import KINDS, PictureError, image_of, save_picture
 from app.theme import Mode, ThemeKeeper
+from app.views.cloud import CloudView
 from app.views.loop import LoopView
 from app.watched.window import WatchedWindow
 from app.widgets.help_button import HelpButton
@@ -46,7 +48,7 @@ class Commands(QObject):
     mode_changed = Signal(str)
 
     def __init__(
-        self, session: Session, settings: Settings, themes: ThemeKeeper, loop: LoopView, owner: QWidget
+        self, session: Session, settings: Settings, themes: ThemeKeeper, loop: LoopView, owner: QMainWindow
     ) -> None:
         """
         Args:
@@ -209,6 +211,49 @@ class Commands(QObject):
             self._settings.set("export_folder", str(command.folder))
             self._session.export(command)
         dialog.deleteLater()
+
+    @Slot()
+    def save_cloud(self) -> None:
+        self._save(self._owner.findChild(CloudView), "cloud")
+
+    @Slot()
+    def save_tab(self) -> None:
+        self._save(*self._tab_in_front())
+
+    def _save(self, widget: QWidget | None, name: str) -> None:
+        if widget is None:
+            return
+        kinds = " ".join(f"*.{kind}" for kind in KINDS)
+        start = str(Path(self._export_folder) / f"{name}.png")
+        path, _ = QFileDialog.getSaveFileName(self._owner, "Save picture", start, f"Pictures ({kinds})")
+        if path:
+            try:
+                written = save_picture(widget, Path(path))
+            except PictureError as error:
+                self._session.failed.emit(str(error))
+                return
+            self._settings.set("export_folder", str(written.parent))
+            self._session.status.emit(f"Saved the picture to {written}")
+
+    @Slot()
+    def copy_cloud(self) -> None:
+        self._copy_picture(self._owner.findChild(CloudView), "cloud")
+
+    @Slot()
+    def copy_tab(self) -> None:
+        self._copy_picture(*self._tab_in_front())
+
+    def _copy_picture(self, widget: QWidget | None, name: str) -> None:
+        if widget is not None:
+            QGuiApplication.clipboard().setImage(image_of(widget))
+            self._session.status.emit(f"The picture of {name} is in the clipboard")
+
+    def _tab_in_front(self) -> tuple[QWidget | None, str]:
+        below = Qt.DockWidgetArea.BottomDockWidgetArea
+        for dock in self._owner.findChildren(QDockWidget):
+            if self._owner.dockWidgetArea(dock) == below and not dock.visibleRegion().isEmpty():
+                return dock.widget(), dock.windowTitle().lower()
+        return None, ""
 
     @Slot()
     def quit(self) -> None:
