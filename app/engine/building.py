@@ -59,3 +59,9 @@ class Builder:
 
 def _for_cpu(recipe: Recipe) -> Recipe:
     return recipe.replace({"engine.device": "cpu"})
+
+
+def facts_of(experiment: Experiment) -> dict[str, Any]:
+    """What views must know of a task beyond its recipe."""
+    task = experiment.task
+    return {"n_out": task.n_out, "projections": dict(task.projections), "modulus": task.modulus}

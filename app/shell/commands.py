@@ -6,9 +6,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QStandardPaths, Qt, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDockWidget, QFileDialog, QMainWindow, QMessageBox, QWidget
+from PySide6.QtWidgets import QFileDialog, QMainWindow, QMessageBox
 
 from app.actions import ACTIONS
 from app.engine.messages import DataPreview, Export
@@ -21,9 +21,8 @@ from app.session import Session
 from app.settings import Settings
 from app.shell.copying import command_line, python_lines
 from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, is_watched, what_it_becomes
-from app.shell.pictures import KINDS, PictureError, image_of, save_picture
+from app.shell.picture_commands import PictureCommands, documents
 from app.theme import Mode, ThemeKeeper
-from app.views.cloud import CloudView
 from app.views.loop import LoopView
 from app.watched.window import WatchedWindow
 from app.widgets.help_button import HelpButton
@@ -32,7 +31,7 @@ from mft_engine.recipe import RecipeError, load_recipe, shipped_recipes
 SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
 
 
-class Commands(QObject):
+class Commands(PictureCommands):
     """Everything a menu, button or shortcut can start."""
 
     live_wanted = Signal()
@@ -55,9 +54,8 @@ class Commands(QObject):
             loop: whose choices the self-consistency loop is turned with.
             owner: the window that dialogs belong to, that closes at "quit", and whose actions the palette lists.
         """
-        super().__init__(owner)
-        self._session, self._settings, self._themes = session, settings, themes
-        self._loop, self._owner = loop, owner
+        super().__init__(session, settings, owner)
+        self._themes, self._loop = themes, loop
         self.watched: list[WatchedWindow] = []
         session.data_ready.connect(self.ask_for_columns)
 
@@ -211,49 +209,6 @@ class Commands(QObject):
             self._settings.set("export_folder", str(command.folder))
             self._session.export(command)
         dialog.deleteLater()
-
-    @Slot()
-    def save_cloud(self) -> None:
-        self._save(self._owner.findChild(CloudView), "cloud")
-
-    @Slot()
-    def save_tab(self) -> None:
-        self._save(*self._tab_in_front())
-
-    def _save(self, widget: QWidget | None, name: str) -> None:
-        if widget is None:
-            return
-        kinds = " ".join(f"*.{kind}" for kind in KINDS)
-        start = str(Path(self._export_folder) / f"{name}.png")
-        path, _ = QFileDialog.getSaveFileName(self._owner, "Save picture", start, f"Pictures ({kinds})")
-        if path:
-            try:
-                written = save_picture(widget, Path(path))
-            except PictureError as error:
-                self._session.failed.emit(str(error))
-                return
-            self._settings.set("export_folder", str(written.parent))
-            self._session.status.emit(f"Saved the picture to {written}")
-
-    @Slot()
-    def copy_cloud(self) -> None:
-        self._copy_picture(self._owner.findChild(CloudView), "cloud")
-
-    @Slot()
-    def copy_tab(self) -> None:
-        self._copy_picture(*self._tab_in_front())
-
-    def _copy_picture(self, widget: QWidget | None, name: str) -> None:
-        if widget is not None:
-            QGuiApplication.clipboard().setImage(image_of(widget))
-            self._session.status.emit(f"The picture of {name} is in the clipboard")
-
-    def _tab_in_front(self) -> tuple[QWidget | None, str]:
-        below = Qt.DockWidgetArea.BottomDockWidgetArea
-        for dock in self._owner.findChildren(QDockWidget):
-            if self._owner.dockWidgetArea(dock) == below and not dock.visibleRegion().isEmpty():
-                return dock.widget(), dock.windowTitle().lower()
-        return None, ""
 
     @Slot()
     def quit(self) -> None:
@@ -437,15 +392,7 @@ class Commands(QObject):
 
     @property
     def _last_folder(self) -> str:
-        return self._settings.get("folder", "") or _documents()
-
-    @property
-    def _export_folder(self) -> str:
-        return self._settings.get("export_folder", "") or str(Path(_documents()) / "mft-lab")
-
-
-def _documents() -> str:
-    return QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation) or str(Path.home())
+        return self._settings.get("folder", "") or documents()
 
 
 def _version(package: str) -> str:

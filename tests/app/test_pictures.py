@@ -38,7 +38,7 @@ def test_the_cloud_is_saved_in_every_format(
     suffix: str, head: bytes, window: MainWindow, tmp_path: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "new" / f"cloud.{suffix}"
-    monkeypatch.setattr("app.shell.commands.QFileDialog.getSaveFileName", lambda *arguments: (str(path), ""))
+    monkeypatch.setattr("app.shell.picture_commands.QFileDialog.getSaveFileName", lambda *arguments: (str(path), ""))
     window.cloud.setFocus()
     qtbot.keyClick(window, Qt.Key.Key_P, Qt.KeyboardModifier.ControlModifier)
     content = path.read_bytes()
