@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from app.engine.contract import Engine, Restored
+from app.engine.contract import Engine, Experiment, Restored
 from app.engine.hand import Bench
 from mft_engine.recipe import Recipe
 
