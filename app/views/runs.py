@@ -358,6 +358,7 @@ class RunsView(QWidget):
     @Slot(bool)
     def _switch_overlay(self, is_clouds: bool) -> None:
         self.overlay.setCurrentWidget(self.clouds if is_clouds else self.plot)
+        self.as_clouds.setText("Curves" if is_clouds else "Clouds")
         self._draw_curves()
         self._soon.start()
 
