@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -75,6 +75,20 @@ def set_threads(section: EngineSection) -> int:
 def n_threads() -> int:
     """CPU threads that compiled loops may use: what `set_threads` set."""
     return torch.get_num_threads()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, sums on the CPU are taken in one order, whatever `engine.n_threads` says."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def can_record_graphs(device: torch.device) -> bool:

@@ -67,7 +67,7 @@ def gui(
     """Open the window. Example: mft-lab gui petals4 --play"""
     if watch is not None and source is not None:
         raise CommandError("Give a run, or --watch FOLDER, not both", 2)
-    if source is not None and (Path(source) / "watched.json").is_file():
+    if source is not None and os.path.isfile(Path(source) / "watched.json"):
         watch, source = Path(source), None
     _open_window(source, play, screenshot, quit_after, device, watch)
 

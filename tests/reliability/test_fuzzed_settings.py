@@ -14,9 +14,12 @@ from PySide6.QtCore import QByteArray
 
 from app.saved import SUFFIX, SavedSession, SavedSessionError, read_session, recipe_of, write_session
 from app.settings import Settings
+from app.shell.dropping import is_run, is_watched, what_it_becomes
 from mft_engine.recipe import Recipe, load_recipe
+from mft_engine.runs.index import read_index
 from mft_engine.runs.marks import MARKS, read_marks
 from mft_engine.runs.owner import OWNER, is_in_other_hands
+from mft_engine.runs.runs import list_runs
 
 N_FAST, N_SLOW = 60, 3000
 KNOWN = ["recent", "recipe", "run", "theme", "docks", "tasks", "name", "tags", "note", "session", "run_folders"]
@@ -92,6 +95,15 @@ def it_starts(place: Path, data: bytes, geometry: bytes) -> None:
     marks = read_marks(place)
     assert isinstance(marks.name, str) and all(isinstance(tag, str) for tag in marks.tags)
     assert is_in_other_hands(place) in (True, False)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nobody-of-that-name/x"])
+def test_names_that_no_file_can_have_never_block_the_start(name, tmp_path):
+    """The name of a run of 5,000 letters in the settings stopped the window with an OSError."""
+    the_window_would_start(tmp_path, json.dumps({"run": name, "run_folders": [name], "recent": [name]}).encode(), b"")
+    assert SavedSession(run=name).run_folder is None
+    assert not is_run(Path(name)) and not is_watched(Path(name)) and what_it_becomes(Path(name))[0] == ""
+    assert list(read_index(tmp_path / name)) == [[]] and list_runs(tmp_path / name) == []
 
 
 @fuzzed(N_FAST)
