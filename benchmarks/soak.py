@@ -1,6 +1,6 @@
 """The window for an hour: what grows, what stands still, what is said.
 
-    python -m benchmarks.soak [--minutes 60] [--neurons 2048] [--json]
+    python -m benchmarks.soak [--minutes 60] [--neurons 2048] [--speed 0] [--json]
 
 By turns the slider moves, the foreground is sampled, the task changes, a wrong background is tried, a step back is
 taken, another dock comes to the front, and a small sweep is ordered; runs keep themselves as they do for a person.
@@ -45,7 +45,7 @@ SMALL = {"network.n_neurons": 64, "foreground.n_neurons": 64, "training.n_steps"
 class Soak:
     """A window on the real engine, a hand that does one thing after the other, and a meter."""
 
-    def __init__(self, n_neurons: int) -> None:
+    def __init__(self, n_neurons: int, steps_per_frame: int = 0) -> None:
         from loguru import logger
         from PySide6.QtCore import QTimer, qInstallMessageHandler
 
@@ -54,6 +54,7 @@ class Soak:
 
         self.bench = Bench(n_neurons, keeps_runs=True)
         self.session = self.bench.session
+        self.session.set_speed(steps_per_frame)
         self.said: list[str] = []
         self._sink = logger.add(lambda message: self.said.append(str(message)), level="WARNING")
         warnings.showwarning = lambda message, *_: self.said.append(f"Python: {message}")
@@ -214,9 +215,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--neurons", type=int, default=2048)
+    parser.add_argument("--speed", type=int, default=0, help="steps of training a frame; 0 for as many as fit")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = Soak(arguments.neurons).run(60 * arguments.minutes)
+    found = Soak(arguments.neurons, arguments.speed).run(60 * arguments.minutes)
     if arguments.json:
         print(json.dumps(found, indent=1))
         return

@@ -21,6 +21,17 @@ class DeviceError(RecipeError):
     """A device that was asked for and is not there; the message names what is."""
 
 
+# What drivers and torch call their troubles, which are of no type of their own.
+_TROUBLE = ("out of memory", "cuda", "cudnn", "cublas", "nccl", "mps", "device")
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Whether a device is at fault: one that is missing, lost, or out of memory."""
+    if isinstance(error, DeviceError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _TROUBLE)
+
+
 def available_devices() -> list[str]:
     """Names that `engine.device` accepts on this machine, the preferred one first."""
     names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []

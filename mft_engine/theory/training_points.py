@@ -232,6 +232,7 @@ def solve_training_points(
     tolerance: float,
     should_stop: Callable[[], bool] | None,
     resolution: int,
+    most_features: int = MOST_FEATURES,
 ) -> PointSolution:
     """Maximise the dual on points; arguments as in `solve_planar`.
 
@@ -274,7 +275,7 @@ def solve_training_points(
             break
         # Kinks leave an error that falls with the square of the number of angles.
         wanted = n_angles * 2 ** math.ceil(max(1.0, 0.5 * math.log2(error / (DISCRETISED * temperature))))
-        room = n_angles * MOST_FEATURES // grid.features.size
+        room = n_angles * most_features // grid.features.size
         if room < 2 * n_angles:
             break
         n_angles = min(wanted, room, MOST_ANGLES)

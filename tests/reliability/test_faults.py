@@ -11,8 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from test_interrupted import assert_equal, recipe_of
 
+from mft_engine.cli import main
+from mft_engine.device import is_trouble
+from mft_engine.dynamics import langevin
 from mft_engine.runs import runs as stored_runs
 from mft_engine.runs.runs import Run, RunError, list_runs, load, run_stored
 
@@ -111,6 +115,78 @@ def test_a_folder_that_becomes_read_only_is_said_and_the_last_good_state_opens(t
     (folder,) = tmp_path.iterdir()
     folder.chmod(0o700)
     assert load(folder).background.theta.shape[0] == 24
+
+
+@needs_limits
+def test_an_export_to_a_disk_that_takes_no_more_is_one_sentence_and_leaves_no_half_file(tmp_path):
+    run = run_stored(RECIPE.replace({"network.n_neurons": 400}), tmp_path / "runs").folder
+    words = [
+        "export",
+        str(run),
+        "--figure",
+        "foreground",
+        "--data",
+        "csv,npz,safetensors",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    said = one_sentence(limited("RLIMIT_FSIZE", 3000, *words))
+    assert str(tmp_path / "out") in said and "--out" in said
+    assert not list((tmp_path / "out").iterdir()) and load(run).summary["faults"] == []
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("x,y\n1,2\n")], ids=["gone", "changed"])
+def test_a_run_whose_data_file_is_gone_or_changed_on_the_way_ends_with_the_numbers_it_began_with(change, tmp_path):
+    data, x = tmp_path / "rows.csv", np.sin(np.arange(120.0)).reshape(60, 2)
+    np.savetxt(data, np.column_stack([x, x[:, 0] * x[:, 1]]), delimiter=",", header="x,y,label")
+    recipe = RECIPE.replace({"task": {"name": "dataset", "path": str(data)}})
+    whole = run_stored(recipe, tmp_path / "whole")
+
+    def meddle(part: str, fraction: float, text: str) -> None:
+        if part == "train" and fraction > 0.3 and not told:
+            told.append(text)
+            change(data)
+
+    told: list[str] = []
+    other = run_stored(recipe, tmp_path / "other", report=meddle)
+    assert told and other.is_complete and list_runs(tmp_path / "other")[0]["fault"] is None
+    np.testing.assert_array_equal(load(other.folder).background.theta, load(whole.folder).background.theta)
+    np.testing.assert_array_equal(load(other.folder).foreground.theta, load(whole.folder).foreground.theta)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might ..."), "The device failed"),
+     (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), "out of memory"),
+     (MemoryError("cannot allocate 3 GB"), "not enough memory")],
+    ids=["a device that is lost", "a device that is full", "a machine that is full"],
+)  # fmt: skip
+def test_a_device_that_is_lost_on_the_way_is_one_sentence_and_the_last_good_state_opens(
+    fault, words, tmp_path, monkeypatch, capsys
+):
+    honest, calls = langevin._steps, []
+
+    def steps(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise fault
+        return honest(*arguments)
+
+    monkeypatch.setattr(langevin, "_steps", steps)
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "clover", *TINY_SET, "--out", str(tmp_path)])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stopped.value.code == 1 and said.startswith("mft-lab: ") and words in said and len(said) < 400
+    (row,) = list_runs(tmp_path)
+    assert row["state"] == "failed" and row["fault"]
+    opened = load(row["path"])
+    assert opened.summary["faults"] == [] and np.isfinite(opened.background.theta).all()
+
+
+def test_a_defect_is_not_taken_for_a_device_that_is_lost():
+    assert is_trouble(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not is_trouble(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_trouble(ValueError("cuda"))
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
