@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 
+import fuzzing
 import numpy as np
 import pytest
 
@@ -21,7 +23,6 @@ BOX = {
     "training.step_size": ("auto", 1e-9, 1e3),
     "network.n_neurons": (1, 33),
 }
-# Exact sweeps solve the theory first, which has limits of its own: they are not in this box.
 DYNAMICS = ("langevin", "sgd", "adam")
 ALL = {
     "network.activation": ("relu_tanh", "tanh", "relu", "erf"),
@@ -76,6 +77,19 @@ def test_every_corner_runs_fifty_steps_or_says_why_not():
 def test_every_corner_of_every_network_runs_fifty_steps_or_says_why_not(dynamics, law):
     found = [numbers_or_words({**corner, "training.dynamics": dynamics}, law) for corner in corners(BOX | ALL)]
     assert len(found) == 2304 and set(found) <= {"ran", "refused", "diverged"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_exact_sweeps_begin_in_every_corner_within_a_minute(monkeypatch):
+    """They solve the theory first, which took minutes where wells are narrower than any grid."""
+    monkeypatch.setattr(fuzzing, "LONGEST_SECONDS", 60.0)
+    box = BOX | {"training.step_size": ("auto",), "network.n_neurons": (5,), "training.dynamics": ("gibbs",)}
+    found = []
+    for corner in corners(box):
+        with fuzzing.case(Path("/nowhere/at/all")):
+            found.append(numbers_or_words(corner, "gaussian"))
+    assert len(found) == 24 and found.count("refused") == 8 and found.count("ran") == 16
 
 
 # Single precision rounds a weight of size 1 by 6e-8 a step; in 50 steps of a stable run errors add up, and a loss,
