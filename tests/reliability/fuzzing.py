@@ -67,8 +67,20 @@ def _changes(event: str, paths: tuple) -> None:
 sys.addaudithook(_watch)
 
 
-def _too_long(number: int, frame: object) -> None:
-    raise AssertionError(f"still at work after {LONGEST_SECONDS:g} s of its own time")
+@contextlib.contextmanager
+def in_time(seconds: float) -> Iterator[None]:
+    """What hangs for so many seconds of the process's own time is a failure, in words and at its place."""
+
+    def stop(number: int, frame: object) -> None:
+        raise AssertionError(f"still at work after {seconds:g} s of its own time")
+
+    former = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, former)
 
 
 @contextlib.contextmanager
@@ -76,15 +88,12 @@ def case(place: Path) -> Iterator[None]:
     """One case: nothing is executed, written outside of `place`, hung on or asked of memory without bound."""
     global _watched, _place
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    former = signal.signal(signal.SIGPROF, _too_long)
-    signal.setitimer(signal.ITIMER_PROF, LONGEST_SECONDS)
     _watched, _place = [], os.path.abspath(place)
     try:
-        yield
+        with in_time(LONGEST_SECONDS):
+            yield
     finally:
         found, _watched = _watched, None
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, former)
     assert not found, sorted(set(found))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < MOST_KILOBYTES, f"{grown / 1000:.0f} MB more in one case"
