@@ -27,7 +27,7 @@ TINY = load_recipe("clover").replace(
 FILES = ("recipe.toml", "provenance.json", "checkpoint.safetensors", "result.h5", "metrics.h5", "snapshots.h5",
          "summary.json")  # fmt: skip
 # One short round by default; --runslow takes this many.
-N_DAMAGES, N_DAMAGES_SLOW = 60, 1500
+N_DAMAGES, N_DAMAGES_SLOW = 60, 1000
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, RecipeError, parse_recipe, shipped_recipes
 
 # Cases of each test by default and with --runslow.
-N_FAST, N_SLOW = 150, 6000
+N_FAST, N_SLOW = 150, 5000
 LONGEST = 1000
 NOWHERE = Path("/nowhere/at/all")
 TREES = {name: tomllib.loads(path.read_text(encoding="utf-8")) for name, path in shipped_recipes().items()}
@@ -155,7 +155,7 @@ def test_arguments_of_any_kind_end_with_a_documented_exit_code(command, argument
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@fuzzed(N_SLOW)
+@fuzzed(N_SLOW // 2)
 @given(command=st.sampled_from(COMMANDS), arguments=st.lists(words, max_size=5))
 def test_thousands_of_arguments_end_with_a_documented_exit_code(command, arguments, tmp_path, monkeypatch):
     an_exit_code_and_no_traceback(command, arguments, tmp_path, monkeypatch)
@@ -163,7 +163,7 @@ def test_thousands_of_arguments_end_with_a_documented_exit_code(command, argumen
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@fuzzed(N_SLOW // 20)
+@fuzzed(250)
 @given(text=st.one_of(mutated_trees(), mutated_texts()))
 def test_hundreds_of_mutated_recipes_as_commands_end_with_the_exit_code_of_their_fault(text, tmp_path, monkeypatch):
     """2 where the recipe cannot be used, 1 where it can and the run fails, 0 with a number for the loss."""

@@ -21,7 +21,7 @@ from mft_engine.runs.marks import MARKS, read_marks
 from mft_engine.runs.owner import OWNER, is_in_other_hands
 from mft_engine.runs.runs import list_runs
 
-N_FAST, N_SLOW = 60, 3000
+N_FAST, N_SLOW = 60, 1500
 KNOWN = ["recent", "recipe", "run", "theme", "docks", "tasks", "name", "tags", "note", "session", "run_folders"]
 PARTS = [
     *SavedSession.model_fields,
@@ -143,7 +143,7 @@ def test_a_session_file_of_any_content_opens_or_says_why_not(data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@fuzzed(N_SLOW // 2)
+@fuzzed(N_SLOW)
 @given(data=sessions)
 def test_thousands_of_session_files_open_or_say_why_not(data, tmp_path):
     a_session_or_a_sentence(tmp_path, data)
