@@ -9,10 +9,10 @@ from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     FieldsReady,
     ForegroundReady,
     IterationReady,
-    KernelReady,
     ReferencesReady,
     Snapshot,
     TheoryAbsent,
@@ -49,5 +49,5 @@ PASSED_ON: dict[type, Passed] = {
     IterationReady: Passed("iteration_ready", "iteration"),
     m.LoopEnded: Passed("loop_ended"),
     m.WidthReady: Passed("width_ready", "row"),
-    KernelReady: Passed("kernel_ready"),
+    DataKernelsReady: Passed("kernel_ready"),
 }

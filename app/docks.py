@@ -30,7 +30,7 @@ from app.views.marginals import MarginalsView
 from app.views.runs import RunsView
 from app.views.sweep import SweepView
 from app.views.width import WidthView
-from mft_engine.experiment.events import Answered, KernelReady, Snapshot
+from mft_engine.experiment.events import Answered, DataKernelsReady, Snapshot
 from mft_engine.recipe import Recipe, RecipeError, all_paths, load_recipe, shipped_recipes
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _no_kernels(kernel: KernelView, event: Built) -> None:
     kernel.clear(has_layers=event.n_layers > 1)
 
 
-def _kernels(kernel: KernelView, event: KernelReady) -> None:
+def _kernels(kernel: KernelView, event: DataKernelsReady) -> None:
     kernel.show_kernels(event.kernels, event.step)
 
 

@@ -55,7 +55,7 @@ class Session(QObject):
     loop_ended = Signal(object)  # LoopEnded
     width_ready = Signal(object)  # WidthRow
     fields_ready = Signal(object)  # FieldsReady
-    kernel_ready = Signal(object)  # KernelReady
+    kernel_ready = Signal(object)  # DataKernelsReady
     retuned = Signal(object)  # Retuned
     answers_stale = Signal(str)
     recipe_complete = Signal(object)  # RecipeComplete

@@ -20,7 +20,7 @@ from app.engine import jobs
 from app.engine.building import Builder
 from app.engine.contract import Engine, Experiment, Restored
 from app.engine.frames import Frames
-from app.engine.hand import Bench, Pace, Parking
+from app.engine.hand import Bench, Parking
 from app.engine.jobs import Job
 from app.engine.keeping import Keeping
 from app.engine.messages import (
@@ -49,6 +49,7 @@ from mft_engine.changes import Change
 from mft_engine.experiment.events import ComparisonReady, Event, Failed, ForegroundReady
 from mft_engine.recipe import differences, plan_change
 from mft_engine.sections import EngineSection
+from mft_engine.slices import Pace
 
 DUE_MILLISECONDS = 3
 _TOLD_JOBS = ("resample", "iterate", "widths", "export")

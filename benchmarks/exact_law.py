@@ -19,9 +19,10 @@ from mft_engine import palette
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.figures.sheet import Sheet, bare, style
 from mft_engine.laws.particles import LawLost
-from mft_engine.questions.theory import Theory, solve_theory
+from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import Recipe, load_recipe
 from mft_engine.theory.particle_theory import ParticleTheory
+from mft_engine.theory.theory import Theory
 
 FRACTIONS = (0.45, 0.55, 0.6, 0.7)
 CURVE_FRACTIONS = (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)

@@ -23,7 +23,7 @@ _WHERE = {
     "TheoryReady": "experiment.events",
     "TheoryAbsent": "experiment.events",
     "CertificateReady": "experiment.events",
-    "KernelReady": "experiment.events",
+    "DataKernelsReady": "experiment.events",
     "ReferencesReady": "experiment.events",
     "IterationReady": "experiment.events",
     "Finished": "experiment.events",

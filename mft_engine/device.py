@@ -70,6 +70,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "float64": torch.float64}[name]
 
 
+def double_device(device: torch.device) -> torch.device:
+    """Where double precision is reckoned for what lives on a device: there, or on the CPU where it has none."""
+    return host_device() if device.type == "mps" else device
+
+
 def host_device() -> torch.device:
     """The CPU."""
     return torch.device("cpu")

@@ -55,6 +55,10 @@ class Stream(IntEnum):
     TEMPERING = 30
 
 
+# Added to the seed for every further draw from the same background.
+DRAWS = 1 << 20
+
+
 def seed_key(seed: int) -> tuple[int, int]:
     """The two 32-bit key words of a seed (taken mod 2^64)."""
     seed &= MASK_64

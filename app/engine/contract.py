@@ -19,11 +19,11 @@ from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     Event,
     FieldsReady,
     ForegroundReady,
     IterationReady,
-    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
@@ -34,8 +34,8 @@ from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Cloud, Outcome
-    from mft_engine.questions.theory import Theory
     from mft_engine.questions.widths import WidthRow
+    from mft_engine.theory.theory import Theory
 
 
 class State(Protocol):
@@ -150,7 +150,7 @@ class Experiment(Protocol):
     def ask(self) -> Iterator[Progress | Answered]:
         """The questions of the table."""
 
-    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+    def data_kernel(self) -> Iterator[Progress | DataKernelsReady]:
         """Spectra of the clouds in hand."""
 
     def iterate(self, *, damping: float | None = None, n_iterations: int = 60) -> Iterator[Progress | IterationReady]:

@@ -1,4 +1,4 @@
-"""The experiment in hand, the few that are parked beside it, and how many steps fit into a slice."""
+"""The experiment in hand, and the few that are parked beside it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     FieldsReady,
     ForegroundReady,
-    KernelReady,
 )
 from mft_engine.recipe import Recipe, differences, plan_change
-
-SLICE_SECONDS = 0.010
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Bench:
     answers: dict[str, Answered] = field(default_factory=dict)
     fields: FieldsReady | None = None
     theory: TheoryPicture | None = None
-    kernel: KernelReady | None = None
+    kernel: DataKernelsReady | None = None
     kernel_asked: tuple[int, ComparisonReady | None] = (0, None)
     is_complete_told: bool = False
     n_retunes: int = 0
@@ -161,26 +159,3 @@ class Parking:
     def look(self, recipe: Recipe) -> Bench | None:
         """The same without taking it out."""
         return self._places.get(recipe.background_digest)
-
-
-class Pace:
-    """Steps that fit into one slice, from the measured time of the last ones.
-
-    A faster measurement counts at once and a slower one only by half, so that one compilation or one busy moment does
-    not slow the following slices; the number at most doubles from slice to slice.
-    """
-
-    def __init__(self, slice_seconds: float = SLICE_SECONDS) -> None:
-        self._slice_seconds = slice_seconds
-        self._seconds_per_step = 0.0
-        self.n_steps = 1
-
-    def measured(self, n_steps: int, seconds: float) -> None:
-        """Learn that `n_steps` took `seconds`."""
-        if n_steps <= 0:
-            return
-        now = seconds / n_steps
-        known = self._seconds_per_step
-        self._seconds_per_step = now if known == 0 or now < known else 0.5 * (now + known)
-        fitting = int(self._slice_seconds / max(self._seconds_per_step, 1e-9))
-        self.n_steps = max(1, min(2 * self.n_steps, fitting))

@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from app.engine.contract import Engine, Experiment
-from app.engine.hand import SLICE_SECONDS, Bench, Pace
+from app.engine.hand import Bench
 from app.engine.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard, WidthReady
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     Event,
     ForegroundReady,
     IterationReady,
-    KernelReady,
     Progress,
     TheoryAbsent,
     TheoryReady,
 )
 from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.slices import SLICE_SECONDS, Pace
 
 TURN_SECONDS = 0.5
 FULL_TURNS = 4
@@ -93,10 +94,7 @@ def _duration(recipe: Recipe) -> float:
 
 
 def _advance(experiment: Experiment, pace: Pace, *, beyond: bool) -> int:
-    started = time.perf_counter()
-    done = experiment.advance(pace.n_steps, beyond=beyond)
-    pace.measured(done, time.perf_counter() - started)
-    return done
+    return pace.carry_out(lambda n_steps: experiment.advance(n_steps, beyond=beyond))
 
 
 def resample(bench: Bench) -> Iterator[Event]:
@@ -175,7 +173,7 @@ def data_kernel(bench: Bench) -> Iterator[Event]:
     """The data kernels of the clouds in hand."""
     bench.kernel_asked = (bench.step, bench.comparison)
     for event in bench.experiment.data_kernel():
-        if isinstance(event, KernelReady):
+        if isinstance(event, DataKernelsReady):
             bench.kernel = event
         yield event
 

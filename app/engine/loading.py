@@ -26,8 +26,8 @@ from mft_engine.sections import EngineSection, TaskSection
 if TYPE_CHECKING:
     from mft_engine.experiment.experiment import Experiment as RealExperiment
     from mft_engine.experiment.outcome import Outcome
-    from mft_engine.questions.theory import Theory
     from mft_engine.questions.widths import WidthRow
+    from mft_engine.theory.theory import Theory
 
 _READ_LIMIT = 1_500_000_000  # bytes; a CUDA build's libraries go far beyond what a cold start should read
 _PETALS = (2, 3, 4, 5, 6)
@@ -36,18 +36,6 @@ _CARD_PIXELS = 72
 _THEORY_PIXELS = 160
 _MARGINAL_POINTS = 121
 _PREVIEW_ROWS = 5
-_THEORY_NUMBERS = (
-    "loss",
-    "free_energy",
-    "gap",
-    "kl",
-    "alignment",
-    "mean_norm",
-    "mean_square_norm",
-    "mean_square_readout",
-    "trace_covariance",
-    "seconds",
-)
 
 
 def read_libraries_once() -> None:
@@ -195,13 +183,10 @@ class TorchEngine:
 
     def theory_picture(self, theory: Theory) -> TheoryPicture:
         """Density of w as an image, the three marginals and the numbers of an infinite-width solution."""
-        from mft_engine.theory.particle_theory import ParticleTheory
-
-        numbers: dict[str, Any] = {name: float(getattr(theory, name)) for name in _THEORY_NUMBERS}
-        numbers["order_parameters"] = {name: float(value) for name, value in theory.order_parameters.items()}
-        if isinstance(theory, ParticleTheory):  # known by samples: no density to draw
+        numbers, law = theory.to_dict(), theory.density
+        if law is None:  # known by samples: no density to draw
             return TheoryPicture(image=None, extent=1.0, marginals={}, numbers=numbers)
-        law, extent = theory.law, float(theory.radius)
+        extent = float(law.radius)
         w = np.linspace(-extent, extent, _MARGINAL_POINTS)
         reach = 5.0 * float(np.sqrt(theory.mean_square_readout))
         a = np.linspace(-reach, reach, _MARGINAL_POINTS)

@@ -153,7 +153,6 @@ def theory(
     teacher seen by erf neurons is answered with its order-parameter closure where its recipe is in the paper's units.
     """
     from mft_engine.cli.reporting import ProgressReport
-    from mft_engine.experiment.summary import theory_summary
     from mft_engine.questions.closure import closure_summary
     from mft_engine.questions.theory import solve_theory
 
@@ -175,7 +174,7 @@ def theory(
             )
         finally:
             progress.close()
-        answer = {"schema": "mft-lab/theory/2", "recipe": recipe, **theory_summary(found)}
+        answer = {"schema": "mft-lab/theory/2", "recipe": recipe, **found.to_dict()}
     if as_json:
         print_json(answer)
         return

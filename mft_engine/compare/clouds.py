@@ -5,6 +5,7 @@ The O(n^2) work is cut into tiles and told as a generator, so that a window can 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -25,6 +26,7 @@ from mft_engine.curves import Parity
 from mft_engine.network.two_layer import column_names
 from mft_engine.points.statistics import host_array
 from mft_engine.rng import Stream
+from mft_engine.slices import relayed
 
 Theta = Tensor | np.ndarray
 Forms = Callable[[Tensor], Generator[float, None, Tensor]]
@@ -312,12 +314,8 @@ def compare_clouds(
         for done in _fill_labels(labels, n_bg, n_fg, generator, has_observed=number == 0):
             yield (number + 0.1 * done) / len(passes)
         work = forms(torch.from_numpy(labels).to(device))
-        while True:
-            try:
-                yield min((number + 0.1 + 0.9 * next(work)) / len(passes), 0.999)
-            except StopIteration as end:
-                values.append(host_array(end.value).sum(axis=0))
-                break
+        passed = yield from relayed(work, functools.partial(_share_done, number, len(passes)))
+        values.append(host_array(passed).sum(axis=0))
     scale = -(((n_bg + n_fg) / (n_bg * n_fg)) ** 2)
     weights_alone, whole = np.concatenate(values, axis=1) * scale
     found = _comparison(whole, weights_alone, n_bg, n_fg, eta_theta, method)
@@ -409,3 +407,8 @@ def _against_null(values: np.ndarray) -> tuple[float, np.ndarray, float, float, 
     n_reached = int(np.count_nonzero(null >= distance - TIE * max(distance, mean)))
     p_value = (1 + n_reached) / (1 + len(null))
     return distance, null, mean, float(np.quantile(null, 0.95)), p_value, distance / mean if mean > 0 else 0.0
+
+
+def _share_done(number: int, n_passes: int, done: float) -> float:
+    """Of all passes, with some of one done."""
+    return min((number + 0.1 + 0.9 * done) / n_passes, 0.999)

@@ -14,7 +14,6 @@ Source: Kingma and Ba, arXiv 1412.6980; Loshchilov and Hutter, arXiv 1711.05101.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -27,12 +26,13 @@ from mft_engine.dynamics.langevin import FIELD_EVERY
 from mft_engine.dynamics.problem import Problem, points_at
 from mft_engine.dynamics.state import RECORD_EVERY, Info, State, check_loss, is_complete, settle_and_record
 from mft_engine.field.field import MeanField
-from mft_engine.field.walk import SLICE_SECONDS
 from mft_engine.kernels import Mover, StepPlan, reference
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive
+from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
+from mft_engine.slices import Clock
 
 EPSILON = 1e-8
 
@@ -119,9 +119,9 @@ def advance(state: State, problem: Problem, adam: Adam, n_steps: int, *, beyond:
 
 def _step(state: State, problem: Problem, adam: Adam) -> State:
     inputs, targets, weights = points_at(state.step, problem)
-    residual = targets - problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
-    loss = float(weighted(weights, residual.square()).sum(dtype=torch.float64))
-    signal = drive(state.theta.shape[0], problem.readout_exponent) * weighted(weights, residual)
+    prediction = problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
+    loss, told = mean_loss(weights, targets, prediction), LOSS.signal(targets, prediction)
+    signal = drive(state.theta.shape[0], problem.readout_exponent) * weighted(weights, told)
     drift = reference.gradient(state.theta, inputs, signal, problem.network.activations[0])
     moments = no_moments(state.theta) if state.moments is None else state.moments
     theta, moments = moved(state.theta, moments, drift, state.step, adam, inputs.shape[1])
@@ -129,10 +129,10 @@ def _step(state: State, problem: Problem, adam: Adam) -> State:
         raise Diverged(state.step, adam.step_size, can_be_automatic=False)
     prediction_sum, n_predictions = state.prediction_sum, state.n_predictions
     if not problem.moves:
-        prediction_sum, n_predictions = prediction_sum + (targets - residual).double(), n_predictions + 1
-    elif state.step % FIELD_EVERY == 0:
-        prediction = problem.kernel.predict(state.theta, problem.field_inputs, problem.readout_exponent)
         prediction_sum, n_predictions = prediction_sum + prediction.double(), n_predictions + 1
+    elif state.step % FIELD_EVERY == 0:
+        elsewhere = problem.kernel.predict(state.theta, problem.field_inputs, problem.readout_exponent)
+        prediction_sum, n_predictions = prediction_sum + elsewhere.double(), n_predictions + 1
     return replace(
         state,
         theta=theta,
@@ -193,11 +193,10 @@ class AdamW:
         plan: Callable[[Hyper, float], StepPlan],
     ) -> Iterator[float | Tensor]:
         """The same Adam in a frozen field: the initial law pushed forward by as many steps as the background's."""
-        fresh, shown = FreshNeurons(theta, field.activation), time.perf_counter()
+        fresh, clock = FreshNeurons(theta, field.activation), Clock()
         n_steps = recipe.foreground.n_steps or state.step
         for step in range(n_steps):
             fresh.move(field.inputs, field.signal, Adam.of(recipe))
-            if time.perf_counter() - shown > SLICE_SECONDS:
+            if clock.is_due():
                 yield (step + 1) / n_steps
-                shown = time.perf_counter()
         yield fresh.theta

@@ -14,6 +14,7 @@ from mft_engine.dynamics.divergence import loss_limit
 from mft_engine.dynamics.hyper import Hyper, plan_of, resolving_step
 from mft_engine.dynamics.network import Network
 from mft_engine.kernels import Kernel, StepPlan
+from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.measure import rotation, weighted
 from mft_engine.points.statistics import Estimate
 from mft_engine.rng import Stream
@@ -73,14 +74,15 @@ class Problem:
     def resolving_step(self, theta: Tensor, hyper: Hyper) -> float:
         """The largest step that resolves the potential of single neurons in the field that they make now."""
         with one_thread():
-            residual = self.targets - self.kernel.predict(theta, self.inputs, self.readout_exponent)
-            felt = self.network.felt(theta, self.inputs, self.weights, residual, hyper, self.readout_exponent)
+            prediction = self.kernel.predict(theta, self.inputs, self.readout_exponent)
+            told = LOSS.signal(self.targets, prediction)
+            felt = self.network.felt(theta, self.inputs, self.weights, told, hyper, self.readout_exponent)
             return min(resolving_step(neurons, field, hyper) for neurons, field in felt)
 
     def loss(self, theta: Tensor) -> float:
         """E (y - f)^2 on the training measure."""
         prediction = self.kernel.predict(theta, self.inputs, self.readout_exponent)
-        return float(weighted(self.weights, (self.targets - prediction) ** 2).sum(dtype=torch.float64))
+        return mean_loss(self.weights, self.targets, prediction)
 
     @property
     def target_power(self) -> float:

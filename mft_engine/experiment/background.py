@@ -25,16 +25,18 @@ from mft_engine.experiment.memory import needed_bytes, require_memory
 from mft_engine.experiment.outcome import Cloud
 from mft_engine.experiment.setting import Setting, burn_in
 from mft_engine.points.accuracy import accuracy
-from mft_engine.points.measure import FieldPoints, weighted
+from mft_engine.points.loss import mean_loss
+from mft_engine.points.measure import FieldPoints
 from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.posterior import FunctionSamples, Posterior
 from mft_engine.questions.replay import InForce, in_force
 from mft_engine.questions.surroundings import Watch, look
-from mft_engine.questions.theory import Theory, sample_theory, solve_theory
+from mft_engine.questions.theory import sample_theory, solve_theory
 from mft_engine.recipe import Recipe, RecipeError, differences, plan_change
 from mft_engine.rng import Stream
 from mft_engine.sections import ScheduledChange
 from mft_engine.tasks import Task
+from mft_engine.theory.theory import Theory
 
 # Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
 N_SHOWN = 2**17
@@ -329,7 +331,7 @@ class Background:
     def present_loss(self) -> float:
         """E (y - f)^2 of the network as it stands, on the training measure."""
         prediction = self.kernel.predict(self.state.theta, self.problem.inputs, self.problem.readout_exponent)
-        return float(weighted(self.problem.weights, (self.problem.targets - prediction) ** 2).sum())
+        return mean_loss(self.problem.weights, self.problem.targets, prediction)
 
     @property
     def loss(self) -> float:

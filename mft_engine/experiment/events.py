@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mft_engine.questions.loop import Iteration
     from mft_engine.questions.references import ReferenceLines
     from mft_engine.questions.table import Answer
-    from mft_engine.questions.theory import Theory
+    from mft_engine.theory.theory import Theory
 
 Array = np.ndarray
 
@@ -164,7 +164,7 @@ class Answered(Event):
 
 
 @dataclass(frozen=True)
-class KernelReady(Event):
+class DataKernelsReady(Event):
     """The data kernels of the initial cloud, the background at `step` and, once sampled, the foreground."""
 
     kernels: DataKernels

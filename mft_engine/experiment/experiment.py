@@ -6,7 +6,6 @@ numbers in both.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,19 +16,17 @@ from mft_engine.changes import Change
 from mft_engine.compare.clouds import Comparison
 from mft_engine.device import to_host
 from mft_engine.dynamics import Diverged, Problem, State
-from mft_engine.dynamics.layered import Layered
-from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.background import N_SHOWN, Background
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     Event,
     FieldsReady,
     Finished,
     ForegroundReady,
     IterationReady,
-    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
@@ -37,9 +34,9 @@ from mft_engine.experiment.events import (
     TheoryReady,
 )
 from mft_engine.experiment.facts import facts_of, maps
-from mft_engine.experiment.foreground import CloudForeground, Foreground
+from mft_engine.experiment.foreground import CloudForeground
 from mft_engine.experiment.history import History
-from mft_engine.experiment.layered_foreground import LayeredForeground
+from mft_engine.experiment.layered_foreground import foreground_of
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.experiment.setting import Setting
 from mft_engine.experiment.summary import summarise
@@ -53,19 +50,15 @@ from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
 from mft_engine.questions.replay import InForce
 from mft_engine.questions.table import QUESTIONS, Answer
-from mft_engine.questions.theory import Theory, improve_theory, solve_theory
+from mft_engine.questions.theory import improve_theory
 from mft_engine.recipe import Recipe, RecipeError, plan_change
+from mft_engine.slices import Pace
 from mft_engine.tasks import Task
-from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.planar import PlanarTheory
+from mft_engine.theory.theory import Theory
 
-
-def foreground_of(background: Background) -> Foreground:
-    """The foreground that belongs to the network of a background."""
-    network = background.setting.network
-    return (
-        LayeredForeground(background, network) if isinstance(network, Layered) else CloudForeground(background, network)
-    )
+# Time between two words about the training.
+TOLD_SECONDS = 0.1
 
 
 class Experiment:
@@ -89,7 +82,7 @@ class Experiment:
         self.sampler = foreground_of(self.background)
         self.comparisons: tuple[Comparison, ...] = ()
         self.certificate: Certificate | None = None
-        self.kernels: DataKernels | None = None
+        self.data_kernels: DataKernels | None = None
         self.references: ReferenceLines | None = None
         self.answers: dict[str, Answer] = {}
         self._answered_of: tuple[State | None, Theory | None] = (None, None)
@@ -185,7 +178,7 @@ class Experiment:
         if plan_change(before, self._asked) is Change.RETUNE or before.theory != self._asked.theory:
             self.solution = self.references = None
         self.sampler.forget()
-        self.certificate = self.kernels = None
+        self.certificate = self.data_kernels = None
         self.comparisons = ()
         self.answers = {}
 
@@ -232,7 +225,7 @@ class Experiment:
         """Sample the foreground in slices of about 10 ms; a second call draws fresh neurons."""
         for event in self.sampler.sample():
             if isinstance(event, ForegroundReady):
-                self.comparisons, self.kernels = (), None
+                self.comparisons, self.data_kernels = (), None
             yield event
 
     def redraw(self) -> ForegroundReady | None:
@@ -261,11 +254,11 @@ class Experiment:
                     yield Progress("theory", item, text)
                     continue
                 found = item
-                if isinstance(found, ParticleTheory) and found.shortfall:
+                if found.shortfall:
                     continue
                 self.solution = self._warm = found
                 yield TheoryReady(theory=found, test_loss=self.theory_test_loss())
-            if isinstance(found, ParticleTheory) and found.shortfall:
+            if found is not None and found.shortfall:
                 self.solution = None
                 yield TheoryAbsent(reason=found.shortfall)
         except (RecipeError, LawLost) as error:
@@ -282,7 +275,7 @@ class Experiment:
         points = self.background.test_points
         if points is None or self.solution is None:
             return None
-        if isinstance(self.solution, ParticleTheory):
+        if self.solution.test_loss is not None:
             return self.solution.test_loss
         return points.loss(self.solution.prediction(to_host(points.inputs).astype(np.float64)))
 
@@ -340,7 +333,7 @@ class Experiment:
             variance_theory = exact.trace_response / self.recipe.network.n_neurons[-1]
         return self.background.posterior(variance_theory)
 
-    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+    def data_kernel(self) -> Iterator[Progress | DataKernelsReady]:
         """The data kernels of the initial cloud, the present background and the foreground where there is one.
 
         Of one hidden layer: with more, the first layer's law alone is not the network's kernel.
@@ -358,8 +351,8 @@ class Experiment:
         )
         for answer in answers:
             if isinstance(answer, DataKernels):
-                self.kernels = answer
-                yield KernelReady(kernels=answer, step=self.state.step)
+                self.data_kernels = answer
+                yield DataKernelsReady(kernels=answer, step=self.state.step)
             else:
                 yield Progress("kernel", answer, "the spectrum of the data kernel")
 
@@ -405,7 +398,7 @@ class Experiment:
             comparisons=self.comparisons,
             theory=self.solution,
             certificate=self.certificate,
-            kernels=self.kernels,
+            data_kernels=self.data_kernels,
             answers=dict(self.answers),
         )
         return replace(outcome, summary=summarise(outcome, self._facts()))
@@ -430,13 +423,10 @@ class Experiment:
 
     def __iter__(self) -> Iterator[Event]:
         """The recipe to its end: train, foreground, compare, theory, Finished."""
-        slice_steps = RECORD_EVERY
+        pace = Pace(TOLD_SECONDS)
         while not self.is_complete:
-            start = time.perf_counter()
-            self.advance(slice_steps)
+            pace.carry_out(self.advance)
             yield Progress("train", self.progress, f"training, t = {self.state.time:.2f}")
-            if time.perf_counter() - start < 0.05:
-                slice_steps = min(2 * slice_steps, 2000)
         yield self.snapshot()
         for ask in STAGES:
             yield from ask(self)
@@ -455,4 +445,4 @@ STAGES: tuple[Callable[[Experiment], Iterator[Event]], ...] = (
     Experiment.data_kernel,
 )
 
-__all__ = ["STAGES", "Diverged", "Experiment", "solve_theory"]
+__all__ = ["STAGES", "Diverged", "Experiment"]

@@ -20,16 +20,18 @@ from mft_engine.experiment.background import Background
 from mft_engine.experiment.events import ComparisonReady, ForegroundReady, Progress
 from mft_engine.experiment.outcome import Outcome, Population
 from mft_engine.field.field import MeanField
-from mft_engine.field.walk import DRAWS, function_covariance_trace
+from mft_engine.field.walk import function_covariance_trace
 from mft_engine.network.scaling import drive, output_variance_scale
+from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.comparison import compare_with_field, is_of_one_moment
-from mft_engine.questions.foreground import sample_exactly
+from mft_engine.questions.foreground import law_of
 from mft_engine.questions.replay import replay
 from mft_engine.questions.theory import sample_theory
 from mft_engine.recipe import RecipeError
-from mft_engine.rng import Stream
+from mft_engine.rng import DRAWS, Stream
+from mft_engine.slices import finished, relayed
 
 
 class Foreground(Protocol):
@@ -114,8 +116,8 @@ class CloudForeground:
         """The field that the foreground reacts to: point weight x residual x N^(kappa-1)."""
         background, setting = self._background, self._background.setting
         points = background.field_points
-        residual = setting.tensor(points.targets) - background.mean_prediction().to(setting.dtype)
-        signal = weighted(setting.tensor(points.weights), residual) * self.drive
+        told = LOSS.signal(setting.tensor(points.targets), background.mean_prediction().to(setting.dtype))
+        signal = weighted(setting.tensor(points.weights), told) * self.drive
         recipe, activation = background.recipe, self._network.activation
         return MeanField(background.problem.field_inputs, signal, activation, recipe.lambda_w, recipe.lambda_a)
 
@@ -130,7 +132,7 @@ class CloudForeground:
             theta = yield from self._replayed(draw)
         elif method != "dynamics":
             self._felt = (self.frozen_field(), draw)
-            theta = self._draw_exactly(*self._felt)
+            theta = yield from self._drawn_exactly(*self._felt)
         else:
             theta = yield from self._moved(draw)
         self._n_draws += 1
@@ -155,7 +157,7 @@ class CloudForeground:
         if self._felt is None or self._background.recipe.foreground.method != "gibbs":
             return None
         start = time.perf_counter()
-        theta = self._draw_exactly(*self._felt)
+        theta = finished(self._drawn_exactly(*self._felt))
         _, loss = self._function_of(theta)
         clouds = self._background.shown_clouds([theta])
         return ForegroundReady(clouds=clouds, loss=loss, method="gibbs", seconds=time.perf_counter() - start)
@@ -204,11 +206,14 @@ class CloudForeground:
             n_out=self._network.n_out,
         )
 
-    def _draw_exactly(self, field: MeanField, draw: int) -> Tensor:
-        background = self._background
-        n_background = background.state.theta.shape[0]
-        sample, self.health = sample_exactly(background.recipe, field, background.field_points, n_background, draw)
-        return background.setting.tensor(sample)
+    def _drawn_exactly(self, field: MeanField, draw: int) -> Generator[Progress, None, Tensor]:
+        background, n_neurons = self._background, self._background.recipe.foreground.n_neurons
+        law = law_of(background.recipe, field, background.field_points, background.state.theta.shape[0])
+        text = f"drawing {n_neurons:,} foreground neurons"
+        drawing = law.draw(n_neurons, seed=background.recipe.seed, number=draw)
+        sample = yield from relayed(drawing, lambda done: Progress("foreground", done, text))
+        self.health = sample.health
+        return background.setting.tensor(sample.theta)
 
     # ---- its function ---------------------------------------------------------------------------------------------
 
@@ -223,7 +228,7 @@ class CloudForeground:
         background, points = self._background, self._background.field_points
         found = background.kernel.predict(theta, background.problem.field_inputs, self.exponent)
         prediction = to_host(found).astype(np.float64)
-        return prediction, float(np.sum(weighted(points.weights, (points.targets - prediction) ** 2)))
+        return prediction, mean_loss(points.weights, points.targets, prediction)
 
     def accuracies(self) -> dict[str, float]:
         """Of the recombined function."""
@@ -302,7 +307,7 @@ class CloudForeground:
         trace = function_covariance_trace(theta, background.problem.field_inputs, weights, self._network.activation)
         spread = trace * output_variance_scale(theta.shape[0], self.exponent)
         # The background's own networks scatter about their mean too, far less: neurons of one network repel.
-        own = loss - float(np.sum(weighted(points.weights, (points.targets - mean) ** 2)))
+        own = loss - mean_loss(points.weights, points.targets, mean)
         return {
             "function_alignment": function_alignment(mean, fresh.prediction, points.weights),
             "background_loss": loss,

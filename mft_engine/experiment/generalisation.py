@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from mft_engine.points.loss import LOSS
 from mft_engine.points.measure import judging_measure
 from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.sections import TrainingSection
@@ -57,7 +58,7 @@ class TestPoints:
         return float(np.std(self._squares(prediction), ddof=1) / math.sqrt(n) * self.weights.sum())
 
     def _squares(self, prediction: np.ndarray) -> np.ndarray:
-        return np.asarray(((self.targets - prediction) ** 2).reshape(len(self.targets), -1).sum(axis=1))
+        return np.asarray(LOSS.values(self.targets, prediction).reshape(len(self.targets), -1).sum(axis=1))
 
 
 def generalisation_gap(rows: Sequence[dict[str, float]], sampling_error: float) -> Estimate:

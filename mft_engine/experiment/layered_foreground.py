@@ -23,18 +23,20 @@ from mft_engine.dynamics.hyper import plan_of
 from mft_engine.dynamics.layered import Layered
 from mft_engine.experiment.background import Background
 from mft_engine.experiment.events import ComparisonReady, ForegroundReady, Progress
+from mft_engine.experiment.foreground import CloudForeground, Foreground
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.field.field import MeanField
 from mft_engine.field.layered import layer_field
-from mft_engine.field.walk import DRAWS
 from mft_engine.kernels import StepPlan
 from mft_engine.laws.tempered import climb
 from mft_engine.network.scaling import output_scale
 from mft_engine.network.tables import push_on_output, table_parity
+from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.statistics import function_alignment
 from mft_engine.questions.surroundings import law_of, look, outgoing_law, reaching_kernels, watch_last_layer
 from mft_engine.recipe import RecipeError
-from mft_engine.rng import Stream, normal
+from mft_engine.rng import DRAWS, Stream, normal
+from mft_engine.slices import relayed
 
 Found = TypeVar("Found")
 
@@ -120,7 +122,7 @@ class LayeredForeground:
         background, network, setting = self._background, self._network, self._background.setting
         problem, state, recipe = background.problem, background.state, background.recipe
         n_layers, hyper = network.n_layers, Hyper.of(recipe)
-        residual = problem.targets - background.mean_prediction().to(setting.dtype)
+        residual = LOSS.signal(problem.targets, background.mean_prediction().to(setting.dtype))
         kernels = reaching_kernels(problem, network, state.theta)
         watch = background.watch
         seen = watch.mean if watch and watch.n_looks else look(problem, network, hyper, state.theta)
@@ -153,16 +155,14 @@ class LayeredForeground:
         self, work: Generator[float, None, Found], start: float, span: float, text: str
     ) -> Generator[Progress, None, Found]:
         """Carry out work that yields the fraction done, as progress from `start` on by `span` layers."""
-        while True:
-            try:
-                yield Progress("foreground", (start + span * next(work)) / self._network.n_layers, text)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+        n_layers = self._network.n_layers
+        return relayed(work, lambda done: Progress("foreground", (start + span * done) / n_layers, text))
 
     def field_of(self, layer: int) -> MeanField:
         """The field that the foreground of a layer reacts to."""
         background, problem = self._background, self._background.problem
-        signal = problem.weights * (problem.targets - background.mean_prediction().to(background.setting.dtype))
+        told = LOSS.signal(problem.targets, background.mean_prediction().to(background.setting.dtype))
+        signal = problem.weights * told
         penalties = self._network.penalties(Hyper.of(background.recipe))
         return layer_field(
             self._network.shapes, penalties, problem.inputs, self.parts(), signal, layer, exponent=self.exponent
@@ -212,7 +212,7 @@ class LayeredForeground:
         if function is None:
             return SampledLayer(cloud, None, math.nan)
         prediction, points = to_host(function).astype(np.float64), background.field_points
-        loss = float(np.sum(points.weights * (points.targets - prediction) ** 2))
+        loss = mean_loss(points.weights, points.targets, prediction)
         return SampledLayer(cloud, prediction, loss)
 
     def _replaced(self, layer: int, features: Tensor, outgoing: Tensor) -> Tensor:
@@ -288,3 +288,11 @@ class LayeredForeground:
         """For show; to be compared they have to be sampled anew."""
         self.fresh = outcome.foreground
         self._n_draws = max(self._n_draws, 1 if outcome.foreground is not None else 0)
+
+
+def foreground_of(background: Background) -> Foreground:
+    """The foreground that belongs to the network of a background."""
+    network = background.setting.network
+    return (
+        LayeredForeground(background, network) if isinstance(network, Layered) else CloudForeground(background, network)
+    )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mft_engine.questions.certificate import Certificate
     from mft_engine.questions.kernel_study import DataKernels
     from mft_engine.questions.table import Answer
-    from mft_engine.questions.theory import Theory
+    from mft_engine.theory.theory import Theory
 
 Array = np.ndarray
 
@@ -86,7 +86,7 @@ class Outcome:
     comparisons: tuple[Comparison, ...] = ()
     theory: Theory | None = None
     certificate: Certificate | None = None
-    kernels: DataKernels | None = None
+    data_kernels: DataKernels | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
 

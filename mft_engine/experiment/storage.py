@@ -34,7 +34,7 @@ from mft_engine.ordinary_files import MAX_TEXT_BYTES, require_ordinary
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate
 from mft_engine.questions.table import Answer, answers_from
-from mft_engine.theory.certificates import SteinDiscrepancy
+from mft_engine.theory.bounds import SteinDiscrepancy
 
 Arrays = dict[str, np.ndarray]
 

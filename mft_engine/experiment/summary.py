@@ -13,18 +13,8 @@ from mft_engine.questions.table import QUESTIONS
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Outcome
-    from mft_engine.questions.theory import Theory
 
 SCHEMA = "mft-lab/summary/1"
-PLANAR_LAYER = ("mean_norm", "mean_square_norm", "mean_square_readout")
-PARTICLE_LAYER = ("mean_square_norm", "mean_square_norm_error", "mean_norm_error")
-THEORY_NUMBERS = (
-    "loss", "target_power", "alignment", "free_energy", "gap", "kl", "readout_free_kl", *PLANAR_LAYER, "seconds",
-)  # fmt: skip
-PARTICLE_NUMBERS = (
-    "loss_error", "test_loss", "test_loss_error", "train_accuracy", "test_accuracy", "free_energy_error", "dual",
-    "gap_error", "excess", "excess_error", "population_share", "method", "n_particles", "n_replicates", "n_rounds",
-)  # fmt: skip
 
 
 def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +71,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             **facts["sampler"],
             **facts["foreground_accuracy"],
         },
-        "theory": None if theory is None else theory_summary(theory) | {"test_loss": facts["theory_test_loss"]},
+        "theory": None if theory is None else theory.to_dict() | {"test_loss": facts["theory_test_loss"]},
         "closure": closure_summary(recipe),
         "references": None
         if references is None
@@ -92,7 +82,7 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "certificate": certificate.to_dict() if certificate else None,
         **{name: outcome.answers[name].to_dict() if name in outcome.answers else None for name in QUESTIONS},
         "posterior": asdict(facts["posterior"]) if facts["posterior"] else None,
-        "kernel": outcome.kernels.to_dict() if outcome.kernels else None,
+        "kernel": outcome.data_kernels.to_dict() if outcome.data_kernels else None,
         "comparison": comparisons[0] if comparisons else None,
         "feature_learning": {
             "kl_from_prior": certificate.kl_from_prior if certificate else None,
@@ -105,31 +95,6 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "run_dir": None,
     }
     return without_nan(document)
-
-
-def theory_summary(theory: Theory) -> dict[str, Any]:
-    """The numbers of an infinite-width solution; errors and counts are those of the particles, else None."""
-    from mft_engine.theory.particle_theory import ParticleTheory
-    from mft_engine.theory.training_points import PointSolution
-
-    document: dict[str, Any] = {name: getattr(theory, name) for name in THEORY_NUMBERS}
-    document["order_parameters"] = dict(theory.order_parameters)
-    if isinstance(theory, ParticleTheory):
-        layer = {name: getattr(theory, name) for name in PARTICLE_LAYER}
-        return document | {
-            **{name: getattr(theory, name) for name in PARTICLE_NUMBERS},
-            "log_z": list(theory.log_z),
-            "order_parameters_error": dict(theory.order_parameters_error),
-            "layers": [layer | {"mean_norm": theory.mean_norm, "mean_square_readout": theory.mean_square_readout}],
-            **({"fourier": theory.fourier} if theory.fourier else {}),
-        }
-    return document | {
-        **dict.fromkeys(PARTICLE_NUMBERS),
-        "method": "grid" if isinstance(theory.solution, PointSolution) else "harmonics",
-        "dual": theory.free_energy - theory.gap,
-        "n_iterations": theory.n_iterations,
-        "layers": [{name: getattr(theory, name) for name in PLANAR_LAYER}],
-    }
 
 
 def step_size_warning(eta_theta: float, step_size: float) -> str | None:

@@ -13,11 +13,9 @@ from torch import Tensor
 from mft_engine.field.field import MeanField
 from mft_engine.kernels import Mover, StepPlan
 from mft_engine.network.activations import Activation
+from mft_engine.slices import Pace
 
-SLICE_SECONDS = 0.008
 LOOK_EVERY = 500
-# Added to the seed for every further draw of a foreground from the same background.
-DRAWS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def move(theta: Tensor, field: MeanField, walk: Walk, kernel: Mover) -> Iterator
     Raises:
         ArithmeticError: a neuron that is no longer finite.
     """
-    step, elapsed, chunk, step_size = 0, 0.0, 1, walk.step_size
+    step, elapsed, pace, step_size = 0, 0.0, Pace(), walk.step_size
     while True:
         if step % LOOK_EVERY == 0 and walk.largest_step is not None:
             step_size = min(step_size, walk.largest_step(theta))
@@ -53,7 +51,7 @@ def move(theta: Tensor, field: MeanField, walk: Walk, kernel: Mover) -> Iterator
         if left <= 0:
             break
         start = time.perf_counter()
-        n = min(chunk, left, LOOK_EVERY - step % LOOK_EVERY)
+        n = min(pace.n_steps, left, LOOK_EVERY - step % LOOK_EVERY)
         result = kernel.advance_frozen(theta, field.inputs, field.signal, walk.plan(step_size), step, n)
         if not result.is_finite:
             raise ArithmeticError(
@@ -64,8 +62,7 @@ def move(theta: Tensor, field: MeanField, walk: Walk, kernel: Mover) -> Iterator
         for _ in range(n):  # one by one, so that the clock's split of the steps leaves no trace in the sum
             elapsed += step_size
         yield min(1.0, step / walk.n_steps if walk.n_steps else elapsed / walk.time)
-        seconds = max(time.perf_counter() - start, 1e-6)
-        chunk = max(1, min(4 * chunk, math.floor(n * SLICE_SECONDS / seconds)))
+        pace.measured(n, time.perf_counter() - start)
     yield theta
 
 

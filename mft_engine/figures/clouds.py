@@ -15,8 +15,16 @@ from matplotlib.lines import Line2D
 from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.figures.pictures import axis_range, caption, density_levels, n_outside, short
-from mft_engine.figures.sheet import Layer, MissingError, Page, dot, few_ticks, layers_of, name_above, require_plane
-from mft_engine.theory.planar import PlanarTheory
+from mft_engine.figures.sheet import (
+    MissingError,
+    Page,
+    ShownCloud,
+    dot,
+    few_ticks,
+    name_above,
+    require_plane,
+    shown_clouds,
+)
 
 # More markers than this make a vector file that viewers redraw for seconds.
 MAX_VECTOR_POINTS = 5000
@@ -50,7 +58,7 @@ def draw_three_pictures(page: Page) -> Figure:
     if wrong is page.outcome:
         raise MissingError("The three pictures need the run with the right background and its wrong twin")
     half = axis_range(_clouds_shown(page))
-    right, other = layers_of(page.outcome, has_foreground=True), layers_of(wrong, has_foreground=True)
+    right, other = shown_clouds(page.outcome, has_foreground=True), shown_clouds(wrong, has_foreground=True)
     panels = [("background", right[:1]), ("foreground", right), ("wrong background", other)]
     n_columns = 3 if page.is_wide else 2
     gap, top = 4.0, 5.0
@@ -100,14 +108,14 @@ def draw_theory(page: Page) -> Figure:
     """
     require_plane(page.outcome)
     theory = page.outcome.theory
-    if not isinstance(theory, PlanarTheory):
+    if theory is None or theory.density is None:
         raise MissingError("This run has no infinite-width solution whose density could be drawn")
     half = axis_range(_clouds_shown(page))
     side = page.width_mm - LEFT_MM - RIGHT_MM
     words = " Lines enclose the stated shares of the infinitely wide network's neurons, where they are densest."
     sheet = page.sheet(side + TOP_MM + BOTTOM_MM, caption(page.outcome, has_foreground=False) + words)
     axes = sheet.axes(LEFT_MM, TOP_MM, side, side)
-    density = theory.law.density_image(half, 360)
+    density = theory.density.density_image(half, 360)
     corner = half * (1 - 1 / 360)
     axes.imshow(
         density,
@@ -117,7 +125,7 @@ def draw_theory(page: Page) -> Figure:
         norm=PowerNorm(0.5, 0, 1.6 * float(density.max())),
         interpolation="bilinear",
     )
-    layers = layers_of(page.outcome, has_foreground=False)
+    layers = shown_clouds(page.outcome, has_foreground=False)
     _draw_cloud(axes, layers, half, side_mm=0.7 * side)
     line = np.linspace(-corner, corner, 360)
     pixel = (2 * half / 360) ** 2
@@ -130,7 +138,7 @@ def draw_theory(page: Page) -> Figure:
 
 
 def _one_panel(outcome: Outcome, page: Page, half: float, *, has_foreground: bool) -> Figure:
-    layers = layers_of(outcome, has_foreground=has_foreground)
+    layers = shown_clouds(outcome, has_foreground=has_foreground)
     side = page.width_mm - LEFT_MM - RIGHT_MM
     words = caption(outcome, has_foreground=has_foreground) + _outside(layers, half)
     sheet = page.sheet(side + TOP_MM + BOTTOM_MM, words)
@@ -140,7 +148,7 @@ def _one_panel(outcome: Outcome, page: Page, half: float, *, has_foreground: boo
     return sheet.figure
 
 
-def _draw_cloud(axes: Axes, layers: Sequence[Layer], half: float, *, side_mm: float) -> None:
+def _draw_cloud(axes: Axes, layers: Sequence[ShownCloud], half: float, *, side_mm: float) -> None:
     """Neurons as points; a lower layer's are a little larger, so that it shows under the one above."""
     size = float(np.clip(side_mm / 55, 0.7, 2.0))
     for number, layer in enumerate(layers):
@@ -173,7 +181,7 @@ def _clouds_shown(page: Page) -> list[np.ndarray]:
     return [cloud.theta for cloud in clouds if cloud is not None]
 
 
-def _outside(layers: Sequence[Layer], half: float) -> str:
+def _outside(layers: Sequence[ShownCloud], half: float) -> str:
     """What a caption must admit: neurons that the axes do not show."""
     n = sum(n_outside(layer.cloud, half) for layer in layers)
     return f" {n} of {sum(len(layer.cloud) for layer in layers):,} neurons lie outside the axes." if n else ""

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from mft_engine import palette
 from mft_engine.figures.pictures import background_name, caption, shared_bins, short
-from mft_engine.figures.sheet import MissingError, Page, bare, few_ticks, layers_of, name_above, points
-from mft_engine.theory.planar import PlanarTheory
+from mft_engine.figures.sheet import MissingError, Page, bare, few_ticks, name_above, points, shown_clouds
 
 DASHES: Any = (0, (4, 1.5))
 DOTS: Any = (0, (1, 1.2))
@@ -73,7 +72,7 @@ def draw_marginals(page: Page) -> Figure:
     height = (0.62 if page.is_wide else 0.27) * width
     n_rows = 1 if page.is_wide else len(columns)
     sheet = page.sheet(top + n_rows * (height + bottom), caption(outcome))
-    layers = layers_of(outcome, has_foreground=outcome.foreground is not None)
+    layers = shown_clouds(outcome, has_foreground=outcome.foreground is not None)
     handles = [layer.handle for layer in layers]
     panels = []
     for number, column in enumerate(columns):
@@ -87,8 +86,8 @@ def draw_marginals(page: Page) -> Figure:
             if is_filled:
                 axes.stairs(density, edges, fill=True, color=layer.colour, alpha=0.22, linewidth=0)
             axes.stairs(density, edges, color=layer.colour, linewidth=0.6 if is_filled else 0.9)
-        if isinstance(outcome.theory, PlanarTheory):
-            values, law = np.linspace(edges[0], edges[-1], 401), outcome.theory.law
+        if outcome.theory is not None and (law := outcome.theory.density) is not None:
+            values = np.linspace(edges[0], edges[-1], 401)
             is_weight = column < n_inputs
             density = law.marginal_weight(values, axis=column) if is_weight else law.marginal_readout(values)
             (curve,) = axes.plot(values, density, color=palette.THEORY, linestyle=DASHES, label="infinite width")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mft_engine import palette
 from mft_engine.figures.pictures import caption
-from mft_engine.figures.sheet import Layer, MissingError, Page, bare, few_ticks, layers_of, name_above
+from mft_engine.figures.sheet import MissingError, Page, ShownCloud, bare, few_ticks, name_above, shown_clouds
 from mft_engine.questions.waves import Waves, waves
 
 HALF = 0.5
@@ -24,7 +24,7 @@ def draw_fourier(page: Page) -> Figure:
     modulus = outcome.background.theta.shape[1] - n_inputs
     if outcome.recipe.task.name != "modular-addition":
         raise MissingError("This figure is for the task modular-addition")
-    layers = layers_of(outcome, has_foreground=outcome.foreground is not None)
+    layers = shown_clouds(outcome, has_foreground=outcome.foreground is not None)
     found = [waves(layer.cloud, modulus) for layer in layers]
     left, right, top, bottom, gap = 12.0, 3.0, 5.5, 9.0, 13.0
     width = page.width_mm - left - right
@@ -45,7 +45,7 @@ def draw_fourier(page: Page) -> Figure:
     return sheet.figure
 
 
-def _frequencies(axes: Axes, layers: list[Layer], found: list[Waves]) -> None:
+def _frequencies(axes: Axes, layers: list[ShownCloud], found: list[Waves]) -> None:
     for number, (layer, series) in enumerate(zip(layers, found, strict=True)):
         n = series.power.shape[1]
         shares = np.bincount(series.frequency, minlength=n + 1)[1:] / len(series.frequency)
@@ -57,7 +57,7 @@ def _frequencies(axes: Axes, layers: list[Layer], found: list[Waves]) -> None:
     few_ticks(axes.xaxis, axes.yaxis)
 
 
-def _phases(axes: Axes, layers: list[Layer], found: list[Waves]) -> None:
+def _phases(axes: Axes, layers: list[ShownCloud], found: list[Waves]) -> None:
     axes.plot([-np.pi, np.pi], [-np.pi, np.pi], color=palette.LINE, linewidth=0.8, zorder=0)
     for layer, series in zip(layers, found, strict=True):
         strong = series.strength >= np.quantile(series.strength, HALF)

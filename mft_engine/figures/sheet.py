@@ -170,7 +170,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Layer:
+class ShownCloud:
     """One cloud in a panel: its neurons, what it is called, its colour."""
 
     cloud: np.ndarray
@@ -183,17 +183,17 @@ class Layer:
         return dot(self.colour, f"{self.name} ({len(self.cloud):,})")
 
 
-def layers_of(outcome: Outcome, *, has_foreground: bool) -> list[Layer]:
+def shown_clouds(outcome: Outcome, *, has_foreground: bool) -> list[ShownCloud]:
     """Background and, where wanted, foreground.
 
     Raises:
         MissingError: no foreground yet.
     """
-    layers = [Layer(outcome.background.theta, background_name(outcome), palette.BACKGROUND)]
+    layers = [ShownCloud(outcome.background.theta, background_name(outcome), palette.BACKGROUND)]
     if has_foreground:
         if outcome.foreground is None:
             raise MissingError("There is no foreground to draw yet: resample it first")
-        layers.append(Layer(outcome.foreground.theta, "foreground", palette.FOREGROUND))
+        layers.append(ShownCloud(outcome.foreground.theta, "foreground", palette.FOREGROUND))
     return layers
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.device import n_threads
-from mft_engine.kernels import loops
+from mft_engine.kernels import inner_loops
 from mft_engine.kernels.forms import FORMS, PARITY, mode_of
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan, check_sizes
 from mft_engine.kernels.reference import check_arguments
@@ -38,10 +38,10 @@ def _advance_function(base: int, mode: int, is_planar: bool) -> Any:
     with _registering:
         if key not in _compiled:
             try:
-                _compiled[key] = loops.build_advance(*key, cache=True)
+                _compiled[key] = inner_loops.build_advance(*key, cache=True)
             except RuntimeError:
                 # No folder in which the compiler may cache: compile in memory.
-                _compiled[key] = loops.build_advance(*key, cache=False)
+                _compiled[key] = inner_loops.build_advance(*key, cache=False)
         return _compiled[key]
 
 
@@ -62,7 +62,7 @@ def _float64(tensor: Tensor) -> NDArray[np.float64]:
 
 
 class FusedKernel:
-    """Compiled step loops; see `Kernel` for the methods and `mft_engine.kernels.loops` for what they compute.
+    """Compiled step loops; see `Kernel` for the methods and `mft_engine.kernels.inner_loops` for what they compute.
 
     Equal to the reference kernel to float32 rounding (functions to 3e-7, sums over neurons in float64 beyond
     blocks of 64). After a step that is not finite the remaining steps are not taken; their losses are NaN.
@@ -189,10 +189,10 @@ class FusedKernel:
         w = np.array([0, 2] if n_inputs == 1 else range(n_inputs), dtype=np.int64)
         # A frozen field needs no sum over neurons: each block goes forward and backward at once.
         n_kept = 0 if is_frozen else KEPT_BYTES // (4 * n_slots)
-        n_kept = min(n_kept - n_kept % loops.NEURON_BLOCK, state.shape[1])
-        n_blocks = -(-state.shape[1] // loops.NEURON_BLOCK)
+        n_kept = min(n_kept - n_kept % inner_loops.NEURON_BLOCK, state.shape[1])
+        n_blocks = -(-state.shape[1] // inner_loops.NEURON_BLOCK)
         n_members = max(1, min(n_threads(), n_blocks, n_blocks * n_slots // WORK_FOR_ONE))
-        u = _kept_array(n_kept + n_members * loops.NEURON_BLOCK, n_slots)
+        u = _kept_array(n_kept + n_members * inner_loops.NEURON_BLOCK, n_slots)
         xi_now = np.empty((4 * -(-len(plan.rate) // 4) if plan.is_noisy else 0, state.shape[1]), dtype=np.float32)
         parts = np.empty((2, n_blocks if n_members > 1 and not is_frozen else 0, n_slots), dtype=np.float32)
         counter, is_bad = np.zeros(1, dtype=np.int64), np.zeros(n_members, dtype=np.bool_)
@@ -236,7 +236,7 @@ class FusedKernel:
     def _state(theta: Tensor) -> NDArray[np.float32]:
         """Rows of parameters, padded with zero neurons; with one input also a row of zeros."""
         n_neurons, n_params = theta.shape
-        n_padded = -(-n_neurons // loops.NEURON_GROUP) * loops.NEURON_GROUP
+        n_padded = -(-n_neurons // inner_loops.NEURON_GROUP) * inner_loops.NEURON_GROUP
         state = np.zeros((n_params + (n_params == 2), n_padded), dtype=np.float32)
         state[:n_params, :n_neurons] = theta.detach().numpy().T
         return state

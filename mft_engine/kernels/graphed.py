@@ -21,6 +21,7 @@ from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel, check_arguments, gradient, predict
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive
+from mft_engine.points.loss import LOSS
 
 # Steps whose losses fit into one buffer; longer calls are cut.
 MAX_STEPS = 1024
@@ -66,7 +67,7 @@ class _Recording:
         self.slot = torch.zeros(1, dtype=torch.int64, device=here)
         self.losses = torch.zeros(MAX_STEPS, dtype=sums, device=here)
         self.finite = torch.zeros(MAX_STEPS, dtype=torch.bool, device=here)
-        self._replay: Callable[[], None] | None = None
+        self._recording: Callable[[], None] | None = None
 
     def load(self, theta: Tensor, points: Tensor, plan: StepPlan, first_step: int) -> None:
         """Put one call's neurons, points and numbers where the recording reads them."""
@@ -82,13 +83,13 @@ class _Recording:
 
     def run(self, n_steps: int) -> None:
         """n_steps from what was loaded; recorded at the first call."""
-        if self._replay is None:
-            self._replay = self._recorded()
+        if self._recording is None:
+            self._recording = self._recorded()
         for _ in range(n_steps):
-            self._replay()
+            self._recording()
 
     def _recorded(self) -> Callable[[], None]:
-        """The replay where this device can record and the recording does what the step does, else the step itself."""
+        """The recording where this device can make one that does what the step does, else the step itself."""
         moved = (self.theta, self.total, self.prediction, self.signal, self.xi, self.step, self.slot)
         before = [buffer.clone() for buffer in moved]
 
@@ -96,17 +97,17 @@ class _Recording:
             for buffer, value in zip(moved, before, strict=True):
                 buffer.copy_(value)
 
-        replay = record_graph(self.one_step, self.theta.device)
+        recording = record_graph(self.one_step, self.theta.device)
         rewind()
-        if replay is None:
+        if recording is None:
             return self.one_step
         self.one_step()
         wanted = self.theta.clone()
         rewind()
-        replay()
+        recording()
         is_faithful = torch.allclose(self.theta, wanted, rtol=1e-4, atol=1e-6, equal_nan=True)
         rewind()
-        return replay if is_faithful else self.one_step
+        return recording if is_faithful else self.one_step
 
     def _draw(self) -> Tensor:
         kind = self.kind
@@ -129,10 +130,10 @@ class _Recording:
             ).reshape(kind.targets)
             self.prediction.copy_(prediction)
             self.total.add_(prediction)
-            residual = self.targets - prediction
-            self.losses.index_copy_(0, self.slot, (self.weights * residual.square()).sum().reshape(1))
+            squares = LOSS.values(self.targets, prediction)
+            self.losses.index_copy_(0, self.slot, (self.weights * squares).sum().reshape(1))
             factor = drive(kind.theta[0], kind.readout_exponent)
-            self.signal.copy_(factor * self.weights * residual)
+            self.signal.copy_(factor * self.weights * LOSS.signal(self.targets, prediction))
         change = self.rate * gradient(self.theta, self.points, self.signal, self.activation) - self.decay * self.theta
         self.step.add_(1)
         if kind.is_noisy:

@@ -12,6 +12,7 @@ from mft_engine.device import host_device
 from mft_engine.kernels.plan import BackgroundResult, StepPlan
 from mft_engine.network.layered import LayeredNetwork, flat_normal
 from mft_engine.network.scaling import drive
+from mft_engine.points.loss import LOSS
 from mft_engine.rng import seed_key
 
 Noise = Callable[[int, int, int, int], Tensor]
@@ -62,16 +63,16 @@ class LayeredKernel:
         for step in range(first_step, first_step + n_steps):
             parts = network.split(theta)
             found = network.forward(parts, points, exponent)
-            residual = targets - found.prediction
-            drift = network.drift(parts, points, found, factor * residual)
+            told = LOSS.signal(targets, found.prediction)
+            drift = network.drift(parts, points, found, factor * told)
             theta = (theta * shrink).addcmul_(rate, drift)
             if now is not None:
                 following = self._noise(plan.seed, plan.stream, step + 1, len(theta))
                 theta = theta.addcmul_(noise_scale, (now + following).mul_(0.5) if is_lm else now)
                 now = following
             total += found.prediction
-            wide = residual.to(total.dtype)
-            losses.append((weights.to(total.dtype) * wide * wide).sum())
+            wide = LOSS.values(targets.to(total.dtype), found.prediction.to(total.dtype))
+            losses.append((weights.to(total.dtype) * wide).sum())
             finite.append(torch.isfinite(losses[-1]) & torch.isfinite(theta.sum()))
         return BackgroundResult(theta, total, torch.stack(losses), found.prediction, torch.stack(finite), first_step)
 

@@ -10,6 +10,7 @@ from mft_engine.device import host_device
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_scale
+from mft_engine.points.loss import LOSS
 
 # Elements of one (neurons x points) block: small enough for a CPU's cache, and for its allocator to reuse the pages
 # (twice as many cost a thousand page faults a step); enough to fill an accelerator.
@@ -239,9 +240,8 @@ class ReferenceKernel:
             prediction = _summed(theta, points, plan.readout_exponent, self.activation, dtype, kept)
             prediction = prediction.reshape(wanted.shape)
             total += prediction
-            residual = wanted - prediction
-            loss = (weight_column * residual.square()).sum()
-            signal = (factor * weight_column * residual).to(theta.dtype)
+            loss = (weight_column * LOSS.values(wanted, prediction)).sum()
+            signal = (factor * weight_column * LOSS.signal(wanted, prediction)).to(theta.dtype)
             theta = self._moved(theta, points, signal, plan, step, noise, kept)
             losses.append(loss)
             finite.append(torch.isfinite(loss) & torch.isfinite(theta).all())

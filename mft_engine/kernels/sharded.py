@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mft_engine.kernels.plan import BackgroundResult, CloudKernel, FrozenResult, StepPlan
 from mft_engine.kernels.reference import check_arguments
+from mft_engine.points.loss import LOSS
 from mft_engine.points.statistics import ORDERS, Estimate
 
 # Kernels sum blocks of neurons in float32 and blocks in float64 or integers: where no block is cut, the sums of a
@@ -155,9 +156,8 @@ class ShardedKernel:
             # Whether the neurons are finite after a step is told with the field of the next one.
             fine.append(n_fine)
             total += prediction
-            residual = wanted - prediction
-            losses.append((column * residual.square()).sum())
-            signal = size ** (plan.readout_exponent - 1.0) * column * residual
+            losses.append((column * LOSS.values(wanted, prediction)).sum())
+            signal = size ** (plan.readout_exponent - 1.0) * column * LOSS.signal(wanted, prediction)
             theta = self._kernel.advance_frozen(theta, points, signal, own, step, 1).theta
             is_fine = torch.isfinite(theta).all()
         fine.append(self.shards.sum(is_fine.to(dtype)))

@@ -39,6 +39,11 @@ class CorrectedLaw:
     temperature: float
     lambda_a: float
 
+    @property
+    def variance(self) -> float:
+        """In units of the prior."""
+        return 1.0
+
     def mean_and_stiffness(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The mean readout G / l_a, (n, n_out), and l_a, (n,)."""
         field, stiffness = self._of(self.activation.phi(u @ self.inputs.T))
@@ -57,9 +62,9 @@ class CorrectedLaw:
         spread = torch.log(stiffness / self.lambda_a)
         return (field * field).sum(1) / (2 * self.temperature * stiffness) - 0.5 * field.shape[1] * spread
 
-    def tilt(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """`log_tilt`, and its gradient in u, (n, n_inputs)."""
-        phi, slope = self.activation.both(u @ self.inputs.T)
+    def tilt(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """`log_tilt`, and its gradient, (n, n_inputs), in units of the prior."""
+        phi, slope = self.activation.both(w @ self.inputs.T)
         field, stiffness = self._of(phi)
         mean = field / stiffness[:, None]
         pull = (mean * mean).sum(1) / self.temperature + field.shape[1] / stiffness

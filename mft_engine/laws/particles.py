@@ -17,15 +17,16 @@ import math
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mft_engine.device import host_device, n_threads
+from mft_engine.laws.law import Tilted
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
+from mft_engine.slices import finished, telling
 
 # Acceptance at which trajectories of leapfrog steps move fastest, and their length. One leap is a Langevin move, which
 # takes twice the time for populations as independent (modular addition, P = 11).
@@ -43,18 +44,8 @@ RESAMPLED_BELOW = 0.7
 MAX_RUNGS = 2000
 
 
-Word = TypeVar("Word")
-
-
 class LawLost(ArithmeticError):
     """The particles cannot follow the law any more; the message says what would help."""
-
-
-class Tilted(Protocol):
-    """What moves need of a law: its log over that of the prior."""
-
-    def tilt(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each particle, (n,), and its gradient in u, (n, n_inputs)."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +62,11 @@ class TiltedLaw:
     activation: Activation
     drive: Tensor
 
+    @property
+    def variance(self) -> float:
+        """In units of the prior."""
+        return 1.0
+
     def features(self, u: Tensor) -> Tensor:
         """(n, n_points) phi(w.x_mu)."""
         return self.activation.phi(u @ self.inputs.T)
@@ -84,9 +80,9 @@ class TiltedLaw:
         """(n,) float64 the tilt of each particle."""
         return (self.field(u) ** 2).sum(1).double()
 
-    def tilt(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The tilt of each particle, (n,), and its gradient in u, (n, n_inputs)."""
-        phi, slope = self.activation.both(u @ self.inputs.T)
+    def tilt(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """The tilt of each particle in units of the prior, (n,), and its gradient, (n, n_inputs)."""
+        phi, slope = self.activation.both(w @ self.inputs.T)
         field = phi @ self.drive
         slope = slope * (field @ (2.0 * self.drive.T))
         return (field * field).sum(1), slope @ self.inputs
@@ -234,12 +230,7 @@ def drawn_from(particles: Particles, n: int, generator: np.random.Generator, see
 
 def moved(particles: Particles, law: Tilted, n_moves: int) -> Particles:
     """`moving` to its end."""
-    job = moving(particles, law, n_moves)
-    while True:
-        try:
-            next(job)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    return finished(moving(particles, law, n_moves))
 
 
 def moving(particles: Particles, law: Tilted, n_moves: int) -> Generator[None, None, Particles]:
@@ -257,18 +248,10 @@ def moving(particles: Particles, law: Tilted, n_moves: int) -> Generator[None, N
         u[rows], n_accepted = yield from _trajectories(u[rows], law, n_moves, size, generator)
         return n_accepted
 
-    def whole(number: int) -> int:
-        job = work(number)
-        while True:
-            try:
-                next(job)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-
     n_accepted = 0
     if n_threads() > 1 and u.device == host_device() and len(starts) > 1:
         with ThreadPoolExecutor(n_threads()) as team:
-            for count in team.map(whole, range(len(starts))):
+            for count in team.map(lambda number: finished(work(number)), range(len(starts))):
                 n_accepted += count
                 yield
     else:
@@ -400,13 +383,3 @@ def _between(start: Tensor, end: Tensor, part: float) -> Tensor:
     """(n,) the tilt of the field a part of the way."""
     field = torch.lerp(start, end, part)
     return (field * field).sum(1).double()
-
-
-def telling(job: Generator[None, None, Particles], word: Word) -> Generator[Word, None, Particles]:
-    """A job that says the same word while it goes on."""
-    while True:
-        try:
-            next(job)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        yield word

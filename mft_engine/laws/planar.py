@@ -10,7 +10,7 @@ Source: docs/physics.md, sections 4 and 9.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import lru_cache
 
 import numpy as np
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from mft_engine.laws.harmonics import SuperlinearActivationError, angular_table
+from mft_engine.laws.law import Sample
 from mft_engine.network.activations import phi_numpy
+from mft_engine.rng import Stream, host_generator
 
 Array = NDArray[np.float64]
 
@@ -247,6 +249,11 @@ class PlanarLaw:
         result[:, 2] = self._field_polar(rho, angle) / stiffness
         result[:, 2] += np.sqrt(self.temperature / stiffness) * generator.standard_normal(n)
         return result
+
+    def draw(self, n: int, *, seed: int, number: int = 0) -> Generator[float, None, Sample]:
+        """`sample` as every law has it; at once."""
+        yield from ()
+        return Sample(self.sample(n, host_generator(seed, Stream.FOREGROUND_GIBBS, number)))
 
     @property
     def kl(self) -> float:

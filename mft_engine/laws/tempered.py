@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mft_engine.laws.law import LANGEVIN_ACCEPTANCE, Walkers, langevin_move
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
 
@@ -35,7 +36,6 @@ from mft_engine.rng import Stream, host_generator
 KEPT_SHARE = 0.8
 MOVES_A_RUNG = 10
 MOVES_AT_END = 60
-TARGET_ACCEPTANCE = 0.574
 MOST_RUNGS = 400
 # Walkers on the ladder where fewer neurons are wanted: few walkers share few ancestors.
 FEWEST_WALKERS = 4096
@@ -102,8 +102,8 @@ def climb(law: Tilt, n: int, *, seed: int, draw: int = 0) -> Generator[float, No
     """n neurons: from the prior up a ladder of tilts beta = 0 .. 1, resampled and moved at every rung.
 
     The tilt has several wells (leaves) that a chain started in one of them would not leave; here their weights are
-    settled while the wells are still shallow. Moves are Metropolis-adjusted Langevin, so that the step size leaves no
-    bias. Neurons share ancestors: beyond the moves at the end they are independent only as far as those mix. At least
+    settled while the wells are still shallow. Moves are Metropolis-adjusted, so that the step size leaves no bias.
+    Neurons share ancestors: beyond the moves at the end they are independent only as far as those mix. At least
     FEWEST_WALKERS climb, of which n are taken.
 
     Args:
@@ -124,11 +124,10 @@ def climb(law: Tilt, n: int, *, seed: int, draw: int = 0) -> Generator[float, No
         return torch.as_tensor(generator.standard_normal(shape), dtype=dtype, device=device)
 
     n_walkers = max(n, FEWEST_WALKERS)
-    w = noise(n_walkers, law.inputs.shape[1]) * law.variance**0.5
-    tilt, slope = law.tilt(w)
+    walkers = Walkers.at(noise(n_walkers, law.inputs.shape[1]) * law.variance**0.5, law)
     beta, log_step, rate, n_rungs = 0.0, float(np.log(0.1)), 0.0, 0
     while beta < 1.0:
-        step = _next_rung(tilt, beta)
+        step = _next_rung(walkers.tilt, beta)
         n_rungs += 1
         if not np.isfinite(step) or n_rungs > MOST_RUNGS:
             raise ArithmeticError(
@@ -136,28 +135,15 @@ def climb(law: Tilt, n: int, *, seed: int, draw: int = 0) -> Generator[float, No
                 'temperature or foreground.method = "dynamics"'
             )
         beta += step
-        chosen = _resample(torch.exp(step * (tilt - tilt.max())), generator)
-        w, tilt, slope = w[chosen], tilt[chosen], slope[chosen]
-        n_moves = MOVES_A_RUNG if beta < 1.0 else MOVES_AT_END
-        for _ in range(n_moves):
-            size = float(np.exp(log_step)) * law.variance
-            xi = noise(*w.shape)
-            force = beta * slope - w / law.variance
-            trial = w + size * force + (2 * size) ** 0.5 * xi
-            trial_tilt, trial_slope = law.tilt(trial)
-            back = w - trial - size * (beta * trial_slope - trial / law.variance)
-            gain = beta * (trial_tilt - tilt) - ((trial**2).sum(1) - (w**2).sum(1)) / (2 * law.variance)
-            log_ratio = gain + 0.5 * (xi**2).sum(1) - (back**2).sum(1) / (4 * size)
+        walkers = walkers.chosen(_resample(torch.exp(step * (walkers.tilt - walkers.tilt.max())), generator))
+        for _ in range(MOVES_A_RUNG if beta < 1.0 else MOVES_AT_END):
+            xi = noise(*walkers.w.shape)
             uniform = torch.as_tensor(generator.random(n_walkers), dtype=dtype, device=device)
-            is_accepted = torch.log1p(-uniform) < log_ratio
-            w = torch.where(is_accepted[:, None], trial, w)
-            slope = torch.where(is_accepted[:, None], trial_slope, slope)
-            tilt = torch.where(is_accepted, trial_tilt, tilt)
-            rate = float(is_accepted.double().mean())
-            log_step += 0.5 * (rate - TARGET_ACCEPTANCE)
+            walkers, rate = langevin_move(walkers, law, float(np.exp(log_step)) * law.variance, xi, uniform, beta)
+            log_step += 0.5 * (rate - LANGEVIN_ACCEPTANCE)
             yield beta
     taken = torch.as_tensor(generator.permutation(n_walkers)[:n], device=device)
-    return TemperedSample(w[taken], n_rungs, rate)
+    return TemperedSample(walkers.w[taken], n_rungs, rate)
 
 
 def _next_rung(tilt: Tensor, beta: float) -> float:

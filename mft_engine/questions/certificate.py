@@ -15,7 +15,7 @@ from mft_engine.points.measure import FieldPoints, weighted
 from mft_engine.questions.posterior import Posterior
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.certificates import (
+from mft_engine.theory.bounds import (
     SteinDiscrepancy,
     certify_law,
     cloud_score,

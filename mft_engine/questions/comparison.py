@@ -24,8 +24,9 @@ from mft_engine.compare.rules import AVERAGES_LEVEL
 from mft_engine.field.field import MeanField
 from mft_engine.laws.harmonics import SuperlinearActivationError
 from mft_engine.points.measure import FieldPoints
-from mft_engine.questions.foreground import sample_exactly
+from mft_engine.questions.foreground import law_of
 from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.slices import finished
 
 # Exact draws cost next to nothing, and a large reference has no noise of its own.
 N_EXACT = 30_000
@@ -125,8 +126,8 @@ def compare_with_field(
 def _exact_reference(recipe: Recipe, frozen: MeanField, points: FieldPoints, n_background: int) -> np.ndarray | None:
     """A large draw from the law of a neuron in the field; None where it is not known after all."""
     method = "finite-width" if recipe.foreground.method == "finite-width" else "gibbs"
-    larger = recipe.replace({"foreground.n_neurons": N_EXACT, "foreground.method": method})
     try:
-        return sample_exactly(larger, frozen, points, n_background, DRAW)[0]
+        law = law_of(recipe.replace({"foreground.method": method}), frozen, points, n_background)
+        return finished(law.draw(N_EXACT, seed=recipe.seed, number=DRAW)).theta
     except (SuperlinearActivationError, RecipeError, ArithmeticError):
         return None

@@ -17,9 +17,8 @@ import numpy as np
 
 from mft_engine.points.statistics import averaged
 from mft_engine.questions.drift import Recorded
-from mft_engine.questions.theory import Theory
 from mft_engine.recipe import Recipe
-from mft_engine.theory.particle_theory import ParticleTheory
+from mft_engine.theory.theory import Theory
 
 FEWEST_RECORDS = 8
 LEFT_OUT = 0.5
@@ -86,12 +85,11 @@ def judge_equilibrium(losses: Sequence[float], n_neurons: int, theory: Theory) -
     mean, series_error = averaged(np.array(losses))
     # At another readout exponent the theory is that of the mean-field network with the same f.
     fluctuation = theory.trace_response / n_neurons
-    theory_error = theory.loss_error if isinstance(theory, ParticleTheory) else 0.0
     expected = theory.loss + fluctuation
     excess = mean - expected
-    error = math.hypot(series_error, theory_error, LEFT_OUT * fluctuation)
+    error = math.hypot(series_error, theory.loss_error, LEFT_OUT * fluctuation)
     law = f"the exact law has loss {theory.loss:.4f}, {expected:.4f} at {n_neurons:,} neurons"
-    if isinstance(theory, ParticleTheory) and theory.test_accuracy is not None:
+    if theory.test_accuracy is not None:
         law += f", and test accuracy {theory.test_accuracy:.2f}"
     if not math.isfinite(error):
         return no_answer(f"The loss drifts too much within the averaging window to be compared; {law}.")

@@ -22,7 +22,7 @@ from mft_engine.network.neuron import Neuron
 from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.certificates import law_kl
+from mft_engine.theory.bounds import law_kl
 from mft_engine.theory.planar import PlanarTheory
 
 MIN_STEP = 2.0**-12

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mft_engine.points.loss import LOSS
 from mft_engine.points.statistics import autocorrelation_time, averaged
 
 MAX_SAMPLES = 512
@@ -108,9 +109,9 @@ class FunctionSamples:
         # Deviations from the samples' own mean are too small by the variance of that mean.
         own = 1.0 - time / len(samples)
         variance = float(squares.mean()) / own
-        residual = ((targets - mean) ** 2).reshape(len(weights), -1).sum(axis=1)
+        losses = LOSS.values(targets, mean).reshape(len(weights), -1).sum(axis=1)
         return Posterior(
-            mean_loss=float(weights @ residual) - variance * time / len(samples),
+            mean_loss=float(weights @ losses) - variance * time / len(samples),
             variance=variance,
             variance_error=averaged(squares).standard_error / own,
             variance_theory=variance_theory,

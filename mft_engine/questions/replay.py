@@ -9,7 +9,6 @@ Bordelon and Pehlevan, arXiv 2205.09653.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
@@ -18,10 +17,11 @@ from mft_engine import dynamics
 from mft_engine.dynamics import Hyper, Problem, adam
 from mft_engine.dynamics.adam import Adam, FreshNeurons
 from mft_engine.dynamics.problem import points_at
-from mft_engine.field.walk import SLICE_SECONDS
 from mft_engine.kernels import Mover, StepPlan
+from mft_engine.points.loss import LOSS
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
+from mft_engine.slices import Clock
 
 # The recipe in force from a step on.
 InForce = tuple[int, Recipe]
@@ -70,28 +70,27 @@ def replay(
     ahead = list(path)
     recipe = ahead.pop(0)[1]
     fresh = FreshNeurons(theta, problem.network.activations[0]) if recipe.training.dynamics == "adam" else None
-    shown = time.perf_counter()
+    clock = Clock()
     for step in range(n_steps):
         while ahead and ahead[0][0] <= step:
             recipe = ahead.pop(0)[1]
             state = dynamics.restart_averages(state, problem)
         inputs, targets, weights = points_at(step, problem)
-        residual = targets - problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
+        told = LOSS.signal(targets, problem.kernel.predict(state.theta, inputs, problem.readout_exponent))
         if fresh is not None:
             state, _ = adam.advance(state, problem, Adam.of(recipe), 1, beyond=True)
-            fresh.move(inputs, weighted(weights, residual) * factor, Adam.of(recipe))
+            fresh.move(inputs, weighted(weights, told) * factor, Adam.of(recipe))
             theta = fresh.theta
         else:
             hyper = Hyper.of(recipe)
             state, _ = dynamics.advance(state, problem, hyper, 1, beyond=True)
             plan = plan_of(hyper, state.step_size)
-            result = mover.advance_frozen(theta, inputs, weighted(weights, residual) * factor, plan, step, 1)
+            result = mover.advance_frozen(theta, inputs, weighted(weights, told) * factor, plan, step, 1)
             if not result.is_finite:
                 raise ArithmeticError(
                     f"The replayed foreground diverged at step {step}; choose a smaller training.step_size"
                 )
             theta = result.theta
-        if time.perf_counter() - shown > SLICE_SECONDS:
+        if clock.is_due():
             yield (step + 1) / n_steps
-            shown = time.perf_counter()
     yield theta

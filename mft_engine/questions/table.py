@@ -14,10 +14,10 @@ from mft_engine.dynamics import Problem, State
 from mft_engine.questions.drift import Drift, Recorded, drift_of
 from mft_engine.questions.equilibrium import Equilibrium, equilibrium_of
 from mft_engine.questions.replay import InForce
-from mft_engine.questions.theory import Theory
 from mft_engine.questions.training_curve import TrainingCurve, training_curve
 from mft_engine.recipe import Recipe
 from mft_engine.tasks import Task
+from mft_engine.theory.theory import Theory
 
 
 class Asked(Protocol):

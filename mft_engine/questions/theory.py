@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from mft_engine.device import choose_device
+from mft_engine.device import choose_device, double_device
 from mft_engine.laws.harmonics import SuperlinearActivationError, refuse_superlinear
 from mft_engine.laws.particles import LawLost
 from mft_engine.laws.stopped import SolveStopped
@@ -18,7 +18,6 @@ from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import Measure, judging_measure, targets_on, training_measure
 from mft_engine.questions.fourier import describe
 from mft_engine.recipe import Recipe, RecipeError
-from mft_engine.rng import Stream, host_generator
 from mft_engine.tasks import Task, build_task
 from mft_engine.theory.orbits import find_orbits
 from mft_engine.theory.particle_solver import solve_particles
@@ -26,8 +25,7 @@ from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.particle_theory import TestPoints as Judges
 from mft_engine.theory.planar import PlanarTheory, solve_planar
 from mft_engine.theory.sampled_dual import PointProblem
-
-Theory = PlanarTheory | ParticleTheory
+from mft_engine.theory.theory import Theory
 
 # Training points of the planar solver, and of the particles.
 MAX_TRAINING_POINTS = 1024
@@ -112,7 +110,7 @@ def solve_theory(
         else:
             found = item
     assert found is not None
-    if isinstance(found, ParticleTheory) and found.shortfall:
+    if found.shortfall:
         raise LawLost(found.shortfall)
     return found
 
@@ -173,11 +171,8 @@ def sample_theory(theory: Theory, recipe: Recipe, n: int, stream: int, draw: int
         (n, n_inputs + n_out) columns w, a.
     """
     seed = recipe.seed + (int(stream) << 40) + (draw << 46)
-    if isinstance(theory, ParticleTheory):
-        theta, n_out = theory.sample(n, seed=seed), theory.problem.targets.shape[1]
-    else:
-        theta, n_out = theory.law.sample(n, host_generator(seed, Stream.THEORY)), 1
-    theta[:, -n_out:] *= drive(recipe.network.n_neurons[-1], recipe.network.readout_exponent)
+    theta = theory.sample(n, seed=seed)
+    theta[:, -theory.n_out :] *= drive(recipe.network.n_neurons[-1], recipe.network.readout_exponent)
     return theta
 
 
@@ -205,7 +200,7 @@ def point_problem(recipe: Recipe, inputs: np.ndarray, targets: np.ndarray, weigh
     Args:
         inputs: (n_points, n_inputs), targets: (n_points,) or (n_points, n_out), weights: (n_points,).
     """
-    device = choose_device(recipe.engine.device)
+    device = double_device(choose_device(recipe.engine.device))
     dtype = torch.float64 if recipe.engine.dtype == "float64" else torch.float32
 
     def tensor(values: np.ndarray) -> torch.Tensor:
@@ -228,7 +223,7 @@ def _judges(recipe: Recipe, task: Task) -> Judges | None:
     if not (len(task.points.test_targets) if task.points is not None else recipe.training.n_points):
         return None
     measure = judging_measure(recipe.training, task, recipe.seed)
-    device = choose_device(recipe.engine.device)
+    device = double_device(choose_device(recipe.engine.device))
     targets = targets_on(measure, task).reshape(len(measure.weights), -1)
     parts = (torch.as_tensor(p, dtype=torch.float64, device=device) for p in (measure.inputs, targets, measure.weights))
     return Judges(*parts)

@@ -23,11 +23,12 @@ from torch import Tensor
 
 from mft_engine.device import choose_device, describe_device, host_device
 from mft_engine.experiment import schema, storage
-from mft_engine.experiment.experiment import Experiment, solve_theory
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.outcome import Population as HostPopulation
 from mft_engine.experiment.storage import RunError
 from mft_engine.ordinary_files import file_digest
+from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import MAX_RECIPE_BYTES, Recipe, RecipeError, load_recipe, parse_recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.data import DATA, keep_data, with_own_data

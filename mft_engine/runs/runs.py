@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +21,14 @@ from mft_engine.runs.data import refuse_changed_data
 from mft_engine.runs.folder import RECIPE, Population, Run, is_run
 from mft_engine.runs.lock import working_alone
 from mft_engine.runs.watched import DOCUMENT, is_watched, watched_row
+from mft_engine.slices import Clock, Pace
 
 __all__ = ["Population", "Run", "RunError", "default_parent", "list_runs", "load", "run", "run_stored"]
 
 Report = Callable[[str, float, str], None]
 
 CHECKPOINT_SECONDS = 10.0
-SLICE_SECONDS = 0.1
+TOLD_SECONDS = 0.1
 
 
 def default_parent() -> Path:
@@ -215,15 +215,10 @@ def _resumable(parent: Path, recipe: Recipe) -> Run | None:
 
 
 def _train(experiment: Experiment, stored: Run, tell: Report) -> None:
-    n_steps, saved = 50, time.perf_counter()
+    pace, clock = Pace(TOLD_SECONDS), Clock(CHECKPOINT_SECONDS)
     while not experiment.is_complete:
-        start = time.perf_counter()
-        experiment.advance(n_steps)
-        now = time.perf_counter()
+        pace.carry_out(experiment.advance)
         tell("train", experiment.progress, f"training, t = {experiment.state.time:.2f}")
-        if now - start < SLICE_SECONDS / 2:
-            n_steps = min(2 * n_steps, 20_000)
-        if now - saved > CHECKPOINT_SECONDS:
+        if clock.is_due():
             stored.save_checkpoint(*checkpoint.pack(experiment))
-            saved = time.perf_counter()
     stored.save_checkpoint(*checkpoint.pack(experiment))

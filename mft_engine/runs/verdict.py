@@ -17,6 +17,7 @@ from mft_engine.experiment.storage import RunError
 from mft_engine.field.field import MeanField
 from mft_engine.network.activations import get_activation
 from mft_engine.network.scaling import drive
+from mft_engine.points.loss import LOSS
 from mft_engine.points.measure import weighted
 from mft_engine.questions.comparison import compare_with_field, is_of_one_moment
 from mft_engine.runs.folder import Run
@@ -104,7 +105,7 @@ def _exponents(outcome: Outcome) -> tuple[float, float]:
 def _field(outcome: Outcome) -> MeanField:
     points = outcome.points
     felt = drive(len(outcome.background.theta), _exponents(outcome)[1])
-    signal = weighted(points.weights, points.targets - outcome.background.prediction) * felt
+    signal = weighted(points.weights, LOSS.signal(points.targets, outcome.background.prediction)) * felt
     recipe, activation = outcome.recipe, get_activation(outcome.recipe.network.activation)
     inputs, signal = torch.as_tensor(points.inputs), torch.as_tensor(signal)
     return MeanField(inputs, signal, activation, recipe.lambda_w, recipe.lambda_a)

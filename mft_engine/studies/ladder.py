@@ -22,7 +22,6 @@ from mft_engine import dynamics
 from mft_engine.dynamics import Hyper, Problem
 from mft_engine.dynamics.gibbs import start_chain
 from mft_engine.network.scaling import energy_scale
-from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import order_parameters
 from mft_engine.rng import Stream, host_generator
 
@@ -70,9 +69,7 @@ class LangevinReplica:
 
     def loss(self) -> float:
         """E r^2 of the network as it stands."""
-        problem = self.problem
-        residual = problem.targets - problem.kernel.predict(self.state.theta, problem.inputs, problem.readout_exponent)
-        return float(weighted(problem.weights, residual.square()).sum(dtype=torch.float64))
+        return self.problem.loss(self.state.theta)
 
     def energy(self) -> float:
         """U of the present weights."""

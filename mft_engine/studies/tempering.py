@@ -26,13 +26,12 @@ from mft_engine.dynamics import Hyper
 from mft_engine.dynamics.gibbs import N_SWEEPS
 from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.experiment.setting import Setting
-from mft_engine.field.walk import DRAWS
 from mft_engine.network.neuron import Neuron
 from mft_engine.network.two_layer import initial_cloud
 from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.theory import is_planar, solve_theory
 from mft_engine.recipe import Recipe, RecipeError
-from mft_engine.rng import Stream
+from mft_engine.rng import DRAWS, Stream
 from mft_engine.studies.ladder import (
     TARGET_LENGTH,
     TARGET_RATE,

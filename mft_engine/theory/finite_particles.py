@@ -24,10 +24,11 @@ from torch import Tensor
 
 from mft_engine.device import to_host
 from mft_engine.laws.corrected import CorrectedLaw, carried
+from mft_engine.laws.law import Sample
 from mft_engine.laws.particles import Particles, drawn_from, effective_share, follow, moved, prior_particles, reweighted
-from mft_engine.rng import Stream, host_generator
+from mft_engine.rng import DRAWS, Stream, host_generator
 from mft_engine.theory.particle_theory import ParticleTheory
-from mft_engine.theory.sampled_dual import PointProblem
+from mft_engine.theory.sampled_dual import PointProblem, conjugate_gradients
 
 Array = NDArray[np.float64]
 
@@ -269,28 +270,6 @@ class _Solve:
         return self.problem.temperature * (shape[0] * shape[1] - total / N_PROBES)
 
 
-def conjugate_gradients(
-    product: Callable[[Tensor], Tensor], right: Tensor, n_products: int = 200, tolerance: float = 1e-3
-) -> Tensor:
-    """Solve a positive-definite system.
-
-    Args:
-        product: of the matrix; right: the right side; n_products: at most; tolerance: of the remainder's length.
-    """
-    x, rest, direction = torch.zeros_like(right), right.clone(), right.clone()
-    power = float((rest**2).sum())
-    goal = tolerance**2 * power
-    for _ in range(n_products):
-        if power <= goal:
-            break
-        image = product(direction)
-        step = power / float((direction * image).sum())
-        x, rest = x + step * direction, rest - step * image
-        new = float((rest**2).sum())
-        direction, power = rest + (new / power) * direction, new
-    return x
-
-
 def solve_finite_particles(theory: ParticleTheory, n_neurons: int) -> Iterator[float | FiniteParticles]:
     """The law of one neuron of N at equilibrium, without simulation.
 
@@ -305,7 +284,7 @@ def solve_finite_particles(theory: ParticleTheory, n_neurons: int) -> Iterator[f
         ArithmeticError: the equation is not solved by these particles.
     """
     problem = theory.problem
-    _refuse(problem, n_neurons)
+    refuse_width(problem, n_neurons)
     ladder = [float(n_neurons)]
     while 2 * ladder[-1] < WIDEST:
         ladder.append(2 * ladder[-1])
@@ -387,7 +366,7 @@ def follow_finite_width(
         ValueError: as `solve_finite_particles`; LawLost: the particles cannot follow the residual.
     """
     problem = problem.everywhere
-    _refuse(problem, n_neurons)
+    refuse_width(problem, n_neurons)
     rho = problem.visible(mean_residual)
     start = prior_particles(
         problem.inputs.shape[1], 1, N_FOLLOWERS, seed=seed, device=problem.inputs.device, dtype=problem.dtype
@@ -410,6 +389,35 @@ def follow_finite_width(
     yield solve.law(), solve.settled()
 
 
+@dataclass(frozen=True)
+class FollowedLaw:
+    """The law of one neuron of N in the mean residual of a run, followed there when it is drawn from.
+
+    Attributes:
+        problem, mean_residual, n_neurons: as in `follow_finite_width`.
+    """
+
+    problem: PointProblem
+    mean_residual: Tensor
+    n_neurons: int
+
+    def draw(self, n: int, *, seed: int, number: int = 0) -> Generator[float, None, Sample]:
+        """n neurons.
+
+        Raises:
+            ArithmeticError: the particles cannot follow the residual.
+        """
+        seed += number * DRAWS
+        found: tuple[CorrectedLaw, Particles] | None = None
+        for item in follow_finite_width(self.problem, self.mean_residual, self.n_neurons, seed=seed):
+            if isinstance(item, float):
+                yield item
+            else:
+                found = item
+        assert found is not None
+        return Sample(sample_corrected(self.problem, *found, n, seed))
+
+
 def sample_corrected(problem: PointProblem, law: CorrectedLaw, particles: Particles, n: int, seed: int) -> Array:
     """Neurons of a corrected law from particles under it.
 
@@ -426,7 +434,8 @@ def sample_corrected(problem: PointProblem, law: CorrectedLaw, particles: Partic
     return theta if problem.orbits is None else problem.orbits.scattered(theta, generator)
 
 
-def _refuse(problem: PointProblem, n_neurons: int) -> None:
+def refuse_width(problem: PointProblem, n_neurons: int) -> None:
+    """Raises ValueError, in a sentence, where the finite-width law beyond the plane cannot be found."""
     if n_neurons < 1:
         raise ValueError(f"n_neurons = {n_neurons}: a network has at least 1 neuron")
     if len(problem.weights) > MOST_UNKNOWNS:

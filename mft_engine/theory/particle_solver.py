@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, lingering, prior_particles
+from mft_engine.slices import relayed
 from mft_engine.theory.particle_theory import AGREED, CLOSE, ParticleTheory, Round, TestPoints, observables, report
 from mft_engine.theory.particles import N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
@@ -188,8 +189,4 @@ def _n_moments(problem: PointProblem, n: int) -> int:
 
 def _part(job: Generator[float, None, Found], start: float, length: float) -> Generator[float, None, Found]:
     """A job whose progress is a part of a longer one's."""
-    while True:
-        try:
-            yield start + length * next(job)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    return relayed(job, lambda done: start + length * done)

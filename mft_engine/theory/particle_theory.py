@@ -20,6 +20,7 @@ from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
+from mft_engine.theory.theory import LAYER_NUMBERS, NUMBERS, PARTICLE_NUMBERS
 
 Array = NDArray[np.float64]
 
@@ -115,6 +116,28 @@ class ParticleTheory:
     def dual(self) -> float:
         """D*, equal to the free energy at the optimum."""
         return self.free_energy
+
+    @property
+    def density(self) -> None:
+        """Known by samples alone."""
+        return None
+
+    @property
+    def n_out(self) -> int:
+        """Readouts of a neuron."""
+        return self.problem.targets.shape[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for the summary."""
+        numbers = {name: getattr(self, name) for name in (*NUMBERS, *PARTICLE_NUMBERS)}
+        layer = {name: getattr(self, name) for name in (*LAYER_NUMBERS, "mean_square_norm_error", "mean_norm_error")}
+        return numbers | {
+            "order_parameters": dict(self.order_parameters),
+            "order_parameters_error": dict(self.order_parameters_error),
+            "log_z": list(self.log_z),
+            "layers": [layer],
+            **({"fourier": self.fourier} if self.fourier else {}),
+        }
 
     @property
     def visible_residual(self) -> Tensor:

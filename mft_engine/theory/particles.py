@@ -24,7 +24,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mft_engine.laws.particles import LawLost, Particles, moving, resampled, telling
+from mft_engine.laws.particles import LawLost, Particles, moving, resampled
+from mft_engine.slices import telling
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 
 # Share of the particles that a step of the walk leaves worth something.

@@ -15,14 +15,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mft_engine.laws.harmonics import angular_table
 from mft_engine.laws.planar import PlanarLaw
+from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.gaussian_inputs import HarmonicSolution, solve_gaussian_inputs
 from mft_engine.theory.projection import Target
+from mft_engine.theory.theory import LAYER_NUMBERS, NUMBERS, PARTICLE_NUMBERS
 from mft_engine.theory.training_points import MOST_FEATURES, PointSolution, solve_training_points
 
 Array = NDArray[np.float64]
@@ -72,6 +75,12 @@ class PlanarTheory:
     lambda_w: float
     lambda_a: float
     solution: HarmonicSolution | PointSolution = dataclasses.field(repr=False)
+    # Exact to the gap: no scatter, and nothing that would not suffice. Test losses are reckoned from `prediction`.
+    loss_error: float = 0.0
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    shortfall: str = ""
+    n_out: int = 1
 
     def prediction(self, x: Array) -> Array:
         """The infinite-width network's function f.
@@ -108,6 +117,26 @@ class PlanarTheory:
         return PlanarLaw.from_grid_field(
             self.field, self.activation, self.temperature, self.lambda_w, self.lambda_a, radius=self.radius
         )
+
+    @property
+    def density(self) -> PlanarLaw:
+        """`law`: in the plane every law has a density."""
+        return self.law
+
+    def sample(self, n: int, *, seed: int = 0) -> Array:
+        """Neurons of the law, (n, 3) columns w1, w2, a."""
+        return self.law.sample(n, host_generator(seed, Stream.THEORY))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for the summary; what particles alone have is None."""
+        numbers: dict[str, Any] = dict.fromkeys(PARTICLE_NUMBERS) | {name: getattr(self, name) for name in NUMBERS}
+        return numbers | {
+            "order_parameters": dict(self.order_parameters),
+            "method": "grid" if isinstance(self.solution, PointSolution) else "harmonics",
+            "dual": self.free_energy - self.gap,
+            "n_iterations": self.n_iterations,
+            "layers": [{name: getattr(self, name) for name in LAYER_NUMBERS}],
+        }
 
     @property
     def radius(self) -> float:

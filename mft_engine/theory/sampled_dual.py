@@ -156,21 +156,7 @@ class SampledDual:
             right: (n_unknowns, n_out).
             n_products: at most; tolerance: of the remainder's length over that of `right`.
         """
-        x = torch.zeros_like(right)
-        rest, direction = right.clone(), right.clone()
-        power = float((rest**2).sum())
-        goal = tolerance**2 * power
-        for _ in range(n_products):
-            if power <= goal:
-                break
-            image = self.curvature_product(direction)
-            step = power / float((direction * image).sum())
-            x += step * direction
-            rest -= step * image
-            new = float((rest**2).sum())
-            direction = rest + (new / power) * direction
-            power = new
-        return x
+        return conjugate_gradients(self.curvature_product, right, n_products, tolerance)
 
     def slope_of_mean(self, centred: Tensor, slope: Tensor | None) -> Tensor:
         """Slope by rho, (n_unknowns, n_out), of the mean of a function of a neuron.
@@ -199,3 +185,25 @@ class SampledDual:
                 return length
             length /= 1.3
         return 0.0
+
+
+def conjugate_gradients(
+    product: Callable[[Tensor], Tensor], right: Tensor, n_products: int = 200, tolerance: float = 1e-3
+) -> Tensor:
+    """Solve a positive-definite system.
+
+    Args:
+        product: of the matrix; right: the right side; n_products: at most; tolerance: of the remainder's length.
+    """
+    x, rest, direction = torch.zeros_like(right), right.clone(), right.clone()
+    power = float((rest**2).sum())
+    goal = tolerance**2 * power
+    for _ in range(n_products):
+        if power <= goal:
+            break
+        image = product(direction)
+        step = power / float((direction * image).sum())
+        x, rest = x + step * direction, rest - step * image
+        new = float((rest**2).sum())
+        direction, power = rest + (new / power) * direction, new
+    return x

@@ -18,11 +18,11 @@ from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     Event,
     FieldsReady,
     ForegroundReady,
     IterationReady,
-    KernelReady,
     Progress,
     ReferencesReady,
     Snapshot,
@@ -42,7 +42,7 @@ from mft_engine.recipe import Recipe, RecipeError, differences, plan_change
 from mft_engine.sections import ScheduledChange
 from mft_engine.tasks import build_task
 from mft_engine.tasks.task import Task
-from mft_engine.theory.certificates import SteinDiscrepancy
+from mft_engine.theory.bounds import SteinDiscrepancy
 from mft_engine.theory.planar import PlanarTheory
 
 
@@ -241,10 +241,10 @@ class FakeExperiment:
         image = np.zeros((n_pixels, n_pixels))
         return FieldsReady(extent=extent, target=image, background=image, foreground=None, residual=image)
 
-    def data_kernel(self) -> Iterator[Progress | KernelReady]:
+    def data_kernel(self) -> Iterator[Progress | DataKernelsReady]:
         yield Progress("kernel", 0.5, "the spectrum")
         self.log.append(f"kernel at step {self.state.step}")
-        yield KernelReady(kernels=fake_kernels(self.has_foreground), step=self.state.step)
+        yield DataKernelsReady(kernels=fake_kernels(self.has_foreground), step=self.state.step)
 
     def outcome(self) -> Outcome:
         points = FieldPoints(np.zeros((4, 2)), np.full(4, 0.25), np.zeros(4), "polar")

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from PySide6.QtWidgets import QApplication
 
+from app.engine.loading import TorchEngine
 from app.session import Session
 from mft_engine.experiment.experiment import Experiment
+from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import Recipe, load_recipe
 
 SMALL = {"network.n_neurons": 128, "foreground.n_neurons": 64, "training.time": 3.0, "comparison.n_permutations": 99}
@@ -60,3 +62,11 @@ def test_a_drag_in_the_window_is_repeated_by_its_replay_recipe_bit_for_bit(sessi
     replay = session.replay_recipe
     assert [change.value for change in replay.schedule][-1] == 0.002
     assert rows == _headless_rows(replay)
+
+
+def test_the_law_of_a_task_beyond_the_plane_reaches_the_window_with_its_errors() -> None:
+    recipe = load_recipe("modular-addition").replace({"task.modulus": 5, "theory.n_particles": 512})
+    theory = solve_theory(recipe)
+    picture = TorchEngine(recipe.engine, 0.0).theory_picture(theory)
+    assert picture.numbers["loss"] == theory.loss and picture.numbers["loss_error"] == theory.loss_error
+    assert picture.numbers["test_accuracy"] == theory.test_accuracy

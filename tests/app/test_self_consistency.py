@@ -28,7 +28,7 @@ from mft_engine.experiment.outcome import Cloud
 from mft_engine.questions.certificate import Certificate
 from mft_engine.questions.drift import Drift, Moved
 from mft_engine.questions.posterior import Posterior
-from mft_engine.theory.certificates import SteinDiscrepancy
+from mft_engine.theory.bounds import SteinDiscrepancy
 
 NULL = 0.0021 * (1 + 0.2 * gaussian(500)[:, 0].astype(float))
 

@@ -13,13 +13,14 @@ import pytest
 from fake_engine import FakeEngine, FakeExperiment, FakeHistory
 
 from app.engine import contract
-from app.engine.hand import Bench, Pace, Parking
+from app.engine.hand import Bench, Parking
 from app.engine.loading import TorchEngine
 from app.session import Session
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.history import History
 from mft_engine.recipe import Recipe
 from mft_engine.sections import EngineSection
+from mft_engine.slices import Pace
 
 MakeSession = Callable[..., Session]
 

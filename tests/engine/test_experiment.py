@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,9 @@ from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
     ComparisonReady,
+    DataKernelsReady,
     Finished,
     ForegroundReady,
-    KernelReady,
     ReferencesReady,
     Snapshot,
     TheoryReady,
@@ -22,6 +24,7 @@ from mft_engine.experiment.experiment import Experiment
 from mft_engine.questions.table import QUESTIONS
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
 from mft_engine.runs.checkpoint import pack, unpack
+from mft_engine.slices import Pace
 
 SMALL = {"network.n_neurons": 64, "foreground.n_neurons": 64, "training.time": 0.6, "comparison.n_permutations": 99}
 
@@ -41,7 +44,7 @@ def test_the_whole_recipe_is_told_in_order() -> None:
     events = [e for e in Experiment(small(), kernel="reference") if type(e).__name__ != "Progress"]
     assert [type(e) for e in events] == [
         Snapshot, ForegroundReady, ComparisonReady, TheoryReady, ReferencesReady, CertificateReady,
-        *[Answered] * len(QUESTIONS), KernelReady, Finished,
+        *[Answered] * len(QUESTIONS), DataKernelsReady, Finished,
     ]  # fmt: skip
     summary = events[-1].summary
     assert summary["schema"] == "mft-lab/summary/1"
@@ -80,7 +83,7 @@ def test_any_split_of_the_steps_gives_the_same_bits(changes: dict[str, object]) 
 def test_the_clocks_slices_leave_no_trace_in_the_foreground(monkeypatch: pytest.MonkeyPatch) -> None:
     clouds = []
     for seconds in (1e-9, 10.0):
-        monkeypatch.setattr("mft_engine.field.walk.SLICE_SECONDS", seconds)
+        monkeypatch.setattr("mft_engine.field.walk.Pace", functools.partial(Pace, seconds))
         experiment = trained(small())
         list(experiment.foreground())
         clouds.append(experiment.fresh.theta)

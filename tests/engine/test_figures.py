@@ -22,12 +22,13 @@ from PIL import Image
 from mft_engine import palette
 from mft_engine.compare.clouds import compare
 from mft_engine.compare.resolution import Resolution
-from mft_engine.experiment.experiment import Experiment, solve_theory
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
 from mft_engine.experiment.storage import RunError
 from mft_engine.figures import FIGURES as ALL_FIGURES
 from mft_engine.figures import FORMATS, FigureError, MissingError, draw, save, save_three_pictures, write_figure
 from mft_engine.figures.pictures import axis_range, caption, density_levels, functions_on_grid, shared_bins
+from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
 

@@ -43,7 +43,7 @@ def test_the_figure_shows_eigenvalues_captured_target_and_a_map_for_each_of_both
     shown = outcome("clover")
     figure = draw("kernel", shown, width_mm=170)
     spectrum, captured, *maps = figure.axes
-    for name, found in shown.kernels.spectra.items():
+    for name, found in shown.data_kernels.spectra.items():
         (line,) = (line for line in captured.lines if line.get_color() == COLOURS[name])
         np.testing.assert_allclose(line.get_ydata(), found.captured)
         points = next(line for line in spectrum.lines if line.get_color() == COLOURS[name])
@@ -51,19 +51,19 @@ def test_the_figure_shows_eigenvalues_captured_target_and_a_map_for_each_of_both
     assert spectrum.get_yscale() == "log" and len(maps) == 12
     # A coarse map of the experiment and the figure's are the same function.
     fine = maps[0].images[0].get_array()
-    assert np.corrcoef(fine[::2, ::2].ravel(), shown.kernels.background_maps[0].ravel())[0, 1] > 0.99
-    alone = replace(shown, foreground=None, kernels=None)
+    assert np.corrcoef(fine[::2, ::2].ravel(), shown.data_kernels.background_maps[0].ravel())[0, 1] > 0.99
+    alone = replace(shown, foreground=None, data_kernels=None)
     assert len(draw("kernel", alone, width_mm=85).axes) == 2 + 4
 
 
 def test_without_a_plane_the_shares_take_the_place_of_the_maps() -> None:
     shown = outcome("staircase")
-    assert shown.kernels.background_maps is None
+    assert shown.data_kernels.background_maps is None
     for width_mm in (60.0, 85.0, 170.0):
         figure = draw("kernel", shown, width_mm=width_mm, has_caption=True)
         assert len(figure.axes) == 3 and not any(axes.images for axes in figure.axes)
     (line,) = (line for line in figure.axes[2].lines if line.get_color() == COLOURS["background"])
-    np.testing.assert_allclose(line.get_ydata(), shown.kernels.background.target_shares)
+    np.testing.assert_allclose(line.get_ydata(), shown.data_kernels.background.target_shares)
 
 
 def test_several_hidden_layers_have_no_such_figure() -> None:

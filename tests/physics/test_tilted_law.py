@@ -8,18 +8,14 @@ import torch
 
 from mft_engine.laws.tempered import TemperedSample, Tilt, climb
 from mft_engine.network.activations import get_activation
+from mft_engine.slices import finished
 
 VARIANCE = 2.0
 
 
 def sample_tilted(law: Tilt, n: int, *, seed: int, draw: int = 0) -> TemperedSample:
     """The climb to its end."""
-    climbing = climb(law, n, seed=seed, draw=draw)
-    while True:
-        try:
-            next(climbing)
-        except StopIteration as end:
-            return end.value
+    return finished(climb(law, n, seed=seed, draw=draw))
 
 
 def one_point(strength: float) -> Tilt:

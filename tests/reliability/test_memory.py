@@ -18,7 +18,7 @@ from mft_engine.laws import planar
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.runs.runs import list_runs
-from mft_engine.theory.certificates import cloud_score
+from mft_engine.theory.bounds import cloud_score
 
 XOR = load_recipe("continuous-xor")
 

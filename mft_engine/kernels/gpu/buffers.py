@@ -125,7 +125,7 @@ class Buffers:
         scales = [size**-kind.readout_exponent / self.scale, size ** (kind.readout_exponent - 1.0), kind.parity]
         self.scales = torch.tensor(scales, dtype=torch.float64).to(here)
         self._numbers: tuple[tuple[float, ...], ...] | None = None
-        self._replays: dict[tuple[bool, bool, int], Callable[[], None]] = {}
+        self._recordings: dict[tuple[bool, bool, int], Callable[[], None]] = {}
 
     def load(self, theta: Tensor, slots: DeviceSlots, plan: StepPlan, first_step: int) -> None:
         """Neurons, points and numbers of one call; waits for nothing."""
@@ -170,12 +170,12 @@ class Buffers:
 
     def record(self) -> None:
         """Record the launches, once and before a call is loaded: rehearsals work on what lies in the buffers."""
-        if self._replays:
+        if self._recordings:
             return
         for goes_back, goes_on, n in ((False, True, 1), (True, False, 1), *((True, True, n) for n in RECORDED)):
             work = functools.partial(self._launches, goes_back, goes_on, n)
             self.counts.zero_()
-            self._replays[goes_back, goes_on, n] = record_graph(work, self.kind.device) or work
+            self._recordings[goes_back, goes_on, n] = record_graph(work, self.kind.device) or work
 
     def _launches(self, goes_back: bool, goes_on: bool, n: int) -> None:
         for _ in range(n):
@@ -183,10 +183,10 @@ class Buffers:
 
     def run(self, n_steps: int) -> None:
         """n_steps of the cloud that was loaded."""
-        self._replays[False, True, 1]()
+        self._recordings[False, True, 1]()
         left = n_steps - 1
         for n in RECORDED:
             for _ in range(left // n):
-                self._replays[True, True, n]()
+                self._recordings[True, True, n]()
             left %= n
-        self._replays[True, False, 1]()
+        self._recordings[True, False, 1]()

@@ -8,7 +8,7 @@ from planar_targets import TARGETS, laguerre_rule, polar_rule
 
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.certificates import (
+from mft_engine.theory.bounds import (
     certify_law,
     certify_residual,
     cloud_score,

@@ -59,7 +59,7 @@ EXPONENT_BITS = i32(0x7F800000)
 SOURCES = zlib.crc32(
     b"".join(
         (Path(__file__).parent / name).read_bytes()
-        for name in ("approximations.py", "forms.py", "loops.py", "noise.py", "team.py")
+        for name in ("approximations.py", "forms.py", "inner_loops.py", "noise.py", "team.py")
     )
 )
 
