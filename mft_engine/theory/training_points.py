@@ -272,7 +272,8 @@ def solve_training_points(
         panels = grid.panels.improved(
             state.mass, state.field, state.log_partition, lambda_a, temperature, dual.prior_variance
         )
-        if panels != grid.panels.panels and n_changes < 7 and grid.features.size < most_features:
+        size = grid.features.size * len(panels) // len(grid.panels.panels)
+        if panels != grid.panels.panels and n_changes < 7 and size <= most_features:
             continue
         panels = grid.panels.panels
         error = _angular_error(dual, state, points, weights, activation)

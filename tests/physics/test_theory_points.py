@@ -100,7 +100,7 @@ def test_a_grid_that_may_not_grow_stays_small_and_its_gap_says_what_that_costs()
     problem = {"points": (x, x[:, 0] * x[:, 1] + 0.3 * random.standard_normal(20), np.full(20, 0.05))}
     settings = ("relu_tanh", 0.02, 0.02, 0.002)
     free = solve_planar(None, *settings, **problem)
-    bounded = solve_planar(None, *settings, **problem, most_features=1)
+    bounded = solve_planar(None, *settings, **problem, most_features=700_000)
     assert bounded.solution.n_angles == 192 < free.solution.n_angles
     assert bounded.gap > 10 * free.gap
     assert abs(bounded.free_energy - free.free_energy) < 2 * bounded.gap + 2 * free.gap
