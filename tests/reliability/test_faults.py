@@ -189,6 +189,42 @@ def test_a_defect_is_not_taken_for_a_device_that_is_lost():
     assert not is_trouble(ValueError("cuda"))
 
 
+KEPT_OFTEN = """
+import sys
+import app.engine.keeping as keeping
+keeping.KEEP_SECONDS = 0.05
+from app.application import main
+sys.exit(main("clover-warm", play=True, quit_after=600))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs a display that may be killed")
+def test_a_display_that_dies_ends_the_window_with_a_sentence_and_its_run_opens(tmp_path):
+    reader, writer = os.pipe()
+    screen = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "1280x800x24", "-nolisten", "tcp"]
+    display = subprocess.Popen(screen, pass_fds=[writer], stderr=subprocess.DEVNULL)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        number = told.readline().strip()
+    environment = os.environ | dict.fromkeys(("XDG_STATE_HOME", "XDG_DATA_HOME", "HOME"), str(tmp_path))
+    environment |= {"DISPLAY": f":{number}", "QT_QPA_PLATFORM": "xcb"}
+    window = subprocess.Popen([sys.executable, "-c", KEPT_OFTEN], stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        end = time.time() + 200
+        while time.time() < end and window.poll() is None and not list(tmp_path.rglob("checkpoint.safetensors")):
+            time.sleep(0.1)
+        display.kill()
+        _, err = window.communicate(timeout=60)
+    finally:
+        window.kill()
+        display.kill()
+        display.wait()
+    assert window.returncode == 1 and "X11" in err and "Traceback" not in err, (window.returncode, err)
+    rows = list_runs(tmp_path / "mft-lab" / "runs" / "window")
+    assert rows and all(row["fault"] is None and load(row["path"]).summary["faults"] == [] for row in rows)
+
+
 def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
     whole = run_stored(RECIPE, tmp_path / "whole")
     jumps = iter(np.linspace(0, 1, 10**6))
@@ -196,12 +232,9 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
     assert_equal(run_stored(RECIPE, tmp_path / "jumped"), whole)
 
 
-@pytest.mark.parametrize("kind", ["fixed step", "gibbs", "adam"])
-def test_a_run_of_given_step_has_the_same_bits_for_any_number_of_threads(kind, tmp_path):
-    """Threads divide neurons among themselves; nothing is added up in an order that depends on them.
-
-    (The automatic step is: its Theta is a sum whose order follows the threads.)
-    """
+@pytest.mark.parametrize("kind", ["fixed step", "gibbs", "adam", "langevin", "minibatches", "several readouts"])
+def test_a_run_has_the_same_bits_for_any_number_of_threads(kind, tmp_path):
+    """Threads divide neurons among themselves; what an automatic step is found from is added up by one of them."""
     found = [
         load(run_stored(recipe_of(kind).replace({"engine.n_threads": n}), tmp_path / str(n)).folder) for n in (1, 2, 3)
     ]
