@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMenu, QMenuBar, QToolBar, QWidget
 
@@ -72,6 +73,8 @@ ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec("widths", "Run", "Study Widths",
                "Sample networks of 8 to 4,096 neurons exactly, beside the laws for finite and infinite width",
                "study_widths", "W", needs="engine"),
+    ActionSpec("studies", "Run", "Tempering and Closures…",
+               "Replica exchange over temperatures, and the closures of teacher theory, as figures", "show_studies"),
     ActionSpec("cancel", "Run", "Cancel", "Stop the long job under way; what is there stays", "cancel", "Esc",
                "mdi6.close-circle-outline", 7, needs="job"),
     ActionSpec("slower", "Run", "Slower", "Fewer steps between two frames", "slower", "["),
@@ -141,5 +144,7 @@ def fill_toolbar(bar: QToolBar, actions: dict[str, QAction]) -> None:
     """The toolbar in the order of `place`."""
     for spec in sorted((s for s in ACTIONS if s.place), key=lambda s: s.place):
         bar.addAction(actions[spec.name])
+        # Reached by Tab, but a click leaves the focus where it was: the space bar goes on to play and pause.
+        bar.widgetForAction(actions[spec.name]).setFocusPolicy(Qt.FocusPolicy.TabFocus)
         if spec.name in TOOLBAR_BREAKS_AFTER:
             bar.addSeparator()

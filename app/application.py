@@ -104,6 +104,8 @@ def main(
     session.engine_ready.connect(lambda ready: watch.start())
     window = MainWindow(session, settings, themes, log)
     session.engine_ready.connect(lambda ready: session.play() if play else None)
+    if not (play or recipe_source or screenshot or quit_after):
+        session.engine_ready.connect(lambda ready: window.welcome())
     ending = _Ending(window, screenshot, quit_after)
     window.show()
     # The first picture of the window comes before the first line of the engine.

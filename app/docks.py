@@ -96,7 +96,7 @@ LAYOUTS = {
     "compare": Layout("runs", frozenset({"experiment"}), 0.45),
     "sweep": Layout("sweep", frozenset({"self_consistency"}), 0.5),
 }
-USUAL_BOTTOM, USUAL_SIDES = 235, {"experiment": 330, "self_consistency": 320}
+USUAL_BOTTOM, USUAL_SIDES = 235, {"experiment": 330, "self_consistency": 334}
 
 
 def _devices(panel: ExperimentPanel, ready: EngineReady) -> None:

@@ -57,6 +57,8 @@ class SweepState(BaseModel):
     axes: dict[str, str] = {}
     n_seeds: int = Field(default=3, ge=1, le=1000)
     n_workers: int = Field(default=0, ge=0, le=256)
+    both_ways: bool = False
+    n_refined: int = Field(default=0, ge=0, le=1000)
     scheduler: str = ""
 
 

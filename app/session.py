@@ -1,6 +1,6 @@
 """The window's only door to the engine: the recipe, its history, and signals for what comes back.
 
-Every control ends in `Session.edit`; every plot begins at one of the signals below. Nothing here imports torch.
+Every control ends in `Session.edit`; every plot begins at one of the signals of `app.told`. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Slot
 from PySide6.QtGui import QUndoStack
 
 from app.answers import PASSED_ON
@@ -20,6 +20,7 @@ from app.engine import messages as m
 from app.engine.contract import Engine
 from app.engine.loading import load_engine
 from app.line import EngineLine
+from app.told import Told
 from app.worker import Worker
 from mft_engine.applies import coupled, for_task
 from mft_engine.changes import Change
@@ -35,42 +36,8 @@ CLOSE_MILLISECONDS = 2000
 MOST_UNDONE = 500
 
 
-class Session(QObject):
+class Session(Told):
     """Holds the frozen recipe in force, the undo stack and the generation; talks to the worker by signals alone."""
-
-    engine_ready = Signal(object)  # EngineReady
-    recipe_changed = Signal(object)  # Recipe
-    running_changed = Signal(bool)
-    experiment_changed = Signal(object)  # Built
-    snapshot_ready = Signal(object)  # Snapshot
-    metrics_ready = Signal(object)  # MetricsReady
-    stored_cloud_ready = Signal(object)  # StoredCloud
-    foreground_ready = Signal(object)  # ForegroundReady
-    comparison_ready = Signal(object)  # one Comparison a hidden layer
-    certificate_ready = Signal(object)  # Certificate
-    answered = Signal(object)  # Answered, to a question of the table
-    references_ready = Signal(object)  # ReferenceLines
-    theory_ready = Signal(object)  # TheoryPicture, not is_current while a drag is ahead of it
-    theory_absent = Signal(str)
-    iteration_ready = Signal(object)  # Iteration
-    loop_ended = Signal(object)  # LoopEnded
-    width_ready = Signal(object)  # WidthRow
-    fields_ready = Signal(object)  # FieldsReady
-    kernel_ready = Signal(object)  # DataKernelsReady
-    retuned = Signal(object)  # Retuned
-    answers_stale = Signal(str)
-    recipe_complete = Signal(object)  # RecipeComplete
-    task_card_ready = Signal(object)  # TaskCard
-    device_changed = Signal(str)
-    progress = Signal(str, float, str)
-    job_changed = Signal(str, bool)  # name, is it running
-    job_cancelled = Signal(str)
-    exported = Signal(object)  # paths
-    run_kept = Signal(object)  # the folder in the store that the run on the bench is kept in
-    data_ready = Signal(object)  # DataPreview
-    status = Signal(str)
-    failed = Signal(str)
-    refused = Signal(str, str)  # path and sentence
 
     def __init__(
         self,
@@ -330,6 +297,8 @@ class Session(QObject):
 
     @Slot(object)
     def _receive(self, event: Event) -> None:
+        if self._worker.is_stopping:  # the window is gone: no dialog shall open behind it
+            return
         passed = PASSED_ON.get(type(event))
         if passed is not None:
             if not (passed.is_answer and self._is_old(event)):

@@ -27,6 +27,7 @@ class Settings:
         self.log_folder = (folder / "log") if folder else user_log_path("mft-lab", appauthor=False)
         self.runs_folder = (folder or user_data_path("mft-lab")) / "runs" / "window"
         self.sweeps_folder = self.runs_folder.parent.parent / "sweeps"
+        self.studies_folder = self.sweeps_folder.with_name("studies")
         self._path = self.folder / "window.json"
         self._values: dict[str, Any] = self._read()
         self._geometry = QSettings(str(self.folder / "geometry.ini"), QSettings.Format.IniFormat)

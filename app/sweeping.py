@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ class SweepOrder:
     Attributes:
         axes: path -> values as they are typed, `START:STOP:logN`, `START:STOP:linN` or a,b,c.
         n_workers: processes; None for all cores but one. scheduler: address of a Dask scheduler instead, or empty.
+        both_ways, refine: as `mft_engine.studies.sweep.run_sweep` takes them.
     """
 
     recipe: Recipe
@@ -43,6 +45,8 @@ class SweepOrder:
     n_seeds: int = 1
     n_workers: int | None = None
     scheduler: str = ""
+    both_ways: bool = False
+    refine: int = 0
 
 
 class Sweeping(QObject):
@@ -65,7 +69,7 @@ class Sweeping(QObject):
         self._buffer = b""
         self._sweep: Sweep | None = None
         self._recipe = Recipe()
-        self._n_seeds = 1
+        self._n_seeds, self._n_refined = 1, 0
         self._rows: dict[str, dict[str, Any]] = {}
         self._started = 0.0
         self._n_before = 0
@@ -90,6 +94,7 @@ class Sweeping(QObject):
 
     def start(self, order: SweepOrder) -> bool:
         """Begin a new sweep; False where it cannot be, and `refused` says why."""
+        from mft_engine.studies.chain import require_chain
         from mft_engine.studies.grid import parse_axis, plan_sweep
         from mft_engine.studies.sweep_table import Sweep
 
@@ -99,12 +104,14 @@ class Sweeping(QObject):
             if not order.axes:
                 raise RecipeError("Choose at least one field to sweep, by its name or by pointing at its control")
             axes = tuple(parse_axis(f"{path}={values}", order.recipe) for path, values in order.axes.items())
-            points = plan_sweep(order.recipe, axes, order.n_seeds)
+            if order.both_ways:
+                require_chain(order.recipe, axes[0].path)
+            points = plan_sweep(order.recipe, axes, order.n_seeds, both_ways=order.both_ways)
         except RecipeError as error:
             self.refused.emit(str(error).removeprefix("--param "))
             return False
         folder = _new_folder(self._folder, order.recipe.name, [axis.path for axis in axes])
-        self._take(Sweep(axes, (), len(points), folder), order.recipe, order.n_seeds)
+        self._take(Sweep(axes, (), len(points), folder, order.both_ways), order.recipe, order.n_seeds, order.refine)
         self._launch(order.n_workers, order.scheduler, resume=False)
         return True
 
@@ -120,7 +127,7 @@ class Sweeping(QObject):
         except (RunError, RecipeError) as error:
             self.refused.emit(str(error))
             return False
-        self._take(stored.sweep, stored.recipe, stored.n_seeds)
+        self._take(stored.sweep, stored.recipe, stored.n_seeds, stored.n_refined)
         n, n_points = len(stored.sweep.rows), stored.sweep.n_points
         self.ended.emit(f"{folder.name}: {n:,} of {n_points:,} points", self._is_unfinished)
         return True
@@ -154,7 +161,7 @@ class Sweeping(QObject):
         self._patience.stop()
         process, self._process = self._process, None
         if process is not None:
-            process.disconnect(self)
+            process.blockSignals(True)
             process.closeWriteChannel()
             if not process.waitForFinished(CLOSE_MILLISECONDS):
                 process.kill()
@@ -162,9 +169,9 @@ class Sweeping(QObject):
 
     # The process ---------------------------------------------------------------------------------------------------
 
-    def _take(self, sweep: Sweep, recipe: Recipe, n_seeds: int) -> None:
-        self._sweep, self._recipe, self._n_seeds = sweep, recipe, n_seeds
-        self._rows = {str(row["digest"]): row for row in sweep.rows}
+    def _take(self, sweep: Sweep, recipe: Recipe, n_seeds: int, n_refined: int) -> None:
+        self._sweep, self._recipe, self._n_seeds, self._n_refined = sweep, recipe, n_seeds, n_refined
+        self._rows = {_key(row): row for row in sweep.rows}
         self.changed.emit(sweep, recipe)
 
     def _launch(self, n_workers: int | None, scheduler: str, *, resume: bool) -> None:
@@ -179,6 +186,8 @@ class Sweeping(QObject):
             "n_workers": n_workers,
             "scheduler": scheduler or None,
             "resume": resume,
+            "both_ways": self._sweep.has_ways,
+            "refine": self._n_refined,
         }
         process = self._process = QProcess(self)
         environment = QProcessEnvironment.systemEnvironment()
@@ -208,14 +217,27 @@ class Sweeping(QObject):
 
     def _hear(self, line: dict[str, Any]) -> bool:
         if "row" in line:
-            self._rows[str(line["row"]["digest"])] = line["row"]
+            self._rows[_key(line["row"])] = line["row"]
             return True
+        if "axes" in line:
+            self._grow(line["axes"], line["refine"])
         if "progress" in line and not self._has_begun:
             # Loading the engine and its workers says nothing about how long a point takes.
             self._has_begun, self._started = True, time.monotonic()
         if "fault" in line:
             self._fault = str(line["fault"])
         return False
+
+    def _grow(self, axes: list[dict[str, Any]], n_left: int) -> None:
+        """The sweep has added values where the curve bends."""
+        from dataclasses import replace
+
+        from mft_engine.studies.grid import Axis
+
+        assert self._sweep is not None
+        found = tuple(Axis(axis["path"], tuple(axis["values"])) for axis in axes)
+        n_points = self._n_seeds * prod(len(axis.values) for axis in found)
+        self._sweep, self._n_refined = replace(self._sweep, axes=found, n_points=n_points), n_left
 
     def _tell(self) -> None:
         from dataclasses import replace
@@ -285,6 +307,11 @@ class Sweeping(QObject):
     def _lose_patience(self) -> None:
         if self._process is not None:
             self._process.kill()
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    """What tells a row from the others: a failed link of a chain has no digest."""
+    return str(row.get("digest") or sorted((name, str(value)) for name, value in row.items()))
 
 
 def _new_folder(parent: Path, name: str, paths: list[str]) -> Path:

@@ -91,10 +91,6 @@ DARK = Theme(
 )
 
 
-# Of the application: whether its style has been set.
-STYLED = "mft_lab_styled"
-
-
 class ThemeKeeper(QObject):
     """Chooses the theme, applies it to the application, and tells who draws by themselves."""
 
@@ -104,6 +100,7 @@ class ThemeKeeper(QObject):
         super().__init__(parent)
         self._mode: Mode = mode
         self.theme = self._resolved()
+        self._applied: Theme | None = None
         hints = QApplication.styleHints()
         hints.colorSchemeChanged.connect(self._system_changed)
 
@@ -115,20 +112,20 @@ class ThemeKeeper(QObject):
     def set_mode(self, mode: Mode) -> None:
         """Follow the system, or stay light or dark."""
         self._mode = mode
-        self.apply()
+        if self._resolved() != self._applied:
+            self.apply()
 
     def apply(self) -> None:
         """Put the theme in force on the application and tell everybody."""
-        self.theme = self._resolved()
+        self.theme = self._applied = self._resolved()
         application = QApplication.instance()
         assert isinstance(application, QApplication)
-        if application.property(STYLED) is None:
-            # Asked later, Qt names the style of its sheets instead, and setting the same style anew took 0.2 s.
-            application.setStyle("Fusion")
-            application.setProperty(STYLED, True)
-        application.setPalette(palette_of(self.theme))
-        # Taking the old sheet away first halves the time: from sheet to sheet Qt polishes every widget twice.
+        # Taking the old sheet away first halves the time: from sheet to sheet Qt polishes every widget twice. Nor does
+        # the style tell its name under a sheet.
         application.setStyleSheet("")
+        if application.style().name().lower() != "fusion":
+            application.setStyle("Fusion")
+        application.setPalette(palette_of(self.theme))
         application.setStyleSheet(stylesheet_of(self.theme))
         self.theme_changed.emit(self.theme)
 

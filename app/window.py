@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
     QComboBox,
+    QDialog,
     QLabel,
     QMainWindow,
     QTabWidget,
@@ -38,6 +39,7 @@ from app.keepers.progress import ProgressKeeper
 from app.keepers.runs import RunsKeeper
 from app.keepers.saved import Desk, SavedKeeper
 from app.keepers.soon import Soon
+from app.keepers.studies import StudiesKeeper
 from app.keepers.sweep import SweepKeeper
 from app.keepers.theory import TheoryKeeper
 from app.keepers.view import ViewKeeper
@@ -53,6 +55,7 @@ from app.settings import Settings
 from app.shell.commands import SPEEDS, Commands
 from app.shell.dropping import DropFrame, dropped_path, let_drops_through
 from app.shell.tour import Tour
+from app.studying import Studying
 from app.sweeping import Sweeping
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
@@ -101,6 +104,7 @@ class MainWindow(QMainWindow):
         self.runs = view(RunsView)
         self.library = Library(lambda: settings.stores, session.undo_stack, self)
         self.sweep_view, self.sweeping = view(SweepView), Sweeping(settings.sweeps_folder, self)
+        self.studying = Studying(self)
         self.commands = Commands(session, settings, themes, self.loop, self)
         self.actions_by_name: dict[str, QAction] = build_actions(self, self.commands)
         self._build_menus()
@@ -140,6 +144,9 @@ class MainWindow(QMainWindow):
         self.docks["runs"].visibilityChanged.connect(runs.look)
         sweep = SweepKeeper(session, self.sweeping, self.sweep_view, self.experiment, self.commands.open_path)
         self.docks["sweep"].visibilityChanged.connect(sweep.look)
+        studies = StudiesKeeper(session, self.studying, self.settings.studies_folder, self)
+        self.sweep_view.studies_wanted.connect(studies.show)
+        self.commands.studies_wanted.connect(studies.show)
         view(HistoryPanel).set_stack(session.undo_stack)
         self.view_keeper = ViewKeeper(self.cloud, self.loss, session.undo_stack)
         self.saved = SavedKeeper(
@@ -155,6 +162,12 @@ class MainWindow(QMainWindow):
             ),
         )
         ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
+
+    def welcome(self) -> None:
+        """Offer the tour to somebody who starts for the first time."""
+        if not self.settings.get("is_tour_offered", False):
+            self.settings.set("is_tour_offered", True)
+            self.tour.offer()
 
     def _tour_targets(self) -> dict[str, Callable[[], QWidget]]:
         def row(path: str) -> QWidget:
@@ -387,9 +400,12 @@ class MainWindow(QMainWindow):
         self.settings.save_geometry("geometry", self.saveGeometry())
         self.settings.save_geometry("docks", self.saveState(LAYOUT_VERSION))
         self.log_panel.stop()
+        for dialog in self.findChildren(QDialog):
+            dialog.close()
         self.hide()
         self.session.close()
         self.sweeping.close()
+        self.studying.close()
         self.library.close()
         self.settings.save_run(self.session.kept_folder)
         super().closeEvent(event)

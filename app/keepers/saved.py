@@ -57,6 +57,8 @@ class SavedKeeper(QObject):
                 axes=self._sweep.axes,
                 n_seeds=self._sweep.seeds.value(),
                 n_workers=self._sweep.workers.value(),
+                both_ways=self._sweep.both_ways.isChecked(),
+                n_refined=self._sweep.refine.value(),
                 scheduler=self._sweep.scheduler.text(),
             ),
             runs_filter=self._runs.search.text(),
@@ -84,6 +86,8 @@ class SavedKeeper(QObject):
         self._sweep.seeds.setValue(saved.sweep.n_seeds)
         self._sweep.workers.setValue(saved.sweep.n_workers)
         self._sweep.scheduler.setText(saved.sweep.scheduler)
+        self._sweep.both_ways.setChecked(saved.sweep.both_ways)
+        self._sweep.refine.setValue(saved.sweep.n_refined)
         self._runs.search.setText(saved.runs_filter)
         if saved.layout:
             try:

@@ -75,7 +75,10 @@ class SweepKeeper(QObject):
         if not self._session.is_engine_ready:
             view.say_fault("The engine is still loading")
             return
-        order = SweepOrder(recipe, view.axes, view.seeds.value(), view.n_workers, view.scheduler.text().strip())
+        order = SweepOrder(
+            recipe, view.axes, view.seeds.value(), view.n_workers, view.scheduler.text().strip(),
+            both_ways=view.both_ways.isChecked(), refine=view.n_refined,
+        )  # fmt: skip
         if self._sweeping.start(order):
             view.show_resumable(False)
 
@@ -87,6 +90,7 @@ class SweepKeeper(QObject):
     def _open(self, folder: Path) -> None:
         if self._sweeping.open(folder) and self._sweeping.sweep is not None:
             self._view.show_axes({axis.path: _typed(axis.values) for axis in self._sweeping.sweep.axes})
+            self._view.both_ways.setChecked(self._sweeping.sweep.has_ways)
 
     @Slot(str)
     def _open_run(self, folder: str) -> None:

@@ -33,7 +33,8 @@ class CommandPalette(QDialog):
         self.entry.setAccessibleName("Command")
         self.list = QListWidget(self)
         self.list.setAccessibleName("Commands that match")
-        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.entry.setToolTip("A part of a command's name; Enter runs the one that is marked")
+        self.list.setToolTip("The arrow keys choose, Enter runs")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
         layout.setSpacing(6)
@@ -44,15 +45,20 @@ class CommandPalette(QDialog):
         self.entry.returnPressed.connect(self._run)
         self.list.itemClicked.connect(self._run)
         self.entry.installEventFilter(self)
+        self.list.installEventFilter(self)
         self.show_matches("")
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Arrow keys in the line move in the list."""
+        """Arrow keys in the line move in the list; Enter in the list runs."""
         if watched is self.entry and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             moves = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1}
             if event.key() in moves and self.list.count():
                 row = (self.list.currentRow() + moves[Qt.Key(event.key())]) % self.list.count()
                 self.list.setCurrentRow(row)
+                return True
+        if watched is self.list and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+                self._run()
                 return True
         return super().eventFilter(watched, event)
 

@@ -49,7 +49,7 @@ class ExperimentPanel(QWidget):
         self.gallery = TaskGallery(self)
         self.formula = TextControl("x1*x2 + 0.3*sin(3*x1)", self)
         self.formula.entry.setAccessibleName("Own formula")
-        self.formula.setToolTip(
+        self.formula.entry.setToolTip(
             "A function of x1 and x2: + - * / **, pi, r, angle, sin cos exp log sqrt abs sign tanh relu …\n"
             "Enter sets it"
         )

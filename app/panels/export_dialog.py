@@ -46,8 +46,9 @@ class ExportDialog(QDialog):
         self.setWindowTitle("Export")
         self.setObjectName("export_dialog")
         self.figures = {name: QCheckBox(text, self) for name, text, _ in FIGURES}
-        for name, _, is_on in FIGURES:
+        for name, text, is_on in FIGURES:
             self.figures[name].setChecked(is_on)
+            self.figures[name].setToolTip(f"Write this figure: {text}")
         self.figures["three-pictures"].setToolTip(
             "The wrong-background twin is trained and sampled first where it has not been yet"
         )
@@ -57,15 +58,21 @@ class ExportDialog(QDialog):
         self.data = {name: QCheckBox(f"{name.upper()} ({text})", self) for name, text in DATA_FORMATS}
         self.captions = QCheckBox("Caption line with recipe, seed, sizes and verdict", self)
         self.captions.setChecked(True)
+        self.captions.setToolTip("Written under every figure")
+        for form, box in (self.formats | self.data).items():
+            box.setToolTip(f"Write files of the kind .{form}")
         self.width_mm = QDoubleSpinBox(self)
         self.width_mm.setRange(30, 400)
         self.width_mm.setValue(85)
         self.width_mm.setDecimals(0)
         self.width_mm.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.width_mm.setSuffix(" mm")
+        self.width_mm.setAccessibleName("Width of one figure")
         self.width_mm.setToolTip("Width of one figure: 85 mm is one column of a journal")
         self.folder = QLineEdit(str(folder), self)
         self.folder.setMinimumWidth(320)
+        self.folder.setAccessibleName("Folder")
+        self.folder.setToolTip("Where the files are written; it is made where it is not there")
         self.fault = QLabel(self)
         self.fault.setProperty("role", "fault")
         self.fault.setWordWrap(True)
@@ -73,6 +80,8 @@ class ExportDialog(QDialog):
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel, Qt.Orientation.Horizontal, self)
         self.go = self.buttons.addButton("Export", QDialogButtonBox.ButtonRole.AcceptRole)
         self.go.setDefault(True)
+        self.go.setToolTip("Write the files")
+        self.buttons.button(QDialogButtonBox.StandardButton.Cancel).setToolTip("Write nothing")
         self._lay_out()
         self.buttons.accepted.connect(self._check)
         self.buttons.rejected.connect(self.reject)
@@ -87,6 +96,7 @@ class ExportDialog(QDialog):
         form.addRow("", self.captions)
         form.addRow("Data", _column(list(self.data.values())))
         choose = QPushButton("Choose…", self)
+        choose.setToolTip("Look for the folder")
         choose.clicked.connect(self._choose)
         form.addRow("Folder", _line([self.folder, choose]))
         layout = QVBoxLayout(self)

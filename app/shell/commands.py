@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
-import shlex
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,12 +20,13 @@ from app.panels.help_pages import NUMBERS, HelpPages
 from app.saved import SUFFIX
 from app.session import Session
 from app.settings import Settings
+from app.shell.copying import command_line, python_lines
 from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, is_watched, what_it_becomes
 from app.theme import Mode, ThemeKeeper
 from app.views.loop import LoopView
 from app.watched.window import WatchedWindow
 from app.widgets.help_button import HelpButton
-from mft_engine.recipe import Recipe, RecipeError, differences, load_recipe, shipped_recipes
+from mft_engine.recipe import RecipeError, load_recipe, shipped_recipes
 
 SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
 
@@ -41,6 +40,7 @@ class Commands(QObject):
     layout_wanted = Signal(str)
     split_wanted = Signal()
     tour_wanted = Signal()
+    studies_wanted = Signal()
     session_opened = Signal(object)  # path
     session_saved = Signal(object)
     speed_changed = Signal(int)
@@ -260,6 +260,10 @@ class Commands(QObject):
         self._session.study_widths()
 
     @Slot()
+    def show_studies(self) -> None:
+        self.studies_wanted.emit()
+
+    @Slot()
     def cancel(self) -> None:
         self._session.cancel()
 
@@ -394,52 +398,6 @@ class Commands(QObject):
     @property
     def _export_folder(self) -> str:
         return self._settings.get("export_folder", "") or str(Path(_documents()) / "mft-lab")
-
-
-def command_line(recipe: Recipe) -> str:
-    """The `mft-lab run` command that repeats a run; changes made on the way need the recipe as a file."""
-    base, changes = _as_changes(recipe)
-    if changes is None:
-        text = recipe.to_toml()
-        return f"cat > recipe.toml <<'END'\n{text}END\nmft-lab run recipe.toml"
-    parts = ["mft-lab", "run", base]
-    for path, value in changes.items():
-        parts += ["--set", f"{path}={_toml(value)}"]
-    return shlex.join(parts)
-
-
-def python_lines(recipe: Recipe) -> str:
-    """The lines of Python that repeat a run."""
-    base, changes = _as_changes(recipe)
-    lines = ["import mft_engine as mft", ""]
-    if changes is None:
-        lines.append(f'recipe = mft.parse_recipe("""\n{recipe.to_toml()}""")')
-    else:
-        lines.append(f"recipe = mft.load_recipe({base!r})")
-        if changes:
-            inside = "".join(f"    {path!r}: {value!r},\n" for path, value in changes.items())
-            lines[-1] += f".replace({{\n{inside}}})"
-    lines += ["for event in mft.Experiment(recipe):", "    print(event)"]
-    return "\n".join(lines) + "\n"
-
-
-def _as_changes(recipe: Recipe) -> tuple[str, dict[str, object] | None]:
-    """A shipped recipe and the values that differ from it; None where that cannot say it."""
-    if recipe.schedule:
-        return "", None
-    with contextlib.suppress(RecipeError):
-        base = recipe.name if recipe.name in shipped_recipes() else "clover"
-        start = load_recipe(base)
-        changes = {p: new for p, _, new in differences(start, recipe) if p not in ("name", "description")}
-        if start.replace(changes).digest == recipe.digest:
-            return base, changes
-    return "", None
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _documents() -> str:

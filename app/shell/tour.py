@@ -70,6 +70,7 @@ class Tour(QObject):
         self._window, self._targets, self._acts = window, targets, acts
         self._steps = read_steps()
         self._at = -1
+        self._is_offered = False
         self._target: QWidget = window
         self._frame = _Frame(window)
         self.bubble = QFrame(window)
@@ -93,6 +94,7 @@ class Tour(QObject):
         }
         for button, tip in tips.items():
             button.setToolTip(tip)
+            button.setAccessibleName(tip)
         head = QHBoxLayout()
         head.addWidget(self.title, 1)
         head.addWidget(self.count)
@@ -107,7 +109,7 @@ class Tour(QObject):
         layout.addLayout(below)
         self.act.clicked.connect(self._do)
         self.back.clicked.connect(lambda: self._go(self._at - 1))
-        self.next.clicked.connect(lambda: self._go(self._at + 1))
+        self.next.clicked.connect(self._go_on)
         self.end.clicked.connect(self.stop)
         self._frame.hide()
         self.bubble.hide()
@@ -127,11 +129,30 @@ class Tour(QObject):
         self._window.installEventFilter(self)
         self._go(0)
 
+    def offer(self) -> None:
+        """Ask whether somebody who is new here wants to be shown around; nothing is covered but a corner."""
+        self._is_offered = True
+        self._window.installEventFilter(self)
+        self._target = self._targets["cloud"]()
+        self.title.setText("New here?")
+        self.text.setText("Five steps on the live picture show what this window is about. Help brings them back.")
+        self.count.clear()
+        self.act.hide()
+        self.back.hide()
+        self.end.setText("Not Now")
+        self.next.setText("Show Me")
+        self._place(is_framed=False)
+        self.next.setFocus()
+
+    @Slot()
+    def _go_on(self) -> None:
+        self._go(self._at + 1)
+
     @Slot()
     def stop(self) -> None:
         """The end, wherever it is."""
-        if self._at >= 0:
-            self._at = -1
+        if self._at >= 0 or self._is_offered:
+            self._at, self._is_offered = -1, False
             self._window.removeEventFilter(self)
             self._frame.hide()
             self.bubble.hide()
@@ -146,7 +167,9 @@ class Tour(QObject):
         if place >= len(self._steps):
             self.stop()
             return
-        self._at = max(0, place)
+        self._at, self._is_offered = max(0, place), False
+        self.end.setText("End")
+        self.back.show()
         step = self._steps[self._at]
         self._target = self._targets[step.target]()
         self.title.setText(step.title)
@@ -163,7 +186,7 @@ class Tour(QObject):
     def _do(self) -> None:
         self._acts[self._steps[self._at].act]()
 
-    def _place(self) -> None:
+    def _place(self, *, is_framed: bool = True) -> None:
         """Beside the target: to its right where there is room, else to its left, below, or inside it."""
         window = self._window.rect()
         corner = self._target.mapTo(self._window, QPoint(0, 0))
@@ -181,11 +204,11 @@ class Tour(QObject):
         x = min(max(chosen.x(), 8), window.width() - size.width() - 8)
         y = min(max(chosen.y(), 8), window.height() - size.height() - 8)
         self.bubble.setGeometry(QRect(QPoint(x, y), size))
-        for part in (self._frame, self.bubble):
+        for part in (self._frame, self.bubble) if is_framed else (self.bubble,):
             part.show()
             part.raise_()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize and self.is_running:
-            self._place()
+        if event.type() == QEvent.Type.Resize and (self.is_running or self._is_offered):
+            self._place(is_framed=self.is_running)
         return False

@@ -84,6 +84,7 @@ class CompareDialog(QDialog):
         whole.setSizes([400, 200])
         below.setSizes([500, 400])
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)
+        buttons.button(QDialogButtonBox.StandardButton.Close).setToolTip("Close the comparison")
         buttons.rejected.connect(self.reject)
         layout = QVBoxLayout(self)
         layout.setSpacing(8)
@@ -159,6 +160,7 @@ def _difference_table(answer: RunsCompared, parent: QWidget) -> QTableWidget:
     ]
     table = QTableWidget(len(rows), 3, parent)
     table.setAccessibleName("How the recipes differ")
+    table.setToolTip("Every field in which the two recipes differ")
     table.setHorizontalHeaderLabels(["Recipe", answer.first.title, answer.second.title])
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

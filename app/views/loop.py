@@ -121,7 +121,9 @@ class LoopView(QWidget):
         self.damping_slider.set_value(USUAL_DAMPING)
         self.damping_slider.setMinimumWidth(170)
         self.damping_slider.setToolTip("Damping, 0.001 to 1 (no unit)")
-        self.damping_slider.slider.setAccessibleName("Damping")
+        for part in (self.damping_slider.slider, self.damping_slider.entry):
+            part.setAccessibleName("Damping")
+            part.setToolTip(self.damping_slider.toolTip())
         self.damping_slider.changed.connect(self._damping_moved)
         self.damping_slider.setVisible(False)
         for widget in (QLabel("damping", self), self.damping_choice, self.damping_slider):

@@ -132,11 +132,17 @@ class PhaseView(QWidget):
         dots = pg.ScatterPlotItem(size=6, pen=None, brush=with_opacity(theme.background_cloud, 0.35), hoverable=True,
                                                 hoverSize=10, tip=None)  # fmt: skip
         means = pg.ScatterPlotItem(size=8, pen=None, brush=pg.mkBrush(theme.background_cloud))
-        for z, part in enumerate((line, bars, dots, means)):
+        # On the way down: hollow triangles, and both ways joined by thin lines.
+        ways = pg.PlotDataItem(pen=line_pen(theme.background_cloud, 1.0), connect="finite")
+        back = pg.PlotDataItem(
+            pen=line_pen(theme.background_cloud, 1.0), connect="finite", symbol="t", symbolSize=10,
+            symbolBrush=theme.panel, symbolPen=line_pen(theme.background_cloud, 1.4),
+        )  # fmt: skip
+        for z, part in enumerate((line, bars, ways, dots, back, means)):
             part.setZValue(z)
             item.addItem(part)
         self.dots.append(dots)
-        return {"line": line, "bars": bars, "dots": dots, "means": means}
+        return {"line": line, "bars": bars, "dots": dots, "means": means, "ways": ways, "back": back}
 
     def _map_items(self, item: pg.PlotItem, sweep: Sweep, column: int) -> dict[str, Any]:
         image = pg.ImageItem()
@@ -159,15 +165,22 @@ class PhaseView(QWidget):
             error = np.nan_to_num(panel.error[known])
             curves["means"].setData(self._x[known], panel.mean[known])
             curves["bars"].setData(x=self._x[known], y=panel.mean[known], height=2 * error)
+            down = panel.down
+            come_back = np.isfinite(down.mean) if down is not None else np.zeros(len(self._x), dtype=bool)
+            curves["ways"].setData(
+                self._x[known], panel.mean[known] if down is not None else np.full(known.sum(), np.nan)
+            )
+            curves["back"].setData(self._x[come_back], down.mean[come_back] if down is not None else np.empty(0))
             curves["line"].setData(self._x[solved], panel.theory[solved])
             drawn = [(self._x[place], float(row[panel.column])) for place, row in rows if _is_known(row, panel)]
             x, y = np.array(drawn, dtype=float).reshape(-1, 2).T
             curves["dots"].setData(x, y)
             shown = np.concatenate([panel.mean[known] - error, panel.mean[known] + error, panel.theory[solved], y])
+            shown = np.concatenate([shown, down.mean[come_back]]) if down is not None else shown
             if len(shown):
                 low, high = float(shown.min()), float(shown.max())
                 margin = 0.1 * (high - low) or 0.1 * abs(high) or 0.1
-                reach = 0.06 * float(np.ptp(self._x)) or 0.5
+                reach = 0.1 * float(np.ptp(self._x)) or 0.5
                 box = self.items[self._curves.index(curves)].getViewBox()
                 box.setRange(xRange=(self._x.min() - reach, self._x.max() + reach),
                              yRange=(low - margin, high + margin), padding=0)  # fmt: skip
@@ -214,6 +227,7 @@ class PhaseView(QWidget):
             return
         sweep, panels, _ = self._shown
         parts = [f"{axis.path} = {_short(row[axis.path])}" for axis in sweep.axes] + [f"seed {row['seed']}"]
+        parts += [f"way {row['way']}"] if row.get("way") else []
         numbers = [f"{p.words} {written(row[p.column], 3)}" for p in panels if row.get(p.column) is not None]
         self.hint.setText(", ".join(parts) + ": " + (row.get("failure") or ", ".join(numbers)) + " (click opens it)")
 

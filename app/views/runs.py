@@ -99,6 +99,9 @@ class RunsView(QWidget):
         table = QTableView(self)
         table.setModel(self.model)
         table.setAccessibleName("Stored runs")
+        table.setToolTip(
+            "Double click or Enter shows a run as it was; pick several to lay their curves over each other"
+        )
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.EditKeyPressed)

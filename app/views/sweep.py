@@ -8,6 +8,7 @@ from typing import Any
 
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QGridLayout,
     QHBoxLayout,
@@ -24,7 +25,7 @@ from app.theme import LIGHT, Theme
 from app.views.phase import PhaseView
 
 N_FIELDS = 2
-LARGEST_SEEDS, LARGEST_WORKERS = 1000, 256
+LARGEST_SEEDS, LARGEST_WORKERS, LARGEST_REFINEMENT = 1000, 256, 1000
 _VALUES_TIP = (
     "START:STOP:logN or START:STOP:linN for N values from start to stop, or the values themselves with commas:\n"
     "1e-4:0.1:log8, 0:1:lin5, 64, 256, 1024"
@@ -46,12 +47,13 @@ class FieldChoice:
         self.point = QToolButton(parent)
         self.point.setText("Point")
         self.point.setCheckable(True)
+        self.point.setFixedWidth(46)
         self.point.setAccessibleName(f"Point at the control of field {number + 1}")
         self.point.setToolTip("Click here, then on the control of the field in the Experiment dock (Esc gives up)")
         self.values = QLineEdit(parent)
         self.values.setAccessibleName(f"Values of field {number + 1}")
         self.values.setToolTip(_VALUES_TIP)
-        self.values.setPlaceholderText("START:STOP:log8")
+        self.values.setPlaceholderText("1e-4:0.1:log8")
 
 
 class SweepView(QWidget):
@@ -63,6 +65,7 @@ class SweepView(QWidget):
     opened = Signal(object)  # folder of a stored sweep
     point_wanted = Signal(int)  # of which field; -1 for none any more
     run_picked = Signal(str)
+    studies_wanted = Signal()
 
     def __init__(self, paths: Sequence[str], theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         """Args: paths: fields of the recipe that can be swept."""
@@ -79,11 +82,22 @@ class SweepView(QWidget):
         self.workers.setSpecialValueText("auto")
         self.workers.setAccessibleName("Workers")
         self.workers.setToolTip("Processes of one thread each; auto: all cores but one")
-        for box in (self.seeds, self.workers):
+        self.both_ways = QCheckBox("Up and down", self)
+        self.both_ways.setToolTip(
+            "Pull networks up the first field's values and down again, every one from the neurons of the one before:\n"
+            "where two states compete, the two ways disagree (hysteresis)"
+        )
+        self.refine = QSpinBox(self)
+        self.refine.setRange(0, LARGEST_REFINEMENT)
+        self.refine.setAccessibleName("Values to add")
+        self.refine.setToolTip("So many further values at most, where the order parameter bends")
+        for box in (self.seeds, self.workers, self.refine):
             box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
             box.setFixedWidth(48)
+        self.studies = QPushButton("Tempering…", self)
+        self.studies.setToolTip("Tempering of this recipe, and the closures of teacher theory, as figures")
         self.scheduler = QLineEdit(self)
-        self.scheduler.setPlaceholderText("or tcp://scheduler")
+        self.scheduler.setPlaceholderText("or tcp://…")
         self.scheduler.setAccessibleName("Dask scheduler")
         self.scheduler.setToolTip("Address of a Dask scheduler whose workers see this machine's folders; else empty")
         self.start = QPushButton("Start", self)
@@ -113,6 +127,8 @@ class SweepView(QWidget):
         self.resume.clicked.connect(self.resume_wanted)
         self.stored.activated.connect(self._stored_chosen)
         self.phase.run_picked.connect(self.run_picked)
+        self.studies.clicked.connect(self.studies_wanted)
+        self.both_ways.toggled.connect(lambda is_on: self.refine.setEnabled(not is_on))
         self.show_running(False)
         self.show_resumable(False)
         self.setMinimumSize(420, 130)
@@ -126,24 +142,27 @@ class SweepView(QWidget):
             grid.addWidget(field.path, row, 0)
             grid.addWidget(field.point, row, 1)
             grid.addWidget(field.values, row, 2)
-        line = QHBoxLayout()
-        line.setSpacing(5)
-        for name, widget in (("Seeds", self.seeds), ("Workers", self.workers)):
+        seeds, workers, buttons = (QHBoxLayout() for _ in range(3))
+        for line, name, widget in (
+            (seeds, "Seeds", self.seeds), (seeds, "Refine", self.refine), (workers, "Workers", self.workers),
+        ):  # fmt: skip
             label = QLabel(name, self)
             label.setBuddy(widget)
             line.addWidget(label)
             line.addWidget(widget)
-        line.addWidget(self.scheduler, 1)
-        grid.addLayout(line, 2, 0, 1, 3)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(5)
+        seeds.addWidget(self.both_ways)
+        seeds.addStretch(1)
+        workers.addWidget(self.scheduler, 1)
+        workers.addWidget(self.studies)
         for button in (self.start, self.cancel, self.resume):
             buttons.addWidget(button)
         buttons.addWidget(self.stored, 1)
-        grid.addLayout(buttons, 3, 0, 1, 3)
-        grid.addWidget(self.bar, 4, 0, 1, 3)
-        grid.addWidget(self.sentence, 5, 0, 1, 3)
-        grid.setRowStretch(6, 1)
+        for row, line in enumerate((seeds, workers, buttons), start=2):
+            line.setSpacing(5)
+            grid.addLayout(line, row, 0, 1, 3)
+        grid.addWidget(self.bar, 5, 0, 1, 3)
+        grid.addWidget(self.sentence, 6, 0, 1, 3)
+        grid.setRowStretch(7, 1)
         grid.setColumnStretch(2, 1)
         controls = QWidget(self)
         controls.setLayout(grid)
@@ -225,6 +244,11 @@ class SweepView(QWidget):
         """The chosen fields and what was typed for their values."""
         chosen = [(field.path.currentData(), field.values.text().strip()) for field in self.fields]
         return {path: values for path, values in chosen if path}
+
+    @property
+    def n_refined(self) -> int:
+        """How many values may be added; none to a chain."""
+        return 0 if self.both_ways.isChecked() else self.refine.value()
 
     @property
     def n_workers(self) -> int | None:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSlider, QToolButton, QVBoxLayout, QWidget
 
 from app.widgets.controls import Control
 
@@ -31,6 +31,7 @@ class Row(QWidget):
         self.title.setBuddy(control)
         self.back = QToolButton(self)
         self.back.setText("↺")
+        self.back.setToolTip("Back to the value that was opened")
         self.back.setProperty("role", "quiet")
         self.back.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         policy = self.back.sizePolicy()
@@ -46,6 +47,9 @@ class Row(QWidget):
         plain = _plain(title)
         control.setAccessibleName(plain)
         (control.focusProxy() or control).setAccessibleName(plain)
+        for part in control.findChildren(QWidget):
+            if isinstance(part, (QLineEdit, QSlider)) and not part.accessibleName():
+                part.setAccessibleName(plain)
         for widget in (self.title, control, *control.findChildren(QWidget)):
             widget.setToolTip(tip)
         outer = QVBoxLayout(self)

@@ -63,16 +63,25 @@ def closure(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="beta=512, form=printed, ...; repeatable.")
     ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figure and closure.json.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Teacher theory in its paper's own units, every branch. Example: mft-lab closure cubic --set beta=512"""
+    from mft_engine.experiment.storage import write_atomically, writing_to
     from mft_engine.studies.closure_table import closure_table, describe
 
     document = closure_table(teacher, noise, dict(_assignment(change) for change in changes or []))
+    if out is not None:
+        from mft_engine.figures.closures import save_closures
+
+        with writing_to(out):
+            out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / "closure.json", json.dumps(document, indent=2, allow_nan=False).encode())
+        document["figures"] = [str(path) for path in save_closures(document, out)]
     if as_json:
         print_json(document)
         return
-    for line in describe(document):
+    for line in (*describe(document), *document.get("figures", ())):
         typer.echo(line)
 
 
@@ -145,6 +154,12 @@ def sweep(
     workers: Annotated[int | None, typer.Option(min=1, max=1024, help="Processes (default: cores - 1).")] = None,
     scheduler: Annotated[str | None, typer.Option(help="A Dask scheduler, for example tcp://127.0.0.1:8786.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the interrupted sweep in OUT.")] = False,
+    up_and_down: Annotated[
+        bool, typer.Option(help="Pull networks up the first field's values and down again, without a new beginning.")
+    ] = False,
+    refine: Annotated[
+        int, typer.Option(min=0, max=1000, help="Add so many values where the order parameter bends.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Many runs and their phase diagram.
@@ -162,15 +177,16 @@ def sweep(
     axes = [parse_axis(param, base) for param in params]
     try:
         done = run_sweep(
-            base, axes, seeds, out, n_workers=workers, scheduler=scheduler, resume=resume, report=progress.show
-        )
+            base, axes, seeds, out, n_workers=workers, scheduler=scheduler, resume=resume, report=progress.show,
+            both_ways=up_and_down, refine=refine,
+        )  # fmt: skip
     finally:
         progress.close()
     if done.n_failed == len(done.rows):
         raise CommandError(f"All {len(done.rows)} points failed, the first with: {done.rows[0]['failure']}", 1)
     figures = save_phase_diagram(done)
     table, files = str(done.folder / "table.csv"), [str(path) for path in figures]
-    pooled = pool_points(done) if seeds > 1 else []
+    pooled = pool_points(done) if seeds > 1 and not up_and_down else []
     document = {
         "schema": "mft-lab/sweep/1",
         "recipe": base.name,
@@ -178,6 +194,7 @@ def sweep(
         "n_seeds": seeds,
         "n_points": done.n_points,
         "n_failed": done.n_failed,
+        "up_and_down": up_and_down,
         "table": table,
         "figures": files,
         "rows": list(done.rows),

@@ -48,12 +48,9 @@ def _curves(axis: Axis, panels: Sequence[Measured], width_mm: float) -> Figure:
     x = positions(axis)
     for number, panel in enumerate(panels):
         axes = sheet.axes(left, top + number * (height + gap), width_mm - left - right, height)
-        known = np.isfinite(panel.mean)
-        bars = axes.errorbar(
-            x[known], panel.mean[known], np.nan_to_num(panel.error[known]), color=palette.BACKGROUND, fmt="o",
-            markersize=3, markeredgewidth=0, elinewidth=0.9, capsize=1.8, capthick=0.7, label="background", zorder=3,
-        )  # fmt: skip
-        handles: list[Any] = [bars]
+        handles: list[Any] = [_bars(axes, x, panel, "background" if panel.down is None else "up", "o", 3.0)]
+        if panel.down is not None:
+            handles.append(_bars(axes, x, panel.down, "down", "v", 3.6, face="white"))
         solved = np.isfinite(panel.theory)
         if solved.any():
             marker: Any = {"marker": "_", "markersize": 5} if solved.sum() == 1 else {}
@@ -78,6 +75,17 @@ def _curves(axis: Axis, panels: Sequence[Measured], width_mm: float) -> Figure:
         else:
             axes.set_xlabel(axis.path)
     return sheet.figure
+
+
+def _bars(
+    axes: Axes, x: np.ndarray, panel: Measured, label: str, marker: str, size: float, face: str | None = None
+) -> Any:
+    known = np.isfinite(panel.mean)
+    return axes.errorbar(
+        x[known], panel.mean[known], np.nan_to_num(panel.error[known]), color=palette.BACKGROUND, fmt=marker,
+        markersize=size, markeredgewidth=0 if face is None else 0.8, markerfacecolor=face, elinewidth=0.9, capsize=1.8,
+        capthick=0.7, label=label, zorder=3, linestyle="-" if label in ("up", "down") else "none", linewidth=0.6,
+    )  # fmt: skip
 
 
 def _maps(sweep: Sweep, panels: Sequence[Measured], width_mm: float) -> Figure:

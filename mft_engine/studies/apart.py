@@ -1,8 +1,9 @@
 """A sweep in a process of its own, ordered and told about in lines of JSON: whoever ordered it never waits for it.
 
 The order is one line on standard input: recipe (TOML text), axes ([{"path", "values"}, ...]), n_seeds, out, and if
-wanted n_workers, scheduler, resume. Answers are lines on standard output, each with one of the keys "row", "progress"
-([fraction, text]), "fault" (a sentence) or "done" (points, failed ones). The line "stop", or the end of the input
+wanted n_workers, scheduler, resume, both_ways, refine. Answers are lines on standard output, each with one of the keys
+"row", "progress" ([fraction, text]), "axes" (which have grown; with "refine", how many values may still be added),
+"fault" (a sentence) or "done" (points, failed ones). The line "stop", or the end of the input
 because whoever ordered it is gone, ends it as Ctrl-C would: it can be resumed.
 
     python -m mft_engine.studies.apart
@@ -42,8 +43,13 @@ def carry_out(order: dict[str, Any], answers: TextIO) -> None:
             n_workers=order.get("n_workers"),
             scheduler=order.get("scheduler"),
             resume=order.get("resume", False),
+            both_ways=order.get("both_ways", False),
+            refine=order.get("refine", 0),
             report=lambda part, fraction, text: tell(progress=[fraction, text]),
             told=lambda row: tell(row=row),
+            grown=lambda axes, left: tell(
+                axes=[{"path": axis.path, "values": list(axis.values)} for axis in axes], refine=left
+            ),
         )
     except (RunError, RecipeError) as error:
         tell(fault=str(error))

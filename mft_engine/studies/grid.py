@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from mft_engine.tasks import build_task
 
 MAX_POINTS = 100_000
 LARGEST_END = 1e18
+UP, DOWN = "up", "down"
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,18 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep; `values` in the order of the axes."""
+    """One run of a sweep.
+
+    Attributes:
+        values: in the order of the axes; recipe: with these values and the point's seed.
+        way: "up" or "down" where a network is pulled along the first axis, else empty.
+        after: the number of the point whose neurons go on here; None for a beginning of its own.
+    """
 
     values: tuple[Any, ...]
     recipe: Recipe
+    way: str = ""
+    after: int | None = None
 
 
 def parse_axis(text: str, recipe: Recipe) -> Axis:
@@ -96,8 +105,11 @@ def _listed(values: str) -> list[Any]:
     return [toml_value(value.strip()) for value in values.split(",") if value.strip()]
 
 
-def plan_sweep(recipe: Recipe, axes: Sequence[Axis], n_seeds: int) -> list[Point]:
+def plan_sweep(recipe: Recipe, axes: Sequence[Axis], n_seeds: int, *, both_ways: bool = False) -> list[Point]:
     """Every point of the grid, seeds innermost; each recipe is validated before anything is computed.
+
+    Args:
+        both_ways: chains instead of single points: for every seed, up the first axis' values and down again.
 
     Raises:
         RecipeError: a field twice, a value that is not allowed, or too many points.
@@ -105,7 +117,7 @@ def plan_sweep(recipe: Recipe, axes: Sequence[Axis], n_seeds: int) -> list[Point
     paths = [axis.path for axis in axes]
     if len(set(paths)) < len(paths):
         raise RecipeError(f"--param: {max(paths, key=paths.count)!r} is given twice")
-    n_points = n_seeds * int(np.prod([len(axis.values) for axis in axes], dtype=float))
+    n_points = n_seeds * int(np.prod([len(axis.values) for axis in axes], dtype=float)) * (2 if both_ways else 1)
     if n_points > MAX_POINTS:
         raise RecipeError(f"The sweep has {n_points:,} points; at most {MAX_POINTS:,} are allowed")
     points, tasks = [], set()
@@ -116,4 +128,20 @@ def plan_sweep(recipe: Recipe, axes: Sequence[Axis], n_seeds: int) -> list[Point
             build_task(changed.task)
             tasks.add(section)
         points += [Point(values, changed.replace({"seed": recipe.seed + k})) for k in range(n_seeds)]
-    return points
+    return chains(points, n_seeds) if both_ways else points
+
+
+def chains(points: Sequence[Point], n_seeds: int) -> list[Point]:
+    """The same points as chains: step by step through the first axis' values, every chain up and down again.
+
+    The chains of all seeds and other values go side by side, so that every worker has something to do.
+    """
+    width = len(points) // len({point.values[0] for point in points})
+    rungs = [list(points[start : start + width]) for start in range(0, len(points), width)]
+    rungs.sort(key=lambda rung: rung[0].values[0])
+    found: list[Point] = []
+    for way, on_the_way in ((UP, rungs), (DOWN, rungs[::-1])):
+        for rung in on_the_way:
+            for point in rung:
+                found.append(replace(point, way=way, after=len(found) - width if len(found) >= width else None))
+    return found

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mft_engine.studies.grid import Axis
-from mft_engine.studies.sweep_table import FAILURE, Sweep
+from mft_engine.studies.grid import DOWN, UP, Axis
+from mft_engine.studies.sweep_table import FAILURE, WAY, Sweep
 
 ORDERS = "feature_learning.order_parameters."
 ERRORS = "feature_learning.order_parameters_error."
@@ -30,6 +30,7 @@ class Measured:
         column: of the table; mean, error: over seeds (error: of the single run where there is one seed); theory:
             infinite width. All of the shape of the grid, nan where nothing is known.
         source: what the theory's line is called: a closure is not the exact infinite-width law.
+        down: the same on the way down, where networks were pulled up and down; None elsewhere.
     """
 
     title: str
@@ -39,13 +40,30 @@ class Measured:
     error: np.ndarray
     theory: np.ndarray
     source: str = "infinite width"
+    down: Measured | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any point is there."""
+        return bool(np.isfinite(self.mean).any())
 
 
 def measured(sweep: Sweep, column: str, title: str, error: str = "", theory: str = "", *, words: str = "") -> Measured:
     """Mean and standard error over seeds of a column of the table, at every point of the grid."""
+    if not sweep.has_ways:
+        return _over_seeds(sweep, column, title, error, theory, words, None)
+    up, down = (_over_seeds(sweep, column, title, error, theory, words, way) for way in (UP, DOWN))
+    return replace(up, down=down)
+
+
+def _over_seeds(
+    sweep: Sweep, column: str, title: str, error: str, theory: str, words: str, way: str | None
+) -> Measured:
     shape = tuple(len(axis.values) for axis in sweep.axes)
     cells: dict[tuple[int, ...], list[dict[str, Any]]] = {}
     for row in sweep.rows:
+        if way is not None and row.get(WAY) != way:
+            continue
         if row.get(FAILURE) is None and row.get(column) is not None:
             cells.setdefault(place_of(sweep, row), []).append(row)
     mean, spread, line = (np.full(shape, np.nan) for _ in range(3))

@@ -13,18 +13,23 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 from mft_engine.experiment import storage
 from mft_engine.experiment.storage import RunError
-from mft_engine.recipe import Recipe, parse_recipe
+from mft_engine.recipe import Recipe, RecipeError, parse_recipe
 from mft_engine.runs.data import share_data
 from mft_engine.runs.folder import Run
 from mft_engine.runs.lock import working_alone
 from mft_engine.runs.runs import run_stored
+from mft_engine.studies.chain import require_chain, run_link
 from mft_engine.studies.grid import Axis, Point, parse_axis, plan_sweep
+from mft_engine.studies.phase import is_numeric
+from mft_engine.studies.refinement import grown as grown_by
+from mft_engine.studies.refinement import values_to_add
 from mft_engine.studies.sweep_table import (
     FAILURE,
     TABLE,
@@ -67,6 +72,21 @@ def run_point(recipe_toml: str, folder: str, should_resume: bool = False) -> Row
         return {FAILURE: " ".join(str(error).split()) or type(error).__name__}
 
 
+def run_link_of_chain(recipe_toml: str, folder: str, before: Row | str | None) -> Row:
+    """One point of a chain, from the neurons of the point before: its row, its folder, or None at the beginning."""
+    if isinstance(before, Mapping):
+        if before.get(FAILURE):
+            return {FAILURE: "The point before this one failed, and it would have gone on from there"}
+        before = str(before["run_dir"])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stored = run_link(parse_recipe(recipe_toml), Path(before) if before else None, Path(folder))
+        return {**flatten(stored.summary), "digest": stored.recipe.digest, FAILURE: None}
+    except Exception as error:
+        return {FAILURE: " ".join(str(error).split()) or type(error).__name__}
+
+
 def flatten(summary: Mapping[str, Any], prefix: str = "") -> Row:
     """The leaves of a summary by dotted name; of `layers` those beyond the first, which is `comparison`."""
     leaves: Row = {}
@@ -95,8 +115,11 @@ def run_sweep(
     n_workers: int | None = None,
     scheduler: str | None = None,
     resume: bool = False,
+    both_ways: bool = False,
+    refine: int = 0,
     report: Report | None = None,
     told: Listener | None = None,
+    grown: Callable[[tuple[Axis, ...], int], None] | None = None,
 ) -> Sweep:
     """Every point of a sweep, stored; the table is written as points finish.
 
@@ -105,8 +128,12 @@ def run_sweep(
         n_workers: processes of one thread each (all cores but one by default); 1 runs in this process.
         scheduler: address of a Dask scheduler whose workers see `out` under the same path; instead of `n_workers`.
         resume: keep the finished rows of `out`, go on with its unfinished runs, try failed points again.
+        both_ways: pull networks up the first axis' values and down again, every one from the neurons of the one before
+            (`mft_engine.studies.chain`); rows say which way.
+        refine: at most so many further values of numeric axes, where the first panel of the phase diagram bends.
         report: called with part, fraction and a text.
         told: called with every row of the table as it comes to be, those of an earlier part of the sweep first.
+        grown: called with the axes, and how many values may still be added, whenever `refine` has added some.
 
     Returns:
         the sweep, failed points included.
@@ -118,13 +145,37 @@ def run_sweep(
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # A worker that imports a script without `if __name__ == "__main__"`: the program that sweeps says so.
         raise SystemExit(1)
-    plan_sweep(recipe, axes, n_seeds)  # refuses what cannot be, before anything is written
+    if both_ways and axes:
+        require_chain(recipe, axes[0].path)
+    if both_ways and refine:
+        raise RecipeError("Values cannot be added to a chain: refine where every point begins anew")
+    # Refuses what cannot be, before anything is written.
+    plan_sweep(recipe, axes, n_seeds, both_ways=both_ways)
+    if refine:
+        axes = [grown_by(axis, ()) if is_numeric(axis) else axis for axis in axes]
     folder = Path(out).absolute()
     tell = report or (lambda part, fraction, text: None)
     with storage.writing_to(folder):
         (folder / RUNS).mkdir(parents=True, exist_ok=True)
     with working_alone(folder):
-        return _sweep_alone(recipe, axes, n_seeds, folder, n_workers, scheduler, resume, tell, told)
+        how = _How(n_workers, scheduler, both_ways)
+        done = _sweep_alone(recipe, axes, n_seeds, folder, how, resume, refine, tell, told)
+        while more := values_to_add(done, refine):
+            refine -= sum(len(values) for values in more.values())
+            axes = [grown_by(axis, more.get(axis.path, ())) for axis in axes]
+            if grown is not None:
+                grown(tuple(axes), refine)
+            done = _sweep_alone(recipe, axes, n_seeds, folder, how, True, refine, tell, told)
+        return done
+
+
+@dataclass(frozen=True)
+class _How:
+    """Who carries a sweep out, and whether points go on from each other."""
+
+    n_workers: int | None
+    scheduler: str | None
+    both_ways: bool
 
 
 def _sweep_alone(
@@ -132,9 +183,9 @@ def _sweep_alone(
     axes: Sequence[Axis],
     n_seeds: int,
     folder: Path,
-    n_workers: int | None,
-    scheduler: str | None,
+    how: _How,
     resume: bool,
+    n_refined: int,
     tell: Report,
     told: Listener | None,
 ) -> Sweep:
@@ -143,20 +194,22 @@ def _sweep_alone(
         raise RunError(f"{folder} has a sweep already: go on with it (--resume), or choose another folder (--out)")
     if all(axis.path != "task.path" for axis in axes):
         recipe = share_data(folder / RUNS, recipe)
-    points = plan_sweep(recipe, axes, n_seeds)
+    points = plan_sweep(recipe, axes, n_seeds, both_ways=how.both_ways)
     table = Table(folder, tuple(axes), points, told)
-    save_order(folder, recipe, axes, n_seeds)
+    save_order(folder, recipe, axes, n_seeds, both_ways=how.both_ways, n_refined=n_refined)
     places = _unfinished(folder / RUNS) if resume else {}
     if resume:
         table.take_finished()
     table.save()
     todo = [number for number in range(len(points)) if number not in table.rows]
-    jobs = [(points[i].recipe.to_toml(), str(places.get(points[i].recipe.digest, folder / RUNS))) for i in todo]
+    jobs = [
+        _job(points[i], i, table.rows, str(places.get(points[i].recipe.digest, folder / RUNS)), resume) for i in todo
+    ]
     tell("sweep", 1 - len(todo) / len(points), f"{len(points) - len(todo)} of {len(points)} points were there")
     saved = time.perf_counter()
     try:
-        for number, row in _carry_out(jobs, n_workers, scheduler, resume):
-            table.add(todo[number], row)
+        for number, row in _carry_out(jobs, how.n_workers, how.scheduler):
+            table.add(number, row)
             if time.perf_counter() - saved > SAVE_SECONDS:
                 table.save()
                 saved = time.perf_counter()
@@ -166,29 +219,64 @@ def _sweep_alone(
     return table.sweep()
 
 
-def _carry_out(
-    jobs: Sequence[tuple[str, str]], n_workers: int | None, scheduler: str | None, resume: bool
-) -> Iterator[tuple[int, Row]]:
+@dataclass(frozen=True)
+class _Job:
+    """A point to carry out.
+
+    Attributes:
+        number: of the point; toml, folder, resume: as `run_point` takes them.
+        is_link: it goes on from the neurons of the point `after` (None: it begins a chain), whose folder is `before`
+            where that point was there already.
+    """
+
+    number: int
+    toml: str
+    folder: str
+    resume: bool
+    is_link: bool
+    after: int | None
+    before: str | None
+
+
+def _job(point: Point, number: int, rows: Mapping[int, Row], folder: str, resume: bool) -> _Job:
+    known = rows.get(point.after) if point.after is not None else None
+    before = str(known["run_dir"]) if known is not None else None
+    return _Job(number, point.recipe.to_toml(), folder, resume, bool(point.way), point.after, before)
+
+
+def _carry_out(jobs: Sequence[_Job], n_workers: int | None, scheduler: str | None) -> Iterator[tuple[int, Row]]:
+    """Rows as they come to be; a link of a chain waits for the one before it, which is earlier in the list."""
     workers = min(n_workers or max(1, (os.cpu_count() or 2) - 1), len(jobs))
     if not jobs:
         return
     if scheduler is None and workers == 1:
-        for number, (toml, folder) in enumerate(jobs):
-            yield number, run_point(toml, folder, resume)
+        rows: dict[int, Row] = {}
+        for job in jobs:
+            before = job.before or rows.get(-1 if job.after is None else job.after)
+            if job.is_link:
+                rows[job.number] = run_link_of_chain(job.toml, job.folder, before)
+            else:
+                rows[job.number] = run_point(job.toml, job.folder, job.resume)
+            yield job.number, rows[job.number]
         return
     from distributed import as_completed
 
     with _client(workers, scheduler) as client:
-        futures = {
-            client.submit(run_point, toml, folder, resume, pure=False, key=f"point-{number}"): number
-            for number, (toml, folder) in enumerate(jobs)
-        }
+        futures: dict[int, Any] = {}
+        for job in jobs:
+            kind = {"pure": False, "key": f"point-{job.number}"}
+            if job.is_link:
+                before = job.before or futures.get(-1 if job.after is None else job.after)
+                futures[job.number] = client.submit(run_link_of_chain, job.toml, job.folder, before, **kind)
+            else:
+                futures[job.number] = client.submit(run_point, job.toml, job.folder, job.resume, **kind)
+        numbers = {future: number for number, future in futures.items()}
         try:
-            for future in as_completed(futures):
+            for future in as_completed(numbers):
                 row = future.result() if future.status == "finished" else {FAILURE: _lost(future)}
-                yield futures[future], row
+                yield numbers[future], row
         finally:
-            client.cancel(list(futures), force=True)
+            client.cancel(list(numbers), force=True)
 
 
 def _lost(future: Any) -> str:

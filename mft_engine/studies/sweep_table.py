@@ -20,8 +20,9 @@ from mft_engine.studies.grid import Axis, Point
 TABLE = "table.csv"
 ORDER = "sweep.json"
 FAILURE = "failure"
+WAY = "way"
 # Columns that are text whatever they look like.
-_TEXTS = ("digest", FAILURE)
+_TEXTS = ("digest", WAY, FAILURE)
 
 Row = dict[str, Any]
 Listener = Callable[[Row], None]
@@ -36,12 +37,14 @@ class Sweep:
         rows: one a finished point, in the order of the grid: seed, the swept paths, the summary's leaves, failure.
         n_points: of the whole grid.
         folder: where table and runs are.
+        has_ways: networks were pulled up and down the first axis; rows say which way in `way`.
     """
 
     axes: tuple[Axis, ...]
     rows: tuple[Row, ...]
     n_points: int
     folder: Path
+    has_ways: bool = False
 
     @property
     def n_failed(self) -> int:
@@ -60,23 +63,35 @@ class Table:
 
     def add(self, number: int, row: Row) -> None:
         """The row of a point, with what identifies it in front."""
-        point = self.points[number]
-        names = dict(zip((axis.path for axis in self.axes), point.values, strict=True))
-        head = {"seed": point.recipe.seed, **{path: _cell(value) for path, value in names.items()}}
-        self.rows[number] = {**head, **row, "digest": point.recipe.digest}
+        head = self._of(self.points[number])
+        self.rows[number] = {**head, **row, "digest": self._digest(self.points[number], row)}
         if self._told is not None:
             self._told(self.rows[number])
 
     def take_finished(self) -> None:
         """The rows of an earlier table that belong to this grid and did not fail."""
-        numbers = {point.recipe.digest: number for number, point in enumerate(self.points)}
-        for row in rows_left(self.folder):
-            number = numbers.get(str(row.get("digest")))
+        numbers = {self._key(point): number for number, point in enumerate(self.points)}
+        rows = rows_left(self.folder)
+        for row in rows:
+            head = tuple(str(row.get(name)) for name in self._head())
+            number = numbers.get(head if row.get(WAY) else str(row.get("digest")))
             if number is not None and not row.get(FAILURE):
                 self.add(number, {name: row[name] for name in row if name not in self._head()})
 
     def _head(self) -> list[str]:
-        return ["seed", *(axis.path for axis in self.axes)]
+        return ["seed", *(axis.path for axis in self.axes), *([WAY] if any(p.way for p in self.points) else [])]
+
+    def _of(self, point: Point) -> Row:
+        """What identifies a point in the table."""
+        values = [_cell(value) for value in point.values]
+        return dict(zip(self._head(), [point.recipe.seed, *values, *([point.way] if point.way else [])], strict=True))
+
+    def _key(self, point: Point) -> str | tuple[str, ...]:
+        """By the digest of its recipe; that of a link of a chain, which has its way in it, is not known beforehand."""
+        return tuple(map(str, self._of(point).values())) if point.way else point.recipe.digest
+
+    def _digest(self, point: Point, row: Row) -> str:
+        return str(row.get("digest") or "") if point.way else point.recipe.digest
 
     def save(self) -> None:
         """Replace the file by one with the rows of now."""
@@ -97,23 +112,37 @@ class Table:
     def sweep(self) -> Sweep:
         """What is there."""
         rows = tuple(self.rows[number] for number in sorted(self.rows))
-        return Sweep(self.axes, rows, len(self.points), self.folder)
+        return Sweep(self.axes, rows, len(self.points), self.folder, any(point.way for point in self.points))
 
 
-def save_order(folder: Path, recipe: Recipe, axes: Sequence[Axis], n_seeds: int) -> None:
-    """What this sweep is of, for whoever opens its folder."""
+def save_order(
+    folder: Path, recipe: Recipe, axes: Sequence[Axis], n_seeds: int, *, both_ways: bool = False, n_refined: int = 0
+) -> None:
+    """What this sweep is of, for whoever opens its folder.
+
+    Args:
+        n_refined: values that may still be added where the curve bends.
+    """
     swept = [{"path": axis.path, "values": list(axis.values)} for axis in axes]
-    document = {"schema": "mft-lab/sweep-order/1", "recipe": recipe.to_toml(), "axes": swept, "n_seeds": n_seeds}
+    document = {
+        "schema": "mft-lab/sweep-order/1",
+        "recipe": recipe.to_toml(),
+        "axes": swept,
+        "n_seeds": n_seeds,
+        "both_ways": both_ways,
+        "n_refined": n_refined,
+    }
     storage.write_atomically(folder / ORDER, storage.json_bytes(document))
 
 
 @dataclass(frozen=True)
 class StoredSweep:
-    """A sweep's folder: what it is of, and what is there."""
+    """A sweep's folder: what it is of, what is there, and how many values may still be added."""
 
     recipe: Recipe
     n_seeds: int
     sweep: Sweep
+    n_refined: int = 0
 
 
 class _Axis(BaseModel):
@@ -125,6 +154,8 @@ class _Order(BaseModel):
     recipe: str
     axes: list[_Axis] = Field(min_length=1)
     n_seeds: int = Field(ge=1)
+    both_ways: bool = False
+    n_refined: int = Field(default=0, ge=0)
 
 
 def open_sweep(folder: str | Path) -> StoredSweep:
@@ -143,8 +174,8 @@ def open_sweep(folder: str | Path) -> StoredSweep:
     recipe = parse_recipe(order.recipe, origin=str(place / ORDER))
     axes = tuple(Axis(axis.path, tuple(_frozen(value) for value in axis.values)) for axis in order.axes)
     rows = tuple(row for row in read_table(place) if all(axis.path in row for axis in axes))
-    n_points = order.n_seeds * int(np.prod([len(axis.values) for axis in axes]))
-    return StoredSweep(recipe, order.n_seeds, Sweep(axes, rows, n_points, place))
+    n_points = order.n_seeds * int(np.prod([len(axis.values) for axis in axes])) * (2 if order.both_ways else 1)
+    return StoredSweep(recipe, order.n_seeds, Sweep(axes, rows, n_points, place, order.both_ways), order.n_refined)
 
 
 def _frozen(value: Any) -> Any:

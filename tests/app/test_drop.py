@@ -128,6 +128,19 @@ def test_a_dropped_table_asks_for_its_columns_and_becomes_the_task(
     assert window.session.recipe.task.name == "product" and window.session.recipe.training.n_points == 500
 
 
+def test_data_that_were_read_when_the_window_was_closed_open_no_dialog_behind_it(
+    window: MainWindow, tmp_path: Path, qtbot: QtBot
+) -> None:
+    (tmp_path / "table.csv").write_text("x1,x2,y\n1,2,3\n")
+    window.commands.open_path(tmp_path / "table.csv")
+    thread = window.session._line.thread_of_engine
+    assert thread is not None
+    time.sleep(0.2)  # it has been read: the answer waits for the window's thread
+    window.close()
+    QApplication.processEvents()
+    assert not window.findChildren(DataDialog)
+
+
 def test_a_dialog_that_is_closed_changes_nothing(window: MainWindow, tmp_path: Path, qtbot: QtBot) -> None:
     before = window.session.recipe
     drop(window, files(written(tmp_path, "points.csv")))

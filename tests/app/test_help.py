@@ -103,6 +103,20 @@ def test_the_tour_points_at_five_things_and_its_buttons_do_what_they_say(window:
     assert window.self_consistency.card.state == "inconsistent"
 
 
+def test_the_tour_is_offered_at_the_first_start_and_never_again(window: MainWindow, qtbot: Any) -> None:
+    window.welcome()
+    assert window.tour.bubble.isVisible() and window.tour.title.text() == "New here?" and not window.tour.is_running
+    window.resize(1300, 740)
+    assert window.rect().contains(window.tour.bubble.geometry())
+    qtbot.mouseClick(window.tour.end, Qt.MouseButton.LeftButton)
+    assert not window.tour.bubble.isVisible()
+    window.welcome()
+    assert not window.tour.bubble.isVisible()
+    window.tour.offer()
+    qtbot.mouseClick(window.tour.next, Qt.MouseButton.LeftButton)
+    assert window.tour.step == 0 and window.tour.back.isVisible() and window.tour.end.text() == "End"
+
+
 def test_the_tour_follows_the_window_goes_back_and_ends(window: MainWindow, qtbot: Any) -> None:
     window.tour.start()
     qtbot.mouseClick(window.tour.next, LEFT)
