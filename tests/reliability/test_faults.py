@@ -232,7 +232,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
     assert_equal(run_stored(RECIPE, tmp_path / "jumped"), whole)
 
 
-@pytest.mark.parametrize("kind", ["fixed step", "gibbs", "adam", "langevin", "minibatches", "several readouts"])
+@pytest.mark.parametrize("kind", ["fixed step", "gibbs", "adam", "langevin", "minibatches"])
 def test_a_run_has_the_same_bits_for_any_number_of_threads(kind, tmp_path):
     """Threads divide neurons among themselves; what an automatic step is found from is added up by one of them."""
     found = [
