@@ -50,7 +50,7 @@ from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
 from mft_engine.questions.replay import InForce
 from mft_engine.questions.table import QUESTIONS, Answer
-from mft_engine.questions.theory import improve_theory
+from mft_engine.questions.theory import improve_theory, why_not_at_once
 from mft_engine.recipe import Recipe, RecipeError, plan_change
 from mft_engine.slices import Pace
 from mft_engine.tasks import Task
@@ -247,9 +247,10 @@ class Experiment:
             if self.solution is not None:
                 yield TheoryReady(theory=self.solution, test_loss=self.theory_test_loss())
                 return
-            answers = improve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop)
+            if later := why_not_at_once(self.recipe):
+                raise RecipeError(later)
             found: Theory | None = None
-            for item in answers:
+            for item in improve_theory(self.recipe, task=self.task, warm=self._warm, should_stop=should_stop):
                 if isinstance(item, float):
                     yield Progress("theory", item, text)
                     continue
@@ -329,7 +330,8 @@ class Experiment:
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
         exact = self.solution
-        if variance_theory is None and exact is not None and self.background.kind == "trained":
+        is_trained = self.background.kind == "trained"
+        if variance_theory is None and exact is not None and exact.trace_response is not None and is_trained:
             variance_theory = exact.trace_response / self.recipe.network.n_neurons[-1]
         return self.background.posterior(variance_theory)
 

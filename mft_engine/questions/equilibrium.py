@@ -84,6 +84,7 @@ def judge_equilibrium(losses: Sequence[float], n_neurons: int, theory: Theory) -
         return no_answer("The averaging window is too short to be compared with the exact law.")
     mean, series_error = averaged(np.array(losses))
     # At another readout exponent the theory is that of the mean-field network with the same f.
+    assert theory.trace_response is not None, "known of one hidden layer"
     fluctuation = theory.trace_response / n_neurons
     expected = theory.loss + fluctuation
     excess = mean - expected

@@ -19,6 +19,7 @@ from mft_engine.points.measure import Measure, judging_measure, targets_on, trai
 from mft_engine.questions.fourier import describe
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import Task, build_task
+from mft_engine.theory.layered_theory import LayeredTheory, solve_two_hidden
 from mft_engine.theory.orbits import find_orbits
 from mft_engine.theory.particle_solver import solve_particles
 from mft_engine.theory.particle_theory import ParticleTheory
@@ -26,10 +27,13 @@ from mft_engine.theory.particle_theory import TestPoints as Judges
 from mft_engine.theory.planar import PlanarTheory, solve_planar
 from mft_engine.theory.sampled_dual import PointProblem
 from mft_engine.theory.theory import Theory
+from mft_engine.theory.two_hidden import TwoHiddenProblem
 
 # Training points of the planar solver, and of the particles.
 MAX_TRAINING_POINTS = 1024
 MOST_POINTS = 16_384
+# Of two hidden layers every point is an input of the second.
+MOST_POINTS_OF_TWO = 1024
 # Particles x points that one round takes without being asked for more: some tens of seconds on two cores.
 USUAL_WORK = 2_000_000
 FEWEST_PARTICLES, USUAL_PARTICLES = 2000, 8000
@@ -38,14 +42,17 @@ SAMPLES_SHOWN = 2000
 
 def why_no_theory(recipe: Recipe) -> str:
     """The sentence that says why no infinite-width solver applies; empty where one does."""
-    if recipe.network.n_layers > 1:
-        return "The exact infinite-width solver is for one hidden layer."
+    if recipe.network.n_layers > 2:
+        return "The exact infinite-width solver is for one or two hidden layers."
+    if recipe.network.n_layers == 2 and recipe.network.readout_exponent != 1.0:
+        return "The law of two hidden layers is solved at readout exponent 1 (mean field)."
     if recipe.training.temperature == 0:
         return "At temperature 0 there is no Gibbs law; the cloud keeps the memory of its start."
     if not recipe.network.train_readout:
         return "The exact infinite-width solver needs trained readouts."
     try:
-        refuse_superlinear(recipe.network.activation)
+        for name in (recipe.network.activation, recipe.network.upper_activation)[: recipe.network.n_layers]:
+            refuse_superlinear(name)
     except SuperlinearActivationError as error:
         return str(error)
     if recipe.training.n_points > MOST_POINTS:
@@ -53,9 +60,21 @@ def why_no_theory(recipe: Recipe) -> str:
     return ""
 
 
+def why_not_at_once(recipe: Recipe) -> str:
+    """The sentence that says why a solution is not looked for unasked; empty where it is."""
+    if recipe.network.n_layers == 2 and not recipe.theory.n_particles and not why_no_theory(recipe):
+        return (
+            "The infinite-width law of two hidden layers takes minutes: mft-lab theory solves it, and so does a run "
+            "whose recipe sets theory.n_particles (2048 is usual)."
+        )
+    return ""
+
+
 def is_planar(recipe: Recipe, task: Task) -> bool:
     """Whether the planar solver answers, exactly and at once: two inputs, one readout, not too many points."""
     if task.n_inputs != 2 or task.n_out > 1 or recipe.training.n_points > MAX_TRAINING_POINTS:
+        return False
+    if recipe.network.n_layers > 1:
         return False
     return task.points is None or len(task.points.targets) <= MAX_TRAINING_POINTS or recipe.training.n_points > 0
 
@@ -139,6 +158,9 @@ def improve_theory(
         yield _solve_in_the_plane(recipe, task, warm if isinstance(warm, PlanarTheory) else None, should_stop)
         return
     measure = training_measure(recipe.training, task, recipe.seed)
+    if recipe.network.n_layers == 2:
+        yield from _solve_two_hidden(recipe, task, measure)
+        return
     n_points, section = len(measure.weights), recipe.theory
     if n_points > MOST_POINTS:
         raise RecipeError(f"The exact infinite-width solver takes at most {MOST_POINTS:,} training points.")
@@ -210,6 +232,35 @@ def point_problem(recipe: Recipe, inputs: np.ndarray, targets: np.ndarray, weigh
     activation = get_activation(recipe.network.activation)
     parts = tensor(inputs), tensor(targets), tensor(weights)
     return PointProblem(*parts, activation, *mean_field_problem(recipe), dtype)
+
+
+def _solve_two_hidden(recipe: Recipe, task: Task, measure: Measure) -> Iterator[float | Theory]:
+    """The joint law of two hidden layers, from both starts."""
+    if len(measure.weights) > MOST_POINTS_OF_TWO:
+        raise RecipeError(
+            f"The law of two hidden layers takes at most {MOST_POINTS_OF_TWO:,} points; this recipe has "
+            f"{len(measure.weights):,}. Choose fewer (training.n_points, or a coarser rule)"
+        )
+    plain = point_problem(recipe, measure.inputs, targets_on(measure, task), measure.weights)
+    network = recipe.network
+    problem = TwoHiddenProblem(
+        *(plain.inputs, plain.targets, plain.weights),
+        activations=(get_activation(network.activation), get_activation(network.upper_activation)),
+        temperature=recipe.training.temperature,
+        penalties=(recipe.lambda_w, recipe.lambda_hidden, recipe.lambda_a),
+        width_ratio=network.n_neurons[1] / network.n_neurons[0],
+        dtype=plain.dtype,
+    )
+    for item in solve_two_hidden(problem, seed=recipe.seed, n_particles=recipe.theory.n_particles):
+        if isinstance(item, LayeredTheory) and task.functions:
+            _, above = item.sample_layers(SAMPLES_SHOWN * 4, seed=recipe.seed)
+            functions = np.stack([function.of(measure.inputs) for function in task.functions], axis=1)
+            overlaps = above[:, :-1] @ (measure.weights[:, None] * functions)
+            names = [f"overlap_{function.name}" for function in task.functions]
+            found = dict(zip(names, (overlaps**2).mean(axis=0).tolist(), strict=True))
+            yield replace(item, order_parameters=found)
+        else:
+            yield item
 
 
 def _problem(recipe: Recipe, task: Task, measure: Measure) -> PointProblem:

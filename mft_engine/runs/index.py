@@ -31,7 +31,8 @@ class RunRow(BaseModel):
 
     Attributes:
         folder: its place; name: a person's, else empty; tags, note: a person's.
-        scale, temperature: of the recipe; step: done; loss: of the background at the end, E (y - f)^2.
+        scale, temperature: in force at the end, whatever was scheduled; step: done; loss: of the background at the
+            end, E (y - f)^2.
         state: complete, interrupted, failed or damaged; fault: a sentence for the last two.
         changed: seconds since 1970 at which its files changed last.
     """
@@ -114,14 +115,15 @@ def read_row(folder: Path) -> RunRow:
         # The verdict was that of an earlier state.
         step, loss = _where_it_stopped(folder / CHECKPOINT) or (step, loss)
         comparison = {}
+    in_force = {c.path: c.value for c in recipe.schedule if step is None or c.step <= step}
     return RunRow(
         **about,
         recipe=recipe.name,
         task=recipe.task.name,
         seed=recipe.seed,
         n_neurons=recipe.network.n_neurons,
-        scale=recipe.regularisation.scale,
-        temperature=recipe.training.temperature,
+        scale=float(in_force.get("regularisation.scale", recipe.regularisation.scale)),
+        temperature=float(in_force.get("training.temperature", recipe.training.temperature)),
         step=step,
         loss=loss,
         verdict=comparison.get("verdict"),

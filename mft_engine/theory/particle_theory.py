@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -159,14 +159,16 @@ class ParticleTheory:
         """
         problem = self.problem
         every = problem.scaled(torch.as_tensor(x, dtype=torch.float64, device=problem.inputs.device))
-        blocks = []
-        for inputs in torch.split(every, BLOCK_INPUTS):
-            halves = [
-                witnesses.functions(lambda p, inputs=inputs: problem.activation.phi(p.u @ inputs.T))  # type: ignore[misc]
-                for witnesses in self._witnesses
-            ]
-            blocks.append(torch.stack([f for pair in halves for f in pair]).mean(0))
+        blocks = [
+            self.mean_output(lambda u, inputs=inputs: problem.activation.phi(u @ inputs.T))  # type: ignore[misc]
+            for inputs in torch.split(every, BLOCK_INPUTS)
+        ]
         return to_host(torch.cat(blocks))
+
+    def mean_output(self, features: Callable[[Tensor], Tensor]) -> Tensor:
+        """E[a h(w)] at the optimum, (n, n_out), for any features h of neurons in units of the prior, (n_neurons, n)."""
+        halves = [witnesses.functions(lambda particles: features(particles.u)) for witnesses in self._witnesses]
+        return torch.stack([f for pair in halves for f in pair]).mean(0)
 
     @cached_property
     def _witnesses(self) -> tuple[Witnesses, ...]:

@@ -29,7 +29,8 @@ PARTICLE_NUMBERS = (
 
 
 class Theory(Protocol):
-    """The infinitely wide network of a recipe: `PlanarTheory` on a grid, `ParticleTheory` by particles.
+    """The infinitely wide network of a recipe: `PlanarTheory` on a grid, `ParticleTheory` by particles,
+    `LayeredTheory` of two hidden layers.
 
     Attributes are read-only. loss is E |y - f|^2 without the half, with its standard error (0 on a grid); free_energy
     is loss/2 + T KL, the KL per neuron from the prior; gap is how far it is from its lower bound; alignment is
@@ -64,8 +65,11 @@ class Theory(Protocol):
     def seconds(self) -> float: ...
 
     @property
-    def trace_response(self) -> float:
-        """Tr C (I + C/T)^-1: N times the mean-square fluctuation of an equilibrium background's function."""
+    def trace_response(self) -> float | None:
+        """Tr C (I + C/T)^-1: N times the mean-square fluctuation of an equilibrium background's function.
+
+        None where that is not known.
+        """
         ...
 
     @property

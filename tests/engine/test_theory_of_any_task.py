@@ -68,7 +68,7 @@ def test_the_answer_improves_while_one_waits_and_can_be_stopped() -> None:
     [
         ({"training.temperature": 0.0, "initial.law": "gaussian", "training.dynamics": "sgd"}, "temperature 0"),
         ({"network.train_readout": False}, "trained readouts"),
-        ({"network.n_neurons": [16, 16]}, "one hidden layer"),
+        ({"network.n_neurons": [16, 16, 16]}, "one or two hidden layers"),
         ({"network.activation": "quadratic"}, "faster than linearly"),
     ],
 )
