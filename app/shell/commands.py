@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -106,14 +107,14 @@ class Commands(PictureCommands):
             self._settings.set("folder", str(path.resolve().parent))
             self._session.look_at_data(path.resolve())
             return
-        if path.suffix.lower() == SUFFIX and not path.is_dir():
+        if path.suffix.lower() == SUFFIX and not os.path.isdir(path):
             self._settings.set("folder", str(path.resolve().parent))
             self.session_opened.emit(path)
             return
         if is_watched(path):
             self._open_watched(path.resolve())
             return
-        if not what_it_becomes(path)[0] and path.exists():
+        if not what_it_becomes(path)[0] and os.path.exists(path):
             self._session.failed.emit(what_it_becomes(path)[1])
             return
         try:

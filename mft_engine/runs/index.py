@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import safetensors
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from mft_engine.experiment import schema, storage
 from mft_engine.experiment.storage import RunError
@@ -157,8 +158,8 @@ def loss_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _folders(store: Path) -> list[Path]:
     try:
-        return sorted(path for path in store.iterdir() if path.name[0] != "." and (path / RECIPE).exists())
-    except OSError:
+        return sorted(path for path in store.iterdir() if path.name[0] != "." and os.path.exists(path / RECIPE))
+    except (OSError, ValueError):
         return []
 
 
@@ -176,7 +177,7 @@ def _signature(folder: Path) -> Signature:
 def _remembered(store: Path) -> dict[str, _Entry]:
     try:
         return _ENTRIES.validate_json((store / INDEX).read_bytes())
-    except (OSError, ValidationError):
+    except (OSError, ValueError):  # a name that no file can have, or another content
         return {}
 
 
