@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 WATCHED_SETTINGS = ("layer", "optimizer", "n_steps", "n_neurons", "n_foreground", "seed")
 
 
+MOST_POINTS = 5000
+
+
 @dataclass(frozen=True)
 class Curve:
     """Loss E (y - f)^2 of a stored run along its time; of a watched training its own loss along the steps."""
@@ -38,6 +41,15 @@ class Curve:
     folder: Path
     times: np.ndarray
     losses: np.ndarray
+
+
+@dataclass(frozen=True)
+class StoredPlane:
+    """First-layer neurons of a stored run in the plane of their first two columns, (n, 2), with the columns' names."""
+
+    folder: Path
+    points: np.ndarray
+    names: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ class Library(QObject):
     row_changed = Signal(object)  # RunRow
     rows_gone = Signal(object)  # folders
     curves_ready = Signal(object)  # tuple of Curve
+    planes_ready = Signal(object)  # tuple of StoredPlane
     compared = Signal(object)  # RunsCompared
     failed = Signal(str)
     said = Signal(str)
@@ -122,6 +135,10 @@ class Library(QObject):
     def read_curves(self, folders: Sequence[Path]) -> None:
         """Ask for the loss curves of some runs."""
         self._ask(partial(_read_curves, tuple(folders)), lambda curves: self.curves_ready.emit(curves))
+
+    def read_planes(self, folders: Sequence[Path]) -> None:
+        """Ask for the clouds of some runs."""
+        self._ask(partial(_read_planes, tuple(folders)), lambda planes: self.planes_ready.emit(planes))
 
     def compare(self, first: RunRow, second: RunRow) -> None:
         """Ask how two runs differ, in recipe and cloud."""
@@ -260,6 +277,22 @@ def _read_curves(folders: Sequence[Path]) -> tuple[Curve, ...]:
         except RunError as error:  # the others are drawn all the same
             logger.warning("{}", error)
             found.append(Curve(folder, np.empty(0), np.empty(0)))
+    return tuple(found)
+
+
+def _read_planes(folders: Sequence[Path]) -> tuple[StoredPlane, ...]:
+    from mft_engine.experiment.storage import RunError
+    from mft_engine.runs.runs import load
+
+    found = []
+    for folder in folders:
+        try:
+            cloud = load(folder).background.clouds[0]
+            points = cloud.theta[:MOST_POINTS, :2].astype(np.float32)
+            found.append(StoredPlane(folder, points, (cloud.names[0], cloud.names[1])))
+        except (RunError, IndexError) as error:
+            logger.warning("{}", error)
+            found.append(StoredPlane(folder, np.empty((0, 2), np.float32)))
     return tuple(found)
 
 

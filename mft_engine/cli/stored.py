@@ -48,7 +48,7 @@ def export(
     formats: Annotated[str, typer.Option("--format", help="pdf, svg, png, eps, tiff; comma-separated.")] = "pdf",
     width_mm: Annotated[float, typer.Option(min=20, max=1000, help="Width of the figure in mm.")] = 85.0,
     caption: Annotated[bool, typer.Option(help="Write recipe, seed, sizes and verdict under the figure.")] = False,
-    animation: Annotated[str | None, typer.Option(help="gif, png (frames) or mp4.")] = None,
+    animation: Annotated[str | None, typer.Option(help="gif, apng, png (frames) or mp4.")] = None,
     data: Annotated[str | None, typer.Option(help="npz, csv, safetensors; comma-separated.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("."),
 ) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import safetensors
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from mft_engine.experiment import schema, storage
 from mft_engine.experiment.storage import RunError
@@ -31,7 +32,8 @@ class RunRow(BaseModel):
 
     Attributes:
         folder: its place; name: a person's, else empty; tags, note: a person's.
-        scale, temperature: of the recipe; step: done; loss: of the background at the end, E (y - f)^2.
+        scale, temperature: in force at the end, whatever was scheduled; step: done; loss: of the background at the
+            end, E (y - f)^2.
         state: complete, interrupted, failed or damaged, or watched: somebody's own training, of which recipe is the
             layer and loss what `watch.exchange` found last; fault: a sentence for failed and damaged ones.
         changed: seconds since 1970 at which its files changed last.
@@ -124,14 +126,15 @@ def read_row(folder: Path) -> RunRow:
         # The verdict was that of an earlier state.
         step, loss = _where_it_stopped(folder / CHECKPOINT) or (step, loss)
         comparison = {}
+    in_force = {c.path: c.value for c in recipe.schedule if step is None or c.step <= step}
     return RunRow(
         **about,
         recipe=recipe.name,
         task=recipe.task.name,
         seed=recipe.seed,
         n_neurons=recipe.network.n_neurons,
-        scale=recipe.regularisation.scale,
-        temperature=recipe.training.temperature,
+        scale=float(in_force.get("regularisation.scale", recipe.regularisation.scale)),
+        temperature=float(in_force.get("training.temperature", recipe.training.temperature)),
         step=step,
         loss=loss,
         verdict=comparison.get("verdict"),
@@ -187,11 +190,15 @@ def _folders(store: Path) -> list[Path]:
         folders = sorted(path for path in store.iterdir() if path.name[0] != ".")
         # Of several watched layers each has a folder in the training's.
         layers = [
-            layer for path in folders if path.is_dir() for layer in sorted(path.glob("layer*")) if is_watched(layer)
+            layer
+            for path in folders
+            if os.path.isdir(path)
+            for layer in sorted(path.glob("layer*"))
+            if is_watched(layer)
         ]
-    except OSError:
+    except (OSError, ValueError):
         return []
-    return [path for path in folders if (path / RECIPE).exists() or is_watched(path)] + layers
+    return [path for path in folders if os.path.exists(path / RECIPE) or is_watched(path)] + layers
 
 
 def _signature(folder: Path) -> Signature:
@@ -208,7 +215,7 @@ def _signature(folder: Path) -> Signature:
 def _remembered(store: Path) -> dict[str, _Entry]:
     try:
         return _ENTRIES.validate_json((store / INDEX).read_bytes())
-    except (OSError, ValidationError):
+    except (OSError, ValueError):  # a name that no file can have, or another content
         return {}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +129,7 @@ class WatchedRun:
 
 def is_watched(folder: str | Path) -> bool:
     """Whether a folder holds a watched training."""
-    return (Path(folder) / DOCUMENT).is_file()
+    return os.path.isfile(Path(folder) / DOCUMENT)
 
 
 def write_watched(run: WatchedRun, folder: str | Path) -> Path:

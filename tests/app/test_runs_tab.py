@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QLineEdit
 from stored_runs import copies, make_run
 
@@ -178,6 +180,42 @@ def test_picked_runs_lay_their_loss_curves_over_each_other(window: MainWindow, l
     icon = Qt.ItemDataRole.DecorationRole
     marks = [window.runs.model.data(window.runs.model.index(place, 0), icon) for place in range(N_RUNS)]
     assert {mark.name() for mark in marks if mark is not None} == colours and len(colours) == 2
+
+
+def test_picked_runs_lay_their_clouds_over_each_other_in_the_colours_of_the_table(
+    window: MainWindow, listed: list[Path], qtbot: Any
+) -> None:
+    view = window.runs
+    click(window, listed[8], qtbot)
+    click(window, listed[6], qtbot, CONTROL)
+    qtbot.mouseClick(view.as_clouds, LEFT)
+    qtbot.waitUntil(lambda: len(view.clouds.drawn) == 2)
+    theta = Run(listed[8]).outcome.background.clouds[0].theta
+    x, y = view.clouds.drawn[listed[8]].getData()
+    assert np.allclose(x, theta[:, 0]) and np.allclose(y, theta[:, 1])
+    (low, high), _ = view.clouds.getViewBox().viewRange()
+    assert low < np.quantile(x, 0.01) and high > np.quantile(x, 0.99) and not view.clouds.empty.isVisibleTo(view)
+    colours = {item.opts["brush"].color().name() for item in view.clouds.drawn.values()}
+    icon = Qt.ItemDataRole.DecorationRole
+    marks = [view.model.data(view.model.index(place, 0), icon) for place in range(N_RUNS)]
+    assert {mark.name() for mark in marks if mark is not None} == colours
+    qtbot.mouseClick(view.as_clouds, LEFT)
+    assert view.overlay.currentWidget() is view.plot
+
+
+def test_runs_that_are_dragged_onto_the_table_are_listed_and_its_own_are_left_alone(
+    window: MainWindow, listed: list[Path], one: Path, tmp_path: Path, qtbot: Any
+) -> None:
+    (mine,) = copies(one, tmp_path / "mine", 1)
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(mine))])
+    viewport, copy, no_key = window.runs.table.viewport(), Qt.DropAction.CopyAction, Qt.KeyboardModifier.NoModifier
+    enter = QDragEnterEvent(QPoint(9, 9), copy, mime, LEFT, no_key)
+    QApplication.sendEvent(viewport, enter)
+    assert enter.isAccepted()
+    QApplication.sendEvent(viewport, QDropEvent(QPointF(9, 9), copy, mime, LEFT, no_key))
+    qtbot.waitUntil(lambda: window.runs.model.known(mine) is not None)
+    assert mine.parent in window.settings.stores and mine.exists()
 
 
 def test_two_picked_runs_are_compared_with_linked_axes_and_the_difference_of_their_recipes(
