@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import safetensors
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mft_engine.experiment import schema, storage
 from mft_engine.experiment.storage import RunError
