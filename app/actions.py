@@ -54,9 +54,18 @@ ACTIONS: tuple[ActionSpec, ...] = (
                "Ctrl+E", "mdi6.image-multiple-outline", 8, needs="engine"),
     ActionSpec("export", "File", "Export…", "Figures and data, in the formats of your choice", "export",
                "Ctrl+Shift+E", "mdi6.export-variant", 9, needs="engine"),
+    ActionSpec("save_cloud", "File", "Save Picture of Cloud…",
+               "Write the cloud as it is on the screen: PNG, TIFF, PDF, SVG", "save_cloud", "Ctrl+P"),
+    ActionSpec("save_tab", "File", "Save Picture of Tab…",
+               "Write the tab in front below the cloud as it is on the screen: PNG, TIFF, PDF, SVG", "save_tab",
+               "Ctrl+Shift+P"),
     ActionSpec("quit", "File", "Quit", "Close the window; the recipe is kept", "quit", "Ctrl+Q"),
     ActionSpec("undo", "Edit", "Undo", "Take back the last change of a parameter", "undo", "Ctrl+Z"),
     ActionSpec("redo", "Edit", "Redo", "Do the change again", "redo", "Ctrl+Shift+Z"),
+    ActionSpec("copy_cloud", "Edit", "Copy Picture of Cloud", "Copy the cloud as it is on the screen", "copy_cloud",
+               "Ctrl+Alt+C"),
+    ActionSpec("copy_tab", "Edit", "Copy Picture of Tab",
+               "Copy the tab in front below the cloud as it is on the screen", "copy_tab", "Ctrl+Alt+T"),
     ActionSpec("play", "Run", "Play", "Train; goes on sampling after the recipe's last step", "toggle", "Space",
                "mdi6.play", 1, is_checkable=True, needs="engine"),
     ActionSpec("step", "Run", "Step", "Do one training step", "step", ".", "mdi6.skip-next", 2, needs="engine"),
@@ -101,9 +110,9 @@ ACTIONS: tuple[ActionSpec, ...] = (
 )  # fmt: skip
 
 MENUS = ("File", "Edit", "Run", "View", "Help")
-SECOND_SHORTCUTS = {"palette": "Ctrl+Shift+P"}
+SECOND_SHORTCUTS = {"palette": "Ctrl+Shift+K"}
 BREAKS_AFTER = {
-    "open_data", "save", "save_session", "copy_python", "export", "redo", "new_seed", "cancel", "split", "layout",
+    "open_data", "save", "save_session", "copy_python", "save_tab", "redo", "new_seed", "cancel", "split", "layout",
     "shortcuts",
 }  # fmt: skip
 TOOLBAR_BREAKS_AFTER = {"new_seed", "cancel"}

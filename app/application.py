@@ -199,7 +199,7 @@ def last_run(folder: Path | None) -> str | None:
 def stored_run(source: str | None) -> Path | None:
     """The run folder that was asked for; None where it was a recipe, or nothing."""
     folder = Path(source) if source is not None else None
-    return folder.resolve() if folder is not None and folder.is_dir() else None
+    return folder.resolve() if folder is not None and os.path.isdir(folder) else None
 
 
 class _Ending(QObject):

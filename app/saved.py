@@ -85,7 +85,7 @@ class SavedSession(BaseModel):
     def run_folder(self) -> Path | None:
         """The run's folder, where it is still there."""
         folder = Path(self.run) if self.run else None
-        return folder if folder is not None and (folder / "recipe.toml").is_file() else None
+        return folder if folder is not None and os.path.isfile(folder / "recipe.toml") else None
 
 
 def recipe_of(tree: dict[str, Any]) -> Recipe | None:
@@ -138,7 +138,7 @@ def read_session(path: Path) -> SavedSession:
         SavedSessionError: not there, or no session.
     """
     try:
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("it is no ordinary file")  # reading from a pipe would wait for ever
         if path.stat().st_size > LARGEST_BYTES:
             raise ValueError("it is far too large for a session")

@@ -33,6 +33,7 @@ from mft_engine.recipe import Recipe, RecipeError, plan_change
 from mft_engine.sections import EngineSection
 
 CLOSE_MILLISECONDS = 2000
+MOST_UNDONE = 500
 
 
 class Session(Told):
@@ -59,6 +60,7 @@ class Session(Told):
         self._jobs: set[str] = set()
         self._brings_points: set[str] = {"dataset"}
         self.undo_stack = QUndoStack(self)
+        self.undo_stack.setUndoLimit(MOST_UNDONE)  # every entry holds recipes; a window may stay open for days
         self._worker = Worker(load, store)
         self._worker.kept_folder = origin  # until something is built, closing forgets nothing
         self._worker.event_ready.connect(self._receive)

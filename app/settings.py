@@ -68,7 +68,7 @@ class Settings:
         """Folders whose runs are listed: the window's, the command line's, those of sweeps, and a person's own."""
         own = [Path(text) for text in self.get("run_folders", []) if isinstance(text, str)]
         try:
-            swept = sorted(path / "runs" for path in self.sweeps_folder.iterdir() if (path / "runs").is_dir())
+            swept = sorted(path / "runs" for path in self.sweeps_folder.iterdir() if os.path.isdir(path / "runs"))
         except OSError:
             swept = []
         return [self.runs_folder, self.runs_folder.parent, *swept, *own]
@@ -95,7 +95,7 @@ class Settings:
         """The folder of the run that was on the screen last; None where it is gone."""
         text = self.get("run", "")
         folder = Path(text) if text else None
-        return folder if folder is not None and (folder / "recipe.toml").is_file() else None
+        return folder if folder is not None and os.path.isfile(folder / "recipe.toml") else None
 
     @property
     def session(self) -> SavedSession:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, QTimer, Slot
@@ -54,7 +52,7 @@ from app.session import Session
 from app.settings import Settings
 from app.shell.commands import SPEEDS, Commands
 from app.shell.dropping import DropFrame, dropped_path, let_drops_through
-from app.shell.tour import Tour
+from app.shell.tour_stops import tour_of
 from app.studying import Studying
 from app.sweeping import Sweeping
 from app.theme import Theme, ThemeKeeper
@@ -111,7 +109,10 @@ class MainWindow(QMainWindow):
         self._build_toolbar()
         self._make_keepers()
         self.drop_frame = DropFrame(theme, self)
-        self.tour = Tour(self, self._tour_targets(), self._tour_acts())
+        self.tour = tour_of(
+            self, session, self.cloud, self.experiment, self.self_consistency, self.docks.bring_up,
+            lambda: self._toolbar.widgetForAction(self.actions_by_name["resample"]),
+        )  # fmt: skip
         self.setAcceptDrops(True)
         let_drops_through(self)
         self._connect()
@@ -168,31 +169,6 @@ class MainWindow(QMainWindow):
         if not self.settings.get("is_tour_offered", False):
             self.settings.set("is_tour_offered", True)
             self.tour.offer()
-
-    def _tour_targets(self) -> dict[str, Callable[[], QWidget]]:
-        def row(path: str) -> QWidget:
-            self.docks.bring_up("experiment")
-            return self.experiment.reveal(path)
-
-        def card() -> QWidget:
-            self.docks.bring_up("self_consistency")
-            return self.self_consistency.card
-
-        return {
-            "cloud": lambda: self.cloud.plot,
-            "resample": lambda: self._toolbar.widgetForAction(self.actions_by_name["resample"]),
-            "self_consistency": card,
-            "regularisation.scale": partial(row, "regularisation.scale"),
-            "foreground.background": partial(row, "foreground.background"),
-        }
-
-    def _tour_acts(self) -> dict[str, Callable[[], None]]:
-        def try_wrong() -> None:
-            self.session.edit("foreground.background", "lazy")
-            self.session.edit_done()
-            self.session.resample()
-
-        return {"play": self.session.play, "resample": self.session.resample, "wrong": try_wrong}
 
     def _build_menus(self) -> None:
         menus = fill_menus(self.menuBar(), self.actions_by_name)
@@ -403,6 +379,8 @@ class MainWindow(QMainWindow):
         for dialog in self.findChildren(QDialog):
             dialog.close()
         self.hide()
+        for dock in self.docks:
+            dock.setVisible(dock.isVisible() and not dock.isFloating())  # one that floats is a window of its own
         self.session.close()
         self.sweeping.close()
         self.studying.close()

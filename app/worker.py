@@ -12,13 +12,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QObject, QTimer, Signal, Slot
 
 from app.engine import jobs
-from app.engine.building import Builder
-from app.engine.contract import Engine, Experiment, Restored
+from app.engine.building import Builder, facts_of
+from app.engine.contract import Engine, Restored
 from app.engine.frames import Frames
 from app.engine.hand import Bench, Parking
 from app.engine.jobs import Job
@@ -234,7 +233,7 @@ class Worker(QObject):
                 step=bench.step,
                 is_restored=bench is parked,
                 folder=bench.folder,
-                **_facts_of(bench.experiment),
+                **facts_of(bench.experiment),
             )
         )
         known = (bench.foreground, bench.comparison, bench.theory, bench.certificate, bench.kernel)
@@ -435,12 +434,6 @@ class Worker(QObject):
 
     def _tell(self, event: Event) -> None:
         self.event_ready.emit(replace(event, generation=self._generation))
-
-
-def _facts_of(experiment: Experiment) -> dict[str, Any]:
-    """What views must know of a task beyond its recipe."""
-    task = experiment.task
-    return {"n_out": task.n_out, "projections": dict(task.projections), "modulus": task.modulus}
 
 
 def _traceback(error: BaseException) -> str:

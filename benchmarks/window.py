@@ -75,7 +75,7 @@ def time_to_first_window(n_starts: int = 3) -> list[float]:
 class Bench:
     """A real window on the real engine, with a heartbeat and a hand that moves the slider."""
 
-    def __init__(self, n_neurons: int) -> None:
+    def __init__(self, n_neurons: int, *, keeps_runs: bool = False) -> None:
         from pyqtgraph.util.garbage_collector import GarbageCollector
         from PySide6.QtCore import Qt, QTimer
         from PySide6.QtWidgets import QApplication
@@ -93,11 +93,11 @@ class Bench:
         themes = ThemeKeeper("light", self.application)
         themes.apply()
         recipe = load_recipe("clover").replace({"network.n_neurons": n_neurons})
-        self.session = Session(recipe)
+        settings = Settings(Path(tempfile.mkdtemp()))
+        self.session = Session(recipe, store=settings.runs_folder if keeps_runs else None)
         self._collector = GarbageCollector()  # as the program does
         self.session.engine_ready.connect(lambda ready: gc.freeze())
-        folder = Path(tempfile.mkdtemp())
-        self.window = MainWindow(self.session, Settings(folder), themes, LogBuffer())
+        self.window = MainWindow(self.session, settings, themes, LogBuffer())
         self.window.resize(1440, 900)
         self.window.show()
         self.beats: list[float] = []

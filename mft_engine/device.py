@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -19,6 +19,17 @@ NVIDIA = "cuda"
 
 class DeviceError(RecipeError):
     """A device that was asked for and is not there; the message names what is."""
+
+
+# What drivers and torch call their troubles, which are of no type of their own.
+_TROUBLE = ("out of memory", "cuda", "cudnn", "cublas", "nccl", "mps", "device")
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Whether a device is at fault: one that is missing, lost, or out of memory."""
+    if isinstance(error, DeviceError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _TROUBLE)
 
 
 def available_devices() -> list[str]:
@@ -80,6 +91,20 @@ def set_threads(section: EngineSection) -> int:
 def n_threads() -> int:
     """CPU threads that compiled loops may use: what `set_threads` set."""
     return torch.get_num_threads()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, sums on the CPU are taken in one order, whatever `engine.n_threads` says."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def can_record_graphs(device: torch.device) -> bool:

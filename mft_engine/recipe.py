@@ -405,13 +405,13 @@ def load_recipe(source: str | Path) -> Recipe:
         # Whatever else is wrong with it, a name that the file system cannot have is no file and no recipe.
         if isinstance(error, ValueError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             raise RecipeError(f"There is no recipe {_shown(str(source))}: no file can have that name") from None
-    if path.is_dir() and (path / "recipe.toml").exists():
+    if os.path.exists(path / "recipe.toml"):
         path = path / "recipe.toml"
-    elif not path.suffix or not path.exists():
+    elif not path.suffix or not os.path.exists(path):
         shipped = shipped_recipes()
         if str(source) in shipped:
             path = shipped[str(source)]
-        elif not path.is_file():
+        elif not os.path.isfile(path):
             near = difflib.get_close_matches(str(source), shipped, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else f"; the shipped ones are {', '.join(shipped)}"
             raise RecipeError(f"There is no recipe file or shipped recipe {_shown(str(source))}{hint}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from app.engine.contract import Engine, Restored
+from app.engine.contract import Engine, Experiment, Restored
 from app.engine.hand import Bench
 from mft_engine.recipe import Recipe
 
@@ -59,3 +60,9 @@ class Builder:
 
 def _for_cpu(recipe: Recipe) -> Recipe:
     return recipe.replace({"engine.device": "cpu"})
+
+
+def facts_of(experiment: Experiment) -> dict[str, Any]:
+    """What views must know of a task beyond its recipe."""
+    task = experiment.task
+    return {"n_out": task.n_out, "projections": dict(task.projections), "modulus": task.modulus}

@@ -34,16 +34,19 @@ def write_files(command: Export, outcome: Outcome, wrong: Outcome | None) -> Ite
         elif (name, command.width_mm) not in wanted:
             wanted.append((name, command.width_mm))
     parts = [(name, width, form) for name, width in dict.fromkeys(wanted) for form in command.figure_formats]
-    n_parts = len(parts) + len(command.data_formats)
+    n_parts = len(parts) + len(command.animations) + len(command.data_formats)
     paths: list[Path] = []
     for done, (name, width, form) in enumerate(parts):
         yield Progress("export", done / n_parts, f"writing {name}.{form}")
         paths += figures.save(
             name, outcome, command.folder, [form], width, wrong=wrong, has_caption=command.has_captions
         )
-    if command.data_formats:
-        from mft_engine.figures.export import save_data
+    from mft_engine.figures.export import save_animation, save_data
 
-        yield Progress("export", len(parts) / n_parts, "writing the data")
+    for done, form in enumerate(command.animations, start=len(parts)):
+        yield Progress("export", done / n_parts, f"drawing the run as {form}")
+        paths += save_animation(outcome, command.folder, form)
+    if command.data_formats:
+        yield Progress("export", 1 - len(command.data_formats) / n_parts, "writing the data")
         paths += save_data(outcome, command.folder, command.data_formats)
     yield Exported(tuple(paths))

@@ -117,8 +117,7 @@ class TorchEngine:
             return True
         if recipe.engine.device == "cpu" or self.ready.devices == ("cpu",):
             return False
-        words = str(error).lower()
-        return isinstance(error, RuntimeError) and any(w in words for w in ("out of memory", "cuda", "mps", "device"))
+        return self._device.is_trouble(error)
 
     def task_cards(self) -> Iterator[TaskCard]:
         """One card for every task, several for the petals; thumbnails are the targets themselves."""

@@ -111,6 +111,7 @@ class Export:
         folder: where; made if it is not there.
         figures: names of `mft_engine.figures`; "three-pictures" stands for the essay's set.
         figure_formats: png, svg, pdf, eps, tiff; data_formats: npz, csv, safetensors.
+        animations: of the training: gif, apng, png (frames), mp4.
         width_mm: of one figure.
     """
 
@@ -118,6 +119,7 @@ class Export:
     figures: tuple[str, ...] = ("three-pictures",)
     figure_formats: tuple[str, ...] = ("png", "pdf")
     data_formats: tuple[str, ...] = ()
+    animations: tuple[str, ...] = ()
     width_mm: float = 85.0
     has_captions: bool = True
 

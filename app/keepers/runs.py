@@ -48,12 +48,15 @@ class RunsKeeper(QObject):
         view.thrown_away.connect(self._throw_away)
         view.compare_wanted.connect(self._compare)
         view.curves_wanted.connect(library.read_curves)
+        view.planes_wanted.connect(library.read_planes)
+        view.dropped.connect(self._dragged_in)
         view.refresh_wanted.connect(self.refresh)
         view.folder_wanted.connect(self._add_folder)
         library.rows_ready.connect(view.show_rows)
         library.row_changed.connect(view.put_row)
         library.rows_gone.connect(view.drop_rows)
         library.curves_ready.connect(view.show_curves)
+        library.planes_ready.connect(view.show_planes)
         library.compared.connect(self._show_comparison)
         library.failed.connect(session.failed)
         library.said.connect(session.status)
@@ -131,6 +134,12 @@ class RunsKeeper(QObject):
         dialog = CompareDialog(answer, self._theme(), window)
         dialog.finished.connect(dialog.deleteLater)
         dialog.show()
+
+    @Slot(object)
+    def _dragged_in(self, folders: list[Path]) -> None:
+        """Runs are listed with their neighbours; a folder of runs, with what is in it."""
+        for folder in folders:
+            self.add_folder((folder.parent if (folder / "recipe.toml").is_file() else folder).resolve())
 
     @Slot()
     def _add_folder(self) -> None:

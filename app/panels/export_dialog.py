@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Slot
@@ -35,6 +36,7 @@ FIGURES = (
     ("fourier", "Frequencies and phases (modular addition)", False),
 )
 FIGURE_FORMATS = ("png", "svg", "pdf", "eps", "tiff")
+ANIMATIONS = (("gif", "GIF"), ("apng", "APNG"), ("png", "PNG frames"), ("mp4", "MP4"))
 DATA_FORMATS = (("npz", "both clouds, NumPy"), ("csv", "both clouds, text"), ("safetensors", "both clouds, tensors"))
 
 
@@ -56,6 +58,13 @@ class ExportDialog(QDialog):
         for name in ("png", "pdf"):
             self.formats[name].setChecked(True)
         self.data = {name: QCheckBox(f"{name.upper()} ({text})", self) for name, text in DATA_FORMATS}
+        self.animations = {name: QCheckBox(text, self) for name, text in ANIMATIONS}
+        for box in self.animations.values():
+            box.setToolTip("The neurons along the training, from its stored clouds")
+        has_film = shutil.which("ffmpeg") is not None
+        self.animations["mp4"].setEnabled(has_film)
+        if not has_film:
+            self.animations["mp4"].setToolTip("A film needs ffmpeg, which is not installed here")
         self.captions = QCheckBox("Caption line with recipe, seed, sizes and verdict", self)
         self.captions.setChecked(True)
         self.captions.setToolTip("Written under every figure")
@@ -94,6 +103,7 @@ class ExportDialog(QDialog):
         form.addRow("Formats", _line(list(self.formats.values())))
         form.addRow("Width", self.width_mm)
         form.addRow("", self.captions)
+        form.addRow("Animation", _line(list(self.animations.values())))
         form.addRow("Data", _column(list(self.data.values())))
         choose = QPushButton("Choose…", self)
         choose.setToolTip("Look for the folder")
@@ -113,6 +123,7 @@ class ExportDialog(QDialog):
             figures=tuple(name for name, box in self.figures.items() if box.isChecked()),
             figure_formats=tuple(name for name, box in self.formats.items() if box.isChecked()),
             data_formats=tuple(name for name, box in self.data.items() if box.isChecked()),
+            animations=tuple(name for name, box in self.animations.items() if box.isChecked()),
             width_mm=self.width_mm.value(),
             has_captions=self.captions.isChecked(),
         )
@@ -127,8 +138,8 @@ class ExportDialog(QDialog):
     def _check(self) -> None:
         command = self.command()
         fault = ""
-        if not command.figures and not command.data_formats:
-            fault = "Tick at least one figure or one data format."
+        if not command.figures and not command.data_formats and not command.animations:
+            fault = "Tick at least one figure, animation or data format."
         elif command.figures and not command.figure_formats:
             fault = "Tick at least one of PNG, SVG and PDF for the figures."
         elif not self.folder.text().strip():

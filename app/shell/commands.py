@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QStandardPaths, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
+from PySide6.QtWidgets import QFileDialog, QMainWindow, QMessageBox
 
 from app.actions import ACTIONS
 from app.engine.messages import DataPreview, Export
@@ -21,6 +22,7 @@ from app.session import Session
 from app.settings import Settings
 from app.shell.copying import command_line, python_lines
 from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, is_watched, what_it_becomes
+from app.shell.picture_commands import PictureCommands, documents
 from app.theme import Mode, ThemeKeeper
 from app.views.loop import LoopView
 from app.watched.window import WatchedWindow
@@ -30,7 +32,7 @@ from mft_engine.recipe import RecipeError, load_recipe, shipped_recipes
 SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
 
 
-class Commands(QObject):
+class Commands(PictureCommands):
     """Everything a menu, button or shortcut can start."""
 
     live_wanted = Signal()
@@ -46,16 +48,15 @@ class Commands(QObject):
     mode_changed = Signal(str)
 
     def __init__(
-        self, session: Session, settings: Settings, themes: ThemeKeeper, loop: LoopView, owner: QWidget
+        self, session: Session, settings: Settings, themes: ThemeKeeper, loop: LoopView, owner: QMainWindow
     ) -> None:
         """
         Args:
             loop: whose choices the self-consistency loop is turned with.
             owner: the window that dialogs belong to, that closes at "quit", and whose actions the palette lists.
         """
-        super().__init__(owner)
-        self._session, self._settings, self._themes = session, settings, themes
-        self._loop, self._owner = loop, owner
+        super().__init__(session, settings, owner)
+        self._themes, self._loop = themes, loop
         self.watched: list[WatchedWindow] = []
         session.data_ready.connect(self.ask_for_columns)
 
@@ -106,14 +107,14 @@ class Commands(QObject):
             self._settings.set("folder", str(path.resolve().parent))
             self._session.look_at_data(path.resolve())
             return
-        if path.suffix.lower() == SUFFIX and not path.is_dir():
+        if path.suffix.lower() == SUFFIX and not os.path.isdir(path):
             self._settings.set("folder", str(path.resolve().parent))
             self.session_opened.emit(path)
             return
         if is_watched(path):
             self._open_watched(path.resolve())
             return
-        if not what_it_becomes(path)[0] and path.exists():
+        if not what_it_becomes(path)[0] and os.path.exists(path):
             self._session.failed.emit(what_it_becomes(path)[1])
             return
         try:
@@ -392,15 +393,7 @@ class Commands(QObject):
 
     @property
     def _last_folder(self) -> str:
-        return self._settings.get("folder", "") or _documents()
-
-    @property
-    def _export_folder(self) -> str:
-        return self._settings.get("export_folder", "") or str(Path(_documents()) / "mft-lab")
-
-
-def _documents() -> str:
-    return QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation) or str(Path.home())
+        return self._settings.get("folder", "") or documents()
 
 
 def _version(package: str) -> str:

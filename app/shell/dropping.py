@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,22 +29,22 @@ def dropped_path(mime: QMimeData) -> Path | None:
 
 def is_data_file(path: Path) -> bool:
     """Whether a path is to be read as a table of numbers."""
-    return path.suffix.lower() in DATA_SUFFIXES and not path.is_dir()
+    return path.suffix.lower() in DATA_SUFFIXES and not os.path.isdir(path)
 
 
 def is_run(path: Path) -> bool:
     """Whether a path is the folder of a stored run."""
-    return path.is_dir() and (path / "recipe.toml").is_file()
+    return os.path.isfile(path / "recipe.toml")
 
 
 def is_watched(path: Path) -> bool:
     """Whether a path is the folder of a training that `mft.watch` has kept."""
-    return path.is_dir() and (path / "watched.json").is_file()
+    return os.path.isfile(path / "watched.json")
 
 
 def what_it_becomes(path: Path) -> tuple[str, str]:
     """A title and what will happen when a path is dropped; an empty title for what cannot be opened."""
-    if path.is_dir():
+    if os.path.isdir(path):
         if is_run(path):
             return "Open this run", path.name
         if is_watched(path):

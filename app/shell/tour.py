@@ -200,7 +200,8 @@ class Tour(QObject):
             QPoint(target.left(), target.bottom() + GAP),
             QPoint(target.center().x() - size.width() // 2, target.bottom() - size.height() - GAP),
         )
-        chosen = next((place for place in places if window.contains(QRect(place, size))), places[-1])
+        fitting = [place for place in places if window.contains(QRect(place, size))]
+        chosen = fitting[0] if fitting and is_framed else places[-1]  # an offer covers no control
         x = min(max(chosen.x(), 8), window.width() - size.width() - 8)
         y = min(max(chosen.y(), 8), window.height() - size.height() - 8)
         self.bubble.setGeometry(QRect(QPoint(x, y), size))

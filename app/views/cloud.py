@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QHideEvent, QKeySequence, QPaintEvent, QResizeEvent, QShortcut
+from PySide6.QtGui import QHideEvent, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
@@ -22,7 +22,7 @@ from app.views.neuron_hover import NeuronHover
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project, table_axes
 from app.views.range_follower import RangeFollower
-from app.views.split_plot import SplitPlot
+from app.views.split_plot import PaintedPlot, SplitPlot
 from app.views.theory_overlay import TheoryOverlay
 from app.widgets import colours
 from app.widgets.empty_state import EmptyState
@@ -30,14 +30,6 @@ from app.widgets.empty_state import EmptyState
 # Laid over the background, orange lets the blue shine through.
 _STRENGTHS = {"initial": 0.65, "background": 0.9, "foreground": 0.82}
 _OVER_THE_BACKGROUND = 0.6
-
-
-class _Plot(pg.PlotWidget):
-    painted = Signal()
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        super().paintEvent(event)
-        self.painted.emit()
 
 
 class CloudView(QWidget):
@@ -67,7 +59,7 @@ class CloudView(QWidget):
         self._has_theory = False
 
         self.header = CloudHeader(self)
-        self.plot = _Plot(self, enableMenu=False)
+        self.plot = PaintedPlot(self, enableMenu=False)
         self.plot.setAccessibleName("Cloud of neurons")
         self._box = self.plot.getViewBox()
         quiet_plot(self.plot.getPlotItem())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QItemSelection, QItemSelectionModel, QPoint, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QObject, QPoint, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QAction, QDropEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QMenu,
     QPushButton,
     QSplitter,
+    QStackedWidget,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -26,16 +27,18 @@ from PySide6.QtWidgets import (
 
 from app.theme import LIGHT, Theme
 from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
+from app.views.run_clouds import RunClouds
 from app.views.run_table import COLUMNS, RunTable
 from app.widgets.colours import several
 from app.widgets.empty_state import EmptyState
 
 if TYPE_CHECKING:
-    from app.library import Curve
+    from app.library import Curve, StoredPlane
     from mft_engine.runs.index import RunRow
 
 SOON_MILLISECONDS = 120
 _NO_CURVES = ("No run picked", "Click runs in the table to lay their loss curves over each other.")
+_NO_LOSSES = ("No losses are kept", "Of a watched training they are, where they are asked: mft.watch(..., loss=...).")
 _NO_RUNS = ("No stored runs yet", "Everything trained in this window is kept by itself and appears here.")
 
 
@@ -47,6 +50,8 @@ class RunsView(QWidget):
     thrown_away = Signal(object)  # folders
     compare_wanted = Signal(object, object)  # two rows
     curves_wanted = Signal(object)  # folders
+    planes_wanted = Signal(object)  # folders
+    dropped = Signal(object)  # folders that were dragged in
     refresh_wanted = Signal()
     folder_wanted = Signal()
 
@@ -54,7 +59,9 @@ class RunsView(QWidget):
         super().__init__(parent)
         self._theme = theme
         self._curves: dict[Path, Curve] = {}
+        self._planes: dict[Path, StoredPlane] = {}
         self._asked: set[Path] = set()
+        self._asked_planes: set[Path] = set()
         self._is_complete = False
         self.search = QLineEdit(self)
         self.search.setPlaceholderText("Filter: words of name, recipe, tag, verdict, note")
@@ -73,9 +80,16 @@ class RunsView(QWidget):
         quiet_plot(self.plot.getPlotItem())
         self.plot.getPlotItem().layout.setContentsMargins(4, 4, 10, 2)
         self.plot.getPlotItem().setLogMode(y=True)
-        self.plot.setLabel("bottom", "time t")
+        self.plot.setLabel("bottom", "time t (of watched trainings: step)")
         self.plot.setLabel("left", "loss")
         self.plot.setMinimumWidth(150)
+        self.clouds = RunClouds(theme, self)
+        self.overlay = QStackedWidget(self)
+        for plot in (self.plot, self.clouds):
+            self.overlay.addWidget(plot)
+        self.as_clouds = QPushButton("Clouds", self)
+        self.as_clouds.setCheckable(True)
+        self.as_clouds.setToolTip("Lay the clouds of the picked runs over each other, instead of their loss curves")
         self.no_curves = EmptyState(*_NO_CURVES, self.plot, covers=True)
         self.no_runs = EmptyState(*_NO_RUNS, self.table.viewport())
         self._lay_out()
@@ -84,6 +98,8 @@ class RunsView(QWidget):
         self._soon.setInterval(SOON_MILLISECONDS)
         self._soon.timeout.connect(self._ask_for_curves)
         self.search.textChanged.connect(self._filter)
+        self.as_clouds.toggled.connect(self._switch_overlay)
+        self.table.viewport().installEventFilter(self)
         self.model.edited.connect(self.renamed)
         self.model.modelAboutToBeReset.connect(self._remember)
         self.model.modelReset.connect(self._pick_again)
@@ -106,7 +122,7 @@ class RunsView(QWidget):
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.EditKeyPressed)
         table.setDragEnabled(True)
-        table.setDragDropMode(QAbstractItemView.DragDropMode.DragOnly)
+        table.setDragDropMode(QAbstractItemView.DragDropMode.DragDrop)
         table.setShowGrid(False)
         table.setAlternatingRowColors(True)
         table.setWordWrap(False)
@@ -171,12 +187,12 @@ class RunsView(QWidget):
         header.setSpacing(5)
         header.addWidget(self.search, 1)
         header.addWidget(self.count)
-        for button in self.buttons.values():
+        for button in (self.as_clouds, *self.buttons.values()):
             header.addWidget(button)
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.addWidget(self.table)
-        self.splitter.addWidget(self.plot)
+        self.splitter.addWidget(self.overlay)
         self.splitter.setStretchFactor(0, 1)
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setSizes([620, 380])
@@ -210,9 +226,16 @@ class RunsView(QWidget):
         self._asked -= {curve.folder for curve in curves}
         self._draw_curves()
 
+    def show_planes(self, planes: Sequence[StoredPlane]) -> None:
+        """The clouds that were asked for."""
+        self._planes |= {plane.folder: plane for plane in planes}
+        self._asked_planes -= {plane.folder for plane in planes}
+        self._draw_curves()
+
     def forget_curve(self, folder: Path) -> None:
-        """A run went on: its curve is read again."""
+        """A run went on: its curve and its cloud are read again."""
         self._curves.pop(folder, None)
+        self._planes.pop(folder, None)
         self._soon.start()
 
     def show_current(self, folder: Path | None) -> None:
@@ -240,6 +263,7 @@ class RunsView(QWidget):
         self.plot.setBackground(theme.panel)
         style_plot(self.plot.getPlotItem(), theme, small=True)
         self.no_curves.apply_theme(theme)
+        self.clouds.apply_theme(theme)
         self.no_runs.apply_theme(theme)
         self.model.apply_theme(theme)
         self._draw_curves()
@@ -327,6 +351,36 @@ class RunsView(QWidget):
         if missing:
             self._asked |= set(missing)
             self.curves_wanted.emit(missing)
+        unknown = [folder for folder in wanted if folder not in self._planes and folder not in self._asked_planes]
+        if unknown and self.as_clouds.isChecked():
+            self._asked_planes |= set(unknown)
+            self.planes_wanted.emit(unknown)
+
+    @Slot(bool)
+    def _switch_overlay(self, is_clouds: bool) -> None:
+        self.overlay.setCurrentWidget(self.clouds if is_clouds else self.plot)
+        self.as_clouds.setText("Curves" if is_clouds else "Clouds")
+        self._draw_curves()
+        self._soon.start()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Folders of runs that are dragged onto the table are listed from then on; its own runs stay where they are."""
+        if not isinstance(event, QDropEvent):  # entering and moving are kinds of it
+            return super().eventFilter(watched, event)
+        folders = self._dragged_in(event)
+        if folders:
+            event.acceptProposedAction()
+            if event.type() == QEvent.Type.Drop:
+                self.dropped.emit(folders)
+        else:
+            event.ignore()
+        return True
+
+    def _dragged_in(self, event: QDropEvent) -> list[Path]:
+        if event.source() is self.table:
+            return []
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        return [path for path in paths if path.is_dir()]
 
     def _draw_curves(self) -> None:
         colours = several(self._theme)
@@ -340,6 +394,10 @@ class RunsView(QWidget):
                 line = self.plot.plot(curve.times, losses, pen=line_pen(colour, 1.6), connect="finite")
                 line.setDownsampling(auto=True, method="peak")
                 shown.append(folder)
+        is_known = bool(drawn) and all(folder in self._curves for folder in drawn)
+        self.no_curves.set_text(*(_NO_LOSSES if is_known else _NO_CURVES))
+        if self.as_clouds.isChecked():
+            self.clouds.show_planes(self._planes, drawn)
         self.no_curves.setVisible(not shown)
         if shown:
             self.plot.autoRange(padding=0.04)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QToolButton, QWidget
 
 LIVE = -1
+STEP_MILLISECONDS = 90
 
 
 class Scrubber(QWidget):
@@ -27,13 +28,24 @@ class Scrubber(QWidget):
         self.live.setCheckable(True)
         self.live.setChecked(True)
         self.live.setToolTip("Back to the present state")
+        self.film = QToolButton(self)
+        self.film.setCheckable(True)
+        self.film.setText("▶")
+        self.film.setAccessibleName("Play the stored snapshots")
+        self.film.setToolTip("Play the run's stored clouds from here on; at the end it stands still")
+        self._step = QTimer(self)
+        self._step.setInterval(STEP_MILLISECONDS)
+        self._step.timeout.connect(self._next)
         row = QHBoxLayout(self)
         row.setContentsMargins(58, 0, 8, 4)
+        row.addWidget(self.film)
         row.addWidget(self.slider, 1)
         row.addWidget(self.label)
         row.addWidget(self.live)
         self.slider.valueChanged.connect(self._moved)
         self.live.clicked.connect(self._pressed_live)
+        self.film.toggled.connect(self._roll)
+        self.slider.sliderPressed.connect(lambda: self.film.setChecked(False))
         self.setVisible(False)
 
     def set_times(self, times: np.ndarray) -> None:
@@ -67,8 +79,26 @@ class Scrubber(QWidget):
         """Whether the present state is looked at."""
         return self.live.isChecked()
 
+    @Slot(bool)
+    def _roll(self, is_rolling: bool) -> None:
+        """From the beginning where the slider stands at its end."""
+        if not is_rolling:
+            self._step.stop()
+            return
+        if self.slider.value() >= self.slider.maximum():
+            self.slider.setValue(0)
+        self._step.start()
+
+    @Slot()
+    def _next(self) -> None:
+        if self.slider.value() >= self.slider.maximum() or not self.isVisible():
+            self.film.setChecked(False)
+        else:
+            self.slider.setValue(self.slider.value() + 1)
+
     def go_live(self) -> None:
         """Back to the present state without saying so."""
+        self.film.setChecked(False)
         self.live.setChecked(True)
         self.label.setText("now")
         self.slider.blockSignals(True)

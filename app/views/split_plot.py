@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import pyqtgraph as pg
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QWidget
 
 from app.theme import Theme
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.range_follower import RangeFollower
 from app.views.theory_overlay import TheoryOverlay
+
+
+class PaintedPlot(pg.PlotWidget):
+    """Says when it has been painted."""
+
+    painted = Signal()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        self.painted.emit()
 
 
 class SplitPlot(pg.PlotWidget):

@@ -67,7 +67,7 @@ def gui(
     """Open the window. Example: mft-lab gui petals4 --play"""
     if watch is not None and source is not None:
         raise CommandError("Give a run, or --watch FOLDER, not both", 2)
-    if source is not None and (Path(source) / "watched.json").is_file():
+    if source is not None and os.path.isfile(Path(source) / "watched.json"):
         watch, source = Path(source), None
     _open_window(source, play, screenshot, quit_after, device, watch)
 
@@ -251,10 +251,27 @@ def _sentences() -> Iterator[None]:
         # torch reports full memory as a RuntimeError; everything else of that kind is a defect and shows its trace.
         if "can't allocate memory" in str(error).lower():
             _stop(_told(MemoryError(str(error).splitlines()[0].rpartition(": ")[2].strip() or "none is left")), 1)
-        if "out of memory" not in str(error).lower() and type(error).__module__.split(".")[0] != "mft_engine":
-            raise
+        is_own = type(error).__module__.split(".")[0] == "mft_engine"
+        if not is_own and "out of memory" not in str(error).lower():
+            _stop(_of_device(error), 1)
         is_name = getattr(error.__cause__, "errno", None) == errno.ENAMETOOLONG
         _stop(str(error).splitlines()[0], 2 if is_name else 1)
+
+
+def _of_device(error: RuntimeError) -> str:
+    """The sentence for a device that was lost on the way.
+
+    Raises:
+        RuntimeError: the same, where it is nothing of that kind but a defect.
+    """
+    from mft_engine.device import is_trouble
+
+    if not is_trouble(error):
+        raise error
+    return (
+        f"The device failed ({str(error).splitlines()[0]}); what was computed before is kept. Try again, or on another "
+        "device: --set engine.device=cpu"
+    )
 
 
 def _told(error: Exception) -> str:

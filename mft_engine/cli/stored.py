@@ -23,9 +23,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """The same statistics between two stored backgrounds. Example: mft-lab compare runs/a runs/b"""
-    from mft_engine.runs.compare import compare_folders
+    from mft_engine.runs.compare import compare_any, read_any
 
-    answers = compare_folders(run_a, run_b)
+    answers = compare_any(read_any(run_a), read_any(run_b))
     document = {"schema": "mft-lab/comparison/1", "run_a": str(run_a), "run_b": str(run_b), **answers[0].to_dict()}
     if as_json:
         print_json({**document, "layers": [answer.to_dict() for answer in answers]})
@@ -48,7 +48,7 @@ def export(
     formats: Annotated[str, typer.Option("--format", help="pdf, svg, png, eps, tiff; comma-separated.")] = "pdf",
     width_mm: Annotated[float, typer.Option(min=20, max=1000, help="Width of the figure in mm.")] = 85.0,
     caption: Annotated[bool, typer.Option(help="Write recipe, seed, sizes and verdict under the figure.")] = False,
-    animation: Annotated[str | None, typer.Option(help="gif, png (frames) or mp4.")] = None,
+    animation: Annotated[str | None, typer.Option(help="gif, apng, png (frames) or mp4.")] = None,
     data: Annotated[str | None, typer.Option(help="npz, csv, safetensors; comma-separated.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("."),
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mft_engine.device import one_thread
 from mft_engine.field.field import MeanField, curvature
 from mft_engine.kernels import Integrator, StepPlan
 from mft_engine.recipe import Recipe
@@ -111,5 +112,6 @@ def resolving_step(theta: Tensor, field: MeanField, hyper: Hyper) -> float:
     """The largest step that resolves the potential of single neurons; no bound where the step is not in prior units."""
     if not hyper.is_preconditioned or hyper.temperature == 0:
         return math.inf
-    value = float(curvature(theta, field, hyper.temperature))
+    with one_thread():
+        value = float(curvature(theta, field, hyper.temperature))
     return min(LARGEST_STEP, RESOLVING_STEP / value) if value > 0 and math.isfinite(value) else LARGEST_STEP

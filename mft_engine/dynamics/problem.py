@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
+from mft_engine.device import one_thread
 from mft_engine.dynamics.divergence import loss_limit
 from mft_engine.dynamics.hyper import Hyper, plan_of, resolving_step
 from mft_engine.dynamics.network import Network
@@ -67,14 +68,16 @@ class Problem:
     def eigenvalue(self, theta: Tensor, hyper: Hyper) -> float:
         """Theta, the top eigenvalue of the tangent kernel: a step is stable below 2/Theta."""
         rates = self.network.rates(hyper)
-        return self.network.eigenvalue(theta, self.inputs, self.weights, rates, self.readout_exponent)
+        with one_thread():  # of an automatic step: the run's bits follow it
+            return self.network.eigenvalue(theta, self.inputs, self.weights, rates, self.readout_exponent)
 
     def resolving_step(self, theta: Tensor, hyper: Hyper) -> float:
         """The largest step that resolves the potential of single neurons in the field that they make now."""
-        prediction = self.kernel.predict(theta, self.inputs, self.readout_exponent)
-        told = LOSS.signal(self.targets, prediction)
-        felt = self.network.felt(theta, self.inputs, self.weights, told, hyper, self.readout_exponent)
-        return min(resolving_step(neurons, field, hyper) for neurons, field in felt)
+        with one_thread():
+            prediction = self.kernel.predict(theta, self.inputs, self.readout_exponent)
+            told = LOSS.signal(self.targets, prediction)
+            felt = self.network.felt(theta, self.inputs, self.weights, told, hyper, self.readout_exponent)
+            return min(resolving_step(neurons, field, hyper) for neurons, field in felt)
 
     def loss(self, theta: Tensor) -> float:
         """E (y - f)^2 on the training measure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +46,9 @@ def load_stored_background(source: str, n_inputs: int, n_out: int = 1) -> Stored
         RecipeError: nothing there, a damaged file, or neurons of another number of inputs; the message names the file.
     """
     path = Path(source).expanduser()
-    if (path / RESULT).is_file():
+    if os.path.isfile(path / RESULT):
         stored = _from_run(path)
-    elif path.is_file() and path.suffix == ".npz":
+    elif os.path.isfile(path) and path.suffix == ".npz":
         stored = StoredBackground(_from_npz(path), 1.0)
     else:
         raise RecipeError(

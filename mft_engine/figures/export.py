@@ -23,7 +23,7 @@ from mft_engine.figures.pictures import axis_range
 
 __all__ = ["ANIMATIONS", "DATA_FORMATS", "ExportError", "export_run", "save_animation", "save_data"]
 
-ANIMATIONS = ("gif", "png", "mp4")
+ANIMATIONS = ("gif", "apng", "png", "mp4")
 FRAMES_PER_SECOND = 12
 # Frames of a still end, so that a loop does not jump back at once.
 N_LAST = 12
@@ -113,7 +113,8 @@ def save_animation(
     """The background's neurons along the run, from the start over the stored snapshots, in the plane of w1 and w2.
 
     Args:
-        form: gif (loops), png (numbered frames in a folder), mp4 (needs an installed ffmpeg).
+        form: gif or apng (both loop; an APNG keeps every colour and ends with .png), png (numbered frames in a
+            folder), mp4 (needs an installed ffmpeg).
         n_pixels: side of a frame; name: of the file or the folder of frames.
 
     Returns:
@@ -142,8 +143,9 @@ def save_animation(
             files.append(frames / f"{number:04d}.png")
             write_atomically(files[-1], _encoded(frame, "PNG"))
         return files
-    path = folder / f"{name}.{form}"
-    write_atomically(path, _gif(outcome, size) if ffmpeg is None else _mp4(outcome, size, ffmpeg))
+    path = folder / (f"{name}-animated.png" if form == "apng" else f"{name}.{form}")
+    encode = {"gif": _gif, "apng": _apng}
+    write_atomically(path, encode[form](outcome, size) if ffmpeg is None else _mp4(outcome, size, ffmpeg))
     return [path]
 
 
@@ -207,6 +209,15 @@ def _gif(outcome: Outcome, size: int) -> bytes:
     durations = [duration] * (len(reduced) - 1) + [duration * N_LAST]
     memory = io.BytesIO()
     reduced[0].save(memory, "GIF", save_all=True, append_images=reduced[1:], duration=durations, loop=0, optimize=False)
+    return memory.getvalue()
+
+
+def _apng(outcome: Outcome, size: int) -> bytes:
+    frames = list(_frames(outcome, size))
+    memory = io.BytesIO()
+    duration = round(1000 / FRAMES_PER_SECOND)
+    durations = [duration] * (len(frames) - 1) + [duration * N_LAST]
+    frames[0].save(memory, "PNG", save_all=True, append_images=frames[1:], duration=durations, loop=0)
     return memory.getvalue()
 
 

@@ -82,6 +82,13 @@ def is_run(folder: Path) -> bool:
         return False
 
 
+def _is_blank(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size <= MAX_RECIPE_BYTES and not path.read_bytes().strip()
+    except OSError:  # whoever reads it says what is wrong
+        return False
+
+
 class Run:
     """One run folder; every write is whole or not at all.
 
@@ -193,11 +200,10 @@ class Run:
         """
         path = self.folder / RECIPE
         try:
-            # An empty file would be a valid recipe: the default one.
-            if path.is_file() and path.stat().st_size <= MAX_RECIPE_BYTES and not path.read_bytes().strip():
+            if _is_blank(path):  # which would be a valid recipe: the default one
                 raise RecipeError(f"{path} is empty")
             return load_recipe(path)
-        except (RecipeError, OSError) as error:
+        except RecipeError as error:
             self._fault(str(error))
         for name in (RESULT, CHECKPOINT):
             try:

@@ -16,6 +16,8 @@ from mft_engine.runs.marks import read_marks
 from mft_engine.runs.owner import is_in_other_hands, let_go, take
 
 MOST_KEPT = 100
+# A window has one experiment in hand and lays a few aside; what was written before these is nobody's any more.
+MOST_IN_HAND = 12
 
 
 class Keeper:
@@ -32,7 +34,7 @@ class Keeper:
     def __init__(self, store: Path) -> None:
         self._store = store
         self._writer = ThreadPoolExecutor(1, "keeper")
-        self._in_use: set[Path] = set()
+        self._in_use: dict[Path, None] = {}  # the one written last at the end
 
     def keep(
         self, experiment: Experiment, recipe: Recipe, folder: Path | None, *, has_answers: bool = False
@@ -71,6 +73,7 @@ class Keeper:
         if folder is None or folder.resolve().parent != self._store.resolve() or not (folder / RECIPE).exists():
             return None
         if folder in self._in_use:
+            self._in_use[folder] = self._in_use.pop(folder)
             return Run(folder)
         if is_in_other_hands(folder):
             return None
@@ -86,12 +89,15 @@ class Keeper:
         return run
 
     def _take(self, folder: Path) -> None:
-        self._in_use.add(folder)
+        self._in_use[folder] = None
         take(folder)
 
     def _thin_out(self) -> None:
         """Every copy renews its recipe's time, so the oldest are in nobody's hand."""
         trash.empty(self._store)
+        for folder in list(self._in_use)[:-MOST_IN_HAND]:  # a window that is open for days begins many
+            del self._in_use[folder]
+            let_go(folder)
         runs = [path for path in self._store.iterdir() if (path / RECIPE).exists() and read_marks(path).is_empty]
         runs.sort(key=lambda path: (path / RECIPE).stat().st_mtime)
         for folder in runs[: max(0, len(runs) - MOST_KEPT)]:

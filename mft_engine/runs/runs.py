@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def _runs_in(parent: Path) -> Iterator[Run]:
         return
     try:
         folders = [path for path in parent.iterdir() if is_run(path)]
-    except OSError:
+    except (OSError, ValueError):
         return
     for folder in sorted(folders, key=lambda path: (_changed(path / RECIPE), path.name), reverse=True):
         yield Run(folder)
@@ -71,7 +72,7 @@ def list_runs(parent: str | Path) -> list[dict[str, Any]]:
 
 
 def _watched_rows(parent: Path) -> list[dict[str, Any]]:
-    places = [parent, *sorted(parent.glob("*/")), *sorted(parent.glob("*/layer*/"))] if parent.is_dir() else []
+    places = [parent, *sorted(parent.glob("*/")), *sorted(parent.glob("*/layer*/"))] if os.path.isdir(parent) else []
     found = [folder for folder in places if is_watched(folder)]
     return [watched_row(folder) for folder in sorted(found, key=lambda f: -_changed(f / DOCUMENT))]
 

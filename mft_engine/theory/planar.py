@@ -26,7 +26,7 @@ from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.gaussian_inputs import HarmonicSolution, solve_gaussian_inputs
 from mft_engine.theory.projection import Target
 from mft_engine.theory.theory import LAYER_NUMBERS, NUMBERS, PARTICLE_NUMBERS
-from mft_engine.theory.training_points import PointSolution, solve_training_points
+from mft_engine.theory.training_points import MOST_FEATURES, PointSolution, solve_training_points
 
 Array = NDArray[np.float64]
 
@@ -167,6 +167,7 @@ def solve_planar(
     tolerance: float = 1e-8,
     should_stop: Callable[[], bool] | None = None,
     resolution: int = 1,
+    most_features: int = MOST_FEATURES,
 ) -> PlanarTheory:
     """Solve the infinite-width problem of a planar task: x ~ N(0, I_2), or a training set.
 
@@ -182,6 +183,8 @@ def solve_planar(
         tolerance: of |grad D|; the gap is half its square.
         should_stop: asked at every iteration; True abandons the solve.
         resolution: multiplies all grids; 2 or 3 to check what 1 says (grids also grow by themselves).
+        most_features: numbers that a grid refined for training points may have; a smaller one is sooner done, and the
+            gap says what it costs.
 
     Returns:
         the solution.
@@ -207,7 +210,7 @@ def solve_planar(
         same = isinstance(old, PointSolution) and np.array_equal(old.points, x) and np.array_equal(old.weights, weights)
         solution = solve_training_points(
             x, y, weights, activation, temperature, lambda_w, lambda_a,
-            old if same and isinstance(old, PointSolution) else None, tolerance, should_stop, resolution,
+            old if same and isinstance(old, PointSolution) else None, tolerance, should_stop, resolution, most_features,
         )  # fmt: skip
     else:
         assert target is not None

@@ -30,6 +30,8 @@ MOST_ANGLES = 3072
 DISCRETISED = 3e-4
 # Numbers that the features of a refined grid may be.
 MOST_FEATURES = 60_000_000
+# A gradient so many times the tolerance is that of a solve that was given up.
+UNRESOLVED = 1e3
 N_POINTS_MAX = 4096
 # Above this many points the features are kept in single precision: half a gigabyte otherwise.
 N_POINTS_DOUBLE = 768
@@ -232,6 +234,7 @@ def solve_training_points(
     tolerance: float,
     should_stop: Callable[[], bool] | None,
     resolution: int,
+    most_features: int = MOST_FEATURES,
 ) -> PointSolution:
     """Maximise the dual on points; arguments as in `solve_planar`.
 
@@ -260,13 +263,17 @@ def solve_training_points(
     for n_changes in range(12):
         grid = point_grid(points.tobytes(), weights.tobytes(), activation, panels, n_angles)
         dual = PointDual(grid, np.sqrt(weights) * targets, temperature, lambda_w, lambda_a)
+        start = _shortened(dual, start)
         state, n = maximise(dual, start, tolerance, preconditioner=held, should_stop=should_stop)
         n_iterations += n
         start = state.point
+        if n_changes and float(np.linalg.norm(state.gradient)) > UNRESOLVED * tolerance:
+            break  # a finer grid does not help a point that is no maximum; the gap says so
         panels = grid.panels.improved(
             state.mass, state.field, state.log_partition, lambda_a, temperature, dual.prior_variance
         )
-        if panels != grid.panels.panels and n_changes < 7:
+        size = grid.features.size * len(panels) // len(grid.panels.panels)
+        if panels != grid.panels.panels and n_changes < 7 and size <= most_features:
             continue
         panels = grid.panels.panels
         error = _angular_error(dual, state, points, weights, activation)
@@ -274,11 +281,18 @@ def solve_training_points(
             break
         # Kinks leave an error that falls with the square of the number of angles.
         wanted = n_angles * 2 ** math.ceil(max(1.0, 0.5 * math.log2(error / (DISCRETISED * temperature))))
-        room = n_angles * MOST_FEATURES // grid.features.size
+        room = n_angles * most_features // grid.features.size
         if room < 2 * n_angles:
             break
         n_angles = min(wanted, room, MOST_ANGLES)
     return PointSolution(dual, state, points, weights, held, activation, n_iterations, error)
+
+
+def _shortened(dual: PointDual, point: Array) -> Array:
+    """A first point at which D is not below D(0) = 0: a finer grid may find wells that the last one did not see."""
+    while point.any() and dual.at(point).value < 0.0:
+        point = 0.5 * point if np.abs(point).max() > 1e-12 else np.zeros_like(point)
+    return point
 
 
 def _angular_error(dual: PointDual, state: DualState, points: Array, weights: Array, activation: str) -> float:

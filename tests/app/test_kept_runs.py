@@ -152,6 +152,25 @@ def test_a_run_from_elsewhere_is_never_written_to_and_the_oldest_kept_runs_go_aw
     assert not first.exists() and all(folder.exists() for folder in (second, *new))
 
 
+def test_the_oldest_runs_of_a_window_that_stays_open_go_away_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an hour of use 195 runs were kept of which 100 should have been: each counted as in hand."""
+    monkeypatch.setattr(store_keeping, "MOST_KEPT", 3)
+    monkeypatch.setattr(store_keeping, "MOST_IN_HAND", 2)
+    recipe = load_recipe("clover").replace(SMALL)
+    experiment = Experiment(recipe)
+    experiment.advance(20)
+    keeper = Keeper(tmp_path)
+    folders = [keeper.keep(experiment, recipe.replace({"name": f"n{i}"}), None).result() for i in range(8)]
+    there = [folder for folder in folders if folder.exists()]
+    assert len(there) <= 4 and set(folders[-3:]) <= set(there)
+    # The one that is written again is in hand again.
+    assert keeper.keep(experiment, recipe, there[0]).result() == there[0] and (there[0] / "owner").exists()
+    keeper.close()
+    assert not list(tmp_path.rglob("owner"))
+
+
 def test_a_run_that_another_window_keeps_is_left_to_it_and_one_of_a_killed_window_goes_on(tmp_path: Path) -> None:
     recipe = load_recipe("clover").replace(SMALL)
     experiment = Experiment(recipe)
@@ -195,7 +214,7 @@ def test_after_kill_nine_the_next_start_shows_the_run_where_it_stood(tmp_path: P
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     settings = tmp_path / "mft-lab" / "window.json"
     try:
-        for _ in range(600):
+        for _ in range(2400):
             if settings.exists() and '"run": "/' in settings.read_text(encoding="utf-8"):
                 break
             assert process.poll() is None, process.communicate()[1]

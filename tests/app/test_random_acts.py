@@ -60,10 +60,9 @@ def test_no_order_of_acts_fails_or_leaves_anything_behind(
     files: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    record_property: Any,
 ) -> None:
     outcome = run_sequence(seed, N_ACTS, make_session, themes, files, tmp_path, monkeypatch)
-    record_property("longest turn", round(outcome.longest, 3))
+    print(f"seed {seed}: longest turn {outcome.longest:.3f} s")
     assert not outcome.faults, str(outcome)
     assert not outcome.hangs, str(outcome)
 
@@ -76,7 +75,6 @@ def test_no_order_of_acts_fails_on_the_real_engine_either(
     files: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    record_property: Any,
 ) -> None:
     small = load_recipe("clover").replace(SMALL)
 
@@ -84,6 +82,6 @@ def test_no_order_of_acts_fails_on_the_real_engine_either(
         return make_session(recipe, load=load_engine, **more)
 
     outcome = run_sequence(seed, N_ACTS, make, themes, files, tmp_path, monkeypatch, small)
-    record_property("longest turn", round(outcome.longest, 3))
+    print(f"seed {seed}: longest turn {outcome.longest:.3f} s")
     assert not outcome.faults, str(outcome)
     assert not outcome.hangs, str(outcome)

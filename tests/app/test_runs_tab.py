@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QLineEdit
 from stored_runs import copies, make_run
 
@@ -180,6 +182,42 @@ def test_picked_runs_lay_their_loss_curves_over_each_other(window: MainWindow, l
     assert {mark.name() for mark in marks if mark is not None} == colours and len(colours) == 2
 
 
+def test_picked_runs_lay_their_clouds_over_each_other_in_the_colours_of_the_table(
+    window: MainWindow, listed: list[Path], qtbot: Any
+) -> None:
+    view = window.runs
+    click(window, listed[8], qtbot)
+    click(window, listed[6], qtbot, CONTROL)
+    qtbot.mouseClick(view.as_clouds, LEFT)
+    qtbot.waitUntil(lambda: len(view.clouds.drawn) == 2)
+    theta = Run(listed[8]).outcome.background.clouds[0].theta
+    x, y = view.clouds.drawn[listed[8]].getData()
+    assert np.allclose(x, theta[:, 0]) and np.allclose(y, theta[:, 1])
+    (low, high), _ = view.clouds.getViewBox().viewRange()
+    assert low < np.quantile(x, 0.01) and high > np.quantile(x, 0.99) and not view.clouds.empty.isVisibleTo(view)
+    colours = {item.opts["brush"].color().name() for item in view.clouds.drawn.values()}
+    icon = Qt.ItemDataRole.DecorationRole
+    marks = [view.model.data(view.model.index(place, 0), icon) for place in range(N_RUNS)]
+    assert {mark.name() for mark in marks if mark is not None} == colours
+    qtbot.mouseClick(view.as_clouds, LEFT)
+    assert view.overlay.currentWidget() is view.plot
+
+
+def test_runs_that_are_dragged_onto_the_table_are_listed_and_its_own_are_left_alone(
+    window: MainWindow, listed: list[Path], one: Path, tmp_path: Path, qtbot: Any
+) -> None:
+    (mine,) = copies(one, tmp_path / "mine", 1)
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(mine))])
+    viewport, copy, no_key = window.runs.table.viewport(), Qt.DropAction.CopyAction, Qt.KeyboardModifier.NoModifier
+    enter = QDragEnterEvent(QPoint(9, 9), copy, mime, LEFT, no_key)
+    QApplication.sendEvent(viewport, enter)
+    assert enter.isAccepted()
+    QApplication.sendEvent(viewport, QDropEvent(QPointF(9, 9), copy, mime, LEFT, no_key))
+    qtbot.waitUntil(lambda: window.runs.model.known(mine) is not None)
+    assert mine.parent in window.settings.stores and mine.exists()
+
+
 def test_two_picked_runs_are_compared_with_linked_axes_and_the_difference_of_their_recipes(
     window: MainWindow, stored: list[Path], one: Path, qtbot: Any
 ) -> None:
@@ -235,3 +273,45 @@ def test_another_folders_runs_are_listed_from_then_on(
     qtbot.mouseClick(window.runs.buttons["folder"], LEFT)
     qtbot.waitUntil(lambda: window.runs.model.known(mine) is not None)
     assert tmp_path / "mine" in type(window.settings)(window.settings.folder).stores
+
+
+def test_watched_trainings_stand_among_the_runs_are_opened_and_compared(
+    window: MainWindow, one: Path, qtbot: Any
+) -> None:
+    import torch
+    from torch import nn
+
+    import mft_engine as mft
+
+    store = window.settings.runs_folder
+    (own,) = copies(one, store, 1)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 1))
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        watch = mft.watch(model[0], model[2], optimizer=optimizer, activation=model[1], seed=seed)
+        for _ in range(5):
+            model(torch.ones(4, 2)).square().mean().backward()
+            optimizer.step()
+        watch.save(store / f"mine{seed}")
+    window.docks.bring_up("runs")
+    qtbot.waitUntil(lambda: window.runs.model.n_all == 3 and window.runs._is_complete)
+    assert sorted(shown(window, "state")) == ["complete", "watched", "watched"]
+    click(window, store / "mine1", qtbot)
+    click(window, store / "mine2", qtbot, CONTROL)
+    with qtbot.waitSignal(window.library.compared, timeout=20_000) as answer:
+        qtbot.mouseClick(window.runs.buttons["compare"], LEFT)
+    assert [path for path, *_ in answer.args[0].differences] == ["seed"] and len(answer.args[0].comparisons) == 1
+    click(window, own, qtbot)
+    click(window, store / "mine2", qtbot, CONTROL)
+    with qtbot.waitSignal(window.library.compared, timeout=20_000) as answer:
+        qtbot.mouseClick(window.runs.buttons["compare"], LEFT)
+    assert "differ in kind" in answer.args[0].fault
+    click(window, store / "mine1", qtbot)
+    qtbot.mouseDClick(window.runs.table.viewport(), LEFT, pos=cell(window, store / "mine1", "title"))
+    qtbot.waitUntil(lambda: bool(window.commands.watched))
+    (opened,) = window.commands.watched
+    assert opened.folder == (store / "mine1").resolve()
+    qtbot.waitUntil(lambda: opened.run is not None, timeout=20_000)
+    for other in (opened, *window.findChildren(CompareDialog)):
+        other.close()

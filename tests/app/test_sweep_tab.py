@@ -180,6 +180,58 @@ def test_a_stored_sweep_is_opened_with_its_fields_and_can_be_gone_on_with(
 
 
 @pytest.mark.slow
+def test_eight_by_four_clovers_are_started_cancelled_resumed_and_clicked(window: MainWindow, qtbot: Any) -> None:
+    window.session.open_recipe(short())
+    window.docks.bring_up("sweep")
+    view = window.sweep_view
+    view.choose(0, "regularisation.scale", "0.0003:0.1:log8")
+    view.choose(1, "training.temperature", "0.005:0.05:log4")
+    view.seeds.setValue(1)
+    view.workers.setValue(2)
+    with qtbot.waitSignal(window.sweeping.changed, timeout=250_000, check_params_cb=lambda s, _: len(s.rows) >= 5):
+        qtbot.mouseClick(view.start, LEFT)
+    with qtbot.waitSignal(window.sweeping.ended, timeout=60_000) as ended:
+        qtbot.mouseClick(view.cancel, LEFT)
+    kept = window.sweeping.sweep
+    assert ended.args[0].startswith("Stopped") and ended.args[1] and kept is not None and 5 <= len(kept.rows) < 32
+    with qtbot.waitSignal(window.sweeping.ended, timeout=280_000) as ended:
+        qtbot.mouseClick(view.resume, LEFT)
+    assert "Done: 32 of 32 points" in view.sentence.text() and not ended.args[1]
+    image = view.phase._curves[0]["image"].image
+    assert image.shape == (8, 4) and np.isfinite(image).all()
+    qtbot.wait(50)
+    opened: list[Path] = []
+    window.commands.open_path = opened.append  # type: ignore[method-assign]
+    place = view.phase.items[0].getViewBox().mapViewToScene(QPointF(6, 2))
+    with qtbot.waitSignal(view.phase.run_picked) as picked:
+        qtbot.mouseClick(view.phase.plots.viewport(), LEFT, pos=view.phase.plots.mapFromScene(place))
+    recipe, (first, second) = load_recipe(picked.args[0]), kept.axes
+    assert (recipe.regularisation.scale, recipe.training.temperature) == (first.values[6], second.values[2])
+
+
+def test_networks_are_pulled_up_and_down_from_the_tab_and_both_ways_are_drawn(
+    window: MainWindow, tmp_path: Path, qtbot: Any
+) -> None:
+    window.docks.bring_up("sweep")
+    view, recipe = window.sweep_view, short(**{"training.n_steps": 0, "training.time": 0.2})
+    qtbot.mouseClick(view.both_ways, LEFT)
+    assert not view.refine.isEnabled() and window.saved.capture().sweep.both_ways
+    axis = parse_axis("regularisation.scale=0.001,0.01,0.1", recipe)
+    head = {"seed": 0, "failure": None, "digest": ""}
+    rows = [head | {"regularisation.scale": scale, "way": way, "background.loss": loss, "run_dir": f"/{way}{scale}"}
+            for way, losses in (("up", (1.0, 2.0, 3.0)), ("down", (1.5, 2.5, 3.0)))
+            for scale, loss in zip(axis.values, losses, strict=True)]  # fmt: skip
+    window.sweeping.changed.emit(Sweep((axis,), tuple(rows), 6, tmp_path, True), recipe)
+    curves = view.phase._curves[0]
+    assert list(curves["means"].getData()[1]) == [1.0, 2.0, 3.0]
+    assert list(curves["back"].getData()[1]) == [1.5, 2.5, 3.0]
+    window.session.open_recipe(recipe)
+    view.choose(0, "network.n_neurons", "16, 32")
+    qtbot.mouseClick(view.start, LEFT)
+    assert "can change while" in view.sentence.text() and view.sentence.property("role") == "fault"
+
+
+@pytest.mark.slow
 def test_a_closed_window_ends_its_sweep_within_seconds_and_it_can_be_resumed(tmp_path: Path, qtbot: Any) -> None:
     sweeping = Sweeping(tmp_path)
     recipe = short(**{"training.n_steps": 20_000})

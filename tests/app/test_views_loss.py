@@ -161,6 +161,19 @@ def test_scrubber_tells_the_snapshot_and_live_ends_it(view: LossView, qtbot: QtB
     assert not view._cursor_line.isVisible()
 
 
+def test_the_stored_clouds_play_like_a_film_and_stand_still_at_the_end(view: LossView, qtbot: QtBot) -> None:
+    view.set_snapshots(np.arange(4.0))
+    told: list[int] = []
+    view.scrubbed.connect(told.append)
+    qtbot.mouseClick(view.scrubber.film, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not view.scrubber.film.isChecked())
+    assert told == [0, 1, 2, 3] and not view.is_live
+    view.scrubber.slider.setValue(1)
+    qtbot.mouseClick(view.scrubber.film, Qt.MouseButton.LeftButton)
+    view.go_live()
+    assert not view.scrubber.film.isChecked() and not view.scrubber._step.isActive()
+
+
 def test_new_snapshots_do_not_move_a_scrubber_that_looks_back(view: LossView) -> None:
     told: list[int] = []
     view.scrubbed.connect(told.append)

@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.theme import DARK, ThemeKeeper
 from app.widgets.controls import ChoiceControl, LogControl, NumberControl, StepSizeControl
 from app.widgets.task_gallery import TaskGallery
-from app.window import MainWindow
+from app.window import LAYOUT_VERSION, MainWindow
 from mft_engine.recipe import Recipe, load_recipe
 
 
@@ -406,6 +406,19 @@ def test_the_log_shows_what_was_said_in_any_thread(window: MainWindow) -> None:
     logger.info("a line <with> signs & spaces")
     window.log_panel.drain()
     assert "a line <with> signs & spaces" in window.log_panel.text.toPlainText().replace("\xa0", " ")
+
+
+def test_a_floating_dock_closes_with_the_window_and_floats_again_at_the_next_start(
+    window: MainWindow, qtbot: Any
+) -> None:
+    window.docks["experiment"].setFloating(True)
+    QApplication.processEvents()
+    window.close()
+    assert not [w for w in QApplication.topLevelWidgets() if w.isVisible()]
+    state = window.settings.geometry("docks")
+    window.docks["experiment"].setFloating(False)
+    assert window.restoreState(state, LAYOUT_VERSION) and window.docks["experiment"].isFloating()
+    window.docks["experiment"].setFloating(False)
 
 
 def test_closing_while_it_trains_ends_the_engines_thread(window: MainWindow, qtbot: Any) -> None:

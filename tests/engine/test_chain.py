@@ -15,6 +15,7 @@ from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.runs.folder import Run
+from mft_engine.runs.index import read_row
 from mft_engine.studies import sweep as sweeps
 from mft_engine.studies.grid import Axis, plan_sweep
 from mft_engine.studies.phase import LOSS, measured, panels_of
@@ -55,6 +56,11 @@ def test_every_seed_goes_up_and_down_and_each_point_begins_where_the_one_before_
         ]
     # The turning point is passed with the same value: nothing changes, and nothing is scheduled there.
     assert [(c.step, c.value) for c in ends[-1].recipe.schedule] == [(steps[0], 0.02), (steps[2], 0.001)]
+
+
+def test_the_table_of_runs_says_which_scale_was_in_force_at_the_end(pulled: Sweep) -> None:
+    shown = [read_row(Path(row["run_dir"])).scale for row in pulled.rows]
+    assert shown == [row["regularisation.scale"] for row in pulled.rows]
 
 
 def test_the_run_of_a_point_is_its_whole_way_and_repeats_it_bit_for_bit(pulled: Sweep) -> None:

@@ -110,6 +110,18 @@ def test_gif_has_a_frame_for_the_start_and_every_snapshot_and_loops(outcome, tmp
     assert durations[-1] > 5 * durations[0] > 0
 
 
+def test_an_animated_png_has_the_same_frames_in_all_their_colours(outcome, tmp_path):
+    (path,) = save_animation(outcome, tmp_path, "apng", n_pixels=200)
+    assert path.name == "background-animated.png"
+    frames = save_animation(outcome, tmp_path, "png", n_pixels=200)
+    with Image.open(path) as film:
+        assert film.n_frames == len(frames) == 1 + len(outcome.snapshots) and film.info["loop"] == 0
+        for number in (0, film.n_frames - 1):
+            film.seek(number)
+            with Image.open(frames[number]) as frame:
+                assert np.array_equal(np.asarray(film.convert("RGB")), np.asarray(frame))
+
+
 def test_frames_show_the_neurons_of_their_snapshot(outcome, tmp_path):
     spots = np.array([[0.5, 0.5], [-0.5, 0.25]])
     snapshots = np.zeros((3, 50, 3), np.float32)
@@ -167,7 +179,7 @@ def test_mp4_hands_numbered_frames_to_ffmpeg_and_reports_its_complaints(outcome,
     ("call", "words"),
     [
         (lambda o, p: save_data(o, p, ("xls",)), "no data format 'xls'; there are npz, csv, safetensors"),
-        (lambda o, p: save_animation(o, p, "avi"), "no animation format 'avi'; there are gif, png, mp4"),
+        (lambda o, p: save_animation(o, p, "avi"), "no animation format 'avi'; there are gif, apng, png, mp4"),
         (lambda o, p: save_animation(replace(o, snapshots=o.snapshots[:0]), p), "no snapshots yet"),
     ],
 )

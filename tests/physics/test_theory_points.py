@@ -91,3 +91,16 @@ def test_the_gap_on_training_points_holds_the_error_of_the_grid_of_angles(activa
     assert abs(coarse.free_energy - fine.free_energy) < 2 * coarse.gap + 2 * fine.gap + 1e-9
     assert coarse.gap < 1e-3 * 0.02
     assert abs(coarse.loss - fine.loss) < 1e-3
+
+
+def test_a_grid_that_may_not_grow_stays_small_and_its_gap_says_what_that_costs() -> None:
+    """In a corner of the parameter box refinement went to 60 million features and took minutes."""
+    random = host_generator(21, Stream.SUBSAMPLE)
+    x = random.standard_normal((20, 2))
+    problem = {"points": (x, x[:, 0] * x[:, 1] + 0.3 * random.standard_normal(20), np.full(20, 0.05))}
+    settings = ("relu_tanh", 0.02, 0.02, 0.002)
+    free = solve_planar(None, *settings, **problem)
+    bounded = solve_planar(None, *settings, **problem, most_features=700_000)
+    assert bounded.solution.n_angles == 192 < free.solution.n_angles
+    assert bounded.gap > 10 * free.gap
+    assert abs(bounded.free_energy - free.free_energy) < 2 * bounded.gap + 2 * free.gap

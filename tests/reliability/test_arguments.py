@@ -39,6 +39,7 @@ STRANGE = {
     "noises in lists": ["closure", "modular", "--noise", "[[1]],[2]"],
     "a recipe's name beyond 255 bytes": ["theory", LONG],
     "an output folder's name beyond 255 bytes": ["run", "clover", "--out", LONG],
+    "a window on a name beyond 255 bytes": ["gui", LONG],
 }  # fmt: skip
 
 

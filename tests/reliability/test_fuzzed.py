@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tomli_w
-from fuzzing import fuzzed
+from fuzzing import case, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,8 +23,9 @@ from mft_engine.experiment.experiment import Experiment
 from mft_engine.recipe import Recipe, RecipeError, parse_recipe, shipped_recipes
 
 # Cases of each test by default and with --runslow.
-N_FAST, N_SLOW = 150, 6000
+N_FAST, N_SLOW = 150, 5000
 LONGEST = 1000
+NOWHERE = Path("/nowhere/at/all")
 TREES = {name: tomllib.loads(path.read_text(encoding="utf-8")) for name, path in shipped_recipes().items()}
 # What a fuzzed recipe may cost: values beyond are made small once the recipe has been accepted.
 CHEAP = {"training.n_steps": 50, "foreground.n_neurons": 8, "comparison.n_permutations": 99, "engine.device": "cpu",
@@ -85,14 +88,15 @@ def affordable(recipe: Recipe) -> Recipe:
 
 
 def fifty_steps_or_a_sentence(text: str) -> None:
-    try:
-        recipe = affordable(parse_recipe(text))
-        experiment = Experiment(recipe, kernel="reference")
-        experiment.advance(50)
-    except (RecipeError, Diverged) as error:
-        assert str(error).strip() and len(str(error)) < LONGEST and "Traceback" not in str(error)
-        return
-    assert np.isfinite(experiment.background.present_loss())
+    with case(NOWHERE):
+        try:
+            recipe = affordable(parse_recipe(text))
+            experiment = Experiment(recipe, kernel="reference")
+            experiment.advance(50)
+        except (RecipeError, Diverged) as error:
+            assert str(error).strip() and len(str(error)) < LONGEST and "Traceback" not in str(error)
+            return
+        assert np.isfinite(experiment.background.present_loss())
 
 
 @fuzzed(N_FAST)
@@ -102,7 +106,7 @@ def test_a_mutated_recipe_ends_in_fifty_steps_or_in_a_sentence(text):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(14_400)
 @fuzzed(N_SLOW)
 @given(st.one_of(mutated_trees(), mutated_texts()))
 def test_thousands_of_mutated_recipes_end_in_fifty_steps_or_in_a_sentence(text):
@@ -119,19 +123,26 @@ words = st.one_of(
 COMMANDS = ("tasks", "recipes", "runs", "compare", "export", "closure", "--version", "--nonsense")
 
 
-def an_exit_code_and_no_traceback(command: str, arguments: list[str], place, monkeypatch) -> None:
+def said_by(arguments: list[str], place: Path, monkeypatch) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command, carried out in a folder and watched."""
     monkeypatch.chdir(place)
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict") for _ in range(2))
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     try:
-        main([command, *arguments])
+        with case(place):
+            main(arguments)
     except SystemExit as stopped:
         code = stopped.code
     finally:
         monkeypatch.undo()
-    err.flush()
-    said = err.buffer.getvalue().decode()
+    for stream in (out, err):
+        stream.flush()
+    return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
+
+
+def an_exit_code_and_no_traceback(command: str, arguments: list[str], place, monkeypatch) -> None:
+    code, _, said = said_by([command, *arguments], place, monkeypatch)
     assert code in (0, 1, 2) and "Traceback" not in said
     assert (code == 0) or said.strip()
 
@@ -143,8 +154,39 @@ def test_arguments_of_any_kind_end_with_a_documented_exit_code(command, argument
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-@fuzzed(N_SLOW)
+@pytest.mark.timeout(14_400)
+@fuzzed(N_SLOW // 2)
 @given(command=st.sampled_from(COMMANDS), arguments=st.lists(words, max_size=5))
 def test_thousands_of_arguments_end_with_a_documented_exit_code(command, arguments, tmp_path, monkeypatch):
     an_exit_code_and_no_traceback(command, arguments, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14_400)
+@fuzzed(250)
+@given(text=st.one_of(mutated_trees(), mutated_texts()))
+def test_hundreds_of_mutated_recipes_as_commands_end_with_the_exit_code_of_their_fault(text, tmp_path, monkeypatch):
+    """2 where the recipe cannot be used, 1 where it can and the run fails, 0 with a number for the loss."""
+    (tmp_path / "fuzzed.toml").write_text(text, encoding="utf-8")
+    try:
+        recipe = affordable(parse_recipe(text))
+    except RecipeError:
+        recipe = None
+    changes = [] if recipe is None else [
+        word
+        for path in (*CHEAP, "network.n_neurons", "training.rule_size", "training.n_points", "training.batch_size")
+        for word in ("--set", f"{path}={written(recipe.get(path))}")
+    ]  # fmt: skip
+    words = ["run", "fuzzed.toml", *changes, "--out", "runs", "--json"]
+    code, out, said = said_by(words, tmp_path, monkeypatch)
+    assert "Traceback" not in said
+    assert code == 2 if recipe is None else code in (0, 1, 2), said
+    if code == 0:
+        assert np.isfinite(json.loads(out)["background"]["loss"])
+    else:
+        (sentence,) = (line for line in said.splitlines() if line.startswith("mft-lab: "))
+        assert len(sentence) < LONGEST
+
+
+def written(value: object) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

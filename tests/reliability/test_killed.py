@@ -1,10 +1,11 @@
-"""Killed without warning at random moments, any run and any sweep opens, goes on, and ends with the same bits."""
+"""Killed without warning at random moments, any run, sweep, export or window leaves what opens and goes on."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,9 @@ import numpy as np
 import pytest
 from test_interrupted import KINDS, assert_equal, recipe_of
 
+from app.saved import SavedSession, read_session, write_session
+from app.settings import Settings
+from mft_engine.figures.export import save_animation, save_data
 from mft_engine.recipe import Recipe, parse_recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.runs import runs as stored_runs
@@ -23,9 +27,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills by signal
 
 # Kills a kind: the short suite, and with --runslow.
 N_KILLS, N_KILLS_SLOW = 2, 9
+N_EXPORTS, N_SAVES, N_WINDOWS = 24, 24, 16
 # Prefilled, a child begins within milliseconds and may be killed early as well as late.
 FORKS = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
-FORKS.set_forkserver_preload(["mft_engine.runs.runs", "mft_engine.studies.sweep", "mft_engine.tasks.digits"])
+FORKS.set_forkserver_preload(
+    ["mft_engine.runs.runs", "mft_engine.studies.sweep", "mft_engine.tasks.digits", "mft_engine.figures.export"]
+)
 AXES = (Axis("regularisation.scale", (0.01, 0.02)), Axis("training.temperature", (0.02, 0.05, 0.1)))
 
 
@@ -41,9 +48,28 @@ def carry_out_sweep(recipe: str, folder: str) -> None:
     run_sweep(parse_recipe(recipe), AXES, 1, folder, n_workers=1, resume=True)
 
 
-def run_in_a_child(target, recipe: Recipe, folder: Path, seconds: float | None = None) -> float:
+def carry_out_an_export(run: str, folder: str) -> None:
+    """Clouds in every format, over and over the same files, and an animation."""
+    outcome = load(run)
+    while True:
+        save_data(outcome, folder, ("npz", "csv", "safetensors"))
+        save_animation(outcome, folder, "gif", n_pixels=64)
+
+
+def save_for_ever(text: str, folder: str) -> None:
+    """A session file and the settings, over and over, with other words every time."""
+    settings = Settings(Path(folder))
+    for number in range(10**9):
+        write_session(
+            Path(folder) / "desk.mftsession", SavedSession(runs_filter=text * (number % 9), front=str(number))
+        )
+        settings.set("theme", f"{number}")
+
+
+def run_in_a_child(target, what: Recipe | str | Path, folder: Path, seconds: float | None = None) -> float:
     """Run to the end, or kill after so many seconds; returns how long the child lived."""
-    child = FORKS.Process(target=target, args=(recipe.to_toml(), str(folder)))
+    told = what.to_toml() if isinstance(what, Recipe) else str(what)
+    child = FORKS.Process(target=target, args=(told, str(folder)))
     start = time.perf_counter()
     child.start()
     child.join(seconds)
@@ -81,7 +107,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(k
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(14_400)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(kind, tmp_path):
     kill_and_resume(kind, tmp_path, N_KILLS_SLOW, 1000)
@@ -108,9 +134,110 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_table_of_one_that_was_no
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(14_400)
 def test_a_sweep_killed_at_many_random_moments_ends_with_the_table_of_one_that_was_not(tmp_path):
     kill_and_resume_a_sweep(tmp_path, 3 * N_KILLS_SLOW)
+
+
+def killed_exports(place: Path, n_kills: int) -> None:
+    run = run_stored(recipe_of("langevin"), place / "runs").folder
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    whole = save_data(load(run), place / "whole", ("npz", "csv", "safetensors")) + save_animation(
+        load(run), place / "whole", "gif", n_pixels=64
+    )
+    for moment in host_generator(2, Stream.TEST_POINTS).uniform(0, 1.0, size=n_kills):
+        run_in_a_child(carry_out_an_export, run, place / "out", float(moment))
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before, "an export changed the run"
+        for path in whole:
+            found = place / "out" / path.name
+            # Half a file under its own name would be taken for a whole one.
+            assert not found.exists() or same_data(found, path), path.name
+    again = save_data(load(run), place / "out", ("npz", "csv", "safetensors"))
+    assert all(same_data(found, path) for found, path in zip(again, whole, strict=False))
+
+
+def same_data(found: Path, path: Path) -> bool:
+    if path.suffix != ".npz":  # whose entries carry the time at which they were written
+        return found.read_bytes() == path.read_bytes()
+    with np.load(found) as mine, np.load(path) as theirs:
+        return mine.files == theirs.files and all(np.array_equal(mine[name], theirs[name]) for name in mine.files)
+
+
+def test_an_export_killed_at_random_moments_leaves_whole_files_and_the_run_as_it_was(tmp_path):
+    killed_exports(tmp_path, N_KILLS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14_400)
+def test_an_export_killed_at_many_random_moments_leaves_whole_files_and_the_run_as_it_was(tmp_path):
+    killed_exports(tmp_path, N_EXPORTS)
+
+
+def killed_saves(place: Path, n_kills: int) -> None:
+    write_session(place / "desk.mftsession", SavedSession())
+    Settings(place).set("theme", "0")
+    for moment in host_generator(3, Stream.TEST_POINTS).uniform(0, 0.5, size=n_kills):
+        run_in_a_child(save_for_ever, "words ", place, float(moment))
+        saved = read_session(place / "desk.mftsession")
+        assert saved.runs_filter == "words " * (int(saved.front or 0) % 9)
+        assert Settings(place).get("theme", "gone").isdigit()
+    assert not (place / "window.broken.json").exists()
+
+
+def test_sessions_and_settings_killed_in_the_middle_of_a_save_are_those_before_or_after(tmp_path):
+    killed_saves(tmp_path, N_KILLS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14_400)
+def test_sessions_and_settings_killed_at_many_random_moments_are_those_before_or_after(tmp_path):
+    killed_saves(tmp_path, N_SAVES)
+
+
+WINDOW = """
+import sys
+import app.engine.keeping as keeping
+keeping.KEEP_SECONDS = 0.05
+from app.application import main
+sys.exit(main({recipe}, play={play}, quit_after={seconds}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14_400)
+def test_a_window_killed_while_its_run_keeps_itself_loses_nothing_that_was_written(tmp_path):
+    """Copies are written all the time; every store opens, and at the end a start shows the run where it stood."""
+    environment = os.environ | dict.fromkeys(("XDG_STATE_HOME", "XDG_DATA_HOME", "HOME"), str(tmp_path))
+    place = tmp_path / "mft-lab"
+    for moment in host_generator(4, Stream.TEST_POINTS).uniform(0, 4, size=N_WINDOWS):
+        n_before = len(list(place.rglob("checkpoint.safetensors")))
+        recipe = "'clover-warm'" if moment < 2 else "None"  # a new run, or the last one going on
+        words = [sys.executable, "-c", WINDOW.format(recipe=recipe, play=True, seconds=600)]
+        window = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+        try:
+            end = time.time() + 120
+            while time.time() < end and window.poll() is None and not is_kept(place, n_before, recipe):
+                time.sleep(0.02)
+            time.sleep(moment / 4)
+        finally:
+            window.kill()
+        _, err = window.communicate()
+        assert window.returncode == -signal.SIGKILL and "Traceback" not in err, err
+        for row in list_runs(place / "runs" / "window"):
+            assert row["fault"] is None and row["state"] in ("interrupted", "complete"), row
+            assert load(row["path"]).summary["faults"] == []
+        assert not (place / "window.broken.json").exists() and Settings(place).recipe is not None
+    words = [sys.executable, "-c", WINDOW.format(recipe="None", play=False, seconds=4)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert Settings(place).last_run is not None
+
+
+def is_kept(place: Path, n_before: int, recipe: str) -> bool:
+    """Whether this window has written its run; one that goes on with the last run is looked at by that run's owner."""
+    if recipe == "None":
+        return any(place.rglob("owner"))
+    return len(list(place.rglob("checkpoint.safetensors"))) > n_before
 
 
 def test_two_programs_never_work_on_one_run(tmp_path):

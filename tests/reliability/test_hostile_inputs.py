@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
-import sys
+import resource
 import warnings
 from pathlib import Path
 
+import fuzzing
 import numpy as np
+import psutil
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from fuzzing import case, fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mft_engine.recipe import RecipeError, parse_recipe
@@ -20,43 +23,20 @@ from mft_engine.tasks import build_task
 from mft_engine.tasks.expression import FUNCTIONS
 
 POINTS = host_generator(0, Stream.TEST_POINTS).standard_normal((7, 1000))
-# A hang meets the time limit of the test run.
 LONGEST_SENTENCE = 1000
-# Events of the interpreter that a formula or a table has no business to cause.
-FORBIDDEN = {"os.system", "subprocess.Popen", "exec", "os.exec", "os.fork", "os.posix_spawn", "socket.connect",
-             "pickle.find_class", "os.remove", "shutil.rmtree", "ctypes.dlopen"}  # fmt: skip
-
-_watched: list[str] | None = None
+# Of every watch: no file at all may be changed where none is given.
+NOWHERE = Path("/nowhere/at/all")
 
 
-def _watch(event: str, arguments: tuple) -> None:
-    if _watched is None or event not in FORBIDDEN:
-        return
-    source = getattr(arguments[0], "co_filename", "<string>") if event == "exec" else ""
-    # A module of the program that is imported for the first time comes from a file; typed code never does.
-    if not source.endswith(".py") and not source.startswith("<frozen"):
-        _watched.append(event)
-
-
-sys.addaudithook(_watch)
-
-
-def check(action) -> None:
-    """A result or a sentence, in time, with nothing executed and no warning on the screen."""
-    global _watched
-    _watched = []
-    try:
-        with warnings.catch_warnings(record=True) as shown:
-            warnings.simplefilter("always")
-            try:
-                action()
-            except RecipeError as error:
-                sentence = str(error)
-                assert sentence.strip() and "Traceback" not in sentence and len(sentence) < LONGEST_SENTENCE, sentence
-        events = list(_watched)
-    finally:
-        _watched = None
-    assert not events, events
+def check(action, place: Path = NOWHERE) -> None:
+    """A result or a sentence, in time, with nothing executed or written and no warning on the screen."""
+    with case(place), warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        try:
+            action()
+        except RecipeError as error:
+            sentence = str(error)
+            assert sentence.strip() and "Traceback" not in sentence and len(sentence) < LONGEST_SENTENCE, sentence
     assert not shown, [str(w.message) for w in shown]
 
 
@@ -169,13 +149,6 @@ def use_file(path: Path, parameters: dict) -> None:
     assert np.isfinite(task.target(POINTS[:, : task.n_inputs])).all()
 
 
-def hypothesised(n_examples: int):
-    return settings(
-        max_examples=n_examples, deadline=None, database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     "text", ["(" * 300 + "x1" + ")" * 300, "-" * 1900 + "x1", "9" * 1999, "10**10**10**10", "x1**x1**x1**x1**99999",
              "1if 1else 2", "0or x1", "\\", "\0", "\ud800", "__import__('os').system('id')", "(x1 for x1 in r)"],
@@ -184,13 +157,13 @@ def test_formulas_that_once_broke_a_parser(text: str) -> None:
     check(lambda: use_expression(text))
 
 
-@hypothesised(300)
+@fuzzed(300)
 @given(expressions)
 def test_hostile_expressions(text: str) -> None:
     check(lambda: use_expression(text))
 
 
-@hypothesised(300)
+@fuzzed(300)
 @given(files, choices)
 def test_hostile_files(tmp_path, file, parameters) -> None:
     path = tmp_path / f"hostile{file[1]}"
@@ -198,7 +171,7 @@ def test_hostile_files(tmp_path, file, parameters) -> None:
     check(lambda: use_file(path, parameters))
 
 
-@hypothesised(200)
+@fuzzed(200)
 @given(st.one_of(st.text(max_size=200), st.lists(st.sampled_from([
     "[task]\n", "[training]\n", "[network]\n", "name = ", "time = ", "n_neurons = ", "step_size = ", '"x"\n', "-1\n",
     "1e400\n",
@@ -209,14 +182,16 @@ def test_hostile_recipes(text: str) -> None:
 
 
 @pytest.mark.slow
-@hypothesised(5000)
+@pytest.mark.timeout(14_400)
+@fuzzed(5000)
 @given(expressions)
 def test_five_thousand_hostile_expressions(text: str) -> None:
     check(lambda: use_expression(text))
 
 
 @pytest.mark.slow
-@hypothesised(5000)
+@pytest.mark.timeout(14_400)
+@fuzzed(5000)
 @given(files, choices)
 def test_five_thousand_hostile_files(tmp_path, file, parameters) -> None:
     path = tmp_path / f"hostile{file[1]}"
@@ -224,6 +199,28 @@ def test_five_thousand_hostile_files(tmp_path, file, parameters) -> None:
     check(lambda: use_file(path, parameters))
 
 
-def test_the_watch_sees_executed_code() -> None:
+def rss() -> int:
+    return psutil.Process().memory_info().rss
+
+
+def _hang() -> None:
+    while True:
+        sum(range(1000))
+
+
+def test_the_watch_sees_what_it_is_there_for(tmp_path, monkeypatch) -> None:
     with pytest.raises(AssertionError, match="exec"):
         check(lambda: exec("1 + 1"))
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    check(lambda: (inside / "file").write_text("x"), inside)
+    for change in (lambda: outside.write_text("x"), lambda: (inside / "file").rename(outside), outside.unlink):
+        with pytest.raises(AssertionError, match="outside"):
+            check(change, inside)
+    monkeypatch.setattr(fuzzing, "LONGEST_SECONDS", 0.1)
+    with pytest.raises(AssertionError, match="still at work"):
+        check(_hang)
+    monkeypatch.setattr(fuzzing, "MOST_KILOBYTES", 20_000)
+    monkeypatch.setattr(fuzzing, "LONGEST_SECONDS", 10)
+    with pytest.raises(AssertionError, match="MB more"):
+        check(lambda: b"1" * (1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss() + 100_000_000))
