@@ -51,7 +51,7 @@ class Session(Told):
     ) -> None:
         super().__init__(parent)
         self._recipe = self._opened = recipe
-        self._replay = recipe
+        self._repeating = recipe
         self._request = m.Request(recipe, origin=origin)
         self._coming: dict[str, Any] = {}
         self._drag = 0
@@ -79,9 +79,9 @@ class Session(Told):
         return self._opened
 
     @property
-    def replay_recipe(self) -> Recipe:
+    def repeating_recipe(self) -> Recipe:
         """The recipe that reproduces the run on screen, with the changes made while it ran as its schedule."""
-        return self._replay
+        return self._repeating
 
     @property
     def is_running(self) -> bool:
@@ -105,7 +105,7 @@ class Session(Told):
 
     @property
     def kept_folder(self) -> Path | None:
-        """The folder that the run on the bench is kept in; None before it has been written, and without a store."""
+        """The folder that the run in hand is kept in; None before it has been written, and without a store."""
         return self._worker.kept_folder
 
     @property
@@ -322,7 +322,7 @@ class Session(Told):
             self._unread = None
 
     def _on_built(self, event: m.Built) -> None:
-        self._replay = event.recipe
+        self._repeating = event.recipe
         self.experiment_changed.emit(event)
         self.device_changed.emit(event.device)
 
@@ -330,7 +330,7 @@ class Session(Told):
         self.theory_ready.emit(replace(event, is_current=not self._is_old(event)))
 
     def _on_retuned(self, event: m.Retuned) -> None:
-        self._replay = event.recipe
+        self._repeating = event.recipe
         self.retuned.emit(event)
 
     def _on_scheduled(self, event: m.Scheduled) -> None:

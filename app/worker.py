@@ -19,7 +19,7 @@ from app.engine import jobs
 from app.engine.building import Builder, facts_of
 from app.engine.contract import Engine, Restored
 from app.engine.frames import Frames
-from app.engine.hand import Bench, Parking
+from app.engine.hand import Hand, Parking
 from app.engine.jobs import Job
 from app.engine.keeping import Keeping
 from app.engine.messages import (
@@ -63,11 +63,11 @@ class Worker(QObject):
         super().__init__()
         self._store = store
         self._keeping: Keeping | None = None
-        self.kept_folder: Path | None = None  # of the run on the bench; read by the window's thread after the end
+        self.kept_folder: Path | None = None  # of the run in hand; read by the window's thread after the end
         self._load = load
         self._engine: Engine | None = None
         self._builder: Builder | None = None
-        self._bench: Bench | None = None
+        self._hand: Hand | None = None
         self._parking = Parking()
         self._jobs: list[Job] = []
         self._wanted: Request | None = None
@@ -121,18 +121,18 @@ class Worker(QObject):
                 self._steps_asked += command.n_steps
             elif isinstance(command, LookAtData):
                 self._tell(self._engine.data_preview(command.path, command.reading))
-            elif self._bench is not None and isinstance(command, LookBack):
-                stored = self._bench.stored_cloud(command.time)
+            elif self._hand is not None and isinstance(command, LookBack):
+                stored = self._hand.stored_cloud(command.time)
                 if stored is not None:
                     self._tell(StoredCloud(*stored))
-            elif self._bench is not None and isinstance(command, Resample):
-                self._start("resample", jobs.resample(self._bench))
-            elif self._bench is not None and isinstance(command, Iterate):
-                self._start("iterate", jobs.iterate(self._bench, command))
-            elif self._bench is not None and isinstance(command, StudyWidths):
-                self._start("widths", jobs.study_widths(self._bench, self._engine, self._shall_stop))
-            elif self._bench is not None and isinstance(command, Export):
-                self._start("export", self._export(command, self._bench))
+            elif self._hand is not None and isinstance(command, Resample):
+                self._start("resample", jobs.resample(self._hand))
+            elif self._hand is not None and isinstance(command, Iterate):
+                self._start("iterate", jobs.iterate(self._hand, command))
+            elif self._hand is not None and isinstance(command, StudyWidths):
+                self._start("widths", jobs.study_widths(self._hand, self._engine, self._shall_stop))
+            elif self._hand is not None and isinstance(command, Export):
+                self._start("export", self._export(command, self._hand))
         except Exception as error:
             self._tell_failure(error)
         self._timer.start()
@@ -150,7 +150,7 @@ class Worker(QObject):
         self._timer.stop()
         self._jobs.clear()
         if self._keeping is not None:
-            self._keeping.finish([*self._parking.benches, *([self._bench] if self._bench is not None else [])])
+            self._keeping.finish([*self._parking.hands, *([self._hand] if self._hand is not None else [])])
             self._keeping = None
         application = QCoreApplication.instance()
         if application is None or self.thread() is not application.thread():
@@ -169,15 +169,15 @@ class Worker(QObject):
             is_busy = self._train()
             self._follow_schedule()
             # A frame before the jobs: the cloud follows the finger first, theory and comparison a slice later.
-            if self._bench is not None and self._applied is not None:
-                is_due = self._frames.send(self._bench, self._applied)
+            if self._hand is not None and self._applied is not None:
+                is_due = self._frames.send(self._hand, self._applied)
         except Exception as error:
             self._training_failed(error)
             is_due = True
         is_busy |= self._job_slices()
-        if self._keeping is not None and self._bench is not None:
-            self._keeping.look(self._bench)
-            is_due |= self._bench.writing is not None
+        if self._keeping is not None and self._hand is not None:
+            self._keeping.look(self._hand)
+            is_due |= self._hand.writing is not None
         self._tell_completion()
         if is_busy:
             self._timer.setInterval(0)
@@ -192,69 +192,69 @@ class Worker(QObject):
             return
         self._applied = wanted
         try:
-            if applied is None or self._bench is None or wanted.restart != applied.restart:
+            if applied is None or self._hand is None or wanted.restart != applied.restart:
                 self._rebuild(wanted, may_restore=False)
                 return
-            change = plan_change(self._bench.applied, wanted.recipe)
-            if change is Change.REBUILD or wanted.recipe.schedule != self._bench.applied.schedule:
+            change = plan_change(self._hand.applied, wanted.recipe)
+            if change is Change.REBUILD or wanted.recipe.schedule != self._hand.applied.schedule:
                 self._rebuild(wanted, may_restore=True)
             elif change is not Change.NOTHING:
                 self._retune(wanted)
             else:
-                self._bench.applied = wanted.recipe
+                self._hand.applied = wanted.recipe
         except Exception as error:
             self._tell(Rejected(str(error) or type(error).__name__, traceback=_traceback(error)))
 
     def _rebuild(self, wanted: Request, *, may_restore: bool) -> None:
         parked = self._parking.take(wanted.recipe)
-        bench = parked if may_restore else None
+        hand = parked if may_restore else None
         stored: Restored | None = None
         if wanted.origin is not None and not may_restore:
-            bench, stored = self._build.stored(wanted.origin, wanted.recipe)
-        elif bench is None:
-            bench = self._build.new(wanted.recipe)
-        elif plan_change(bench.applied, wanted.recipe) is not Change.NOTHING:
-            bench.retune(wanted.recipe)
-        if self._bench is not None and (may_restore or stored is not None):
-            self._parking.park(self._bench)
+            hand, stored = self._build.stored(wanted.origin, wanted.recipe)
+        elif hand is None:
+            hand = self._build.new(wanted.recipe)
+        elif plan_change(hand.applied, wanted.recipe) is not Change.NOTHING:
+            hand.retune(wanted.recipe)
+        if self._hand is not None and (may_restore or stored is not None):
+            self._parking.park(self._hand)
             if self._keeping is not None:
-                self._keeping.keep(self._bench)
-        self.kept_folder = bench.folder
+                self._keeping.keep(self._hand)
+        self.kept_folder = hand.folder
         self._drop_jobs(lambda job: job.name != "cards" and not job.is_apart)
-        bench.applied = wanted.recipe
-        self._bench, self._pace = bench, Pace()
+        hand.applied = wanted.recipe
+        self._hand, self._pace = hand, Pace()
         self._steps_asked = 0
         self._frames.forget()
         self._tell(
             Built(
-                recipe=bench.replay or bench.applied,
-                initial=bench.experiment.initial_clouds(),
-                device=bench.device,
-                step=bench.step,
-                is_restored=bench is parked,
-                folder=bench.folder,
-                **facts_of(bench.experiment),
+                recipe=hand.repeating or hand.applied,
+                initial=hand.experiment.initial_clouds(),
+                device=hand.device,
+                step=hand.step,
+                is_restored=hand is parked,
+                folder=hand.folder,
+                **facts_of(hand.experiment),
             )
         )
-        known = (bench.foreground, bench.comparison, bench.theory, bench.certificate, bench.kernel)
-        for answer in (*known, *bench.answers.values()):
+        known = (hand.foreground, hand.comparison, hand.theory, hand.certificate, hand.kernel)
+        for answer in (*known, *hand.answers.values()):
             if answer is not None:
                 self._tell(answer)
-        self._is_theory_due = bench.theory is None
-        self._is_certificate_due = bench.comparison is not None and bench.certificate is None
+        self._is_theory_due = hand.theory is None
+        self._is_certificate_due = hand.comparison is not None and hand.certificate is None
         if stored is not None and wanted.origin is not None:
             if stored.certificate is not None:
                 # It is computed again all the same: the lines that stand beside it are not stored.
                 self._tell(stored.certificate)
             for answer in stored.answers:
                 self._tell(answer)
-            self._tell(RunOpened(wanted.origin, bench.step, bench.experiment.is_complete, stored.faults))
+            self._tell(RunOpened(wanted.origin, hand.step, hand.experiment.is_complete, stored.faults))
 
     def _say(self, sentence: str) -> None:
         self.event_ready.emit(Note(sentence))
 
     def _tell_kept(self, folder: Path) -> None:
-        if self._bench is not None and self._bench.folder == folder:
+        if self._hand is not None and self._hand.folder == folder:
             self.kept_folder = folder
             self._tell(RunKept(folder))
 
@@ -264,24 +264,24 @@ class Worker(QObject):
         return self._builder
 
     def _retune(self, wanted: Request) -> None:
-        bench = self._bench
-        assert bench is not None
-        changes = [d for d in differences(bench.applied, wanted.recipe) if d[0] not in ("name", "description")]
-        is_training = bench.retune(wanted.recipe)
+        hand = self._hand
+        assert hand is not None
+        changes = [d for d in differences(hand.applied, wanted.recipe) if d[0] not in ("name", "description")]
+        is_training = hand.retune(wanted.recipe)
         self._drop_jobs(lambda job: job.name not in ("cards", "theory") and not job.is_apart)
         self._is_certificate_due = False
         # Of another generation now, an answer on its way would be dropped; one that is known already costs nothing.
         self._is_theory_due = True
         if is_training:
             text = ", ".join(f"{path.rpartition('.')[2]} {_short(new)}" for path, _, new in changes)
-            assert bench.replay is not None
-            self._tell(Retuned(recipe=bench.replay, time=float(bench.experiment.state.time), text=text))
-            self._redraw(bench)
+            assert hand.repeating is not None
+            self._tell(Retuned(recipe=hand.repeating, time=float(hand.experiment.state.time), text=text))
+            self._redraw(hand)
 
-    def _redraw(self, bench: Bench) -> None:
+    def _redraw(self, hand: Hand) -> None:
         """An exactly drawn foreground follows the slider, in the field that it was drawn in."""
         try:
-            drawn = bench.experiment.redraw()
+            drawn = hand.experiment.redraw()
         except (ArithmeticError, ValueError) as error:
             self._tell(Note(f"The foreground does not follow: {error}"))
             return
@@ -308,10 +308,10 @@ class Worker(QObject):
 
     def _job_slices(self) -> bool:
         """One slice of every job; the theory is never cut off by a newer wish, it follows as soon as it is done."""
-        if self._is_theory_due and self._bench is not None and not any(j.name == "theory" for j in self._jobs):
+        if self._is_theory_due and self._hand is not None and not any(j.name == "theory" for j in self._jobs):
             assert self._engine is not None
             self._is_theory_due = False
-            self._start("theory", jobs.solve_theory(self._bench, self._engine))
+            self._start("theory", jobs.solve_theory(self._hand, self._engine))
         self._start_certificate()
         self._start_kernel()
         for job in list(self._jobs):
@@ -325,25 +325,25 @@ class Worker(QObject):
                 if job.name in _TOLD_JOBS:
                     # The study alone may end from within, before the wish that ends it is delivered.
                     self._tell(JobEnded(job.name, was_cancelled=job.name == "widths" and self._shall_stop()))
-                if job.name == "certify" and self._keeping is not None and self._bench is not None:
-                    self._keeping.keep(self._bench, has_answers=True)
+                if job.name == "certify" and self._keeping is not None and self._hand is not None:
+                    self._keeping.keep(self._hand, has_answers=True)
         return bool(self._jobs) or self._is_certificate_due
 
     def _start_certificate(self) -> None:
         """After the comparison and the theory, which it needs."""
         is_solving = self._is_theory_due or any(job.name == "theory" for job in self._jobs)
-        if self._is_certificate_due and self._bench is not None and not is_solving:
+        if self._is_certificate_due and self._hand is not None and not is_solving:
             self._is_certificate_due = False
-            self._start("certify", jobs.certify(self._bench))
+            self._start("certify", jobs.certify(self._hand))
 
     def _start_kernel(self) -> None:
         """Where it is looked at, once the clouds that it compares are there."""
-        bench, request = self._bench, self._applied
-        if bench is None or request is None or not request.watches_kernel:
+        hand, request = self._hand, self._applied
+        if hand is None or request is None or not request.watches_kernel:
             return
         is_sampling = any(job.name in ("resample", "export", "kernel") for job in self._jobs)
-        if not is_sampling and bench.is_kernel_due(request.is_running or self._steps_asked > 0):
-            self._start("kernel", jobs.data_kernel(bench))
+        if not is_sampling and hand.is_kernel_due(request.is_running or self._steps_asked > 0):
+            self._start("kernel", jobs.data_kernel(hand))
 
     def _tell_answer(self, event: Event) -> None:
         if isinstance(event, ForegroundReady):
@@ -352,18 +352,18 @@ class Worker(QObject):
             self._is_certificate_due = True
         self.event_ready.emit(event)
 
-    def _export(self, command: Export, bench: Bench) -> Iterator[Event]:
+    def _export(self, command: Export, hand: Hand) -> Iterator[Event]:
         """The three pictures need the trained background and its wrong twin, whichever of them is in hand."""
         assert self._engine is not None
         if "three-pictures" not in command.figures:
-            return jobs.export(command, bench, None, bench, self._engine)
-        right, wrong = self._bench_of(bench, "trained"), self._bench_of(bench, "lazy")
-        return jobs.export(command, right, wrong, bench, self._engine)
+            return jobs.export(command, hand, None, hand, self._engine)
+        right, wrong = self._hand_of(hand, "trained"), self._hand_of(hand, "lazy")
+        return jobs.export(command, right, wrong, hand, self._engine)
 
-    def _bench_of(self, bench: Bench, background: str) -> Bench:
-        if bench.applied.foreground.background == background:
-            return bench
-        recipe = bench.applied.replace({"foreground.background": background})
+    def _hand_of(self, hand: Hand, background: str) -> Hand:
+        if hand.applied.foreground.background == background:
+            return hand
+        recipe = hand.applied.replace({"foreground.background": background})
         other = self._parking.look(recipe)
         if other is None:
             other = self._build.new(recipe)
@@ -373,34 +373,34 @@ class Worker(QObject):
     # Training and frames -----------------------------------------------------------------------------------------
 
     def _train(self) -> bool:
-        bench, request = self._bench, self._applied
-        if bench is None or request is None or not (request.is_running or self._steps_asked):
+        hand, request = self._hand, self._applied
+        if hand is None or request is None or not (request.is_running or self._steps_asked):
             return False
         if self._steps_asked:
             n_steps = min(self._pace.n_steps, self._steps_asked)
         elif request.steps_per_frame:
-            left = request.steps_per_frame - (bench.step - max(self._frames.sent_step, 0))
+            left = request.steps_per_frame - (hand.step - max(self._frames.sent_step, 0))
             if left <= 0:
                 return False
             n_steps = min(self._pace.n_steps, left)
         else:
             n_steps = self._pace.n_steps
         started = time.perf_counter()
-        done = bench.experiment.advance(n_steps, beyond=bench.experiment.is_complete)
+        done = hand.experiment.advance(n_steps, beyond=hand.experiment.is_complete)
         self._pace.measured(done, time.perf_counter() - started)
         self._steps_asked = max(0, self._steps_asked - done) if done else 0
         return True
 
     def _tell_completion(self) -> None:
-        bench = self._bench
-        if bench is not None and bench.experiment.is_complete and not bench.is_complete_told:
-            bench.is_complete_told = True
-            step, time_then = bench.end or (bench.step, bench.experiment.state.time)
+        hand = self._hand
+        if hand is not None and hand.experiment.is_complete and not hand.is_complete_told:
+            hand.is_complete_told = True
+            step, time_then = hand.end or (hand.step, hand.experiment.state.time)
             self._tell(RecipeComplete(step, float(time_then)))
 
     def _follow_schedule(self) -> None:
-        bench = self._bench
-        changes = bench.scheduled_changes() if bench is not None else {}
+        hand = self._hand
+        changes = hand.scheduled_changes() if hand is not None else {}
         if changes and self._applied is not None:
             self._applied = self._wanted = replace(self._applied, recipe=self._applied.recipe.replace(changes))
             self._is_theory_due = True
@@ -411,18 +411,18 @@ class Worker(QObject):
     def _training_failed(self, error: Exception) -> None:
         """Stop the run, keep the last good cloud, and try the CPU where the device was at fault."""
         assert self._engine is not None
-        bench, applied = self._bench, self._applied
+        hand, applied = self._hand, self._applied
         self._steps_asked = 0
-        if bench is not None and applied is not None and self._engine.is_device_trouble(error, bench.applied):
-            self._build.forget_device(bench.applied)
-            self._bench = None
-            self._tell_failure(error, f"{bench.device} failed, the run starts again on the CPU: ")
+        if hand is not None and applied is not None and self._engine.is_device_trouble(error, hand.applied):
+            self._build.forget_device(hand.applied)
+            self._hand = None
+            self._tell_failure(error, f"{hand.device} failed, the run starts again on the CPU: ")
             self._wanted = replace(applied)
             self._timer.start()
             return
         if applied is not None:
             self._applied = self._wanted = replace(applied, is_running=False)
-        self._tell_failure(error, step=getattr(error, "step", bench.step if bench is not None else 0))
+        self._tell_failure(error, step=getattr(error, "step", hand.step if hand is not None else 0))
 
     def _tell_failure(self, error: BaseException, prefix: str = "", step: int | None = None) -> None:
         sentence = str(error) or type(error).__name__

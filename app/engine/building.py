@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.engine.contract import Engine, Experiment, Restored
-from app.engine.hand import Bench
+from app.engine.hand import Hand
 from mft_engine.recipe import Recipe
 
 
@@ -26,7 +26,7 @@ class Builder:
         """The recipe's device failed: from now on the CPU stands in for it."""
         self._failed_devices.add(recipe.engine.device)
 
-    def new(self, recipe: Recipe) -> Bench:
+    def new(self, recipe: Recipe) -> Hand:
         """A new experiment at step 0."""
         if recipe.engine.device in self._failed_devices:
             return self._on_cpu(recipe)
@@ -38,13 +38,13 @@ class Builder:
             self.forget_device(recipe)
             self._say(f"{error} Running on the CPU instead.")
             return self._on_cpu(recipe)
-        return Bench(experiment, recipe, self._engine.device_of(experiment))
+        return Hand(experiment, recipe, self._engine.device_of(experiment))
 
-    def _on_cpu(self, recipe: Recipe) -> Bench:
+    def _on_cpu(self, recipe: Recipe) -> Hand:
         experiment = self._engine.experiment(_for_cpu(recipe))
-        return Bench(experiment, recipe, self._engine.device_of(experiment))
+        return Hand(experiment, recipe, self._engine.device_of(experiment))
 
-    def stored(self, folder: Path, recipe: Recipe) -> tuple[Bench, Restored]:
+    def stored(self, folder: Path, recipe: Recipe) -> tuple[Hand, Restored]:
         """A run folder's experiment where it stood; one of another machine's device goes on on the CPU."""
         try:
             restored = self._engine.restore(folder, recipe)
@@ -53,9 +53,9 @@ class Builder:
                 raise
             self._say(f"{error} Running on the CPU instead.")
             restored = self._engine.restore(folder, _for_cpu(recipe))
-        bench = Bench.of_stored(restored, recipe, self._engine.device_of(restored.experiment))
-        bench.folder = folder
-        return bench, restored
+        hand = Hand.of_stored(restored, recipe, self._engine.device_of(restored.experiment))
+        hand.folder = folder
+        return hand, restored
 
 
 def _for_cpu(recipe: Recipe) -> Recipe:

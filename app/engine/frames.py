@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from app.engine.hand import Bench
+from app.engine.hand import Hand
 from app.engine.messages import MetricsReady, Request
 from mft_engine.experiment.events import Event
 
@@ -43,44 +43,44 @@ class Frames:
         """The functions have changed although no step was done."""
         self._fields_step = -1
 
-    def send(self, bench: Bench, request: Request) -> bool:
+    def send(self, hand: Hand, request: Request) -> bool:
         """Send what is due; True while something is due soon."""
-        return self._send_cloud(bench, request) | self._send_metrics(bench) | self._send_fields(bench, request)
+        return self._send_cloud(hand, request) | self._send_metrics(hand) | self._send_fields(hand, request)
 
-    def _send_cloud(self, bench: Bench, request: Request) -> bool:
+    def _send_cloud(self, hand: Hand, request: Request) -> bool:
         """The cloud if it changed and the window has drawn the last one."""
-        if self._sent == (bench.step, request.generation) or not self.has_credit:
+        if self._sent == (hand.step, request.generation) or not self.has_credit:
             return False
-        if request.is_running and request.steps_per_frame and bench.step < self._sent[0] + request.steps_per_frame:
+        if request.is_running and request.steps_per_frame and hand.step < self._sent[0] + request.steps_per_frame:
             return True
         now = time.perf_counter()
         if now - self._frame_at < FRAME_SECONDS:
             return True
         self._frame_at, self.has_credit = now, False
-        self._sent = (bench.step, request.generation)
-        self._tell(bench.experiment.snapshot())
+        self._sent = (hand.step, request.generation)
+        self._tell(hand.experiment.snapshot())
         return request.is_running
 
-    def _send_metrics(self, bench: Bench) -> bool:
+    def _send_metrics(self, hand: Hand) -> bool:
         now = time.perf_counter()
-        if bench.step == self._metrics_step:
+        if hand.step == self._metrics_step:
             return False
         if now - self._metrics_at < METRICS_SECONDS:
             return True
-        self._metrics_step, self._metrics_at = bench.step, now
-        columns = bench.experiment.metrics()
+        self._metrics_step, self._metrics_at = hand.step, now
+        columns = hand.experiment.metrics()
         if columns:
-            self._tell(MetricsReady(columns, bench.stored_times()))
+            self._tell(MetricsReady(columns, hand.stored_times()))
         return False
 
-    def _send_fields(self, bench: Bench, request: Request) -> bool:
+    def _send_fields(self, hand: Hand, request: Request) -> bool:
         now = time.perf_counter()
-        if not request.watches_fields or self._fields_step == bench.step:
+        if not request.watches_fields or self._fields_step == hand.step:
             return False
         if now - self._fields_at < max(FIELDS_SECONDS, 10 * self._fields_seconds):
             return True
-        self._fields_step = bench.step
-        fields = bench.experiment.fields()
+        self._fields_step = hand.step
+        fields = hand.experiment.fields()
         self._fields_at = time.perf_counter()
         self._fields_seconds = self._fields_at - now
         if fields is not None:

@@ -25,7 +25,7 @@ from mft_engine.recipe import Recipe, differences, plan_change
 
 
 @dataclass
-class Bench:
+class Hand:
     """An experiment with the answers that belong to it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Bench:
             began with and a schedule, and so differs.
         device: in words.
         kernel_asked: step and comparison for which the data kernel was last computed.
-        replay: the recipe that repeats this run, with the changes made on the way as its schedule.
+        repeating: the recipe that repeats this run, with the changes made on the way as its schedule.
         folder: of the run that this experiment is kept in; kept_step: the step that was copied last.
         writing: the copy that is being written.
         end: step and time at which the recipe was complete, for a run that was stored after that.
@@ -52,19 +52,19 @@ class Bench:
     kernel_asked: tuple[int, ComparisonReady | None] = (0, None)
     is_complete_told: bool = False
     n_retunes: int = 0
-    replay: Recipe | None = None
+    repeating: Recipe | None = None
     folder: Path | None = None
     kept_step: int = 0
     writing: Future[Path] | None = None
     end: tuple[int, float] | None = None
 
     @classmethod
-    def of_stored(cls, stored: Restored, recipe: Recipe, device: str) -> Bench:
+    def of_stored(cls, stored: Restored, recipe: Recipe, device: str) -> Hand:
         """A run folder's experiment with the answers that were stored with it."""
-        bench = cls(stored.experiment, recipe, device, stored.foreground, stored.comparison, replay=recipe)
-        bench.kept_step = bench.step
-        bench.end = bench._recipe_end()
-        return bench
+        hand = cls(stored.experiment, recipe, device, stored.foreground, stored.comparison, repeating=recipe)
+        hand.kept_step = hand.step
+        hand.end = hand._recipe_end()
+        return hand
 
     def _recipe_end(self) -> tuple[int, float]:
         """Step and time of the recipe's last step in a run that may have gone on since, read off the records."""
@@ -85,8 +85,8 @@ class Bench:
         """Follow a recipe that keeps the neurons; True where the training itself changes."""
         changes = differences(self.applied, recipe)
         is_training = plan_change(self.applied, recipe) is Change.RETUNE
-        self.replay = self.experiment.schedule_of(self.replay or self.applied, self.applied, recipe)
-        self.replay = self.replay.replace(
+        self.repeating = self.experiment.schedule_of(self.repeating or self.applied, self.applied, recipe)
+        self.repeating = self.repeating.replace(
             {path: new for path, _, new in changes if path != "schedule" and not changes_on_the_way(path)}
         )
         self.experiment.retune(recipe)
@@ -134,28 +134,28 @@ class Parking:
     """Experiments laid aside, by what their background depends on; the one parked longest ago goes first."""
 
     def __init__(self, n_places: int = 4) -> None:
-        self._places: OrderedDict[str, Bench] = OrderedDict()
+        self._places: OrderedDict[str, Hand] = OrderedDict()
         self._n_places = n_places
 
     def __len__(self) -> int:
         return len(self._places)
 
     @property
-    def benches(self) -> list[Bench]:
+    def hands(self) -> list[Hand]:
         """Everything that is parked."""
         return list(self._places.values())
 
-    def park(self, bench: Bench) -> None:
+    def park(self, hand: Hand) -> None:
         """Lay an experiment aside."""
-        self._places[bench.applied.background_digest] = bench
-        self._places.move_to_end(bench.applied.background_digest)
+        self._places[hand.applied.background_digest] = hand
+        self._places.move_to_end(hand.applied.background_digest)
         while len(self._places) > self._n_places:
             self._places.popitem(last=False)
 
-    def take(self, recipe: Recipe) -> Bench | None:
+    def take(self, recipe: Recipe) -> Hand | None:
         """The parked experiment whose background is the recipe's, if there is one."""
         return self._places.pop(recipe.background_digest, None)
 
-    def look(self, recipe: Recipe) -> Bench | None:
+    def look(self, recipe: Recipe) -> Hand | None:
         """The same without taking it out."""
         return self._places.get(recipe.background_digest)

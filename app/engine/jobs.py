@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from app.engine.contract import Engine, Experiment
-from app.engine.hand import Bench
+from app.engine.hand import Hand
 from app.engine.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard, WidthReady
 from mft_engine.experiment.events import (
     Answered,
@@ -56,14 +56,14 @@ def run_slice(job: Job, tell: Callable[[Event], None], seconds: float = SLICE_SE
     return False
 
 
-def train_until_averaged(bench: Bench) -> Iterator[Event]:
+def train_until_averaged(hand: Hand) -> Iterator[Event]:
     """Train until there is a field for the foreground to feel.
 
     Before the burn-in is over the average is of the transient: such a run goes to its recipe's end. Otherwise
     training goes on, beyond the end if need be, until the average covers half the recipe's window (for the clover
     8 units of time: they pass the test, 4 do not always).
     """
-    experiment, foreground = bench.experiment, bench.applied.foreground
+    experiment, foreground = hand.experiment, hand.applied.foreground
     if foreground.background not in ("trained", "lazy"):
         return
     pace = Pace()
@@ -72,7 +72,7 @@ def train_until_averaged(bench: Bench) -> Iterator[Event]:
         while not experiment.is_complete:
             _advance(experiment, pace, beyond=False)
             yield Progress("train", experiment.progress, f"{text}: step {experiment.state.step:,}")
-    wanted = 0.0 if foreground.field == "end" else 0.5 * foreground.window * _duration(bench.applied)
+    wanted = 0.0 if foreground.field == "end" else 0.5 * foreground.window * _duration(hand.applied)
     first = experiment.state.time
     while not _is_averaged(experiment, wanted):
         if _advance(experiment, pace, beyond=True) == 0:
@@ -97,32 +97,32 @@ def _advance(experiment: Experiment, pace: Pace, *, beyond: bool) -> int:
     return pace.carry_out(lambda n_steps: experiment.advance(n_steps, beyond=beyond))
 
 
-def resample(bench: Bench) -> Iterator[Event]:
+def resample(hand: Hand) -> Iterator[Event]:
     """Background to its average if need be, then a foreground in its frozen field, then the comparison."""
-    yield from train_until_averaged(bench)
-    for event in bench.experiment.foreground():
+    yield from train_until_averaged(hand)
+    for event in hand.experiment.foreground():
         if isinstance(event, ForegroundReady):
-            bench.foreground = event
+            hand.foreground = event
         yield event
-    for answer in bench.experiment.compare():
+    for answer in hand.experiment.compare():
         if isinstance(answer, ComparisonReady):
-            bench.comparison = answer
+            hand.comparison = answer
         yield answer
 
 
-def silent_resample(bench: Bench) -> Iterator[Event]:
+def silent_resample(hand: Hand) -> Iterator[Event]:
     """Resample for a figure: progress is told, answers stay with their experiment (it may not be the one shown)."""
-    for event in resample(bench):
+    for event in resample(hand):
         if isinstance(event, Progress):
             yield event
 
 
-def iterate(bench: Bench, command: Iterate) -> Iterator[Event]:
+def iterate(hand: Hand, command: Iterate) -> Iterator[Event]:
     """The self-consistency loop from the present background, its first turns slowly enough for the eye to follow."""
-    yield from (event for event in bench.experiment.theory() if isinstance(event, Progress))
+    yield from (event for event in hand.experiment.theory() if isinstance(event, Progress))
     index, gap = 0, float("inf")
     try:
-        for event in bench.experiment.iterate(damping=command.damping, n_iterations=command.n_turns):
+        for event in hand.experiment.iterate(damping=command.damping, n_iterations=command.n_turns):
             yield event
             if isinstance(event, IterationReady):
                 index, gap = event.iteration.index, event.iteration.gap
@@ -141,46 +141,46 @@ def _pause(index: int, n_turns: int) -> Iterator[Progress]:
         yield Progress("iterate", index / n_turns, f"turn {index} of the loop")
 
 
-def solve_theory(bench: Bench, engine: Engine) -> Iterator[Event]:
+def solve_theory(hand: Hand, engine: Engine) -> Iterator[Event]:
     """The infinite-width solution for the parameters in force, as a picture with numbers."""
-    for event in bench.experiment.theory():
+    for event in hand.experiment.theory():
         if isinstance(event, TheoryReady):
             picture = engine.theory_picture(event.theory)
             if event.test_loss is not None:
                 picture = replace(picture, numbers=picture.numbers | {"test_loss": event.test_loss})
-            bench.theory = picture
+            hand.theory = picture
             yield picture
         else:
             if isinstance(event, TheoryAbsent):
-                bench.theory = None
+                hand.theory = None
             yield event
 
 
-def certify(bench: Bench) -> Iterator[Event]:
+def certify(hand: Hand) -> Iterator[Event]:
     """How far the background that was compared is from the exact optimum, and what a lazy network would do."""
-    yield from bench.experiment.refer()
-    for event in bench.experiment.certify():
+    yield from hand.experiment.refer()
+    for event in hand.experiment.certify():
         if isinstance(event, CertificateReady):
-            bench.certificate = event
+            hand.certificate = event
         yield event
-    for answer in bench.experiment.ask():
+    for answer in hand.experiment.ask():
         if isinstance(answer, Answered):
-            bench.answers[answer.name] = answer
+            hand.answers[answer.name] = answer
         yield answer
 
 
-def data_kernel(bench: Bench) -> Iterator[Event]:
+def data_kernel(hand: Hand) -> Iterator[Event]:
     """The data kernels of the clouds in hand."""
-    bench.kernel_asked = (bench.step, bench.comparison)
-    for event in bench.experiment.data_kernel():
+    hand.kernel_asked = (hand.step, hand.comparison)
+    for event in hand.experiment.data_kernel():
         if isinstance(event, DataKernelsReady):
-            bench.kernel = event
+            hand.kernel = event
         yield event
 
 
-def study_widths(bench: Bench, engine: Engine, should_stop: Callable[[], bool]) -> Iterator[Event]:
+def study_widths(hand: Hand, engine: Engine, should_stop: Callable[[], bool]) -> Iterator[Event]:
     """Networks of every width beside the laws, for the parameters in force."""
-    for item in engine.study_widths(bench.applied, should_stop):
+    for item in engine.study_widths(hand.applied, should_stop):
         if isinstance(item, float):
             yield Progress("widths", item, "sampling networks of every width")
         else:
@@ -192,11 +192,11 @@ def task_cards(engine: Engine) -> Iterator[TaskCard]:
     yield from engine.task_cards()
 
 
-def export(command: Export, bench: Bench, wrong: Bench | None, shown: Bench, engine: Engine) -> Iterator[Event]:
+def export(command: Export, hand: Hand, wrong: Hand | None, shown: Hand, engine: Engine) -> Iterator[Event]:
     """Compute what the figures lack (foreground, wrong-background twin), then write them."""
-    for needed in (bench, wrong):
+    for needed in (hand, wrong):
         if needed is not None and needed.comparison is None:
             yield from resample(needed) if needed is shown else silent_resample(needed)
-    outcome, twin = bench.experiment.outcome(), wrong.experiment.outcome() if wrong else None
+    outcome, twin = hand.experiment.outcome(), wrong.experiment.outcome() if wrong else None
     yield Progress("export", 0.0, "writing the figures")
     yield from engine.export(command, outcome, twin)

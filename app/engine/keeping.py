@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.engine.contract import Keeper
-from app.engine.hand import Bench
+from app.engine.hand import Hand
 
 KEEP_SECONDS = 8.0
 
@@ -25,38 +25,38 @@ class Keeping:
         self._at = time.monotonic()
         self._has_failed = False
 
-    def look(self, bench: Bench) -> None:
+    def look(self, hand: Hand) -> None:
         """Called between slices: writes where it is time, one copy after the other."""
-        self._take_note(bench)
-        if bench.writing is None and bench.step != bench.kept_step and time.monotonic() - self._at > KEEP_SECONDS:
-            self.keep(bench)
+        self._take_note(hand)
+        if hand.writing is None and hand.step != hand.kept_step and time.monotonic() - self._at > KEEP_SECONDS:
+            self.keep(hand)
 
-    def keep(self, bench: Bench, *, has_answers: bool = False) -> None:
+    def keep(self, hand: Hand, *, has_answers: bool = False) -> None:
         """Write now what has not been written."""
-        self._take_note(bench, is_waiting=True)
-        if bench.step == 0 or (bench.step == bench.kept_step and not has_answers):
+        self._take_note(hand, is_waiting=True)
+        if hand.step == 0 or (hand.step == hand.kept_step and not has_answers):
             return
-        self._at, bench.kept_step = time.monotonic(), bench.step
-        recipe = bench.replay or bench.applied
-        bench.writing = self._keeper.keep(bench.experiment, recipe, bench.folder, has_answers=has_answers)
+        self._at, hand.kept_step = time.monotonic(), hand.step
+        recipe = hand.repeating or hand.applied
+        hand.writing = self._keeper.keep(hand.experiment, recipe, hand.folder, has_answers=has_answers)
 
-    def finish(self, benches: list[Bench]) -> None:
+    def finish(self, hands: list[Hand]) -> None:
         """Write what is left, and wait until it is."""
-        for bench in benches:
-            self.keep(bench)
-        for bench in benches:
-            self._take_note(bench, is_waiting=True)
+        for hand in hands:
+            self.keep(hand)
+        for hand in hands:
+            self._take_note(hand, is_waiting=True)
         self._keeper.close()
 
-    def _take_note(self, bench: Bench, *, is_waiting: bool = False) -> None:
-        if bench.writing is None or not (is_waiting or bench.writing.done()):
+    def _take_note(self, hand: Hand, *, is_waiting: bool = False) -> None:
+        if hand.writing is None or not (is_waiting or hand.writing.done()):
             return
-        writing, bench.writing = bench.writing, None
+        writing, hand.writing = hand.writing, None
         try:
-            bench.folder = writing.result()
-            self._tell(bench.folder)
+            hand.folder = writing.result()
+            self._tell(hand.folder)
         except Exception as error:
-            bench.kept_step = -1
+            hand.kept_step = -1
             if not self._has_failed:
                 self._has_failed = True
                 self._say(f"This run cannot be kept: {error}")

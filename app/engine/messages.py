@@ -180,7 +180,7 @@ class EngineReady(Event):
 
 @dataclass(frozen=True)
 class Built(Event):
-    """An experiment is on the bench: a new one, or a parked one that came back with its neurons.
+    """An experiment is in hand: a new one, or a parked one that came back with its neurons.
 
     Attributes:
         initial: the neurons at step 0, one cloud a hidden layer.
@@ -213,14 +213,14 @@ class Built(Event):
 
 @dataclass(frozen=True)
 class RunKept(Event):
-    """The run on the bench was written to the store."""
+    """The run in hand was written to the store."""
 
     folder: Path
 
 
 @dataclass(frozen=True)
 class RunOpened(Event):
-    """A stored run is on the bench as it was; `faults` say what of it could not be read."""
+    """A stored run is in hand as it was; `faults` say what of it could not be read."""
 
     folder: Path
     step: int

@@ -162,7 +162,7 @@ class Commands(PictureCommands):
         """Write the recipe that repeats the run."""
         path = path if path.suffix else path.with_suffix(".toml")
         try:
-            path.write_text(self._session.replay_recipe.to_toml(), encoding="utf-8")
+            path.write_text(self._session.repeating_recipe.to_toml(), encoding="utf-8")
         except OSError as error:
             self._session.failed.emit(f"The recipe cannot be written to {path}: {error.strerror or error}")
             return
@@ -185,15 +185,15 @@ class Commands(PictureCommands):
 
     @Slot()
     def copy_recipe(self) -> None:
-        self._copy(self._session.replay_recipe.to_toml(), "The recipe is in the clipboard")
+        self._copy(self._session.repeating_recipe.to_toml(), "The recipe is in the clipboard")
 
     @Slot()
     def copy_command(self) -> None:
-        self._copy(command_line(self._session.replay_recipe), "The command line is in the clipboard")
+        self._copy(command_line(self._session.repeating_recipe), "The command line is in the clipboard")
 
     @Slot()
     def copy_python(self) -> None:
-        self._copy(python_lines(self._session.replay_recipe), "The Python lines are in the clipboard")
+        self._copy(python_lines(self._session.repeating_recipe), "The Python lines are in the clipboard")
 
     @Slot()
     def export_three(self) -> None:

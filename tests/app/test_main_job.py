@@ -59,7 +59,7 @@ def test_play_drag_resample_verdict_wrong_background_export_close(
     # Play: the cloud forms until the recipe is complete.
     with qtbot.waitSignal(session.recipe_complete, timeout=60_000):
         click(qtbot, window, "play")
-    first = session._worker._bench
+    first = session._worker._hand
     # Drag the big slider while it trains: the same neurons go on, the theory follows.
     control = window.experiment.rows["regularisation.scale"].control
     assert isinstance(control, LogControl)
@@ -72,9 +72,9 @@ def test_play_drag_resample_verdict_wrong_background_export_close(
             qtbot.wait(20)
         qtbot.mouseRelease(slider, Qt.MouseButton.LeftButton, pos=QPoint(x + 20, y))
     assert session.recipe.regularisation.scale > 0.001
-    assert session._worker._bench is first
+    assert session._worker._hand is first
     assert session.undo_stack.count() == 1
-    schedule = session.replay_recipe.schedule
+    schedule = session.repeating_recipe.schedule
     assert schedule and schedule[-1].value == session.recipe.regularisation.scale
     # Undo by keyboard, pause, resample: orange neurons and a verdict.
     qtbot.keyClick(window, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

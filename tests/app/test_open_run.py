@@ -181,7 +181,7 @@ def test_an_experiment_taken_back_has_the_runs_own_bits(tmp_path: Path) -> None:
 
 
 def test_a_run_that_went_on_after_its_recipe_is_marked_complete_where_the_recipe_ended(tmp_path: Path) -> None:
-    from app.engine.hand import Bench
+    from app.engine.hand import Hand
     from mft_engine.runs.keeping import Keeper
     from mft_engine.runs.restore import restore
 
@@ -193,7 +193,7 @@ def test_a_run_that_went_on_after_its_recipe_is_marked_complete_where_the_recipe
     keeper = Keeper(tmp_path)
     folder = keeper.keep(experiment, recipe, None).result()
     keeper.close()
-    bench = Bench.of_stored(restore(folder), recipe, "cpu")
-    assert bench.end is not None and bench.end[1] == 0.3
+    hand = Hand.of_stored(restore(folder), recipe, "cpu")
+    assert hand.end is not None and hand.end[1] == 0.3
     # Records are 50 steps apart, and between them time is interpolated; the step may have changed once.
-    assert abs(bench.end[0] - end) <= 50
+    assert abs(hand.end[0] - end) <= 50

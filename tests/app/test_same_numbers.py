@@ -37,7 +37,7 @@ def _play_to_the_end(session: Session, qtbot: Any) -> list[dict[str, float]]:
         session.play()
     session.pause()
     qtbot.wait(100)
-    rows = session._worker._bench.experiment.history.rows
+    rows = session._worker._hand.experiment.history.rows
     return [row for row in rows if row["step"] <= stamp.args[0].step]
 
 
@@ -53,13 +53,13 @@ def test_a_drag_in_the_window_is_repeated_by_its_replay_recipe_bit_for_bit(sessi
     with qtbot.waitSignal(session.snapshot_ready, timeout=60_000):
         session.start()
     session.play()
-    qtbot.waitUntil(lambda: session._worker._bench.step > 100, timeout=60_000)
+    qtbot.waitUntil(lambda: session._worker._hand.step > 100, timeout=60_000)
     for value in (0.0012, 0.0015, 0.002):
         session.edit("regularisation.scale", value)
         qtbot.wait(30)
     session.edit_done()
     rows = _play_to_the_end(session, qtbot)
-    replay = session.replay_recipe
+    replay = session.repeating_recipe
     assert [change.value for change in replay.schedule][-1] == 0.002
     assert rows == _headless_rows(replay)
 

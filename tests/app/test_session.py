@@ -344,9 +344,9 @@ def test_changes_during_a_run_are_a_schedule_in_the_recipe_that_is_copied(sessio
     qtbot.waitUntil(lambda: bool(snapshots))
     with qtbot.waitSignal(session.retuned):
         session.edit("regularisation.scale", 0.05)
-    (change,) = session.replay_recipe.schedule
+    (change,) = session.repeating_recipe.schedule
     assert (change.step, change.path, change.value) == (1, "regularisation.scale", 0.05)
-    assert session.replay_recipe.regularisation.scale == 0.001
+    assert session.repeating_recipe.regularisation.scale == 0.001
     assert session.recipe.schedule == ()
 
 

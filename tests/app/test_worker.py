@@ -13,7 +13,7 @@ import pytest
 from fake_engine import FakeEngine, FakeExperiment, FakeHistory
 
 from app.engine import contract
-from app.engine.hand import Bench, Parking
+from app.engine.hand import Hand, Parking
 from app.engine.loading import TorchEngine
 from app.session import Session
 from mft_engine.experiment.experiment import Experiment
@@ -109,12 +109,12 @@ def test_the_parking_keeps_four_experiments_by_what_their_background_depends_on(
     parking = Parking(n_places=4)
     recipes = [Recipe(seed=k) for k in range(5)]
     for recipe in recipes:
-        parking.park(Bench(FakeExperiment(recipe, []), recipe, "cpu"))
+        parking.park(Hand(FakeExperiment(recipe, []), recipe, "cpu"))
     assert len(parking) == 4
     assert parking.take(recipes[0]) is None
     other_foreground = recipes[4].replace({"foreground.n_neurons": 7})
-    bench = parking.take(other_foreground)
-    assert bench is not None and bench.applied == recipes[4]
+    hand = parking.take(other_foreground)
+    assert hand is not None and hand.applied == recipes[4]
     assert parking.take(recipes[4]) is None
 
 
