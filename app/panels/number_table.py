@@ -15,13 +15,17 @@ from app.widgets.words import UNKNOWN
 class NumberTable(QWidget):
     """Rows of a name and one number per column; every row says in its tooltip what it means and in which unit."""
 
-    def __init__(self, columns: Sequence[str], parent: QWidget | None = None, *, spacing: int = 12) -> None:
+    def __init__(
+        self, columns: Sequence[str], parent: QWidget | None = None, *, spacing: int = 12, has_long_names: bool = False
+    ) -> None:
         """
         Args:
             columns: headings of the number columns; all empty for no heading.
             spacing: between columns, device-independent pixels.
+            has_long_names: whether names of rows take several lines where there is no room.
         """
         super().__init__(parent)
+        self._has_long_names = has_long_names
         self._columns = tuple(columns)
         self._rows: dict[str, tuple[QLabel, tuple[QLabel, ...]]] = {}
         self._headings: list[QLabel] = []
@@ -54,6 +58,7 @@ class NumberTable(QWidget):
             meaning: definition and unit, for the tooltip.
         """
         title = QLabel(name, self)
+        title.setWordWrap(self._has_long_names)
         title.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         values = tuple(QLabel(UNKNOWN, self) for _ in self._columns)
         row = len(self._rows) + 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from app.panels.averages import AveragesSection
 from app.panels.certificate import CertificateSection, certificate_sentence
 from app.panels.comparison_rows import ACCURACY_ROWS, FUNCTION_ROWS
 from app.panels.distance import FIRST_LAYER, UPPER_LAYER, WHOLE_NEURONS, DistanceSection
@@ -70,10 +71,13 @@ class SelfConsistencyPanel(QScrollArea):
         self.distance = DistanceSection(theme, self.page)
         self.band, self.distances = self.distance.band, self.distance.numbers
         self._of_comparison = (self.distance, self._build_functions())
+        self.averages = AveragesSection(self.page)
         self.certificates = CertificateSection(self.page)
         self.drift = DriftSection(self.page)
         self._sections: list[TitledSection] = [
-            *self._of_comparison,
+            self.distance,
+            self.averages,
+            self._of_comparison[1],
             self.certificates,
             self.drift,
             self._build_stability(),
@@ -192,6 +196,7 @@ class SelfConsistencyPanel(QScrollArea):
         state = comparison.verdict or "none"
         self.card.show_state(state, HEADLINES[state], verdict_sentence(comparison, eta_theta))
         self.distance.show_comparison(comparison)
+        self.averages.show_comparison(comparison)
         difference = comparison.foreground_loss - comparison.background_loss
         for key, value, digits in (
             ("alignment", comparison.function_alignment, 4),
@@ -320,6 +325,7 @@ class SelfConsistencyPanel(QScrollArea):
         for table in (self.distances, self.functions, self.stability, self.exact, self.features):
             table.reset()
         self.distances.set_columns(WHOLE_NEURONS)
+        self.averages.show_comparison(None)
         self.certificates.show_certificate(None)
         self.drift.show_drift(None)
         self.functions.show_row("expected", False)
@@ -355,6 +361,7 @@ class SelfConsistencyPanel(QScrollArea):
 
     def _fade(self, is_faded: bool) -> None:
         self.distances.set_faded(is_faded)
+        self.averages.set_faded(is_faded)
         self.functions.set_faded(is_faded)
         if is_faded:
             self.band.fade()

@@ -34,6 +34,8 @@ def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
     if comparison.verdict == "consistent":
         noticed = comparison.resolution.words if comparison.resolution is not None else ""
         would = f" The averages would have noticed {noticed}." if noticed else ""
+        if noticed and comparison.averages is not None:
+            would += f" Along them the laws are at most {written(comparison.averages.kl_upper, 2)} nats a neuron apart."
         return f"{_capital(neurons)} cannot be told from the background ({p}).{would}"
     told = f" {comparison.what_differs}".rstrip()
     if comparison.is_by_averages and comparison.p_value_all <= P_VALUE_LIMIT:

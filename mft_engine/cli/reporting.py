@@ -80,7 +80,15 @@ def describe_run(summary: dict[str, Any]) -> str:
         )
         if found["why"]:
             lines.append(f"  {found['why']}")
+        elif found.get("is_of_one_moment"):
+            lines.append(
+                "  The field is of one moment, whose noise pulls the clouds apart: the averages decide, and their "
+                "distance is no evidence."
+            )
         lines += describe_averages(found)
+        if found["distance_upper"] is not None:
+            nats = "" if found["kl_upper"] is None else f", {found['kl_upper']:.2g} nats a neuron along the averages"
+            lines.append(f"  laws apart by at most  {found['distance_upper']:.2g}{nats} (95 %)")
     answers = [summary.get(name) for name in QUESTIONS]
     lines += [f"  {answer['why']}" for answer in answers if answer and answer["verdict"]]
     orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))

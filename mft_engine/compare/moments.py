@@ -10,6 +10,7 @@ Source: Hotelling, Ann. Math. Statist. 2 (1931) 360.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,12 +44,14 @@ def with_moments(
     parity: Parity = "none",
     seed: int = 0,
     eta_theta: float | None = None,
+    n_pooled: int = 1,
 ) -> Comparison:
     """The comparison of the same two clouds with their moments, which have a say in the verdict.
 
     Args:
         background, foreground: (n_neurons, n_columns); n_inputs: leading columns that are input weights.
         names: of the columns; parity, seed, eta_theta: as in `compare_clouds`.
+        n_pooled: runs that the resolution is told for, whose moments are pooled.
 
     Returns:
         as it was for clouds with too few neurons for so many columns, or too few permutations to share the level.
@@ -102,7 +105,8 @@ def with_moments(
         def chance(size: float) -> float:
             altered = other.copy()
             altered[:, first:last] *= 1.0 + size
-            return found_share(law.coordinates(statistics(altered).mean(axis=0) - law.mean), None, critical, rows[:0])
+            shift = math.sqrt(n_pooled) * law.coordinates(statistics(altered).mean(axis=0) - law.mean)
+            return found_share(shift, None, critical, rows[:0])
 
         return smallest(chance, 1.0)
 

@@ -40,8 +40,9 @@ class Resolution:
         prior_share: of the neurons replaced by draws from the prior.
         weight_scale, readout_scale: relative lengthening of all w, of all a.
         turn: angle in radians, every neuron turned by a uniform angle between 0 and turn (two inputs).
-        temperature: relative rise of the temperature at which the neurons were drawn.
-        other_share: of the neurons replaced by those of another network of the same law (half of them at the most).
+        temperature: relative rise of the temperature of the whole network, in whose own field it is compared.
+        other_share: of the neurons replaced by those of another network of the same law (half of them at the most). It
+            shows by scatter alone, along a few modes, so that the chance to find it falls slowly below this size.
     """
 
     prior_share: float | None = None
@@ -146,10 +147,13 @@ def resolve(
         return moved(torch.cat([w, cloud[:, 2:]], dim=1))
 
     def heated(size: float) -> np.ndarray:
-        # exp(-V/(T(1 + s))) over exp(-V/T): the draws that are there, reweighted.
+        # exp(-V/(T(1 + s))) over exp(-V/T): the draws that are there, reweighted. The field is the hotter network's
+        # own, and so is the average that its function is expected to be.
         weight = np.exp((before[:, 0] - before[:, 0].mean()) * (size / (1.0 + size)))
         weight /= weight.sum()
-        return np.asarray(weight @ before - before.mean(axis=0))
+        change = np.asarray(weight @ before - before.mean(axis=0))
+        change[len(change) - expected.modes.shape[1] :] = 0.0
+        return change
 
     return Resolution(
         prior_share=smallest(mixed, 1.0),

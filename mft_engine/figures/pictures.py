@@ -82,6 +82,10 @@ def caption(outcome: Outcome, *, has_foreground: bool = True) -> str:
         noticed = comparison.resolution.words if comparison.resolution is not None else ""
         if noticed and comparison.verdict == "consistent":
             words.append(f"would have noticed {noticed}")
+        if comparison.verdict == "consistent":
+            words.append(f"the laws' energy distance is at most {comparison.distance_upper:.2g} (95\xa0%)")
+            if comparison.averages is not None:
+                words[-1] += f", their divergence along the averages {comparison.averages.kl_upper:.2g} nats a neuron"
     return "; ".join(words) + "."
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,41 @@ def is_of_one_moment(recipe: Recipe, kind: str, averaging: Averaging) -> bool:
     return has_gibbs_law(recipe) and kind != "untrained" and averaging.n_predictions <= 1
 
 
+@dataclass(frozen=True)
+class FieldExpectation:
+    """What a field makes of a neuron, as far as the averages of a background go.
+
+    Attributes:
+        reference: (n, n_inputs + n_out) neurons of the law in the field; field: in float64; temperature: 1 where T = 0.
+        short: as in `neuron_features`; expected: of a background of n_background neurons.
+        is_gibbs: whether the law is exp(-V/T)/Z.
+    """
+
+    reference: Tensor
+    field: MeanField
+    temperature: float
+    short: float
+    expected: Expectation
+    n_background: int
+    is_gibbs: bool
+
+    def test(self, background: Tensor) -> AveragesTest:
+        """The quadratic test of a background, (n_background, n_inputs + n_out)."""
+        rows = averages(background.double(), self.field, self.temperature, self.short, self.expected.modes)
+        return compare_averages(rows, self.expected)
+
+    def resolution(self, seed: int, n_pooled: int = 1) -> Resolution:
+        """What the test would notice in n_pooled runs together."""
+        found = resolve(
+            self.reference, self.field, self.temperature, self.short, self.expected, self.n_background, AVERAGES_LEVEL,
+            seed, n_pooled,
+        )  # fmt: skip
+        if self.is_gibbs:
+            return found
+        # There is no prior to draw from, and no temperature.
+        return Resolution(weight_scale=found.weight_scale, readout_scale=found.readout_scale, turn=found.turn)
+
+
 def compare_with_field(
     recipe: Recipe,
     background: Tensor,
@@ -67,15 +102,33 @@ def compare_with_field(
 ) -> tuple[AveragesTest, Resolution] | None:
     """The quadratic test of the averages, and its resolution; None for clouds too small to have any.
 
+    Args:
+        background: (n_neurons, n_inputs + n_out); the others as in `expect_in_field`.
+        n_pooled: runs that the resolution is told for, whose averages are pooled.
+    """
+    found = expect_in_field(recipe, len(background), foreground, frozen, points, mean_prediction, averaging)
+    return None if found is None else (found.test(background), found.resolution(recipe.seed, n_pooled))
+
+
+def expect_in_field(
+    recipe: Recipe,
+    n_background: int,
+    foreground: Tensor,
+    frozen: MeanField,
+    points: FieldPoints,
+    mean_prediction: np.ndarray,
+    averaging: Averaging,
+) -> FieldExpectation | None:
+    """What the averages of a background of so many neurons should be; None for clouds too small to have any.
+
     Where the law of a neuron in the field is known exactly (temperature above 0, trained readouts, one readout in the
     plane) the reference is a large draw from it, else the foreground itself. At temperature 0 there is no repulsion to
     reckon with, and the background's scatter is counted as that of independent neurons.
 
     Args:
-        background, foreground: (n_neurons, n_inputs + n_out); frozen: the field that the foreground reacted to.
+        foreground: (n_neurons, n_inputs + n_out); frozen: the field that it reacted to.
         mean_prediction: (n_points,) or (n_points, n_out) the function that made the field, as a mean of a phi over the
             neurons (f times N^(kappa-1)).
-        n_pooled: runs that the resolution is told for, whose averages are pooled.
     """
     is_gibbs = has_gibbs_law(recipe)
     temperature = recipe.training.temperature or 1.0
@@ -83,10 +136,10 @@ def compare_with_field(
     n_inputs = points.inputs.shape[1]
     reference = foreground.double()
     if is_gibbs and n_inputs == 2 and points.targets.ndim == 1:
-        drawn = _exact_reference(recipe, frozen, points, len(background))
-        reference = reference if drawn is None else torch.as_tensor(drawn, device=background.device)
+        drawn = _exact_reference(recipe, frozen, points, n_background)
+        reference = reference if drawn is None else torch.as_tensor(drawn, device=foreground.device)
     words = feature_words(n_inputs)
-    if min(len(background), len(reference)) < max(FEWEST, PER_STATISTIC * len(words)):
+    if min(n_background, len(reference)) < max(FEWEST, PER_STATISTIC * len(words)):
         return None
     short = short_length(reference, n_inputs)
     found = neuron_features(reference, field, temperature, short)
@@ -102,7 +155,7 @@ def compare_with_field(
     else:
         own = np.cov(found.T, bias=True).reshape(k, k)
         moving, modes = Fluctuations(np.zeros((0, 0)), own, np.zeros((k, k))), np.zeros((0, 0))
-    covariance = (moving.scatter + moving.tilt) / len(background)
+    covariance = (moving.scatter + moving.tilt) / n_background
     covariance[:k, :k] += np.cov(found.T, bias=True).reshape(k, k) / len(reference)
     along = mean_prediction.reshape(-1) @ modes if modes.size else np.zeros(0)
     # The sign of a mode is arbitrary: the function lies on its positive side.
@@ -113,14 +166,7 @@ def compare_with_field(
     mean = np.concatenate([found.mean(axis=0), along * signs])
     words |= {f"mode{j + 1}": f"function along its mode {j + 1}" for j in range(modes.shape[1])}
     expected = Expectation.of(words, mean, covariance, modes)
-    test = compare_averages(averages(background.double(), field, temperature, short, modes), expected)
-    resolution = resolve(
-        reference, field, temperature, short, expected, len(background), AVERAGES_LEVEL, recipe.seed, n_pooled
-    )
-    if not is_gibbs:  # there is no prior to draw from, and no temperature
-        resolution = Resolution(weight_scale=resolution.weight_scale, readout_scale=resolution.readout_scale,
-                                turn=resolution.turn)  # fmt: skip
-    return test, resolution
+    return FieldExpectation(reference, field, temperature, short, expected, n_background, is_gibbs)
 
 
 def _exact_reference(recipe: Recipe, frozen: MeanField, points: FieldPoints, n_background: int) -> np.ndarray | None:

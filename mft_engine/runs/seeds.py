@@ -58,7 +58,10 @@ def pool_runs(runs: Sequence[Run], *, has_resolution: bool = False) -> tuple[Poo
     n_layers = min((len(outcome.comparisons) for outcome in outcomes), default=0)
     steps = [(run.summary.get("background") or {}).get("eta_theta") or 0.0 for run in runs]
     found = [pool([outcome.comparisons[layer] for outcome in outcomes], max(steps)) for layer in range(n_layers)]
-    resolution = pooled_resolution(outcomes[0], len(outcomes)) if has_resolution and n_layers == 1 else None
-    if resolution is not None:
-        found[0] = found[0].with_resolution(resolution)
+    if has_resolution:
+        for layer, pooled in enumerate(found):
+            is_pooled = pooled.p_value_averages is not None
+            resolution = pooled_resolution(outcomes[0], len(outcomes), layer) if is_pooled else None
+            if resolution is not None:
+                found[layer] = pooled.with_resolution(resolution)
     return tuple(found)

@@ -10,13 +10,16 @@ import torch
 from mft_engine.compare.averages import AveragesTest
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.compare.fluctuations import Averaging
+from mft_engine.compare.moments import with_moments
 from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.setting import LAZY_EXPONENT
 from mft_engine.experiment.storage import RunError
 from mft_engine.field.field import MeanField
 from mft_engine.network.activations import get_activation
+from mft_engine.network.layered import LayeredNetwork
 from mft_engine.network.scaling import drive
+from mft_engine.network.tables import table_parity
 from mft_engine.points.loss import LOSS
 from mft_engine.points.measure import weighted
 from mft_engine.questions.comparison import compare_with_field, is_of_one_moment
@@ -71,10 +74,23 @@ def verdict(
     return found.with_averages(*tests, eta_theta=eta_theta, is_of_one_moment=of_one_moment)
 
 
-def pooled_resolution(outcome: Outcome, n_runs: int) -> Resolution | None:
-    """What the averages of so many runs like this one would notice together; None where a run has none."""
-    if outcome.foreground is None or outcome.comparison is None or outcome.comparison.averages is None:
+def pooled_resolution(outcome: Outcome, n_runs: int, layer: int = 0) -> Resolution | None:
+    """What the averages of so many runs like this one would notice together; None where a run has none.
+
+    Args:
+        layer: hidden layer, 0 the first; the layers of networks with several have moments of their tables.
+    """
+    found = outcome.comparisons[layer]
+    if outcome.foreground is None or found.averages is None:
         return None
+    if len(outcome.background.clouds) > 1:
+        mine, its = (part.clouds[layer] for part in (outcome.background, outcome.foreground))
+        network = LayeredNetwork.of(outcome.recipe, outcome.points.inputs.shape[1])
+        parity = table_parity(network.activations, layer + 1)
+        n_inputs = mine.theta.shape[1] - 1
+        return with_moments(
+            found, mine.theta, its.theta, n_inputs, mine.names, parity=parity, seed=outcome.recipe.seed, n_pooled=n_runs
+        ).resolution
     own, other = (torch.as_tensor(np.array(part.theta)) for part in (outcome.background, outcome.foreground))
     tests = _averages(outcome, own, other, n_runs)
     return None if tests is None else tests[1]

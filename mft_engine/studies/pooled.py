@@ -30,7 +30,7 @@ def pool_points(sweep: Sweep) -> list[dict[str, Any]]:
     rows = []
     for values, runs in groups.items():
         try:
-            found = pool_runs(runs)
+            found = pool_runs(runs, has_resolution=True)
         except RunError:
             continue
         if found:

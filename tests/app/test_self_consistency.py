@@ -144,6 +144,29 @@ def test_both_distances_are_listed_with_their_nulls(panel: SelfConsistencyPanel)
     assert table.text("p_value") == "0.42" and table.text("p_value", 1) == "0.51"
 
 
+AVERAGES = AveragesTest(
+    statistics=(
+        Statistic("norm", "mean length |w|", 1.312, 1.3, 0.006, 0.046),
+        Statistic("potential", "mean potential V/T", -9.0, -9.2, 0.05, 6e-5),
+    ),
+    t_square=5.0, n_degrees=2, p_value=0.08, kl_upper=0.0031, outliers=np.zeros(0, np.int64),
+)  # fmt: skip
+NOTICED = Resolution(prior_share=0.021, weight_scale=0.04, readout_scale=0.023, turn=0.062, temperature=0.051)
+
+
+def test_the_averages_are_listed_with_all_that_they_would_have_noticed(panel: SelfConsistencyPanel) -> None:
+    show(panel, replace(NUMBERS, averages=AVERAGES, resolution=NOTICED))
+    averages = panel.averages
+    assert averages.isVisible() and averages.numbers.keys() == ("potential", "norm")
+    assert [averages.numbers.text("potential", column) for column in range(3)] == ["−9.00", "−9.20", "4.0"]
+    assert averages.noticed.text("readout_scale") == "2.3 %" and averages.noticed.text("turn") == "0.062 rad"
+    assert averages.noticed.text("kl") == "0.0031"
+    assert "another network's neurons" not in words(panel)  # unknown here
+    assert "at most 0.0031 nats a neuron apart" in panel.card.sentence.text()
+    show(panel, NUMBERS)
+    assert not averages.isVisible()
+
+
 def test_the_distances_of_a_layer_are_headed_by_its_own_coordinates(panel: SelfConsistencyPanel) -> None:
     headings = panel.distances._headings
     assert [label.text() for label in headings] == ["(w, a)", "w alone"]
@@ -426,7 +449,8 @@ def test_every_number_says_what_it_means(panel: SelfConsistencyPanel) -> None:
 @pytest.mark.parametrize("width", [300, 330, 460])
 def test_nothing_is_cut_off_at_any_width(panel: SelfConsistencyPanel, qtbot: QtBot, width: int) -> None:
     panel.show_snapshot(snapshot())
-    show(panel, WRONG)
+    long = Statistic("short_norm", "mean |w| up to half of its median", -0.29774, -0.30035, 0.001, 0.01)
+    show(panel, replace(WRONG, averages=replace(AVERAGES, statistics=(long, *AVERAGES.statistics)), resolution=NOTICED))
     panel.show_theory(THEORY)
     certify(panel, CERTIFIED)
     panel.show_foreground(

@@ -264,6 +264,7 @@ def test_the_caption_of_a_consistent_run_says_what_would_have_been_noticed(right
     told = replace(comparison, resolution=Resolution(prior_share=0.04, weight_scale=0.06), verdict="consistent")
     words = caption(replace(right, comparisons=(told,))).replace("\xa0", " ")
     assert "would have noticed 4 % of untrained neurons or input weights longer by 6 %" in words
+    assert f"energy distance is at most {told.distance_upper:.2g} (95 %)" in words
 
 
 def test_caption_says_recipe_seed_sizes_verdict_and_what_is_not_shown(right):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.compare.moments import with_moments
@@ -98,3 +99,13 @@ def test_moments_of_several_pairs_are_pooled_to_the_level_and_see_more_together(
     wider = [pair(k, 1.25) for k in range(16)]
     together = pool(wider)
     assert together.n_rejected < 12 and together.p_value < 1e-6 and "of a" in together.largest_difference
+
+
+def test_runs_pooled_resolve_what_the_root_of_their_number_times_smaller_differs() -> None:
+    own, other = (host_generator(5, Stream.TEST_POINTS, k).normal(size=(400, 3)) + 1.0 for k in range(2))
+    found = compare(own, other, 2, n_permutations=199)
+    one, four = (with_moments(found, own, other, 2, NAMES, n_pooled=n).resolution for n in (1, 4))
+    assert one is not None and four is not None
+    # Linear but for a few per cent: mean squares change by (1 + s)^2.
+    assert four.weight_scale == pytest.approx(one.weight_scale / 2, rel=0.1)
+    assert four.readout_scale == pytest.approx(one.readout_scale / 2, rel=0.1)

@@ -101,14 +101,15 @@ def test_the_command_line_runs_seeds_and_pools_them(capsys, tmp_path):
 
 
 def test_a_sweep_pools_the_seeds_of_each_point(tmp_path, capsys):
-    small = ["--set", "network.n_neurons=40", "--set", "foreground.n_neurons=40", "--set", "training.n_steps=60"]
+    small = ["--set", "network.n_neurons=300", "--set", "foreground.n_neurons=300", "--set", "training.n_steps=60"]
     out = tmp_path / "sweep"
     with pytest.raises(SystemExit, match="0"):
         main(["sweep", "clover", "--param", "regularisation.scale=0.01,0.02", "--seeds", "2", "--out", str(out),
               "--workers", "1", "--json", *small])  # fmt: skip
     document = json.loads(capsys.readouterr().out)
     assert [point["regularisation.scale"] for point in document["pooled"]] == [0.01, 0.02]
-    assert all(point["n_runs"] == 2 and 0 < point["p_value"] <= 1 for point in document["pooled"])
+    assert all(point["n_runs"] == 2 and 0 <= point["p_value"] <= 1 for point in document["pooled"])
+    assert all(0 < point["resolution"]["readout_scale"] < 1 for point in document["pooled"])
     lines = (out / "pooled.csv").read_text().splitlines()
     assert lines[0].startswith("regularisation.scale,n_runs,verdict,p_value") and len(lines) == 3
     p = [row["comparison.p_value"] for row in document["rows"][:2]]
