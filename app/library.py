@@ -5,6 +5,7 @@ Nothing here imports torch before something is asked; every answer comes as a si
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,12 +18,17 @@ from loguru import logger
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
-from mft_engine.recipe import Recipe, differences
+from mft_engine.recipe import differences
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
+    from mft_engine.experiment.outcome import Outcome
     from mft_engine.runs.index import RunRow
     from mft_engine.runs.marks import Marks
+    from mft_engine.runs.watched import WatchedRun
+
+# What tells watched trainings apart, where recipes tell the lab's own.
+WATCHED_SETTINGS = ("layer", "optimizer", "n_steps", "n_neurons", "n_foreground", "seed")
 
 
 MOST_POINTS = 5000
@@ -30,7 +36,7 @@ MOST_POINTS = 5000
 
 @dataclass(frozen=True)
 class Curve:
-    """Loss E (y - f)^2 of a stored run along its time."""
+    """Loss E (y - f)^2 of a stored run along its time; of a watched training its own loss along the steps."""
 
     folder: Path
     times: np.ndarray
@@ -48,11 +54,10 @@ class StoredPlane:
 
 @dataclass(frozen=True)
 class Side:
-    """One of two runs that are compared: its recipe, its first layer's neurons (n, columns) and its loss curve."""
+    """One of two runs that are compared: its first layer's neurons (n, columns) and its loss curve."""
 
     folder: Path
     title: str
-    recipe: Recipe
     theta: np.ndarray
     names: tuple[str, ...]
     loss: float
@@ -64,7 +69,7 @@ class RunsCompared:
     """Two stored runs beside each other.
 
     Attributes:
-        differences: (path, value of the first, value of the second) of their recipes.
+        differences: (path, value of the first, value of the second) of their recipes, or of what was watched.
         comparisons: one a hidden layer; empty where they cannot be compared, and `fault` says why.
     """
 
@@ -293,25 +298,39 @@ def _read_planes(folders: Sequence[Path]) -> tuple[StoredPlane, ...]:
 
 def _compare(*places: tuple[Path, str]) -> RunsCompared:
     from mft_engine.experiment.storage import RunError
-    from mft_engine.runs.compare import compare_runs
-    from mft_engine.runs.runs import load
+    from mft_engine.runs.compare import compare_any, read_any
 
-    outcomes = [load(folder) for folder, _ in places]
-    curves = _read_curves([folder for folder, _ in places])
-    first, second = (
-        Side(
-            folder,
-            title,
-            outcome.recipe,
-            outcome.background.clouds[0].theta.astype(np.float32),
-            tuple(outcome.background.clouds[0].names),
-            float(outcome.background.loss),
-            curve,
-        )
-        for (folder, title), outcome, curve in zip(places, outcomes, curves, strict=True)
-    )
-    found = tuple(differences(first.recipe, second.recipe))
+    folders = [folder for folder, _ in places]
+    first, second = (read_any(folder) for folder in folders)
+    sides = [
+        _side(*place, run, curve)
+        for place, run, curve in zip(places, (first, second), _read_curves(folders), strict=True)
+    ]
+    found = _differences(first, second)
     try:
-        return RunsCompared(first, second, found, compare_runs(*outcomes))
+        return RunsCompared(sides[0], sides[1], found, compare_any(first, second))
     except (RunError, ValueError, ArithmeticError) as error:
-        return RunsCompared(first, second, found, (), str(error))
+        return RunsCompared(sides[0], sides[1], found, (), str(error))
+
+
+def _side(folder: Path, title: str, run: Outcome | WatchedRun, curve: Curve) -> Side:
+    from mft_engine.experiment.outcome import Outcome
+
+    if isinstance(run, Outcome):
+        cloud, loss = run.background.clouds[0], float(run.background.loss)
+        return Side(folder, title, cloud.theta.astype(np.float32), tuple(cloud.names), loss, curve)
+    asked, theta = run.about.get("loss"), run.clouds["background"].astype(np.float32)
+    return Side(folder, title, theta, run.columns, math.nan if asked is None else float(asked), curve)
+
+
+def _differences(first: Outcome | WatchedRun, second: Outcome | WatchedRun) -> tuple[tuple[str, Any, Any], ...]:
+    from mft_engine.experiment.outcome import Outcome
+    from mft_engine.runs.watched import WatchedRun
+
+    if isinstance(first, Outcome) and isinstance(second, Outcome):
+        return tuple(differences(first.recipe, second.recipe))
+    if isinstance(first, WatchedRun) and isinstance(second, WatchedRun):
+        ours, theirs = first.about, second.about
+        return tuple((name, ours[name], theirs[name]) for name in WATCHED_SETTINGS if ours[name] != theirs[name])
+    kinds = ["run of the lab" if isinstance(run, Outcome) else "watched training" for run in (first, second)]
+    return (("kind", kinds[0], kinds[1]),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from PySide6.QtWidgets import (
 from app.theme import LIGHT, Theme
 from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.widgets.colours import with_opacity
+from app.widgets.empty_state import EmptyState
 from app.widgets.words import written, written_p
 
 if TYPE_CHECKING:
@@ -98,7 +100,8 @@ class CompareDialog(QDialog):
         item = self.clouds.addPlot(0, column, title=None)
         quiet_plot(item)
         style_plot(item, theme, small=True)
-        item.setTitle(f"{side.title}, loss {written(side.loss, 3)}", color=theme.text, size="9pt")
+        loss = "" if math.isnan(side.loss) else f", loss {written(side.loss, 3)}"
+        item.setTitle(side.title + loss, color=theme.text, size="9pt")
         item.setLabel("bottom", side.names[0])
         item.setLabel("left", side.names[1])
         item.getAxis("left").setWidth(44)
@@ -125,6 +128,9 @@ class CompareDialog(QDialog):
         for side, colour in ((answer.first, theme.background_cloud), (answer.second, theme.accent)):
             losses = np.where(side.curve.losses > 0, side.curve.losses, np.nan)
             plot.plot(side.curve.times, losses, pen=line_pen(colour, 1.6), connect="finite")
+        if not len(answer.first.curve.times) and not len(answer.second.curve.times):
+            nothing = EmptyState("No losses are kept", "mft.watch(..., loss=...) asks for them.", plot, covers=True)
+            nothing.apply_theme(theme)
         return plot
 
 
@@ -156,12 +162,12 @@ def sentence_of(answer: RunsCompared) -> str:
 
 def _difference_table(answer: RunsCompared, parent: QWidget) -> QTableWidget:
     rows = [row for row in answer.differences if row[0] not in ("name", "description")] or [
-        ("no difference", "the recipes are the same", "")
+        ("no difference", "the settings are the same", "")
     ]
     table = QTableWidget(len(rows), 3, parent)
-    table.setAccessibleName("How the recipes differ")
-    table.setToolTip("Every field in which the two recipes differ")
-    table.setHorizontalHeaderLabels(["Recipe", answer.first.title, answer.second.title])
+    table.setAccessibleName("How the settings differ")
+    table.setToolTip("Every setting in which the two differ")
+    table.setHorizontalHeaderLabels(["Setting", answer.first.title, answer.second.title])
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.verticalHeader().hide()

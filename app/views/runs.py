@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 SOON_MILLISECONDS = 120
 _NO_CURVES = ("No run picked", "Click runs in the table to lay their loss curves over each other.")
+_NO_LOSSES = ("No losses are kept", "Of a watched training they are, where they are asked: mft.watch(..., loss=...).")
 _NO_RUNS = ("No stored runs yet", "Everything trained in this window is kept by itself and appears here.")
 
 
@@ -79,7 +80,7 @@ class RunsView(QWidget):
         quiet_plot(self.plot.getPlotItem())
         self.plot.getPlotItem().layout.setContentsMargins(4, 4, 10, 2)
         self.plot.getPlotItem().setLogMode(y=True)
-        self.plot.setLabel("bottom", "time t")
+        self.plot.setLabel("bottom", "time t (of watched trainings: step)")
         self.plot.setLabel("left", "loss")
         self.plot.setMinimumWidth(150)
         self.clouds = RunClouds(theme, self)
@@ -393,6 +394,8 @@ class RunsView(QWidget):
                 line = self.plot.plot(curve.times, losses, pen=line_pen(colour, 1.6), connect="finite")
                 line.setDownsampling(auto=True, method="peak")
                 shown.append(folder)
+        is_known = bool(drawn) and all(folder in self._curves for folder in drawn)
+        self.no_curves.set_text(*(_NO_LOSSES if is_known else _NO_CURVES))
         if self.as_clouds.isChecked():
             self.clouds.show_planes(self._planes, drawn)
         self.no_curves.setVisible(not shown)

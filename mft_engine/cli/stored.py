@@ -23,9 +23,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """The same statistics between two stored backgrounds. Example: mft-lab compare runs/a runs/b"""
-    from mft_engine.runs.compare import compare_folders
+    from mft_engine.runs.compare import compare_any, read_any
 
-    answers = compare_folders(run_a, run_b)
+    answers = compare_any(read_any(run_a), read_any(run_b))
     document = {"schema": "mft-lab/comparison/1", "run_a": str(run_a), "run_b": str(run_b), **answers[0].to_dict()}
     if as_json:
         print_json({**document, "layers": [answer.to_dict() for answer in answers]})

@@ -21,7 +21,15 @@ from mft_engine.compare.averages import AveragesTest
 from mft_engine.compare.differences import standing_out, what_differs
 from mft_engine.compare.distances import N_DIRECTIONS, SLICE_ELEMENTS, directions, line, quadratic_forms, sliced_forms
 from mft_engine.compare.resolution import Resolution
-from mft_engine.compare.rules import AVERAGES_LEVEL, ONE_MOMENT, P_VALUE_LIMIT, Verdict, judge, why_no_verdict
+from mft_engine.compare.rules import (
+    AVERAGES_LEVEL,
+    ONE_MOMENT,
+    P_VALUE_LIMIT,
+    Verdict,
+    judge,
+    verdict_clause,
+    why_no_verdict,
+)
 from mft_engine.curves import Parity
 from mft_engine.network.two_layer import column_names
 from mft_engine.points.statistics import host_array
@@ -185,6 +193,11 @@ class Comparison:
             foreground_loss=foreground_loss,
             expected_loss_difference=expected_loss_difference,
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        told = verdict_clause(self.verdict, self.p_value_all, self.ratio, self.why)
+        return f"<p>{told}{f'. {self.what_differs}' if self.what_differs else ''}</p>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the null arrays; a number that is not finite becomes None."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from mft_engine.compare.clouds import Comparison, Theta, compare
 from mft_engine.compare.resolution import Resolution
-from mft_engine.compare.rules import P_VALUE_LIMIT, Verdict, judge
+from mft_engine.compare.rules import P_VALUE_LIMIT, Verdict, judge, verdict_clause
 from mft_engine.points.statistics import host_array
 
 # Two tests share the level, half each.
@@ -119,9 +119,7 @@ def verdict_of(comparison: Comparison | PathComparison | None) -> str:
     """A comparison in a clause."""
     if comparison is None:
         return "not compared"
-    if comparison.verdict is None:
-        return comparison.why
-    return f"{comparison.verdict} (p = {comparison.p_value_all:.2g}, ratio {comparison.ratio:.2f})"
+    return verdict_clause(comparison.verdict, comparison.p_value_all, comparison.ratio, comparison.why)
 
 
 def compare_paths(

@@ -58,6 +58,11 @@ ONE_MOMENT = (
 )
 
 
+def verdict_clause(verdict: Verdict | None, p_value: float, ratio: float, why: str) -> str:
+    """A verdict and the numbers that decide it; why there is none."""
+    return why if verdict is None else f"{verdict} (p = {p_value:.2g}, ratio {ratio:.2f})"
+
+
 def judge(p_value: float, ratio: float, eta_theta: float | None = None) -> Verdict:
     """The verdict of a comparison.
 

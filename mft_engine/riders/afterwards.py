@@ -6,10 +6,10 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,23 @@ from mft_engine import rng
 from mft_engine.compare.clouds import compare
 from mft_engine.compare.paths import PathComparison, compare_paths
 from mft_engine.device import to_host
+from mft_engine.riders.given import Initial, Modules, given, layer_of
 from mft_engine.riders.neurons import Activation, Layer, WatchError
 from mft_engine.riders.portrait import functions_of
 from mft_engine.riders.resolution import resolution_of
 from mft_engine.riders.twin import ELEMENTWISE
-from mft_engine.riders.watch import Initial, Loss, Modules, given, layer_of
+from mft_engine.riders.watch import Loss
 from mft_engine.rng import Stream
 from mft_engine.runs.origin import origin
 from mft_engine.runs.watched import WatchedRun, write_watched
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ONE_MOMENT = (
+    "The field is that of one moment, whose noise alone pulls right clouds apart, so that their distance is no "
+    "evidence against the network: give several checkpoints of the stationary part."
+)
 
 Checkpoints = Sequence[tuple[int, dict[str, Any]]]
 Rule = Callable[[list[Tensor]], Optimizer]
@@ -67,6 +76,7 @@ class Afterwards:
     field: Field
     optimizer_words: str
     seed: int
+    is_of_one_moment: bool = False
 
     def __repr__(self) -> str:
         return f"{self.sentence} {self.compare()!r}"
@@ -84,11 +94,24 @@ class Afterwards:
         else:
             now, start = (self.background, self.foreground), (self.initial_background, self.initial_foreground)
             found = compare_paths(now, start, self.n_inputs, self.names, **options)
+        if self.is_of_one_moment and found.verdict not in ("consistent", None):
+            # Sampled networks fluctuate, and the law of a neuron amplifies what the field of one moment has of that.
+            return replace(found, now=replace(found.now, verdict=None, why=ONE_MOMENT))
         resolution = resolution_of(found, self.foreground, self.initial_foreground, self.n_inputs)
         return found if resolution is None else found.with_resolution(resolution)
 
     def save(self, folder: str | Path, name: str = "") -> Path:
         """Keep a run that `mft-lab` and the window open, as `Watch.save`."""
+        return write_watched(self.run(name or Path(folder).name), folder)
+
+    def figure(self, name: str = "clouds", *, width_mm: float = 170.0) -> Figure:
+        """A figure that a notebook shows: "clouds" with the verdict, or the data "kernel"."""
+        from mft_engine.figures.watched import draw_watched
+
+        return draw_watched(name, self.run(), width_mm=width_mm)
+
+    def run(self, name: str = "watched layer") -> WatchedRun:
+        """Everything that is known, as values without a model: what `save` keeps and `figure` draws."""
         own = self.initial_background
         clouds = {
             "background": self.background,
@@ -97,9 +120,9 @@ class Afterwards:
             "initial_background": self.initial_foreground if own is None else own,
             "initial_foreground": self.initial_foreground,
         }
-        functions, spectra = functions_of(self.layer, clouds, self.field.inputs)
+        functions = functions_of(self.layer, clouds, self.field.inputs)
         about: dict[str, Any] = {
-            "name": name or Path(folder).name,
+            "name": name,
             "layer": self.layer.words,
             "optimizer": self.optimizer_words,
             "n_steps": self.n_steps,
@@ -108,14 +131,14 @@ class Afterwards:
             "n_foreground": len(self.foreground),
             "n_inputs": self.n_inputs,
             "columns": list(self.names),
+            "kernel_change": functions.kernel_change if own is not None else None,
             "sentences": [self.sentence],
             "stopped": "",
             **origin(),
         }
         start = None if own is None else compare(own, self.initial_foreground, self.n_inputs, seed=self.seed)
         host = {name: to_host(cloud) for name, cloud in clouds.items()}
-        run = WatchedRun(about, host, start, self.compare(), functions=functions, spectra=spectra)
-        return write_watched(run, folder)
+        return WatchedRun(about, host, start, self.compare(), functions=functions.components, spectra=functions.spectra)
 
 
 def watch_checkpoints(
@@ -136,6 +159,8 @@ def watch_checkpoints(
 
     Of one checkpoint the field is frozen, and the riders make as many steps in it as the training had. With a
     temperature every step of plain SGD adds noise sqrt(2 lr T): a Langevin foreground for networks that were sampled.
+    Its field is frozen too, and is the mean over the checkpoints: give those of the stationary part, and that of step 0
+    if there is one, which is no part of the mean.
 
     Args:
         model: of the checkpoints; it has its own weights back afterwards.
@@ -164,14 +189,18 @@ def watch_checkpoints(
                 begun = layer.redrawn(n)
     has_start = checkpoints[0][0] == 0 and len(checkpoints) > 1
     start = torch.cat([begun, tables[0]])
-    end, words = _ride(layer, fields, start, optimizer, temperature, seed)
+    passed = [_mean_field(layer, fields[has_start:])] if temperature > 0 else fields
+    end, words = _ride(layer, passed, start, optimizer, temperature, seed)
     error = None
     if has_start and temperature == 0:
         went = (tables[-1] - tables[0]).norm().clamp_min(1e-30)
         error = float((end[n:] - tables[-1]).norm() / went)
     n_steps = checkpoints[-1][0]
-    if len(checkpoints) == 1:
+    n_fields = len(fields) - has_start if temperature > 0 else len(fields)
+    if len(checkpoints) == 1 or n_fields == 1:
         how = f"Riders made {n_steps} steps in the frozen field of one checkpoint"
+    elif temperature > 0:
+        how = f"Riders made {n_steps} steps in the frozen mean field of {n_fields} checkpoints"
     else:
         how = f"Riders made {n_steps} steps in the field of {len(checkpoints)} checkpoints, interpolated between them"
     exact = "how exact that is cannot be told without the checkpoint of step 0"
@@ -182,6 +211,7 @@ def watch_checkpoints(
     return Afterwards(
         tables[-1], end[:n], tables[0] if has_start else None, begun, error, n_steps,
         layer.n_inputs, layer.names, f"{how}; {exact}.", layer, fields[-1], words, seed,
+        is_of_one_moment=temperature > 0 and n_fields == 1,
     )  # fmt: skip
 
 
@@ -217,6 +247,16 @@ def _ride(
             for key, kick in layer.tensors(noise * math.sqrt(2 * rate * temperature)).items():
                 tensors[key].add_(kick)
     return layer.table(tensors), f"{name}, learning rate {rate:.3g}"
+
+
+def _mean_field(layer: Layer, fields: list[Field]) -> Field:
+    """The field whose gradients are the mean of those in each: all inputs as one batch, delta over their number."""
+    hidden = layer.incoming[0]
+    n_dims = 2 if isinstance(hidden, nn.Linear) else cast(Tensor, hidden.weight).dim()
+    if fields[0].inputs.dim() < n_dims:
+        raise WatchError("A mean over checkpoints needs a loss over batches of inputs, not of a single one")
+    inputs, delta = (torch.cat([getattr(one, name) for one in fields]) for name in ("inputs", "delta"))
+    return Field(fields[-1].step, inputs, delta / len(fields))
 
 
 def _field_of(model: nn.Module, layer: Layer, loss: Loss, step: int) -> Field:

@@ -26,6 +26,16 @@ class Independence:
     p_value: float
     sentence: str
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<p>{self.sentence}</p>"
+
+
+def distinct(*clouds: Values) -> np.ndarray:
+    """Numbers of the neurons that are not the copy of an earlier one in every one of the clouds, (n, n_params) each."""
+    rows = np.concatenate([host_array(cloud) for cloud in clouds], axis=1)
+    return np.sort(np.unique(rows, axis=0, return_index=True)[1])
+
 
 def independence_of(background: Values, foreground: Values) -> Independence:
     """Whether the neurons of a cloud come in groups, as copies or tied neurons do.
@@ -49,8 +59,10 @@ def independence_of(background: Values, foreground: Values) -> Independence:
     if p_value > P_VALUE_LIMIT:
         sentence = f"Neurons stand {spacing:.2f} times as far apart as independent ones: they show no groups."
     else:
+        n_copies = len(host_array(background)) - len(distinct(background))
+        copies = f"{n_copies} are copies of others, which the comparison of laws leaves out" if n_copies else ""
         sentence = (
             f"Neurons are not independent: nearest neighbours stand {spacing:.2g} times as far apart as independent "
-            "ones (copies, tied or initialised together?). Their law may be right all the same."
+            f"ones ({copies or 'tied or initialised together?'}). Their law may be right all the same."
         )
     return Independence(spacing, p_value, sentence)

@@ -34,6 +34,10 @@ class Outliers:
     p_value: float
     sentence: str
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<p>{self.sentence}</p>"
+
 
 def outliers_of(background: Values, foreground: Values) -> Outliers:
     """The neurons that stand out.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,7 +108,7 @@ def portrait(watch: Watched, name: str) -> WatchedRun:
         "initial_background": watch.initial_background,
         "initial_foreground": watch.initial_foreground,
     }
-    functions, spectra = functions_of(watch.layer, clouds, watch.probe)
+    functions = functions_of(watch.layer, clouds, watch.probe)
     start, now = watch.initial_check, watch.compare()
     independence, outliers, moved = watch.independence(), watch.outliers(), watch.moved
     exchanges = watch.exchanges
@@ -121,9 +123,11 @@ def portrait(watch: Watched, name: str) -> WatchedRun:
         "n_inputs": watch.n_inputs,
         "columns": list(watch.names),
         "moved": {"background": moved[0], "foreground": moved[1]},
+        "kernel_change": functions.kernel_change,
         "independence": {"spacing": independence.spacing, "p_value": independence.p_value},
         "outliers": {"indices": outliers.indices.tolist(), "expected": outliers.expected, "p_value": outliers.p_value},
         "exchange": exchanges[-1].sentence if exchanges else "",
+        "loss": exchanges[-1].network if exchanges and math.isfinite(exchanges[-1].network) else None,
         "sentences": ([now.what_differs] if now.what_differs else []) + watch.sentences(independence, outliers),
         "stopped": "",
         **origin(),
@@ -144,8 +148,8 @@ def portrait(watch: Watched, name: str) -> WatchedRun:
         _curves(watch, snapshots),
         asked if exchanges else {},
         snapshots,
-        functions,
-        spectra,
+        functions.components,
+        functions.spectra,
     )
 
 
@@ -164,24 +168,35 @@ def _curves(watch: Watched, snapshots: dict[str, np.ndarray]) -> dict[str, np.nd
     }
 
 
-def functions_of(
-    layer: Layer, clouds: dict[str, Tensor], probe: Tensor | None
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Principal components of the activation functions, and the data kernel's eigenvalues, at inputs that were seen.
+@dataclass(frozen=True)
+class Functions:
+    """What neurons answer to inputs that their layer has seen; empty where none has been seen yet.
+
+    Attributes:
+        components: the clouds' names -> (n, n_components).
+        spectra: the clouds' names -> (n_eigenvalues,) of the data kernel.
+        kernel_change: (neurons, riders), how far each data kernel has turned since the start, 0 to 1; None if empty.
+    """
+
+    components: dict[str, np.ndarray] = field(default_factory=dict)
+    spectra: dict[str, np.ndarray] = field(default_factory=dict)
+    kernel_change: tuple[float, float] | None = None
+
+
+def functions_of(layer: Layer, clouds: dict[str, Tensor], probe: Tensor | None) -> Functions:
+    """Principal components of the activation functions, and the data kernel, at inputs that were seen.
 
         phi_i(x) at the probes, less its mean over all neurons now; its scores along the first principal components
         K(x, x') = mean_i phi_i(x) phi_i(x'): eigenvalues over the number of probes, largest first
+        its change: 1 - <K, K'>/(|K| |K'|), K' at the start; 0 for networks that change readouts and no features
 
     Components are those of neurons and riders now, so that all clouds are drawn in one frame.
 
     Args:
         clouds: (n, n_params) by name; probe: inputs of the layer; None where none has been seen.
-
-    Returns:
-        (n, n_components) by cloud; (n_eigenvalues,) by cloud.
     """
     if probe is None:
-        return {}, {}
+        return Functions()
     values = {name: _answers(layer, layer.tensors(cloud), probe) for name, cloud in clouds.items()}
     pool = np.concatenate([values["background"], values["foreground"]])
     mean = pool.mean(axis=0)
@@ -195,7 +210,14 @@ def functions_of(
         for name, answers in values.items()
         if name != "initial_foreground"
     }
-    return functions, spectra
+    changes = [_turned(values[f"initial_{name}"], values[name]) for name in ("background", "foreground")]
+    return Functions(functions, spectra, (changes[0], changes[1]))
+
+
+def _turned(before: np.ndarray, after: np.ndarray) -> float:
+    kernels = [answers.T @ answers / len(answers) for answers in (before, after)]
+    norms = np.linalg.norm(kernels[0]) * np.linalg.norm(kernels[1])
+    return float(1.0 - (kernels[0] * kernels[1]).sum() / norms) if norms > 0 else math.nan
 
 
 def _answers(layer: Layer, tensors: Tensors, probe: Tensor) -> np.ndarray:

@@ -37,6 +37,10 @@ class Exchange:
         needed = f"; {min(enough)} of its neurons come within a tenth of it" if enough else ""
         return f"loss {self.network:.4g}, with riders as the layer {self.riders:.4g}{needed}"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<p>{self.sentence}</p>"
+
 
 class Record:
     """Clouds along the training. The spacing of the steps doubles whenever there are more than MOST_CLOUDS of them.

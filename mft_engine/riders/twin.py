@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,7 +47,10 @@ class Twin:
                 self._places.append(place)
         if not groups:
             raise WatchError("The optimiser moves none of the layer's parameters, so there is no training to watch")
-        self._twin = rule(groups)  # type: ignore[call-arg, arg-type]
+        # Some rules begin their state from an argument of their own, which groups do not tell (Adagrad's first sum).
+        known = inspect.signature(rule).parameters
+        options = {name: value for name, value in optimizer.defaults.items() if name in known and name != "params"}
+        self._twin = rule(groups, **options)  # type: ignore[arg-type]
 
     def step(self, optimizer: Optimizer) -> None:
         """One step, with the hyperparameters that the user's optimiser has at this moment."""

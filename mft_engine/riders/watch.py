@@ -15,11 +15,12 @@ from torch.optim import Optimizer
 from mft_engine import rng
 from mft_engine.compare.clouds import Comparison, ComparisonError, compare
 from mft_engine.compare.paths import PathComparison, compare_paths, verdict_of
-from mft_engine.riders.independence import Independence, independence_of
+from mft_engine.riders.given import Initial, Modules, given, layer_of
+from mft_engine.riders.independence import Independence, distinct, independence_of
 from mft_engine.riders.live import LiveFolder
 from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError
 from mft_engine.riders.outliers import Outliers, outliers_of
-from mft_engine.riders.portrait import portrait
+from mft_engine.riders.portrait import functions_of, portrait
 from mft_engine.riders.record import Exchange, Record
 from mft_engine.riders.resolution import resolution_of
 from mft_engine.riders.riding import Riders
@@ -29,9 +30,7 @@ from mft_engine.runs.watched import WatchedRun, write_watched
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Initial = Callable[[int], Any]
 Loss = Callable[[], Any]
-Modules = nn.Module | Sequence[nn.Module]
 
 # Of the layer's neurons so many speak when a loss is asked with fewer of them.
 SHARES = (2, 4, 8, 16)
@@ -125,6 +124,8 @@ class Watch:
     def compare(self, *, n_permutations: int = 500, seed: int | None = None) -> PathComparison:
         """Whether neurons and riders have one law, of where they are and of how far each has come.
 
+        Neurons that are copies of others, which say nothing more about the law, are counted once.
+
         Args:
             n_permutations: of the null, 199 at least.
             seed: of the permutations; None: the watch's.
@@ -137,12 +138,12 @@ class Watch:
             WatchError: the training was found to be one that riders cannot follow.
             ComparisonError: neurons that are not finite.
         """
-        riders, start = self.foreground, (self._initial_background, self._initial_foreground)
+        riders, begun = self.foreground, self._initial_foreground
         seed = self.seed if seed is None else seed
-        found = compare_paths(
-            (self.background, riders), start, self.n_inputs, self.names, n_permutations=n_permutations, seed=seed
-        )
-        resolution = resolution_of(found, riders, start[1], self.n_inputs)
+        kept = distinct(self.background, self._initial_background)
+        now, start = (self.background[kept], riders), (self._initial_background[kept], begun)
+        found = compare_paths(now, start, self.n_inputs, self.names, n_permutations=n_permutations, seed=seed)
+        resolution = resolution_of(found, riders, begun, self.n_inputs)
         return found if resolution is None else found.with_resolution(resolution)
 
     def outliers(self) -> Outliers:
@@ -161,6 +162,21 @@ class Watch:
         """
         pairs = ((self.background, self._initial_background), (self.foreground, self._initial_foreground))
         return _distance(*pairs[0]), _distance(*pairs[1])
+
+    @property
+    def kernel_change(self) -> tuple[float, float] | None:
+        """How far the data kernels of neurons and of riders have turned since the start, at inputs that were seen.
+
+        K(x, x') = mean_i phi_i(x) phi_i(x'), and the change 1 - <K, K'>/(|K| |K'|) is between 0 (features as they were)
+        and 1. None before the first backward pass.
+        """
+        clouds = {
+            "background": self.background,
+            "foreground": self.foreground,
+            "initial_background": self._initial_background,
+            "initial_foreground": self._initial_foreground,
+        }
+        return functions_of(self.layer, clouds, self.probe).kernel_change
 
     @property
     def probe(self) -> Tensor | None:
@@ -231,18 +247,24 @@ class Watch:
         """
         return write_watched(self.run(name or Path(folder).name), folder)
 
-    def figure(self, width_mm: float = 170.0) -> Figure:
-        """Both clouds in their principal components, and the verdict; a notebook shows it."""
+    def figure(self, name: str = "clouds", *, width_mm: float = 170.0) -> Figure:
+        """A figure that a notebook shows.
+
+        Args:
+            name: "clouds": both in their principal components, and the verdict; "curves": along the training; "kernel".
+        """
         from mft_engine.figures.watched import draw_watched
 
-        return draw_watched("clouds", self.run(), width_mm=width_mm)
+        return draw_watched(name, self.run(), width_mm=width_mm)
 
     def sentences(self, independence: Independence, outliers: Outliers) -> list[str]:
         """What stands beside the verdict, a sentence each."""
-        moved = self.moved
+        moved, turned = self.moved, self.kernel_change
+        kernel = [f"The data kernel has turned by {turned[0]:.2g} (riders' {turned[1]:.2g})."] if turned else []
         far = "hardly moved: the lazy regime, in which every network is consistent" if moved[0] < 0.1 else "moved"
         told = [
             f"Neurons have {far} ({moved[0]:.2g} standard deviations of their start; riders {moved[1]:.2g}).",
+            *kernel,
             independence.sentence,
             outliers.sentence,
         ]
@@ -344,7 +366,7 @@ def watch(
     optimizer: Optimizer,
     activation: Activation | None = None,
     n_foreground: int | None = None,
-    initial: Initial | None = None,
+    initial: Initial | Sequence[Initial | None] | None = None,
     seed: int = 0,
     loss: Loss | None = None,
     folder: str | Path | None = None,
@@ -362,7 +384,8 @@ def watch(
         activation: the module or function between them, dropout included; of a gated layer, the gate's.
         n_foreground: riders; None: as many as neurons.
         initial: None: drawn by the modules' own `reset_parameters`; else a function of n that returns (w, b, v), shapes
-            (n, ...), None where there is no bias (gated: gate, its bias, up, its bias, v), or one table of them.
+            (n, ...), None where there is no bias (gated: gate, its bias, up, its bias, v), or one table of them. Of
+            several layers: a list of these, one a layer.
         seed: of the riders and of the permutations.
         loss: a function without arguments that returns the model's loss; asked at some two dozen steps of the training,
             with the network's neurons, with the riders and with a part of the neurons in place: `Watch.exchange`.
@@ -378,13 +401,19 @@ def watch(
     if readout is None:
         if not isinstance(hidden, Sequence) or not all(isinstance(pair, Sequence) for pair in hidden):
             raise WatchError("Give a layer and its readout, or a list of (hidden, readout, activation)")
-        options: dict[str, Any] = {"optimizer": optimizer, "n_foreground": n_foreground, "initial": initial}
+        options: dict[str, Any] = {"optimizer": optimizer, "n_foreground": n_foreground, "loss": loss}
+        pairs = cast(Sequence[Sequence[Any]], hidden)
+        laws = initial if isinstance(initial, Sequence) else [initial] * len(pairs)
+        if len(laws) != len(pairs):
+            raise WatchError(f"There are {len(laws)} initial laws for {len(pairs)} layers: give one a layer")
         found = []
-        for number, pair in enumerate(cast(Sequence[Sequence[Any]], hidden)):
-            options |= {"loss": loss, "folder": None if folder is None else Path(folder) / f"layer{number + 1}"}
+        for number, (pair, law) in enumerate(zip(pairs, laws, strict=True)):
+            options |= {"initial": law, "folder": None if folder is None else Path(folder) / f"layer{number + 1}"}
             between = pair[2] if len(pair) > 2 else activation
             found.append(watch(pair[0], pair[1], activation=between, seed=seed + number, **options))
         return tuple(found)
+    if isinstance(initial, Sequence):
+        raise WatchError("One layer has one initial law: give a function, not a list")
     layer = layer_of(hidden, readout, activation)
     n = layer.n_neurons if n_foreground is None else n_foreground
     if n < 1:
@@ -393,38 +422,8 @@ def watch(
     return Watch(layer, optimizer, n, initial, seed, loss, live)
 
 
-def layer_of(hidden: Modules | Sequence[Any], readout: nn.Module, activation: Activation | None) -> Layer:
-    """The hidden layer that these modules make.
-
-    Raises:
-        WatchError: they make none.
-    """
-    if activation is None:
-        raise WatchError("Say what lies between the layer and its readout: activation=model[1], or torch.relu")
-    incoming = (hidden,) if isinstance(hidden, nn.Module) else tuple(cast(Sequence[nn.Module], hidden))
-    if len(incoming) not in (1, 2):
-        raise WatchError(f"A layer has one incoming module, or two (gate, up); {len(incoming)} were given")
-    return Layer(incoming, readout, activation)
-
-
 def _distance(now: Tensor, start: Tensor) -> float:
     spread = start.std(dim=0, correction=0)
     # A coordinate that did not vary at the start, as of a readout that begins at zero, has its own unit.
     change = (now - start) / torch.where(spread > 0, spread, torch.ones_like(spread))
     return float(change.square().mean().sqrt())
-
-
-def given(initial: Initial, n: int, like: Tensor) -> Tensor:
-    """(n, n_params) neurons that the user's function draws, in the table's columns.
-
-    Raises:
-        WatchError: it gives others.
-    """
-    values = initial(n)
-    parts = [values] if isinstance(values, Tensor) else [part for part in values if part is not None]
-    if any(len(part) != n for part in parts):
-        raise WatchError(f"`initial` was asked for {n} neurons and gave {[len(part) for part in parts]}")
-    table = torch.cat([torch.as_tensor(part).detach().reshape(n, -1).to(like) for part in parts], dim=1)
-    if table.shape[1] != like.shape[1]:
-        raise WatchError(f"`initial` gave {table.shape[1]} numbers a neuron; the layer's neurons have {like.shape[1]}")
-    return table

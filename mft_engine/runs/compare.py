@@ -11,21 +11,34 @@ from mft_engine.experiment.storage import RunError
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.network.tables import table_parity
 from mft_engine.runs.runs import load
-from mft_engine.runs.watched import is_watched, read_watched
+from mft_engine.runs.watched import WatchedRun, is_watched, read_watched
 
 
-def compare_folders(first: str | Path, second: str | Path) -> tuple[Comparison, ...]:
+def read_any(folder: str | Path) -> Outcome | WatchedRun:
+    """A stored run, the lab's own or a watched training.
+
+    Raises:
+        RunError: neither of them, or nothing readable in it.
+    """
+    return read_watched(folder) if is_watched(folder) else load(folder)
+
+
+def compare_any(first: Outcome | WatchedRun, second: Outcome | WatchedRun) -> tuple[Comparison, ...]:
     """The neurons of two stored runs, the lab's own or watched ones, one comparison a hidden layer.
 
     Raises:
-        RunError: no runs, or networks whose neurons are told by other numbers.
+        RunError: networks whose neurons are told by other numbers.
     """
-    if not is_watched(first) and not is_watched(second):
-        return compare_runs(load(first), load(second))
-    for one, other in ((first, second), (second, first)):
-        if not is_watched(one):
-            raise RunError(f"{other} is a watched training and {one} is a run of the lab: their neurons differ in kind")
-    ours, theirs = read_watched(first), read_watched(second)
+    if isinstance(first, Outcome) and isinstance(second, Outcome):
+        return compare_runs(first, second)
+    if isinstance(first, WatchedRun) and isinstance(second, WatchedRun):
+        return (_compare_watched(first, second),)
+    names = [run.name if isinstance(run, WatchedRun) else run.recipe.name for run in (first, second)]
+    watched, own = names if isinstance(first, WatchedRun) else names[::-1]
+    raise RunError(f"{watched} is a watched training and {own} is a run of the lab: their neurons differ in kind")
+
+
+def _compare_watched(ours: WatchedRun, theirs: WatchedRun) -> Comparison:
     if ours.columns != theirs.columns:
         raise RunError(
             f"These two runs cannot be compared: the neurons of {ours.name} ({ours.about['layer']}) are told by other "
@@ -33,7 +46,7 @@ def compare_folders(first: str | Path, second: str | Path) -> tuple[Comparison, 
         )
     clouds = ours.clouds["background"], theirs.clouds["background"]
     found = compare(*clouds, ours.n_inputs, names=ours.columns)
-    return (with_moments(found, *clouds, ours.n_inputs, ours.columns),)
+    return with_moments(found, *clouds, ours.n_inputs, ours.columns)
 
 
 def compare_runs(first: Outcome, second: Outcome) -> tuple[Comparison, ...]:

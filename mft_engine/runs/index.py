@@ -11,16 +11,17 @@ from typing import Annotated, Any
 
 import numpy as np
 import safetensors
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mft_engine.experiment import schema, storage
 from mft_engine.experiment.storage import RunError
 from mft_engine.runs.folder import CHECKPOINT, METRICS, PROVENANCE, RECIPE, SUMMARY, Run
-from mft_engine.runs.marks import MARKS, read_marks
+from mft_engine.runs.marks import LONGEST_NAME, MARKS, read_marks
+from mft_engine.runs.watched import DOCUMENT, is_watched, read_watched, watched_row
 
 INDEX = "index.json"
 BATCH = 64
-_WATCHED = (RECIPE, SUMMARY, CHECKPOINT, PROVENANCE, MARKS)
+_FILES = (RECIPE, SUMMARY, CHECKPOINT, PROVENANCE, MARKS, DOCUMENT)
 
 Number = Annotated[float, Field(allow_inf_nan=False)] | None
 Signature = tuple[tuple[int, int], ...]
@@ -33,7 +34,8 @@ class RunRow(BaseModel):
         folder: its place; name: a person's, else empty; tags, note: a person's.
         scale, temperature: in force at the end, whatever was scheduled; step: done; loss: of the background at the
             end, E (y - f)^2.
-        state: complete, interrupted, failed or damaged; fault: a sentence for the last two.
+        state: complete, interrupted, failed or damaged, or watched: somebody's own training, of which recipe is the
+            layer and loss what `watch.exchange` found last; fault: a sentence for failed and damaged ones.
         changed: seconds since 1970 at which its files changed last.
     """
 
@@ -82,16 +84,20 @@ def read_index(store: Path) -> Iterator[list[RunRow]]:
     found, changed = {}, []
     for folder in _folders(store):
         signature = _signature(folder)
-        entry = known.get(folder.name)
+        name = folder.relative_to(store).as_posix()
+        entry = known.get(name)
         if entry is not None and entry.signature == signature:
-            found[folder.name] = entry
+            found[name] = entry
         else:
             changed.append((folder, signature))
     # The store may have been moved since: places are where the files are now.
     yield [entry.row.model_copy(update={"folder": store / name}) for name, entry in found.items()]
     for start in range(0, len(changed), BATCH):
         batch = [(folder, signature, read_row(folder)) for folder, signature in changed[start : start + BATCH]]
-        found |= {folder.name: _Entry(signature=signature, row=row) for folder, signature, row in batch}
+        found |= {
+            folder.relative_to(store).as_posix(): _Entry(signature=signature, row=row)
+            for folder, signature, row in batch
+        }
         yield [row for _, _, row in batch]
     if changed or len(found) != len(known):
         with contextlib.suppress(RunError):  # a store that may not be written is read anew every time
@@ -103,6 +109,11 @@ def read_row(folder: Path) -> RunRow:
     marks = read_marks(folder)
     changed = max((time for time, _ in _signature(folder)), default=0) / 1e9
     about = {"folder": folder, "changed": changed, **marks.model_dump()}
+    if is_watched(folder):
+        try:
+            return RunRow(**about | _watched_about(folder, marks.name))
+        except ValidationError:
+            return RunRow(**about, fault=f"{folder / DOCUMENT} holds words where numbers should be")
     try:
         stored = Run(folder)
         recipe = stored.recipe
@@ -134,15 +145,33 @@ def read_row(folder: Path) -> RunRow:
     )
 
 
+def _watched_about(folder: Path, name: str) -> dict[str, Any]:
+    """What a row says of a watched training; its own name stands where no person has given another."""
+    row = watched_row(folder)
+    if row["state"] == "damaged":
+        return {"fault": row["fault"]}
+    return {
+        "name": name or ("" if row["recipe"] == folder.name else row["recipe"][:LONGEST_NAME]),
+        "recipe": row["layer"],
+        "n_neurons": tuple(row["n_neurons"]),
+        "loss": row["background_loss"],
+        **{key: row[key] for key in ("seed", "step", "verdict", "p_value", "state", "fault")},
+    }
+
+
 def loss_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Loss E (y - f)^2 of the background along a stored run, without building its experiment.
 
     Returns:
-        times (n_records,) and losses (n_records,); empty where none were recorded.
+        times (n_records,) and losses (n_records,); empty where none were recorded. Of a watched training: the steps
+        at which the model's loss was asked, and what it was.
 
     Raises:
         RunError: the file that has them is damaged.
     """
+    if is_watched(folder):
+        asked = read_watched(folder).exchanges
+        return (asked["step"].astype(float), asked["network"]) if asked else (np.empty(0), np.empty(0))
     metrics, checkpoint = folder / METRICS, folder / CHECKPOINT
     if metrics.exists() and not _is_newer(checkpoint, metrics):
         columns = storage.read_columns(metrics, "the curves are lost", schema.check_metrics)
@@ -158,14 +187,23 @@ def loss_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _folders(store: Path) -> list[Path]:
     try:
-        return sorted(path for path in store.iterdir() if path.name[0] != "." and os.path.exists(path / RECIPE))
+        folders = sorted(path for path in store.iterdir() if path.name[0] != ".")
+        # Of several watched layers each has a folder in the training's.
+        layers = [
+            layer
+            for path in folders
+            if os.path.isdir(path)
+            for layer in sorted(path.glob("layer*"))
+            if is_watched(layer)
+        ]
     except (OSError, ValueError):
         return []
+    return [path for path in folders if os.path.exists(path / RECIPE) or is_watched(path)] + layers
 
 
 def _signature(folder: Path) -> Signature:
     found = []
-    for name in _WATCHED:
+    for name in _FILES:
         try:
             stat = (folder / name).stat()
             found.append((stat.st_mtime_ns, stat.st_size))

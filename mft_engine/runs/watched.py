@@ -182,7 +182,19 @@ def read_watched(folder: str | Path) -> WatchedRun:
 def watched_row(folder: Path) -> dict[str, Any]:
     """A watched training in a list of runs; one that cannot be read has the state "damaged" and says why."""
     row: dict[str, Any] = dict.fromkeys(
-        ("seed", "digest", "created", "n_neurons", "background_loss", "verdict", "ratio", "p_value", "fault")
+        (
+            "seed",
+            "digest",
+            "created",
+            "n_neurons",
+            "background_loss",
+            "verdict",
+            "ratio",
+            "p_value",
+            "fault",
+            "layer",
+            "step",
+        )
     )
     row |= {"path": str(folder), "recipe": folder.name, "state": "damaged"}
     try:
@@ -194,10 +206,15 @@ def watched_row(folder: Path) -> dict[str, Any]:
         **row,
         "recipe": summary["name"],
         "state": "watched",
+        "layer": summary["layer"],
+        "step": summary["n_steps"],
+        "background_loss": summary.get("loss"),
         "created": summary.get("created"),
         "seed": summary.get("seed"),
         "n_neurons": [summary["n_neurons"]],
-        **{name: found.get(name) for name in ("verdict", "ratio", "p_value")},
+        **{name: found.get(name) for name in ("verdict", "ratio")},
+        # The verdict is that of both tests, where neurons are and how far each has come.
+        "p_value": found.get("p_value_all"),
         "fault": summary["stopped"] or None,
     }
 

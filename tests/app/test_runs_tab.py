@@ -273,3 +273,45 @@ def test_another_folders_runs_are_listed_from_then_on(
     qtbot.mouseClick(window.runs.buttons["folder"], LEFT)
     qtbot.waitUntil(lambda: window.runs.model.known(mine) is not None)
     assert tmp_path / "mine" in type(window.settings)(window.settings.folder).stores
+
+
+def test_watched_trainings_stand_among_the_runs_are_opened_and_compared(
+    window: MainWindow, one: Path, qtbot: Any
+) -> None:
+    import torch
+    from torch import nn
+
+    import mft_engine as mft
+
+    store = window.settings.runs_folder
+    (own,) = copies(one, store, 1)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 1))
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        watch = mft.watch(model[0], model[2], optimizer=optimizer, activation=model[1], seed=seed)
+        for _ in range(5):
+            model(torch.ones(4, 2)).square().mean().backward()
+            optimizer.step()
+        watch.save(store / f"mine{seed}")
+    window.docks.bring_up("runs")
+    qtbot.waitUntil(lambda: window.runs.model.n_all == 3 and window.runs._is_complete)
+    assert sorted(shown(window, "state")) == ["complete", "watched", "watched"]
+    click(window, store / "mine1", qtbot)
+    click(window, store / "mine2", qtbot, CONTROL)
+    with qtbot.waitSignal(window.library.compared, timeout=20_000) as answer:
+        qtbot.mouseClick(window.runs.buttons["compare"], LEFT)
+    assert [path for path, *_ in answer.args[0].differences] == ["seed"] and len(answer.args[0].comparisons) == 1
+    click(window, own, qtbot)
+    click(window, store / "mine2", qtbot, CONTROL)
+    with qtbot.waitSignal(window.library.compared, timeout=20_000) as answer:
+        qtbot.mouseClick(window.runs.buttons["compare"], LEFT)
+    assert "differ in kind" in answer.args[0].fault
+    click(window, store / "mine1", qtbot)
+    qtbot.mouseDClick(window.runs.table.viewport(), LEFT, pos=cell(window, store / "mine1", "title"))
+    qtbot.waitUntil(lambda: bool(window.commands.watched))
+    (opened,) = window.commands.watched
+    assert opened.folder == (store / "mine1").resolve()
+    qtbot.waitUntil(lambda: opened.run is not None, timeout=20_000)
+    for other in (opened, *window.findChildren(CompareDialog)):
+        other.close()

@@ -181,3 +181,45 @@ def test_runs_with_a_name_a_tag_or_a_note_outlive_the_hundred(tmp_path: Path, mo
     keeper.keep(experiment, small(name="last"), None).result()
     keeper.close()
     assert [folder.exists() for folder in kept] == [True, True, True, False]
+
+
+def test_a_watched_training_is_a_row_among_the_runs(finished: Run, tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+
+    import mft_engine as mft
+
+    shutil.copytree(finished.folder, tmp_path / "own")
+    model = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+
+    def loss() -> torch.Tensor:
+        return model(torch.ones(4, 2)).square().mean()
+
+    watch = mft.watch(model[0], model[2], optimizer=optimizer, activation=model[1], loss=loss, seed=5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    watch.save(tmp_path / "mine", name="a classifier")
+    watch.save(tmp_path / "deep" / "layer1")
+    watch.save(tmp_path / "wrong")
+    document = json.loads((tmp_path / "wrong" / "watched.json").read_text())
+    (tmp_path / "wrong" / "watched.json").write_text(json.dumps({**document, "seed": "five"}))
+    for _ in range(2):  # read, then remembered
+        rows = rows_of(tmp_path)
+        assert rows.keys() == {"own", "mine", "layer1", "wrong"}
+        row, found = rows["mine"], watch.compare()
+        assert (row.title, row.recipe, row.state) == (
+            "a classifier",
+            "Linear(2, 16) -> Tanh -> Linear(16, 1)",
+            "watched",
+        )
+        assert (row.seed, row.step, row.n_neurons) == (5, 3, (16,))
+        assert (row.verdict, row.p_value) == (found.verdict, found.p_value_all)
+        assert row.loss == watch.exchanges[-1].network and rows["layer1"].folder == tmp_path / "deep" / "layer1"
+        assert rows["wrong"].state == "damaged" and "numbers" in str(rows["wrong"].fault)
+    times, losses = loss_curve(tmp_path / "mine")
+    assert times.tolist() == [0, 1, 2, 3] and losses[-1] == row.loss
+    write_marks(tmp_path / "mine", Marks(name="another"))
+    assert rows_of(tmp_path)["mine"].title == "another"

@@ -94,6 +94,32 @@ def test_noisy_riders_in_no_field_have_the_spread_of_their_decay() -> None:
     assert float(found.foreground.var()) == pytest.approx(expected, rel=0.16)
 
 
+def test_the_frozen_field_of_sampled_networks_is_the_mean_over_checkpoints() -> None:
+    model, kept, _ = trained(10)
+    start = torch.randn(8, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def way(*checkpoints: tuple[int, dict[str, Tensor]]) -> Tensor:
+        rule = {"optimizer": lambda p: torch.optim.SGD(p, 1e-6), "temperature": 1e-30}
+        found = afterwards(model, list(checkpoints), n_foreground=8, initial=lambda n: start, **rule)
+        assert ("one checkpoint" if len(checkpoints) < 3 else "mean field of 2 checkpoints") in found.sentence
+        return (found.foreground - start) / found.n_steps
+
+    first, second = kept[-2][1], kept[-1][1]
+    ways = way((1, first)), way((0, kept[0][1]), (1, second))
+    # Gradients are so small a step that two are one twice as long: the second order is 1e-6 of the first.
+    assert torch.allclose(way((0, kept[0][1]), (1, first), (2, second)), (ways[0] + ways[1]) / 2, rtol=1e-4, atol=1e-11)
+    assert not torch.allclose(ways[0], ways[1], rtol=1e-2, atol=1e-11)
+
+
+def test_in_the_field_of_one_moment_noise_is_no_evidence() -> None:
+    model, kept, _ = trained(40)
+    options = {"temperature": 0.05, "optimizer": lambda p: torch.optim.SGD(p, 0.1)}
+    alone = afterwards(model, kept[-1:], initial=lambda n: 9 * torch.ones(n, 4), **options).compare()
+    assert alone.verdict is None and "give several checkpoints" in alone.why
+    more = afterwards(model, [*kept, (80, kept[-1][1])], initial=lambda n: 9 * torch.ones(n, 4), **options).compare()
+    assert more.verdict == "inconsistent"
+
+
 def test_what_cannot_be_done_afterwards_is_a_sentence() -> None:
     model, kept, _ = trained(40)
     with pytest.raises(mft.WatchError, match="growing steps"):

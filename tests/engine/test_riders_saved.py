@@ -211,7 +211,7 @@ def test_a_model_that_is_watched_can_be_copied_and_stored_and_copies_are_not_hea
 
 def test_a_notebook_gets_a_figure_and_a_table() -> None:
     _, watch = watched(32, 10)
-    figure = watch.figure(100)
+    figure = watch.figure(width_mm=100)
     assert figure.get_figwidth() * 25.4 == pytest.approx(100)
     words = " ".join(text.get_text() for text in figure.texts)
     assert "after 10 steps" in words and "at the start" in words
@@ -264,3 +264,34 @@ def test_neurons_that_never_left_their_start_are_noticed_by_their_way() -> None:
     assert "way of" in found.what_differs
     assert found.resolution is not None and found.resolution.prior_share is not None
     assert found.resolution.prior_share < 0.5
+
+
+def test_the_data_kernel_of_a_lazy_layer_stays_and_of_a_learning_one_turns() -> None:
+    _, watch = watched(48, 0)
+    assert watch.kernel_change is None
+    _, watch = watched(48, 1)
+    _, learnt = watched(48, 200)
+    lazy, far = watch.kernel_change, learnt.kernel_change
+    assert lazy is not None and far is not None
+    assert max(lazy) < 1e-3 < 1e-2 < min(far) and max(far) <= 1
+    rows = [watch.layer.activations(watch.layer.tensors(cloud), watch.probe, 256).double()
+            for cloud in (watch.initial_background, watch.background)]  # fmt: skip
+    before, now = (answers @ answers.T for answers in rows)
+    assert lazy[0] == pytest.approx(float(1 - (before * now).sum() / before.norm() / now.norm()), abs=1e-9)
+    run = learnt.run()
+    assert run.about["kernel_change"] == far
+    assert any("data kernel has turned by" in sentence for sentence in run.about["sentences"])
+
+
+def test_in_a_notebook_every_answer_shows_itself() -> None:
+    _, watch = watched(32, 10)
+    for answer, words in (
+        (watch.initial_check, "consistent"),
+        (watch.outliers(), "stand where hardly a rider goes"),
+        (watch.independence(), "times as far apart"),
+        (watch.exchange(lambda: 1.0), "with riders as the layer"),
+    ):
+        shown = answer._repr_html_()
+        assert shown.startswith("<p>") and words in shown and len(shown) < 600
+    for name in ("curves", "kernel"):
+        assert watch.figure(name).get_axes()
