@@ -176,7 +176,7 @@ def _foreground_rows() -> list[Row]:
                 [
                     ("Same dynamics", "dynamics", "Fresh neurons moved by the same steps in the frozen field"),
                     ("Exact Gibbs law", "gibbs", "Drawn from exp(−V/T)/Z itself; needs T > 0"),
-                    ("Finite-width law", "finite-width", "One neuron of N at equilibrium; two inputs, T > 0"),
+                    ("Finite-width law", "finite-width", "One neuron of N at equilibrium; needs T > 0"),
                     ("Replay of training", "replay", "Moved by the residual of every step, not a frozen one"),
                 ]
             ),
