@@ -21,6 +21,8 @@ TINY = {
     "theory.n_particles": 512,
 }
 WIDTHS = {"network.n_neurons": 24}
+# The law of two hidden layers takes minutes.
+UNASKED = {"theory.n_particles": 0}
 
 KINDS: dict[str, tuple[str, dict[str, object]]] = {
     "langevin": ("clover", WIDTHS),
@@ -38,9 +40,15 @@ KINDS: dict[str, tuple[str, dict[str, object]]] = {
     "several readouts": ("modular-addition", {"network.n_neurons": 24, "task.modulus": 5}),
     "directions": ("staircase", WIDTHS),
     "digits": ("digits", WIDTHS),
-    "two hidden layers": ("continuous-xor", {"network.n_neurons": [12, 16]}),
-    "two hidden layers, moved": ("continuous-xor", {"network.n_neurons": [12, 16], "foreground.method": "dynamics"}),
-    "two hidden layers, lazy": ("continuous-xor", {"network.n_neurons": [12, 16], "foreground.background": "lazy"}),
+    "two hidden layers": ("continuous-xor", UNASKED | {"network.n_neurons": [12, 16]}),
+    "two hidden layers, moved": (
+        "continuous-xor",
+        UNASKED | {"network.n_neurons": [12, 16], "foreground.method": "dynamics"},
+    ),
+    "two hidden layers, lazy": (
+        "continuous-xor",
+        UNASKED | {"network.n_neurons": [12, 16], "foreground.background": "lazy"},
+    ),
     "three hidden layers": ("continuous-xor", {"network.n_neurons": [8, 8, 8], "network.activation": "tanh"}),
 }
 # What differs between two runs of the same recipe.
