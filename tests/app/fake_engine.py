@@ -452,7 +452,7 @@ class FakeEngine:
     def data_preview(self, path: Path, reading: Reading) -> DataPreview:
         """Three columns where the file says anything at all."""
         if not path.is_file() or not path.read_bytes():
-            return DataPreview(path, fault=f"{path.name} is no file or empty")
+            return DataPreview(path, fault=f"{path.name} is empty" if path.is_file() else f"{path.name} is no file")
         found = Reading("comma", ".", True)
         rows = (("1", "2", "3"), ("4", "5", "-6"))
         return DataPreview(path, ("x1", "x2", "y"), 120, rows, reading=reading, found=found)

@@ -52,7 +52,7 @@ def written(folder: Path, name: str, text: str = TABLE) -> Path:
 
 
 def dialog_of(window: MainWindow, qtbot: QtBot) -> DataDialog:
-    qtbot.waitUntil(lambda: bool(window.findChildren(DataDialog)))
+    qtbot.waitUntil(lambda: bool(window.findChildren(DataDialog)), timeout=30_000)
     return window.findChildren(DataDialog)[0]
 
 
@@ -167,7 +167,7 @@ def test_a_bad_file_is_a_sentence_and_changes_nothing(
 ) -> None:
     before = window.session.recipe
     drop(window, files(written(tmp_path, name, text)))
-    qtbot.waitUntil(lambda: words in window.status_line.sentence.text())
+    qtbot.waitUntil(lambda: words in window.status_line.sentence.text(), timeout=30_000)
     assert window.session.recipe is before
     assert not window.findChildren(DataDialog) and not window.drop_frame.isVisible()
 
@@ -309,7 +309,7 @@ def test_the_window_reads_a_file_again_as_it_is_told(window: MainWindow, tmp_pat
     drop(window, files(written(tmp_path, "points.csv")))
     dialog = dialog_of(window, qtbot)
     choose(dialog.decimal, ".", qtbot)
-    qtbot.waitUntil(lambda: dialog.preview.reading == Reading(decimal="."))
+    qtbot.waitUntil(lambda: dialog.preview.reading == Reading(decimal="."), timeout=30_000)
     assert len(window.findChildren(DataDialog)) == 1
     dialog.reject()
-    qtbot.waitUntil(lambda: not window.findChildren(DataDialog))
+    qtbot.waitUntil(lambda: not window.findChildren(DataDialog), timeout=30_000)

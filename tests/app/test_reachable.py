@@ -34,7 +34,6 @@ from app.panels.export_dialog import ExportDialog
 from app.panels.help_pages import HelpPages
 from app.views.compare_runs import CompareDialog
 from app.window import MainWindow
-from mft_engine.recipe import Recipe
 
 INTERACTIVE = (
     QAbstractButton, QAbstractItemView, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QPlainTextEdit,
@@ -88,9 +87,9 @@ def preview() -> DataPreview:
 
 def compared() -> RunsCompared:
     sides = [
-        Side(Path(name), name, Recipe(seed=seed), np.eye(3, dtype=np.float32), ("w1", "w2", "a"), 0.5,
+        Side(Path(name), name, np.eye(3, dtype=np.float32), ("w1", "w2", "a"), 0.5,
              Curve(Path(name), np.arange(3.0), np.ones(3)))
-        for seed, name in enumerate(("first", "second"))
+        for name in ("first", "second")
     ]  # fmt: skip
     return RunsCompared(sides[0], sides[1], (("seed", 0, 1),), (), "They cannot be compared.")
 

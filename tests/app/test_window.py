@@ -231,7 +231,7 @@ def test_a_dropped_recipe_opens_and_is_remembered_and_a_broken_one_is_only_a_sen
 
 def test_what_is_copied_repeats_the_run(window: MainWindow) -> None:
     window.session.open_recipe(load_recipe("clover").replace({"regularisation.scale": 0.02, "seed": 3}))
-    window.session._replay = window.session.recipe  # as the worker reports it once it has built the run
+    window.session._repeating = window.session.recipe  # as the worker reports it once it has built the run
     window.actions_by_name["copy_command"].trigger()
     command = QGuiApplication.clipboard().text()
     assert command == "mft-lab run clover --set seed=3 --set regularisation.scale=0.02"
