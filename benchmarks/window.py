@@ -176,8 +176,8 @@ class Bench:
     @property
     def session_step(self) -> int:
         """The background's step, read across threads: one integer."""
-        bench = self.session._worker._bench
-        return bench.step if bench is not None else 0
+        hand = self.session._worker._hand
+        return hand.step if hand is not None else 0
 
 
 def live(n_neurons: int, seconds: float, *, has_resampling: bool) -> dict[str, Any]:
