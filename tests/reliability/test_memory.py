@@ -69,13 +69,13 @@ def test_a_field_of_many_points_is_the_same_block_by_block(monkeypatch):
 
 
 def test_the_score_of_a_cloud_is_the_same_in_small_blocks(monkeypatch):
-    from mft_engine.theory import certificates
+    from mft_engine.theory import bounds
 
     generator = host_generator(1, Stream.TEST_POINTS)
     theta, points = generator.standard_normal((60, 3)), generator.standard_normal((40, 2))
     arguments = (theta, points, np.sin(points[:, 0]), "tanh", 0.05, 0.1, 0.1)
     whole = cloud_score(*arguments)
-    monkeypatch.setattr(certificates, "MAX_BLOCK", 400)
+    monkeypatch.setattr(bounds, "MAX_BLOCK", 400)
     np.testing.assert_allclose(cloud_score(*arguments), whole, rtol=1e-12, atol=1e-12)
 
 
