@@ -108,8 +108,8 @@ def test_theory_answers_for_a_cubic_teacher_with_its_closure(capsys) -> None:
     document = json.loads(out)
     assert code == 0 and document["schema"] == "mft-lab/closure/1"
     assert document["overlap"] == solve_closure(PREVIEW).overlap
-    code, _, err = call(capsys, "theory", "continuous-xor")
-    assert code == 2 and "one hidden layer" in err
+    code, _, err = call(capsys, "theory", "sgd-clover")
+    assert code == 2 and "temperature 0" in err
 
 
 def test_the_command_lists_every_branch_in_the_papers_units(capsys) -> None:
