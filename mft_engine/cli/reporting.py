@@ -77,6 +77,7 @@ def describe_run(summary: dict[str, Any]) -> str:
             f"energy distance {round(found['energy_distance'], 4) + 0.0:.4f}, "
             f"{round(found['ratio'], 2) + 0.0:.2f} times its null mean, p = {found['p_value']:.3f}"
             + ("" if found["p_value_averages"] is None else f"; with the averages p = {found['p_value_all']:.3g}")
+            + ("" if found.get("p_value_way") is None else f"; with their ways p = {found['p_value_all']:.3g}")
         )
         if found["why"]:
             lines.append(f"  {found['why']}")
@@ -152,9 +153,9 @@ def describe_seeds(document: dict[str, Any]) -> str:
 def describe_averages(found: dict[str, Any]) -> list[str]:
     """What the averages say, and what they would have noticed."""
     told = [f"  {found['largest_difference']}"] if found["largest_difference"] else []
-    if found["p_value_averages"] is None:
-        return told
-    lines = [f"  averages {len(found['statistics'])}, p = {found['p_value_averages']:.3g}"]
+    lines = []
+    if found["p_value_averages"] is not None:
+        lines = [f"  averages {len(found['statistics'])}, p = {found['p_value_averages']:.3g}"]
     parts = noticed_words(found["resolution"] or {})
     if parts:
         lines.append("  would have noticed  " + ", ".join(parts))
