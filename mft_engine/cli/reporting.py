@@ -48,8 +48,22 @@ class ProgressReport:
             self._bars.stop()
 
 
+class _Told(dict[str, Any]):
+    """A document of any version, which is None about what it does not have."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _Told({key: _told(item) for key, item in value.items()})
+    return [_told(item) for item in value] if isinstance(value, list) else value
+
+
 def describe_run(summary: dict[str, Any]) -> str:
-    """A run's summary in a few lines for people."""
+    """A run's summary in a few lines for people; one that an older version stored tells what it has."""
+    summary = _told(summary)
     background, theory = summary["background"], summary["theory"]
     lines = [
         f"{summary['recipe']} (seed {summary['seed']}, {background['n_neurons']:,} neurons, "
