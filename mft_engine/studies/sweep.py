@@ -306,6 +306,8 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
         # Dask's own has every array given back to the system at once, and its pages faulted in again a moment later.
         "distributed.nanny.pre-spawn-environ": {**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
         "distributed.scheduler.allowed-failures": 1,
+        # A fifth of it is the patience with one attempt; a busy machine takes seconds to answer.
+        "distributed.comm.timeouts.connect": "150s",
         # Dask's servers of pages cannot be left out; without a page they tell nobody anything.
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
