@@ -13,7 +13,7 @@ from app.panels.verdict_card import VerdictCard
 from app.panels.verdict_words import HEADLINES, ROLES
 from app.theme import LIGHT, Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import UNKNOWN, written, written_p
+from app.widgets.words import UNKNOWN, p_clause, written, written_p
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
@@ -117,7 +117,7 @@ def verdict_sentence(found: PathComparison | None) -> str:
         return found.why
     n = found.now.n_background
     p = written_p(found.p_value_all, found.now.n_permutations // (1 if found.way is None else 2))
-    p = f"p {p}" if p.startswith("≤") else f"p = {p}"
+    p = p_clause(p)
     if found.verdict == "consistent":
         words = found.noticed
         would = f" This comparison would have noticed {words}." if words else ""

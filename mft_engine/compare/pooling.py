@@ -22,7 +22,7 @@ from scipy import special
 from mft_engine.compare.averages import AveragesTest, Expectation, Statistic, largest_noncentrality
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.resolution import Resolution
-from mft_engine.compare.rules import ONE_MOMENT, P_VALUE_LIMIT, Verdict, judge, smallest_p_value
+from mft_engine.compare.rules import ONE_MOMENT, P_VALUE_LIMIT, Verdict, judge, smallest_p_value, told_p
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Pooled:
         own = f"{self.n_rejected} of {self.n_runs} runs are rejected by themselves"
         if self.verdict is None:
             return f"No verdict from {self.n_runs} runs: {self.why}"
-        told = f"{self.n_runs} runs together are {self.verdict} (p = {self.p_value:.2g}); {own}."
+        told = f"{self.n_runs} runs together are {self.verdict} ({told_p(self.p_value)}); {own}."
         if self.verdict != "consistent":
             return f"{told} {self.largest_difference}".rstrip()
         noticed = self.resolution.words if self.resolution is not None else ""
