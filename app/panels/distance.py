@@ -12,7 +12,7 @@ from app.panels.number_table import NumberTable
 from app.panels.verdict_words import ROLES
 from app.theme import Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import UNKNOWN, written, written_p
+from app.widgets.words import UNKNOWN, written, written_p, written_tail
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
@@ -49,7 +49,7 @@ class DistanceSection(TitledSection):
             self.numbers.set_row(key, written(full), written(weights))
         n = comparison.n_permutations
         self.numbers.set_row("p_value", *(written_p(p, n) for p in (comparison.p_value, comparison.p_value_weights)))
-        self.numbers.set_row("p_value_all", written(comparison.p_value_all, 2), "")
+        self.numbers.set_row("p_value_all", written_tail(comparison.p_value_all), "")
         self.numbers.show_row("p_value_all", comparison.averages is not None or comparison.way is not None)
         way = comparison.way
         self.numbers.set_row("p_value_way", UNKNOWN if way is None else written_p(way.p_value, n), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.panels.gauges import BAD_ABOVE
-from app.widgets.words import written, written_p
+from app.widgets.words import p_clause, written, written_p, written_tail
 from mft_engine.compare.rules import AVERAGES_LEVEL, P_VALUE_LIMIT
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ def written_p_all(comparison: Comparison) -> str:
     if comparison.averages is None and comparison.way is None:
         p = written_p(comparison.p_value_all, n)
     elif comparison.is_by_averages:
-        p = written(comparison.p_value_all, 2)
+        p = written_tail(comparison.p_value_all)
     else:  # twice a distance's own, whose least is 1/(1 + n)
         p = written_p(comparison.p_value_all, (n - 1) // 2)
-    return (f"p {p}" if p.startswith("≤") else f"p = {p}").replace(" ", "\u00a0")
+    return p_clause(p).replace(" ", "\u00a0")
 
 
 def loss_sentence(comparison: Comparison) -> str:

@@ -13,7 +13,7 @@ from app.panels.verdict_card import VerdictCard
 from app.panels.verdict_words import HEADLINES, ROLES
 from app.theme import LIGHT, Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import UNKNOWN, written, written_p
+from app.widgets.words import UNKNOWN, p_clause, written, written_p
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
@@ -116,7 +116,7 @@ def verdict_sentence(found: Comparison | None) -> str:
         return found.why
     n = found.n_background
     p = written_p(found.p_value_all, found.n_permutations // (1 if found.way is None else 2))
-    p = f"p {p}" if p.startswith("≤") else f"p = {p}"
+    p = p_clause(p)
     if found.verdict == "consistent":
         words = found.resolution.words if found.resolution is not None else ""
         would = f" This comparison would have noticed {words}." if words else ""

@@ -22,7 +22,7 @@ from scipy import special
 from mft_engine.compare.averages import AveragesTest, Expectation, Statistic, largest_noncentrality
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.resolution import Resolution
-from mft_engine.compare.rules import ONE_MOMENT, P_VALUE_LIMIT, Verdict, judge, smallest_p_value
+from mft_engine.compare.rules import ONE_MOMENT, P_VALUE_LIMIT, Verdict, judge, smallest_p_value, told_p
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Pooled:
         own = f"{self.n_rejected} of {self.n_runs} runs are rejected by themselves"
         if self.verdict is None:
             return f"No verdict from {self.n_runs} runs: {self.why}"
-        told = f"{self.n_runs} runs together are {self.verdict} (p = {self.p_value:.2g}); {own}."
+        told = f"{self.n_runs} runs together are {self.verdict} ({told_p(self.p_value)}); {own}."
         if self.verdict != "consistent":
             return f"{told} {self.largest_difference}".rstrip()
         noticed = self.resolution.words if self.resolution is not None else ""
@@ -86,11 +86,12 @@ def pool(comparisons: Sequence[Comparison], eta_theta: float | None = None) -> P
     is_of_one_moment = any(one.is_of_one_moment for one in comparisons)
     test = _pooled_averages(comparisons)
     distance = None if is_of_one_moment and test is not None else fisher([one.p_value for one in comparisons])
-    ways = [one.way.p_value for one in comparisons if one.way is not None]
-    way = fisher(ways) if len(ways) == len(comparisons) else None
+    followed = [one.way for one in comparisons if one.way is not None]
+    way = fisher([one.p_value for one in followed]) if len(followed) == len(comparisons) else None
     parts = [value for value in (distance, way, None if test is None else test.p_value) if value is not None]
     p_value = min(1.0, len(parts) * min(parts))
-    verdict: Verdict | None = judge(p_value, mean_ratio(comparisons), eta_theta)
+    is_by_way = way is not None and (distance is None or way < distance)
+    verdict: Verdict | None = judge(p_value, mean_ratio(followed if is_by_way else comparisons), eta_theta)
     least = fisher([smallest_p_value(one.n_background, one.n_foreground, one.n_permutations) for one in comparisons])
     why = ""
     if verdict == "consistent" and distance is not None and least > P_VALUE_LIMIT / len(parts) * (1 + 1e-9):

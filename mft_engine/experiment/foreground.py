@@ -13,6 +13,7 @@ from torch import Tensor
 from mft_engine import dynamics, kernels
 from mft_engine.compare.clouds import Comparison, compare_clouds
 from mft_engine.compare.fluctuations import Averaging
+from mft_engine.compare.memory import Path
 from mft_engine.compare.paths import compare_followed
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper
@@ -304,7 +305,14 @@ class CloudForeground:
         is_prior = recipe.training.preconditioner == "prior"
         # Raw steps relax a coordinate in time 1/lambda.
         window = state.average_age * (1.0 if is_prior else min(recipe.lambda_w, recipe.lambda_a))
-        return Averaging(window, state.n_predictions, recipe.training.dynamics == "gibbs")
+        is_exact = recipe.training.dynamics == "gibbs"
+        return Averaging(window, state.n_predictions, is_exact, None if is_exact else self._path())
+
+    def _path(self) -> Path:
+        """The clouds along the averaging window."""
+        history = self._background.history
+        steps, times = (np.array([row[name] for row in history.rows]) for name in ("step", "time"))
+        return Path.of(*history.clouds(), steps, times, self._background.state.average_age)
 
     def _functions(self, theta: Tensor, fresh: Population) -> dict[str, Any]:
         background, points = self._background, self._background.field_points

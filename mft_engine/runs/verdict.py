@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mft_engine.compare import memory
 from mft_engine.compare.averages import AveragesTest
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.compare.fluctuations import Averaging
@@ -140,5 +141,12 @@ def _averaging(outcome: Outcome) -> Averaging:
     recipe = outcome.recipe
     if recipe.foreground.field == "end" or outcome.background.kind in ("untrained", "stored"):
         return Averaging(0.0, 1)
-    length = recipe.training.time
-    return Averaging(recipe.foreground.window * length, MANY, recipe.training.dynamics == "gibbs")
+    length, is_exact = recipe.training.time, recipe.training.dynamics == "gibbs"
+    return Averaging(recipe.foreground.window * length, MANY, is_exact, None if is_exact else _window(outcome))
+
+
+def _window(outcome: Outcome) -> memory.Path:
+    """The clouds along the averaging window."""
+    steps, times = (outcome.metrics.get(name, np.zeros(0)) for name in ("step", "time"))
+    length = outcome.recipe.foreground.window * (times[-1] if len(times) else 0.0)
+    return memory.Path.of(outcome.snapshots, outcome.snapshot_steps, steps, times, length)
