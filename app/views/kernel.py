@@ -16,7 +16,7 @@ from app.views.eigenmaps import EigenMaps
 from app.views.plot_style import SparseLogAxis, WholeAxis, line_pen, quiet_plot, style_plot
 from app.widgets.colours import mixed, with_opacity
 from app.widgets.empty_state import EmptyState
-from app.widgets.words import written, written_p
+from app.widgets.words import p_clause, written, written_p
 
 if TYPE_CHECKING:
     from mft_engine.questions.kernel_spectrum import KernelSpectrum
@@ -307,8 +307,7 @@ class AgreementStrip(QWidget):
             return ""
         p_value = self._agreement.p_value
         word = "kernels agree" if p_value > _LIMIT else "kernels differ"
-        number = written_p(p_value, len(self._agreement.null))
-        return f"{word}, p {number}" if number.startswith("≤") else f"{word}, p = {number}"
+        return f"{word}, {p_clause(written_p(p_value, len(self._agreement.null)))}"
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""

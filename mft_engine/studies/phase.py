@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mft_engine.studies.grid import DOWN, UP, Axis
-from mft_engine.studies.sweep_table import FAILURE, WAY, Sweep
+from mft_engine.studies.sweep_table import FAILURE, WAY, Row, Sweep
 
 ORDERS = "feature_learning.order_parameters."
 ERRORS = "feature_learning.order_parameters_error."
@@ -107,6 +108,15 @@ def _with_closure(sweep: Sweep, panel: Measured, order: str) -> Measured:
 def place_of(sweep: Sweep, row: Mapping[str, Any]) -> tuple[int, ...]:
     """Where a row of the table lies on the grid."""
     return tuple(_index(axis, row[axis.path]) for axis in sweep.axes)
+
+
+def pooled_at(sweep: Sweep) -> dict[tuple[int, ...], Row]:
+    """What the seeds say together, by place on the grid; rows of an earlier grid are left out."""
+    found = {}
+    for row in sweep.pooled:
+        with contextlib.suppress(ValueError):
+            found[place_of(sweep, row)] = row
+    return found
 
 
 def _index(axis: Axis, value: Any) -> int:
