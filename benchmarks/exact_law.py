@@ -56,7 +56,8 @@ def numbers(found: Theory, cpu: float) -> dict[str, Any]:
     if isinstance(found, ParticleTheory):
         row |= {
             "loss_error": found.loss_error, "free_energy_error": found.free_energy_error, "gap_error": found.gap_error,
-            "target_power": found.target_power, "test_accuracy": found.test_accuracy, "n_rounds": found.n_rounds,
+            "target_power": found.target_power, "test_accuracy": found.test_accuracy,
+            "test_accuracy_error": found.test_accuracy_error, "n_rounds": found.n_rounds,
             "n_particles": found.n_particles, "trace_response": found.trace_response, "excess": found.excess,
         }  # fmt: skip
     return row

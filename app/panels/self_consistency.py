@@ -433,8 +433,11 @@ class SelfConsistencyPanel(QScrollArea):
     def _show_accuracies(self) -> None:
         here = {} if self._snapshot is None else self._snapshot.accuracies
         for name in ACCURACY_ROWS:
-            fresh, exact = self._foreground_accuracies.get(name), self._theory.get(name)
-            self.answers.set_row(name, _percent(here.get(name)), _percent(fresh), _percent(exact))
+            fresh, exact = (
+                self._foreground_accuracies.get(name),
+                (self._theory.get(name), self._theory.get(f"{name}_error")),
+            )
+            self.answers.set_row(name, _percent(here.get(name)), _percent(fresh), _percent(*exact))
         self.answers.show_column(2, any(self._theory.get(name) is not None for name in ACCURACY_ROWS))
         self.answers.setVisible(bool(here))
 
@@ -445,5 +448,6 @@ class SelfConsistencyPanel(QScrollArea):
         label.setVisible(bool(text))
 
 
-def _percent(share: float | None) -> str:
-    return UNKNOWN if share is None else f"{100 * share:.1f} %"
+def _percent(share: float | None, error: float | None = None) -> str:
+    number = UNKNOWN if share is None else f"{100 * share:.1f} %"
+    return f"{number}<br><small>± {100 * error:.1f}</small>" if error else number
