@@ -99,6 +99,12 @@ def written_error(value: float, error: float | None) -> str:
     return f"{number}<br><small>± {error:.{decimals}f}</small>"
 
 
+def percent(share: float | None, error: float | None = None) -> str:
+    """A share, and below it, smaller, its standard error where it has one (rich text)."""
+    number = UNKNOWN if share is None else f"{100 * share:.1f} %"
+    return f"{number}<br><small>± {100 * error:.1f}</small>" if error else number
+
+
 def four_digits(value: float) -> str:
     """A loss: four decimals where they say enough."""
     return f"{value:.4f}" if 1e-3 <= abs(value) < 100 else written(value, 4)
