@@ -94,7 +94,8 @@ def written_error(value: float, error: float | None) -> str:
         return UNKNOWN
     if error is None or error != error or error <= 0:
         return f"{value:.3f}".replace("-", "−")
-    decimals = 4 if error < 0.002 else 3 if error < 0.02 else 2
+    steps = (2e-5, 2e-4, 0.002, 0.02)
+    decimals = 6 - sum(error >= step for step in steps)
     number = f"{value:.{decimals}f}".replace("-", "−")
     return f"{number}<br><small>± {error:.{decimals}f}</small>"
 
