@@ -470,7 +470,7 @@ class FakeEngine:
                 infinite=dict.fromkeys(names, 1.0),
             )
 
-    def theory_picture(self, theory: PlanarTheory) -> TheoryPicture:
+    def theory_picture(self, theory: PlanarTheory, experiment: FakeExperiment) -> TheoryPicture:
         line = np.linspace(-1, 1, 11)
         marginals = {name: (line, np.ones(11)) for name in ("w1", "w2", "a")}
         numbers: dict[str, Any] = {name: getattr(theory, name) for name in ("loss", "free_energy", "gap", "kl")}
