@@ -288,7 +288,7 @@ class Docks(QObject):
         return (dock.widget() for dock in self._docks.values())
 
     def _connect(self, signal: SignalInstance, show: Callable[..., None], content: QWidget) -> None:
-        # The signal keeps the slot out of the garbage collector's sight: a strong reference would keep the window for ever.
+        # The signal keeps the slot where no garbage collector looks: a strong reference would keep the window for ever.
         there = weakref.ref(content)
 
         def pass_on(*values: Any) -> None:
