@@ -82,7 +82,8 @@ class CloudHeader(QWidget):
         self.reset_button = QToolButton(self)
         self.reset_button.setText("Reset view")
         self.reset_button.setToolTip(
-            "Fit the axes to the neurons again and follow them (Home). Wheel zooms, drag moves the picture."
+            "Fit the axes to the neurons again and follow them (Home). Wheel zooms, drag moves the picture,\n"
+            "Shift and drag draws a line around neurons and chooses them."
         )
         self.reset_button.setAutoRaise(True)
         self.reset_button.clicked.connect(self.reset_pressed)

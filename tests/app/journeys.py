@@ -1,4 +1,4 @@
-"""What journeys are walked with: a window on the real engine, a person's mouse and keys, and pictures of what is seen."""
+"""What journeys are walked with: a window on the real engine, mouse and keys, and pictures of what is seen."""
 
 from __future__ import annotations
 
