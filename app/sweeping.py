@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ class Sweeping(QObject):
         self._started = 0.0
         self._n_before = 0
         self._fault = ""
-        self._is_stopped = self._has_begun = False
+        self._is_stopped = self._has_begun = self._is_pooled = False
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
         self._patience.setInterval(PATIENCE_MILLISECONDS)
@@ -171,13 +171,15 @@ class Sweeping(QObject):
 
     def _take(self, sweep: Sweep, recipe: Recipe, n_seeds: int, n_refined: int) -> None:
         self._sweep, self._recipe, self._n_seeds, self._n_refined = sweep, recipe, n_seeds, n_refined
-        self._rows = {_key(row): row for row in sweep.rows}
+        self._rows, self._is_pooled = {_key(row): row for row in sweep.rows}, False
         self.changed.emit(sweep, recipe)
 
     def _launch(self, n_workers: int | None, scheduler: str, *, resume: bool) -> None:
         assert self._sweep is not None
         self._fault, self._buffer, self._is_stopped, self._has_begun = "", b"", False, False
         self._started, self._n_before = time.monotonic(), len(self._rows)
+        # What was pooled of fewer runs holds no more.
+        self._sweep = replace(self._sweep, pooled=())
         order = {
             "recipe": self._recipe.to_toml(),
             "axes": [{"path": axis.path, "values": list(axis.values)} for axis in self._sweep.axes],
@@ -208,30 +210,33 @@ class Sweeping(QObject):
             return
         self._buffer += bytes(self._process.readAllStandardOutput().data())
         *lines, self._buffer = self._buffer.split(b"\n")
-        has_rows = False
+        has_news = False
         for line in lines:
             with contextlib.suppress(ValueError):
-                has_rows |= self._hear(json.loads(line))
-        if has_rows:
+                has_news |= self._hear(json.loads(line))
+        if has_news:
             self._tell()
 
     def _hear(self, line: dict[str, Any]) -> bool:
         if "row" in line:
             self._rows[_key(line["row"])] = line["row"]
             return True
+        if "pooled" in line:
+            assert self._sweep is not None
+            self._sweep = replace(self._sweep, pooled=(*self._sweep.pooled, line["pooled"]))
+            return True
         if "axes" in line:
             self._grow(line["axes"], line["refine"])
         if "progress" in line and not self._has_begun:
             # Loading the engine and its workers says nothing about how long a point takes.
             self._has_begun, self._started = True, time.monotonic()
+        self._is_pooled |= "done" in line
         if "fault" in line:
             self._fault = str(line["fault"])
         return False
 
     def _grow(self, axes: list[dict[str, Any]], n_left: int) -> None:
         """The sweep has added values where the curve bends."""
-        from dataclasses import replace
-
         from mft_engine.studies.grid import Axis
 
         assert self._sweep is not None
@@ -240,8 +245,6 @@ class Sweeping(QObject):
         self._sweep, self._n_refined = replace(self._sweep, axes=found, n_points=n_points), n_left
 
     def _tell(self) -> None:
-        from dataclasses import replace
-
         assert self._sweep is not None
         self._sweep = replace(self._sweep, rows=tuple(self._rows.values()))
         self.changed.emit(self._sweep, self._recipe)
@@ -257,6 +260,8 @@ class Sweeping(QObject):
         if 0 < n_new and n < n_points and self.is_running and not self._is_stopped:
             left = (time.monotonic() - self._started) / n_new * (n_points - n)
             words += f", {_duration(left)} left"
+        if self._sweep.pooled and self.is_running:
+            words += ", pooling the seeds"
         return words
 
     @property
@@ -265,8 +270,11 @@ class Sweeping(QObject):
 
     @property
     def _is_unfinished(self) -> bool:
+        if self._sweep is None:
+            return False
         done = [row for row in self._rows.values() if not row.get("failure")]
-        return self._sweep is not None and len(done) < self._sweep.n_points
+        is_pooled = self._is_pooled or bool(self._sweep.pooled) or self._n_seeds == 1 or self._sweep.has_ways
+        return len(done) < self._sweep.n_points or not is_pooled
 
     @Slot()
     def _read_complaints(self) -> None:

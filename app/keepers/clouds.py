@@ -54,6 +54,8 @@ class CloudKeeper(QObject):
         self._has_undrawn = False
         self._marginals_at = 0.0
         self._densities: Densities | None = None
+        self._law: tuple[np.ndarray, ...] = ()
+        self._law_answers: float | None = None
         # Background and foreground with all their readouts.
         self._whole: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
         # A hidden or minimised window paints nothing: the frame then counts as drawn after a while.
@@ -80,7 +82,7 @@ class CloudKeeper(QObject):
 
     @Slot(object)
     def _built(self, event: Built) -> None:
-        self._densities = None
+        self._densities, self._law = None, ()
         self._soon.clear()
         self.stage.clear()
         self._loss.clear()
@@ -149,10 +151,18 @@ class CloudKeeper(QObject):
 
     # What follows the clouds --------------------------------------------------------------------------------
 
-    def show_densities(self, densities: Densities | None) -> None:
-        """The theory's marginals, drawn with the next clouds."""
-        self._densities = densities
+    def keep_law(
+        self, densities: Densities | None, law: tuple[np.ndarray, ...], test_accuracy: float | None = None
+    ) -> None:
+        """The theory's exact marginals, its neurons layer by layer, and how often its function is right."""
+        self._densities, self._law, self._law_answers = densities, law, test_accuracy
         self._marginals_due()
+
+    @property
+    def law(self) -> np.ndarray | None:
+        """Neurons of the law of the layer on screen, several readouts as their length."""
+        known = self.layers.layer < len(self._law)
+        return self.stage.joined(self._law[self.layers.layer]) if known else None
 
     @Slot()
     def _layer_picked(self) -> None:
@@ -167,10 +177,11 @@ class CloudKeeper(QObject):
     def refresh_marginals(self) -> None:
         """Both clouds and the theory, where the marginals are on the screen; likewise their waves."""
         if not self._fourier.visibleRegion().isEmpty():
+            self._fourier.show_theory(self._law[0] if self._law else None, self._law_answers)
             self._fourier.show_clouds(*self._whole)
         background, foreground = self.stage.shown
         if background is not None and not self._marginals.visibleRegion().isEmpty():
-            self._marginals.show_theory(self._densities)
+            self._marginals.show_theory(self._densities, self.law)
             self._marginals.show_clouds(background, foreground)
         self.refreshed.emit()
 

@@ -135,7 +135,7 @@ class SweepKeeper(QObject):
 
     @Slot(object, object)
     def _show(self, sweep: Sweep, recipe: Recipe) -> None:
-        from mft_engine.studies.phase import is_logarithmic, panels_of, place_of, positions
+        from mft_engine.studies.phase import is_logarithmic, panels_of, place_of, pooled_at, positions
 
         if len(sweep.axes) > 2:
             self._view.phase.clear()
@@ -144,7 +144,9 @@ class SweepKeeper(QObject):
         places = [place_of(sweep, row) for row in sweep.rows]
         first = sweep.axes[0]
         is_log = len(sweep.axes) == 1 and is_logarithmic(first)
-        self._view.phase.show_sweep(sweep, panels_of(sweep), places, positions(first), is_logarithmic=is_log)
+        phase = self._view.phase
+        phase.show_sweep(sweep, panels_of(sweep), places, positions(first), is_logarithmic=is_log)
+        phase.show_pooled(pooled_at(sweep))
 
     @Slot(str, bool)
     def _ended(self, words: str, is_resumable: bool) -> None:

@@ -24,6 +24,7 @@ from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project, table_axes
 from app.views.range_follower import RangeFollower
 from app.views.split_plot import PaintedPlot, SplitPlot
+from app.views.theory_layer import TheoryLayer
 from app.views.theory_overlay import TheoryOverlay
 from app.widgets import colours
 from app.widgets.activation_inset import Phi
@@ -59,7 +60,6 @@ class CloudView(QWidget):
         self._colouring_key = "plain"
         self._colour_limit = StableRange(is_symmetric=True)
         self._is_stale = False
-        self._has_theory = False
 
         self.header = CloudHeader(self)
         self.plot = PaintedPlot(self, enableMenu=False)
@@ -77,7 +77,6 @@ class CloudView(QWidget):
             "foreground": CloudLayer(item, "foreground", 20),
         }
         self.layers["initial"].is_wanted = False
-        self._theory = TheoryOverlay(item, below=-10, above=25)
         item.layout.setContentsMargins(2, 8, 10, 2)
         self.plot.getAxis("left").setWidth(52)
         self.plot.getAxis("bottom").setHeight(40)
@@ -89,6 +88,7 @@ class CloudView(QWidget):
         self.card = NeuronCard(self)
         self._follower = RangeFollower(self._box, self)
         self.second = SplitPlot(self.plot, self._follower, self)
+        self._theory = TheoryLayer((TheoryOverlay(item, below=-10, above=25), self.second.theory))
         self._hover = NeuronHover((self.plot, self.second), self.layers, self.card, self._show_card, self)
         self._hover.drag_ended.connect(self._catch_up)
         self.marked = MarkedNeurons(self.plot, self.layers["background"], self.header, self._hover)
@@ -134,13 +134,10 @@ class CloudView(QWidget):
         """The background's neurons at step 0, (n_neurons, n_params)."""
         self._show("initial", theta, None if theta is None else len(theta))
 
-    def show_theory(self, image: np.ndarray | None, extent: float = 0.0) -> None:
-        """Infinite-width density of w on [-extent, extent]^2; (n, n), row = w2 ascending. None removes it."""
-        self._has_theory = image is not None
-        if image is not None:
-            for overlay in (self._theory, self.second.theory):
-                overlay.show_density(image, extent)
-        self.header.set_count("theory", 0 if self._has_theory else None)
+    def show_theory(self, image: np.ndarray | None, extent: float = 0.0, sample: np.ndarray | None = None) -> None:
+        """The infinite-width law: density of w on [-extent, extent]^2, row = w2 ascending, and neurons of it."""
+        self._theory.take(image, extent, sample)
+        self.header.set_count("theory", 0 if self._theory.is_known else None)
         self._show_or_hide_theory()
 
     def clear(self) -> None:
@@ -345,6 +342,8 @@ class CloudView(QWidget):
             first = next((layer.theta for layer in self.layers.values() if layer.is_drawn), None)
             if first is not None:
                 self._components = principal_components(first)
+                self._theory.redraw()
+                self._show_or_hide_theory()
         rect = self._box.viewRect()
         side = min(self._box.width(), self._box.height())
         for name, layer in self.layers.items():
@@ -401,11 +400,12 @@ class CloudView(QWidget):
 
     def _show_or_hide_theory(self) -> None:
         chip = self.header.chips["theory"]
-        fits = self._axes is not None and (self._axes[0].key, self._axes[1].key) == ("w1", "w2")
-        chip.setEnabled(self._has_theory and fits)
-        is_shown = self._has_theory and fits and chip.isChecked()
-        self._theory.set_visible(is_shown)
-        self.second.theory.set_visible(is_shown and self.is_split)
+        fits = self._theory.fits(self._axes, self._n_inputs + 1, self._components)
+        chip.setEnabled(fits)
+        if not fits or self._axes is None or not chip.isChecked():
+            self._theory.hide()
+            return
+        self._theory.show(self._axes, self._components, self._projections, (True, self.is_split))
 
     # Range
 

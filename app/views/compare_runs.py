@@ -25,7 +25,7 @@ from app.theme import LIGHT, Theme
 from app.views.plot_style import SparseLogAxis, line_pen, quiet_plot, style_plot
 from app.widgets.colours import with_opacity
 from app.widgets.empty_state import EmptyState
-from app.widgets.words import written, written_p
+from app.widgets.words import p_clause, written, written_p
 
 if TYPE_CHECKING:
     from app.library import RunsCompared, Side
@@ -146,8 +146,7 @@ def sentence_of(answer: RunsCompared) -> str:
         return answer.fault
     parts = []
     for layer, comparison in enumerate(answer.comparisons, start=1):
-        p = written_p(comparison.p_value, comparison.n_permutations)
-        p = f"p {p}" if p.startswith("≤") else f"p = {p}"
+        p = p_clause(written_p(comparison.p_value, comparison.n_permutations))
         where = f"Layer {layer}: " if len(answer.comparisons) > 1 else ""
         if comparison.verdict is None:
             parts.append(where + comparison.why)

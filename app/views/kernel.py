@@ -17,7 +17,7 @@ from app.views.eigenmaps import EigenMaps
 from app.views.plot_style import SparseLogAxis, WholeAxis, line_pen, quiet_plot, style_plot
 from app.widgets.colours import mixed, with_opacity
 from app.widgets.empty_state import EmptyState
-from app.widgets.words import written, written_p
+from app.widgets.words import p_clause, written, written_p
 
 if TYPE_CHECKING:
     from mft_engine.questions.kernel_spectrum import KernelSpectrum
@@ -28,10 +28,11 @@ _SERIES: tuple[tuple[str, Mark, str, str], ...] = (
     ("initial", "dot", "t", "The cloud at step 0: the kernel before anything was learnt"),
     ("background", "dot", "o", "The trained network"),
     ("foreground", "diamond", "d", "Fresh neurons in its field"),
+    ("theory", "dashes", "", "Neurons of the infinitely wide network's law"),
 )
 _SYMBOL_SIZES = {"t": 6, "o": 5, "d": 7}
 # Symbols of one index stand beside each other.
-_SHIFTS = {"initial": -0.16, "background": 0.0, "foreground": 0.16}
+_SHIFTS = {"initial": -0.16, "background": 0.0, "foreground": 0.16, "theory": 0.0}
 _N_INDICES = 30
 _PLOTS = ("spectrum", "captured", "shares")
 _LABELS = {
@@ -59,7 +60,7 @@ class KernelView(QWidget):
         header.setContentsMargins(8, 4, 12, 0)
         header.setSpacing(4)
         for name, mark, _, tip in _SERIES:
-            chip = LegendChip(name, mark, f"{name}_cloud", tip, self)
+            chip = LegendChip(name, mark, _role(name), tip, self)
             chip.toggled.connect(self._redraw)
             self.chips[name] = chip
             header.addWidget(chip)
@@ -187,7 +188,7 @@ class KernelView(QWidget):
         for part in (self.plots, self.maps):
             part.setVisible(kernels is not None)
         for name, chip in self.chips.items():
-            chip.setEnabled(kernels is not None and name in kernels.spectra)
+            chip.setEnabled(name in _spectra(kernels))
         self._tell()
         self.sentence.setVisible(bool(self._sentence))
         self.strip.show_agreement(kernels.agreement if kernels else None)
@@ -221,7 +222,10 @@ class KernelView(QWidget):
             style_plot(item, theme, small=True)
         for (name, series), curve in self._curves.items():
             symbol = next(symbol for other, _, symbol, _ in _SERIES if other == series)
-            colour = getattr(theme, f"{series}_cloud")
+            colour = getattr(theme, _role(series))
+            if not symbol:
+                curve.setPen(line_pen(colour, 1.8, Qt.PenStyle.DashLine))
+                continue
             curve.setSymbol(symbol)
             curve.setSymbolSize(_SYMBOL_SIZES[symbol] - (name == "captured"))
             curve.setSymbolBrush(pg.mkBrush(colour))
@@ -231,14 +235,13 @@ class KernelView(QWidget):
         self._chosen_curve.setSymbolPen(line_pen(theme.text, 1.4))
         self._chosen_curve.setSymbolBrush(pg.mkBrush(None))
         for series, bars in self._bars.items():
-            bars.setOpts(pen=line_pen(getattr(theme, f"{series}_cloud"), 1.4))
+            bars.setOpts(pen=line_pen(getattr(theme, _role(series)), 1.4))
 
     # Drawing
 
     @Slot()
     def _redraw(self) -> None:
-        spectra = self._kernels.spectra if self._kernels is not None else {}
-        spectra = {name: spectrum for name, spectrum in spectra.items() if self.chips[name].isChecked()}
+        spectra = {name: found for name, found in _spectra(self._kernels).items() if self.chips[name].isChecked()}
         lowest, highest = [], []
         n_indices = 1
         for name, *_ in _SERIES:
@@ -289,6 +292,18 @@ class KernelView(QWidget):
         self._items[name].getViewBox().setRange(xRange=x, yRange=y, padding=0)
 
 
+def _role(series: str) -> str:
+    """The theme's colour of a series."""
+    return series if series == "theory" else f"{series}_cloud"
+
+
+def _spectra(kernels: DataKernels | None) -> dict[str, KernelSpectrum]:
+    """By name, those that are there, the theory's among them."""
+    if kernels is None:
+        return {}
+    return kernels.spectra | ({"theory": kernels.theory} if kernels.theory is not None else {})
+
+
 class AgreementStrip(QWidget):
     """The distance of the two clouds' kernels on a line, with the band in which 95 % of chance distances lie."""
 
@@ -328,8 +343,7 @@ class AgreementStrip(QWidget):
             return ""
         p_value = self._agreement.p_value
         word = "kernels agree" if p_value > _LIMIT else "kernels differ"
-        number = written_p(p_value, len(self._agreement.null))
-        return f"{word}, p {number}" if number.startswith("≤") else f"{word}, p = {number}"
+        return f"{word}, {p_clause(written_p(p_value, len(self._agreement.null)))}"
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""

@@ -15,6 +15,7 @@ from app.views.brush import Stroke
 from app.views.chips import LegendChip
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, available_axes, project, table_axes
+from app.views.theory_sample import density_curve
 from app.widgets.colours import with_opacity
 from app.widgets.empty_state import EmptyState
 
@@ -33,7 +34,8 @@ class MarginalsView(QWidget):
         super().__init__(parent)
         self._theme = theme
         self._clouds: dict[str, np.ndarray | None] = {"background": None, "foreground": None}
-        self._theory: Mapping[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._theory: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._law: np.ndarray | None = None
         self._axes: tuple[Axis, ...] = ()
         self._columns: tuple[tuple[str, ...], bool] | None = None
         self._n_out = 1
@@ -100,10 +102,15 @@ class MarginalsView(QWidget):
             self._offer(some.shape[1] - 1)
         self._redraw()
 
-    def show_theory(self, densities: Densities | None) -> None:
-        """Infinite-width densities, "w1" / "w2" / "a" / "angle" (degrees) -> (x, density of x); None removes them."""
-        self._theory = densities or {}
-        self.chips["theory"].setEnabled(bool(self._theory))
+    def show_theory(self, densities: Densities | None, law: np.ndarray | None = None) -> None:
+        """The infinite-width law.
+
+        Args:
+            densities: "w1" / "w2" / "a" / "angle" (degrees) -> (x, density of x), those that are known exactly.
+            law: neurons of it, (n, n_params) like a cloud's, for the others.
+        """
+        self._theory, self._law = dict(densities or {}), law
+        self.chips["theory"].setEnabled(bool(self._theory) or law is not None)
         self._redraw()
 
     def show_chosen(self, chosen: Mapping[str, np.ndarray]) -> None:
@@ -257,7 +264,11 @@ class MarginalsView(QWidget):
 
     def _draw_theory(self, axis: Axis) -> list[float]:
         curve = self._curves[axis.key, "theory"]
-        is_shown = axis.key in self._theory and self.chips["theory"].isChecked()
+        law = self._law
+        n_params = next((theta.shape[1] for theta in self._clouds.values() if theta is not None), None)
+        if axis.key not in self._theory and law is not None and law.shape[1] == n_params:
+            self._theory[axis.key] = density_curve(project(law, axis), axis)
+        is_shown = len(self._theory.get(axis.key, ((),))[0]) > 0 and self.chips["theory"].isChecked()
         curve.setVisible(is_shown)
         if not is_shown:
             return []

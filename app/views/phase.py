@@ -1,4 +1,8 @@
-"""The phase diagram of a sweep while its points arrive: every run a dot, means with error bars, the theory's line."""
+"""The phase diagram of a sweep while its points arrive: every run a dot, means with error bars, the theory's line.
+
+Points whose seeds together are rejected get a cross, and what they say together stands above, for all or for the one
+under the mouse.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,7 @@ _NOTHING = (
     "No sweep yet",
     "Choose one or two fields, by name or by pointing at their controls, and press Start.",
 )
+REJECTED = ("close", "inconsistent")
 _MOST_TICKS = 6
 _TICK_PIXELS = 62
 
@@ -42,6 +47,7 @@ class PhaseView(QWidget):
         self._is_logarithmic = False
         self._grid: list[int] = []
         self._curves: list[dict[str, Any]] = []
+        self._pooled: Mapping[tuple[int, ...], Mapping[str, Any]] = {}
         self.plots = pg.GraphicsLayoutWidget(self)
         self.plots.setAccessibleName("Phase diagram; a click on a point opens that run")
         self.plots.ci.setContentsMargins(4, 0, 10, 2)
@@ -52,10 +58,16 @@ class PhaseView(QWidget):
         self.hint.setProperty("role", "muted")
         self.hint.setContentsMargins(8, 2, 8, 0)
         self.hint.setAccessibleName("What is under the mouse")
+        self.together = QLabel(self)
+        self.together.setContentsMargins(8, 2, 8, 2)
+        self.together.setWordWrap(True)
+        self.together.setAccessibleName("What the seeds of a point say together")
+        self.together.hide()
         self.empty = EmptyState(*_NOTHING, self.plots, covers=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
+        layout.addWidget(self.together)
         layout.addWidget(self.hint)
         layout.addWidget(self.plots, 1)
         self.plots.scene().sigMouseClicked.connect(self._clicked)
@@ -83,11 +95,35 @@ class PhaseView(QWidget):
             self._draw_maps(panels)
         self._name_values()
 
+    def show_pooled(self, pooled: Mapping[tuple[int, ...], Mapping[str, Any]]) -> None:
+        """What the seeds of points say together (verdict, sentence), by place on the grid; none takes it away."""
+        self._pooled = pooled
+        at = [place for place, row in pooled.items() if row["verdict"] in REJECTED]
+        for curves, panel in zip(self._curves, self._shown[1] if self._shown else (), strict=False):
+            known = [place for place in at if np.isfinite(panel.mean[place])]
+            x = [self._x[place[0]] if len(place) == 1 else place[0] for place in known]
+            curves["crosses"].setData(x, [panel.mean[place] if len(place) == 1 else place[1] for place in known])
+        self._tell_together(None)
+
+    def _tell_together(self, place: tuple[int, ...] | None) -> None:
+        """Of a place of the grid, or of all."""
+        row = self._pooled.get(place) if place is not None else None
+        self.together.setText(row["sentence"] if row is not None else self._all_together())
+        self.together.setVisible(bool(self._pooled))
+
+    def _all_together(self) -> str:
+        n, verdicts = len(self._pooled), [row["verdict"] for row in self._pooled.values()]
+        counts = ((verdict, verdicts.count(verdict)) for verdict in ("consistent", *REJECTED, None))
+        words = [f"{count} {verdict or 'without a verdict'}" for verdict, count in counts if count]
+        return f"Seeds together at {n} {'point' if n == 1 else 'points'}: {', '.join(words)}. Point at one for more."
+
     def clear(self) -> None:
         """No sweep."""
         self._shown = None
         self.plots.clear()
         self.items, self.dots, self._grid = [], [], []
+        self._curves, self._pooled = [], {}
+        self._tell_together(None)
         self.empty.setVisible(True)
         self.hint.clear()
 
@@ -101,6 +137,7 @@ class PhaseView(QWidget):
             sweep, panels, places = self._shown
             x = 10.0**self._x if self._is_logarithmic else self._x
             self.show_sweep(sweep, panels, places, x, is_logarithmic=self._is_logarithmic)
+            self.show_pooled(self._pooled)
 
     # Drawing
 
@@ -138,11 +175,18 @@ class PhaseView(QWidget):
             pen=line_pen(theme.background_cloud, 1.0), connect="finite", symbol="t", symbolSize=10,
             symbolBrush=theme.panel, symbolPen=line_pen(theme.background_cloud, 1.4),
         )  # fmt: skip
-        for z, part in enumerate((line, bars, ways, dots, back, means)):
+        crosses = self._cross_item()
+        for z, part in enumerate((line, bars, ways, dots, back, means, crosses)):
             part.setZValue(z)
             item.addItem(part)
         self.dots.append(dots)
-        return {"line": line, "bars": bars, "dots": dots, "means": means, "ways": ways, "back": back}
+        return {
+            "line": line, "bars": bars, "dots": dots, "means": means, "ways": ways, "back": back, "crosses": crosses,
+        }  # fmt: skip
+
+    def _cross_item(self) -> pg.ScatterPlotItem:
+        return pg.ScatterPlotItem(size=13, symbol="x", pen=line_pen(self._theme.panel, 1.0),
+                                  brush=pg.mkBrush(self._theme.bad))  # fmt: skip
 
     def _map_items(self, item: pg.PlotItem, sweep: Sweep, column: int) -> dict[str, Any]:
         image = pg.ImageItem()
@@ -156,7 +200,9 @@ class PhaseView(QWidget):
             item.setLabel("left", sweep.axes[1].path)
         n, m = (len(axis.values) for axis in sweep.axes)
         item.getViewBox().setRange(xRange=(-0.5, n - 0.5), yRange=(-0.5, m - 0.5), padding=0.02)
-        return {"image": image}
+        crosses = self._cross_item()
+        item.addItem(crosses)
+        return {"image": image, "crosses": crosses}
 
     def _draw_curves(self, sweep: Sweep, panels: Sequence[Measured], places: Sequence[tuple[int, ...]]) -> None:
         rows = [(place[0], row) for place, row in zip(places, sweep.rows, strict=True) if not row.get("failure")]
@@ -224,8 +270,10 @@ class PhaseView(QWidget):
         self.plots.setCursor(Qt.CursorShape.PointingHandCursor if row is not None else Qt.CursorShape.ArrowCursor)
         if row is None or self._shown is None:
             self.hint.clear()
+            self._tell_together(None)
             return
-        sweep, panels, _ = self._shown
+        sweep, panels, places = self._shown
+        self._tell_together(next(place for place, known in zip(places, sweep.rows, strict=True) if known is row))
         parts = [f"{axis.path} = {_short(row[axis.path])}" for axis in sweep.axes] + [f"seed {row['seed']}"]
         parts += [f"way {row['way']}"] if row.get("way") else []
         numbers = [f"{p.words} {written(row[p.column], 3)}" for p in panels if row.get(p.column) is not None]

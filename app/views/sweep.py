@@ -76,7 +76,9 @@ class SweepView(QWidget):
         self.seeds.setRange(1, LARGEST_SEEDS)
         self.seeds.setValue(3)
         self.seeds.setAccessibleName("Seeds")
-        self.seeds.setToolTip("Runs at every point, from the recipe's seed on; error bars come from them")
+        self.seeds.setToolTip(
+            "Runs at every point, from the recipe's seed on: they make the error bars, and one verdict"
+        )
         self.workers = QSpinBox(self)
         self.workers.setRange(0, LARGEST_WORKERS)
         self.workers.setSpecialValueText("auto")

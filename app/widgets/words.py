@@ -7,6 +7,8 @@ import re
 
 import numpy as np
 
+from mft_engine.compare.rules import SMALLEST_TOLD
+
 UNKNOWN = "–"
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _EUROPEAN = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d+|[+-]?\d*,\d*([eE][+-]?\d+)?")
@@ -72,8 +74,18 @@ def written(value: float | None, digits: int = 3) -> str:
 
 def written_p(p_value: float, n_permutations: int) -> str:
     """A p-value; the smallest one that so many permutations can give is only an upper bound."""
-    is_floor = p_value <= 1.0001 / (1 + n_permutations)
-    return f"{'≤ ' if is_floor else ''}{written(p_value, 2)}"
+    is_floor = SMALLEST_TOLD <= p_value <= 1.0001 / (1 + n_permutations)
+    return f"{'≤ ' if is_floor else ''}{written_tail(p_value)}"
+
+
+def written_tail(p_value: float) -> str:
+    """A p-value of a law's tail; where float64 holds it no more, a bound: none is 0."""
+    return f"< {written(SMALLEST_TOLD, 1)}" if p_value < SMALLEST_TOLD else written(p_value, 2)
+
+
+def p_clause(number: str) -> str:
+    """A written p-value as "p = 0.42", or with the sign that it brings along."""
+    return f"p {number}" if number[0] in "≤<" else f"p = {number}"
 
 
 def written_error(value: float, error: float | None) -> str:

@@ -23,6 +23,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """The same statistics between two stored backgrounds. Example: mft-lab compare runs/a runs/b"""
+    from mft_engine.compare.rules import told_p
     from mft_engine.runs.compare import compare_any, read_any
 
     answers = compare_any(read_any(run_a), read_any(run_b))
@@ -34,8 +35,8 @@ def compare(
         typer.echo(
             (f"layer {layer}: " if len(answers) > 1 else "")
             + f"{answer.verdict or 'no verdict'}: energy distance {round(answer.energy_distance, 4) + 0.0:.4f}, "
-            f"{round(answer.ratio, 2) + 0.0:.2f} times its null mean, p = {answer.p_value:.3f}"
-            + ("" if answer.averages is None else f"; with the moments p = {answer.p_value_all:.3g}")
+            f"{round(answer.ratio, 2) + 0.0:.2f} times its null mean, {told_p(answer.p_value, 3)}"
+            + ("" if answer.averages is None else f"; with the moments {told_p(answer.p_value_all, 3)}")
             + "".join(f". {told}".rstrip(".") for told in (answer.why, answer.what_differs) if told)
         )
 

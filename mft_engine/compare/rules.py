@@ -13,6 +13,8 @@ AVERAGES_LEVEL = P_VALUE_LIMIT / 2
 CLOSE_RATIO = 4.0
 # Beyond eta Theta = 2 the cloud shrinks and stays finite; a step this near to it is no evidence for anything.
 ETA_THETA_LIMIT = 1.8
+# A p-value below this is told as a bound: chi-squared tails end where float64 does.
+SMALLEST_TOLD = 1e-300
 
 
 def smallest_p_value(n_background: int, n_foreground: int, n_permutations: int) -> float:
@@ -58,9 +60,14 @@ ONE_MOMENT = (
 )
 
 
+def told_p(p_value: float, digits: int = 2) -> str:
+    """A p-value as "p = 0.042", or "p < 1e-300" where float64 holds it no more: none is 0."""
+    return f"p < {SMALLEST_TOLD:g}" if p_value < SMALLEST_TOLD else f"p = {p_value:.{digits}g}"
+
+
 def verdict_clause(verdict: Verdict | None, p_value: float, ratio: float, why: str) -> str:
     """A verdict and the numbers that decide it; why there is none."""
-    return why if verdict is None else f"{verdict} (p = {p_value:.2g}, ratio {ratio:.2f})"
+    return why if verdict is None else f"{verdict} ({told_p(p_value)}, ratio {ratio:.2f})"
 
 
 def judge(p_value: float, ratio: float, eta_theta: float | None = None) -> Verdict:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mft_engine.compare.rules import told_p
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.network.activations import phi_numpy
 from mft_engine.network.scaling import output_scale
@@ -61,6 +62,11 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e7 else f"{number:.3g}"
 
 
+def unbroken(text: str) -> str:
+    """The same, not to be broken into lines."""
+    return text.replace(" ", "\xa0")
+
+
 def caption(outcome: Outcome, *, has_foreground: bool = True) -> str:
     """Recipe, seed, sizes and verdict in one line."""
     recipe, comparison = outcome.recipe, outcome.comparison
@@ -75,10 +81,12 @@ def caption(outcome: Outcome, *, has_foreground: bool = True) -> str:
     if has_foreground and comparison is not None:
         words.append(
             f"{comparison.verdict or 'no verdict'}: energy distance {comparison.energy_distance:.3g} is "
-            f"{short(comparison.ratio)} times the mean of its null, p\xa0=\xa0{comparison.p_value:.2g}"
+            f"{short(comparison.ratio)} times the mean of its null, {unbroken(told_p(comparison.p_value))}"
         )
         if comparison.averages is not None:
-            words[-1] += f" (with the averages {comparison.p_value_all:.2g})"
+            words[-1] += f" (with the averages {unbroken(told_p(comparison.p_value_all))})"
+        if comparison.way is not None:
+            words[-1] += f" (with how far each neuron has come {unbroken(told_p(comparison.p_value_all))})"
         noticed = comparison.resolution.words if comparison.resolution is not None else ""
         if noticed and comparison.verdict == "consistent":
             words.append(f"would have noticed {noticed}")

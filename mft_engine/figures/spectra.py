@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from mft_engine import palette
+from mft_engine.compare.rules import told_p
 from mft_engine.experiment.outcome import Outcome
-from mft_engine.figures.pictures import background_name, caption
+from mft_engine.figures.pictures import background_name, caption, unbroken
 from mft_engine.figures.sheet import MissingError, Page, Sheet, bare, few_ticks, name_above
 from mft_engine.network.activations import get_activation
 from mft_engine.questions.kernel_study import DataKernels, last_of, study_kernels
@@ -94,7 +95,7 @@ def kernel_words(kernels: DataKernels) -> str:
     if agreement is not None:
         words += (
             f"; background against foreground {agreement.distance:.2g}, by chance {agreement.null_mean:.2g}, "
-            f"95 % below {agreement.null_95:.2g}, p\xa0=\xa0{agreement.p_value:.2g}"
+            f"95 % below {agreement.null_95:.2g}, {unbroken(told_p(agreement.p_value))}"
         )
     return words + "."
 

@@ -150,7 +150,10 @@ def expect_in_field(
         outputs = neuron_outputs(reference[:n_taken], field)
         weights = points.weights
         flat = np.repeat(weights, outputs.shape[1] // len(weights)) if weights.ndim == 1 else weights.ravel()
-        moving = fluctuations(found[:N_COVARIANCE], outputs, flat, temperature, averaging)
+        moving = fluctuations(
+            found[:N_COVARIANCE], outputs, flat, temperature, averaging,
+            lambda cloud: neuron_outputs(torch.as_tensor(cloud, device=foreground.device), field),
+        )  # fmt: skip
         modes = moving.modes * flat[:, None]
     else:
         own = np.cov(found.T, bias=True).reshape(k, k)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mft_engine.points.statistics import averaged
+from mft_engine.estimates import averaged
 from mft_engine.questions.drift import Recorded
 from mft_engine.recipe import Recipe
 from mft_engine.theory.theory import Theory

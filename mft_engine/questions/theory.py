@@ -18,6 +18,7 @@ from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import Measure, judging_measure, targets_on, training_measure
 from mft_engine.questions.fourier import describe
 from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.rng import Stream
 from mft_engine.tasks import Task, build_task
 from mft_engine.theory.layered_theory import LayeredTheory, solve_two_hidden
 from mft_engine.theory.orbits import find_orbits
@@ -196,6 +197,24 @@ def sample_theory(theory: Theory, recipe: Recipe, n: int, stream: int, draw: int
     theta = theory.sample(n, seed=seed)
     theta[:, -theory.n_out :] *= drive(recipe.network.n_neurons[-1], recipe.network.readout_exponent)
     return theta
+
+
+def theory_tables(theory: Theory, recipe: Recipe, task: Task, n: int) -> tuple[np.ndarray, ...]:
+    """Neurons of the exact law with the columns in which clouds are told (`network.tables`), one table a hidden layer.
+
+    Of the second of two layers there is a table where the task names the functions that it is told by.
+
+    Args:
+        n: how many of each layer.
+    """
+    if not isinstance(theory, LayeredTheory):
+        return (sample_theory(theory, recipe, n, Stream.THEORY),)
+    first, above = theory.sample_layers(n, seed=recipe.seed + (int(Stream.THEORY) << 40))
+    if not task.functions:
+        return (first,)
+    inputs, weights = (part.cpu().numpy() for part in (theory.problem.inputs, theory.problem.weights))
+    functions = np.stack([function.of(inputs) for function in task.functions], axis=1)
+    return first, np.concatenate([above[:, :-1] @ (weights[:, None] * functions), above[:, -1:]], axis=1)
 
 
 def _solve_in_the_plane(

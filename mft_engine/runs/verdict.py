@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from mft_engine.compare import memory
 from mft_engine.compare.averages import AveragesTest
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.compare.fluctuations import Averaging
 from mft_engine.compare.moments import with_moments
+from mft_engine.compare.paths import with_way
 from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.setting import LAZY_EXPONENT
@@ -65,6 +68,9 @@ def verdict(
         own, other, n_inputs, parity=activation.parity, n_permutations=recipe.comparison.n_permutations, seed=seed,
         eta_theta=eta_theta,
     )  # fmt: skip
+    stored = outcome.comparison
+    if background is None and foreground is None and stored is not None and stored.way is not None:
+        return replace(with_way(found, stored.way, eta_theta), resolution=stored.resolution)
     if own.shape[1] != n_inputs + (1 if points.targets.ndim == 1 else points.targets.shape[1]):
         return found
     tests = _averages(outcome, own, other)
@@ -135,5 +141,12 @@ def _averaging(outcome: Outcome) -> Averaging:
     recipe = outcome.recipe
     if recipe.foreground.field == "end" or outcome.background.kind in ("untrained", "stored"):
         return Averaging(0.0, 1)
-    length = recipe.training.time
-    return Averaging(recipe.foreground.window * length, MANY, recipe.training.dynamics == "gibbs")
+    length, is_exact = recipe.training.time, recipe.training.dynamics == "gibbs"
+    return Averaging(recipe.foreground.window * length, MANY, is_exact, None if is_exact else _window(outcome))
+
+
+def _window(outcome: Outcome) -> memory.Path:
+    """The clouds along the averaging window."""
+    steps, times = (outcome.metrics.get(name, np.zeros(0)) for name in ("step", "time"))
+    length = outcome.recipe.foreground.window * (times[-1] if len(times) else 0.0)
+    return memory.Path.of(outcome.snapshots, outcome.snapshot_steps, steps, times, length)

@@ -3,8 +3,9 @@
 The order is one line on standard input: recipe (TOML text), axes ([{"path", "values"}, ...]), n_seeds, out, and if
 wanted n_workers, scheduler, resume, both_ways, refine. Answers are lines on standard output, each with one of the keys
 "row", "progress" ([fraction, text]), "axes" (which have grown; with "refine", how many values may still be added),
-"fault" (a sentence) or "done" (points, failed ones). The line "stop", or the end of the input
-because whoever ordered it is gone, ends it as Ctrl-C would: it can be resumed.
+"pooled" (what the seeds of a point say together, when all points are there), "fault" (a sentence) or "done" (points,
+failed ones). The line "stop", or the end of the input because whoever ordered it is gone, ends it as Ctrl-C would: it
+can be resumed.
 
     python -m mft_engine.studies.apart
 """
@@ -22,6 +23,7 @@ from typing import Any, TextIO
 from mft_engine.experiment.storage import RunError
 from mft_engine.experiment.summary import without_nan
 from mft_engine.recipe import RecipeError, parse_recipe
+from mft_engine.studies.pooled import pool_points
 from mft_engine.studies.sweep import Axis, run_sweep
 
 STOP = "stop"
@@ -54,6 +56,8 @@ def carry_out(order: dict[str, Any], answers: TextIO) -> None:
     except (RunError, RecipeError) as error:
         tell(fault=str(error))
         return
+    if order["n_seeds"] > 1 and not sweep.has_ways:
+        pool_points(sweep, lambda row: tell(pooled=row))
     tell(done=[len(sweep.rows), sweep.n_failed])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from mft_engine.studies.grid import DOWN, UP, Axis
-from mft_engine.studies.sweep_table import FAILURE, WAY, Sweep
+from mft_engine.studies.sweep_table import FAILURE, WAY, Row, Sweep
 
 ORDERS = "feature_learning.order_parameters."
 ERRORS = "feature_learning.order_parameters_error."
 THEORY_ORDERS = "theory.order_parameters."
 LOSS, THEORY_LOSS = "background.loss", "theory.loss"
 CLOSURES = {"overlap": "closure.overlap"}
-ACCURACY = "background.test_accuracy"
+ACCURACY, THEORY_ACCURACY = "background.test_accuracy", "theory.test_accuracy"
 # Positive values whose steps grow by at least this factor are shown on a logarithmic axis.
 LOG_SPAN = 8.0
 
@@ -90,7 +91,7 @@ def panels_of(sweep: Sweep) -> list[Measured]:
         found = measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order, words=words)
         panels.insert(0, _with_closure(sweep, found, order))
     if any(row.get(ACCURACY) is not None for row in sweep.rows):
-        panels.insert(0, measured(sweep, ACCURACY, "test accuracy", f"{ACCURACY}_error"))
+        panels.insert(0, measured(sweep, ACCURACY, "test accuracy", f"{ACCURACY}_error", THEORY_ACCURACY))
     return panels
 
 
@@ -107,6 +108,15 @@ def _with_closure(sweep: Sweep, panel: Measured, order: str) -> Measured:
 def place_of(sweep: Sweep, row: Mapping[str, Any]) -> tuple[int, ...]:
     """Where a row of the table lies on the grid."""
     return tuple(_index(axis, row[axis.path]) for axis in sweep.axes)
+
+
+def pooled_at(sweep: Sweep) -> dict[tuple[int, ...], Row]:
+    """What the seeds say together, by place on the grid; rows of an earlier grid are left out."""
+    found = {}
+    for row in sweep.pooled:
+        with contextlib.suppress(ValueError):
+            found[place_of(sweep, row)] = row
+    return found
 
 
 def _index(axis: Axis, value: Any) -> int:

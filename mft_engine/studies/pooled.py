@@ -10,17 +10,19 @@ from mft_engine.experiment.storage import RunError, write_atomically
 from mft_engine.experiment.summary import without_nan
 from mft_engine.runs.folder import Run
 from mft_engine.runs.seeds import pool_runs
-from mft_engine.studies.sweep import FAILURE, Sweep
+from mft_engine.studies.sweep_table import FAILURE, POOLED, Listener, Row, Sweep
 
-POOLED = "pooled.csv"
 COLUMNS = ("n_runs", "verdict", "p_value", "p_value_distance", "p_value_averages", "ratio", "n_rejected", "kl_upper",
            "sentence")  # fmt: skip
 
 
-def pool_points(sweep: Sweep) -> list[dict[str, Any]]:
+def pool_points(sweep: Sweep, told: Listener | None = None) -> list[Row]:
     """One row a point of the grid: its values and what its seeds say together, of the first hidden layer.
 
     Points that failed, and runs that cannot be read any more, are left out. The rows stand in `pooled.csv` as well.
+
+    Args:
+        told: hears every row as soon as it is there (a second each).
     """
     paths = [axis.path for axis in sweep.axes]
     groups: dict[tuple[Any, ...], list[Run]] = {}
@@ -35,6 +37,8 @@ def pool_points(sweep: Sweep) -> list[dict[str, Any]]:
             continue
         if found:
             rows.append(without_nan({**dict(zip(paths, values, strict=True)), **found[0].to_dict()}))
+            if told is not None:
+                told(rows[-1])
     memory = io.StringIO()
     writer = csv.DictWriter(memory, [*paths, *COLUMNS], restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -18,11 +18,12 @@ from mft_engine.recipe import Recipe, parse_recipe
 from mft_engine.studies.grid import Axis, Point
 
 TABLE = "table.csv"
+POOLED = "pooled.csv"
 ORDER = "sweep.json"
 FAILURE = "failure"
 WAY = "way"
 # Columns that are text whatever they look like.
-_TEXTS = ("digest", WAY, FAILURE)
+_TEXTS = ("digest", WAY, FAILURE, "verdict", "sentence")
 
 Row = dict[str, Any]
 Listener = Callable[[Row], None]
@@ -38,6 +39,7 @@ class Sweep:
         n_points: of the whole grid.
         folder: where table and runs are.
         has_ways: networks were pulled up and down the first axis; rows say which way in `way`.
+        pooled: one a point with several seeds, what they say together: the swept paths, verdict, sentence ...
     """
 
     axes: tuple[Axis, ...]
@@ -45,6 +47,7 @@ class Sweep:
     n_points: int
     folder: Path
     has_ways: bool = False
+    pooled: tuple[Row, ...] = ()
 
     @property
     def n_failed(self) -> int:
@@ -173,9 +176,13 @@ def open_sweep(folder: str | Path) -> StoredSweep:
             raise ValueError(str(error)) from None
     recipe = parse_recipe(order.recipe, origin=str(place / ORDER))
     axes = tuple(Axis(axis.path, tuple(_frozen(value) for value in axis.values)) for axis in order.axes)
-    rows = tuple(row for row in read_table(place) if all(axis.path in row for axis in axes))
+    rows, pooled = (
+        tuple(row for row in found if all(axis.path in row for axis in axes))
+        for found in (read_table(place), _read_pooled(place))
+    )
     n_points = order.n_seeds * int(np.prod([len(axis.values) for axis in axes])) * (2 if order.both_ways else 1)
-    return StoredSweep(recipe, order.n_seeds, Sweep(axes, rows, n_points, place, order.both_ways), order.n_refined)
+    sweep = Sweep(axes, rows, n_points, place, order.both_ways, pooled)
+    return StoredSweep(recipe, order.n_seeds, sweep, order.n_refined)
 
 
 def _frozen(value: Any) -> Any:
@@ -192,14 +199,25 @@ def read_table(folder: str | Path) -> list[Row]:
     Raises:
         RunError: no table there, or one that is damaged.
     """
-    path = Path(folder) / TABLE
+    return _read(Path(folder) / TABLE, ("seed", "digest"))
+
+
+def _read_pooled(folder: Path) -> list[Row]:
+    """What the seeds of each point say together; nothing where it was not worked out, or cannot be read."""
+    try:
+        return _read(folder / POOLED, ("verdict", "sentence")) if (folder / POOLED).exists() else []
+    except RunError:
+        return []
+
+
+def _read(path: Path, needed: Sequence[str]) -> list[Row]:
     with storage.reading_from(path, "the runs are kept: --resume makes it again"):
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)
-        if "seed" not in (reader.fieldnames or ()):
-            raise ValueError("no column named seed")
-        if any(None in row or None in row.values() or "digest" not in row for row in rows):
+        if needed[0] not in (reader.fieldnames or ()):
+            raise ValueError(f"no column named {needed[0]}")
+        if any(None in row or None in row.values() or not row.keys() >= set(needed) for row in rows):
             raise ValueError("rows of another length than their header")
     return [{name: (text or None) if name in _TEXTS else _value(text) for name, text in row.items()} for row in rows]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from mft_engine.estimates import Estimate, averaged
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import judging_measure, targets_on
-from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.theory import improve_theory
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import Task, build_task

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mft_engine.device import to_host
-from mft_engine.laws.particles import Particles, TiltedLaw, drawn_from, moved
+from mft_engine.laws.particles import Particles, drawn_from, moved
 from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate
@@ -71,7 +71,7 @@ class ParticleTheory:
         shortfall: a sentence where the particles do not suffice, else empty.
         judgements: of the rounds that count, the best last; problem: the points and penalties.
         cloud, cloud_rho: particles that have settled with a common residual, and it.
-        laws: from the prior to the last judged residual.
+        witnesses: the populations that judged last, at one moment.
     """
 
     loss: float
@@ -104,7 +104,7 @@ class ParticleTheory:
     shortfall: str
     judgements: tuple[Judgement, ...] = dataclasses.field(repr=False)
     problem: PointProblem = dataclasses.field(repr=False)
-    laws: tuple[TiltedLaw, ...] = dataclasses.field(repr=False)
+    witnesses: Particles = dataclasses.field(repr=False)
     cloud: Particles = dataclasses.field(repr=False)
     cloud_rho: Tensor = dataclasses.field(repr=False)
     train_accuracy: float | None = None
@@ -285,7 +285,7 @@ def _mean(estimates: Sequence[Estimate]) -> tuple[float, float]:
 def report(
     problem: PointProblem,
     rounds: Sequence[Round],
-    laws: tuple[TiltedLaw, ...],
+    witnesses: Particles,
     cloud: tuple[Tensor, Particles],
     n_replicates: int,
     seconds: float,
@@ -344,7 +344,7 @@ def report(
         shortfall=_shortfall(agreement, excess, temperature, n_particles, loss_error, precision),
         judgements=tuple(judged),
         problem=problem,
-        laws=laws,
+        witnesses=witnesses,
         cloud=cloud[1],
         cloud_rho=cloud[0],
     )

@@ -19,7 +19,7 @@ from app.panels.orders import cloud_orders
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.panels.verdict_words import verdict_sentence
 from app.theme import DARK, LIGHT, Theme
-from app.widgets.words import UNKNOWN, written, written_error, written_p
+from app.widgets.words import UNKNOWN, p_clause, written, written_error, written_p, written_tail
 from mft_engine.compare.averages import AveragesTest, Statistic
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.resolution import Resolution
@@ -525,6 +525,9 @@ def test_numbers_are_written_for_people() -> None:
     assert written(123456.0) == "1.23 × 10⁵"
     assert written_p(1 / 501, 500) == "≤ 0.0020"
     assert written_p(2 / 501, 500) == "0.0040"
+    # Below what float64 holds it is a bound: no p-value is 0.
+    assert p_clause(written_p(1 / 501, 500)) == "p ≤ 0.0020" and p_clause(written_tail(0.25)) == "p = 0.25"
+    assert p_clause(written_tail(0.0)) == p_clause(written_p(0.0, 500)) == "p < 1 × 10⁻³⁰⁰"
     assert written_error(-0.5621, 0.0123).startswith("−0.562<br>")
     assert "± 0.012" in written_error(-0.5621, 0.0123)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from stored_runs import SMALL, make_run
 
 from app.sweeping import Sweeping, SweepOrder
+from app.theme import DARK
 from app.window import MainWindow
 from mft_engine.recipe import Recipe, load_recipe
 from mft_engine.studies.grid import parse_axis, plan_sweep
@@ -115,6 +117,38 @@ def test_two_fields_make_a_heat_map_that_grows(window: MainWindow, tmp_path: Pat
     with qtbot.waitSignal(phase.run_picked) as picked:
         qtbot.mouseClick(phase.plots.viewport(), LEFT, pos=phase.plots.mapFromScene(place))
     assert picked.args == [str(tmp_path / "run2-0")]
+
+
+@pytest.mark.parametrize("second", [[], ["training.temperature=0.01:0.1:lin2"]])
+def test_what_the_seeds_say_together_is_shown_and_rejected_points_get_a_cross(
+    window: MainWindow, tmp_path: Path, qtbot: Any, second: list[str]
+) -> None:
+    window.docks.bring_up("sweep")
+    phase, recipe = window.sweep_view.phase, short()
+    sweep = invented(recipe, tmp_path, None, f"regularisation.scale={SCALES}", *second)
+    window.sweeping.changed.emit(sweep, recipe)
+    assert phase.together.isHidden() and not len(phase._curves[0]["crosses"].getData()[0])
+    rest = {axis.path: axis.values[1] for axis in sweep.axes[1:]}
+    told = [
+        {"regularisation.scale": scale, **rest, "verdict": verdict, "sentence": f"The seeds together: {verdict}."}
+        for scale, verdict in zip(sweep.axes[0].values, ("consistent", "inconsistent", None), strict=True)
+    ]
+    window.sweeping.changed.emit(replace(sweep, pooled=tuple(told)), recipe)
+    words = "Seeds together at 3 points: 1 consistent, 1 inconsistent, 1 without a verdict. Point at one for more."
+    assert not phase.together.isHidden() and phase.together.text() == words
+    x, y = phase._curves[0]["crosses"].getData()
+    at = (1, 1) if second else (np.log10(0.005), 2.05)
+    assert np.allclose([x, y], np.array(at)[:, None])
+    qtbot.wait(20)
+    place = phase.items[0].getViewBox().mapViewToScene(QPointF(at[0], at[1] if second else 2.1))
+    phase._moved(place)
+    assert phase.together.text() == "The seeds together: inconsistent."
+    phase._moved(QPointF(-50, -50))
+    assert phase.together.text() == words
+    phase.apply_theme(DARK)
+    assert len(phase._curves[0]["crosses"].getData()[0]) == 1
+    window.sweeping.changed.emit(sweep, recipe)
+    assert phase.together.isHidden() and not len(phase._curves[0]["crosses"].getData()[0])
 
 
 def test_a_sweep_is_started_cancelled_resumed_and_clicked_and_its_table_is_that_of_the_command_line(

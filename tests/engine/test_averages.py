@@ -189,7 +189,7 @@ def test_the_scatter_of_a_gaussian_gas_is_the_exact_one() -> None:
     """One statistic m = h + noise and one output h: the posterior variance of a conjugate Gaussian, by hand."""
     h = normal(1, Stream.TEST_POINTS, 0, 200_000, 2, device="cpu").double().numpy()
     outputs, statistics = 2.0 * h[:, :1], (h[:, :1] + h[:, 1:])
-    found = fluctuations(statistics, outputs, np.ones(1), 0.5, Averaging(0.0, 1))
+    found = fluctuations(statistics, outputs, np.ones(1), 0.5, Averaging(0.0, 1), lambda cloud: cloud)
     # S_hh = 4, S_mh = 2, S_mm = 2, T = .5; standard errors of the sample's covariances are about .3 %.
     assert found.scatter[0, 0] == pytest.approx(2 - 2 * 2 / 4.5, rel=0.02)
     assert found.scatter[1, 1] == pytest.approx(4 - 4 * 4 / 4.5, rel=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -14,7 +15,11 @@ from mft_engine.compare.averages import Expectation, compare_averages
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.compare.pooling import fisher, pool
 from mft_engine.compare.resolution import Resolution
+from mft_engine.compare.rules import told_p
 from mft_engine.rng import Stream, host_generator
+from mft_engine.studies.apart import carry_out
+from mft_engine.studies.phase import pooled_at
+from mft_engine.studies.sweep_table import open_sweep
 
 WORDS = {"one": "mean of one", "two": "mean of two", "three": "mean of three"}
 N = 120
@@ -114,3 +119,23 @@ def test_a_sweep_pools_the_seeds_of_each_point(tmp_path, capsys):
     assert lines[0].startswith("regularisation.scale,n_runs,verdict,p_value") and len(lines) == 3
     p = [row["comparison.p_value"] for row in document["rows"][:2]]
     assert document["pooled"][0]["p_value_distance"] == pytest.approx(fisher(p))
+    # Whoever opens the folder finds them, and a process of its own tells them.
+    stored = open_sweep(out)
+    assert [row["sentence"] for row in stored.sweep.pooled] == [row["sentence"] for row in document["pooled"]]
+    assert pooled_at(stored.sweep)[1,]["p_value"] == document["pooled"][1]["p_value"]
+    answers = io.StringIO()
+    carry_out({"recipe": stored.recipe.to_toml(), "axes": [{"path": "regularisation.scale", "values": [0.01, 0.02]}],
+               "n_seeds": 2, "out": str(out), "n_workers": 1, "resume": True}, answers)  # fmt: skip
+    heard = [json.loads(line) for line in answers.getvalue().splitlines()]
+    assert [line["pooled"]["sentence"] for line in heard if "pooled" in line] == [
+        row["sentence"] for row in document["pooled"]
+    ]
+    (out / "pooled.csv").write_text("nonsense\n1\n")
+    assert open_sweep(out).sweep.pooled == () and len(open_sweep(out).sweep.rows) == 4
+
+
+def test_no_p_value_is_told_as_zero():
+    """Clouds that are ten spreads apart: the tail of chi-squared ends where float64 does."""
+    found = pool([run(k, shift=10.0) for k in range(3)])
+    assert found.p_value == 0.0 and "p < 1e-300)" in found.sentence and found.verdict == "inconsistent"
+    assert told_p(5e-324) == "p < 1e-300" and told_p(3e-7) == "p = 3e-07" and told_p(0.25, 3) == "p = 0.25"
