@@ -124,7 +124,7 @@ def test_neurons_chosen_in_the_cloud_are_seen_in_every_view(trained: Journey) ->
     assert saved["background"] == chosen["background"].tolist()
 
 
-def test_a_drag_along_a_histogram_chooses_and_without_shift_the_cloud_is_moved(trained: Journey) -> None:
+def test_a_drag_along_a_histogram_chooses_and_one_without_shift_does_not(trained: Journey) -> None:
     window, qtbot = trained.window, trained.qtbot
     trained.look_at("marginals")
     view = window.marginals
@@ -142,10 +142,10 @@ def test_a_drag_along_a_histogram_chooses_and_without_shift_the_cloud_is_moved(t
     inner = np.flatnonzero((readouts > 2 + 2 * pixel_wide) & (readouts < 14 - 2 * pixel_wide))
     outer = np.flatnonzero((readouts > 2 - 2 * pixel_wide) & (readouts < 14 + 2 * pixel_wide))
     assert len(inner) > 5 and set(inner) <= set(found) <= set(outer)
-    # Without Shift nothing is chosen, and the picture moves.
-    before, span = dict(window.brush.numbers), window.cloud.visible_range()
+    # Without Shift a drag chooses nothing.
+    before = dict(window.brush.numbers)
     draw_around(qtbot, window.cloud.plot, 0.05, 1.0, NO_KEY)
-    assert before.keys() == window.brush.numbers.keys() and window.cloud.visible_range() != span
+    assert all(np.array_equal(window.brush.numbers[name], numbers) for name, numbers in before.items())
     # Another run has other neurons.
     trained.wait_for("experiment_changed", lambda: trained.press("new_seed"))
     assert not window.brush.numbers
