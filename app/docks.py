@@ -5,6 +5,7 @@ A dock more is a view and a row here. What needs several views at once is a keep
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from PySide6.QtCore import QObject, Qt, QTimer, SignalInstance
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
+from shiboken6 import isValid
 
 from app.engine.messages import LOOP_TOLERANCE, Built, EngineReady, MetricsReady, RecipeComplete
 from app.logs import LogBuffer
@@ -288,8 +290,13 @@ class Docks(QObject):
         return (dock.widget() for dock in self._docks.values())
 
     def _connect(self, signal: SignalInstance, show: Callable[..., None], content: QWidget) -> None:
+        # The signal keeps the slot where no garbage collector looks: a strong reference would keep the window for ever.
+        there = weakref.ref(content)
+
         def pass_on(*values: Any) -> None:
-            show(content, *values)
+            shown = there()
+            if shown is not None and isValid(shown):
+                show(shown, *values)
 
         signal.connect(pass_on)
 
