@@ -20,6 +20,7 @@ from app.logs import LogBuffer
 from app.panels.experiment import ExperimentPanel
 from app.panels.history import HistoryPanel
 from app.panels.log import LogPanel
+from app.panels.neurons import NeuronsPanel
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.session import Session
 from app.theme import Theme
@@ -165,6 +166,7 @@ DOCKS: tuple[DockSpec, ...] = (
         "certificate_ready": SelfConsistencyPanel.show_certificate,
         "answered": SelfConsistencyPanel.show_answer,
     }),
+    DockSpec("neurons", "Neurons", RIGHT, lambda ground: NeuronsPanel(ground.theme), is_hidden=True),
     DockSpec("history", "History", RIGHT, lambda ground: HistoryPanel(), is_hidden=True),
     DockSpec("loss", "Loss", BOTTOM, lambda ground: LossView(ground.theme), {
         "recipe_changed": _duration,
