@@ -40,7 +40,7 @@ class FindingsPanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Neurons and riders")
         self._theme = theme
-        page = QWidget(self)
+        page = self._page = QWidget(self)
         page.setProperty("role", "page")
         column = QVBoxLayout(page)
         column.setContentsMargins(12, 12, 12, 12)
@@ -95,6 +95,8 @@ class FindingsPanel(QScrollArea):
         if about["stopped"]:
             rows.append(f"The watch has stopped: {about['stopped']}")
         self.about.setText("\n".join(rows))
+        # There is no bar to scroll sideways with: the numbers' columns say how wide the panel is at least.
+        self.setMinimumWidth(self._page.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width())
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""
