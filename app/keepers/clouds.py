@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from app.engine.messages import Built, Retuned, StoredCloud
 from app.keepers.layers import LayerKeeper
@@ -29,7 +29,12 @@ LONGEST_WAIT_MILLISECONDS = 200
 
 
 class CloudKeeper(QObject):
-    """Shows the newest frame, tells the session when it is drawn, and keeps what belongs to the clouds in step."""
+    """Shows the newest frame, tells the session when it is drawn, and keeps what belongs to the clouds in step.
+
+    `refreshed`: whatever follows the clouds at a slower pace is shown the present ones.
+    """
+
+    refreshed = Signal()
 
     def __init__(
         self,
@@ -178,6 +183,7 @@ class CloudKeeper(QObject):
         if background is not None and not self._marginals.visibleRegion().isEmpty():
             self._marginals.show_theory(self._densities, self.law)
             self._marginals.show_clouds(background, foreground)
+        self.refreshed.emit()
 
     # Foreground and references ------------------------------------------------------------------------------
 

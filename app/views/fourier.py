@@ -41,6 +41,7 @@ class FourierView(QWidget):
         self._law: np.ndarray | None = None
         self._law_answers: float | None = None
         self._metrics: Mapping[str, np.ndarray] = {}
+        self._chosen: Mapping[str, np.ndarray] = {}
         self.chips = {name: LegendChip(name, "dot", f"{name}_cloud", f"The {name}'s neurons", self) for name in _CLOUDS}
         self.chips["theory"] = LegendChip("theory", "dashes", "theory", "Neurons of the exact infinite-width law", self)
         header = QHBoxLayout()
@@ -76,6 +77,8 @@ class FourierView(QWidget):
         self.items["answers"].setRange(yRange=(0, 1.03), padding=0)
         self._bars = {name: pg.BarGraphItem(x=[0], height=[0], width=0.36) for name in _CLOUDS}
         self._points = {name: pg.ScatterPlotItem(size=3.5, pen=None, pxMode=True) for name in _CLOUDS}
+        self._chosen_bars = {name: pg.BarGraphItem(x=[0], height=[0], width=0.2) for name in _CLOUDS}
+        self._chosen_points = {name: pg.ScatterPlotItem(size=6.5, pxMode=True) for name in _CLOUDS}
         self._diagonal = pg.PlotDataItem([-np.pi, np.pi], [-np.pi, np.pi])
         self._curves = {name: pg.PlotDataItem() for name in ("train_accuracy", "test_accuracy")}
         self._law_shares = pg.PlotDataItem(connect="finite")
@@ -88,6 +91,8 @@ class FourierView(QWidget):
         for name in _CLOUDS:
             self.items["frequencies"].addItem(self._bars[name])
             self.items["phases"].addItem(self._points[name])
+            self.items["frequencies"].addItem(self._chosen_bars[name])
+            self.items["phases"].addItem(self._chosen_points[name])
         self.items["frequencies"].addItem(self._law_shares)
         for curve in self._curves.values():
             self.items["answers"].addItem(curve)
@@ -119,6 +124,12 @@ class FourierView(QWidget):
         for name, theta in zip(_CLOUDS, (background, foreground), strict=True):
             self._take(name, theta, f"The {name}'s neurons.")
         self._redraw()
+
+    def show_chosen(self, chosen: Mapping[str, np.ndarray]) -> None:
+        """Numbers of neurons by cloud: their part of every frequency, and their phases with a dark edge."""
+        if chosen or self._chosen:
+            self._chosen = chosen
+            self._redraw()
 
     def show_theory(self, law: np.ndarray | None, test_accuracy: float | None = None) -> None:
         """Neurons of the infinite-width law, (n, 3 P), and the share of held-back pairs that its function answers.
@@ -161,6 +172,9 @@ class FourierView(QWidget):
             colour = getattr(theme, f"{name}_cloud")
             self._bars[name].setOpts(brush=pg.mkBrush(with_opacity(colour, 0.85)), pen=pg.mkPen(None))
             self._points[name].setBrush(pg.mkBrush(with_opacity(colour, 0.7)))
+            self._chosen_bars[name].setOpts(brush=pg.mkBrush(theme.text), pen=pg.mkPen(None))
+            self._chosen_points[name].setBrush(pg.mkBrush(with_opacity(colour, 0.9)))
+            self._chosen_points[name].setPen(line_pen(theme.text, 1.3))
         self._diagonal.setPen(line_pen(theme.muted, 1))
         self._law_shares.setPen(line_pen(theme.theory, 2))
         self._law_phases.setBrush(pg.mkBrush(with_opacity(theme.theory, 0.45)))
@@ -183,6 +197,7 @@ class FourierView(QWidget):
             is_shown = found is not None and self.chips[name].isChecked()
             self._bars[name].setVisible(is_shown)
             self._points[name].setVisible(is_shown)
+            self._draw_chosen(name, found if is_shown else None, side)
             if not is_shown or found is None:
                 continue
             shares = _shares(found)
@@ -194,6 +209,19 @@ class FourierView(QWidget):
         n = max((found.power.shape[1] for found in self._waves.values() if found is not None), default=1)
         self.items["frequencies"].setRange(xRange=(0.4, n + 0.6), yRange=(0, 1.1 * max(top, 1e-3)), padding=0)
         self._redraw_answers()
+
+    def _draw_chosen(self, name: str, found: Waves | None, side: float) -> None:
+        numbers = self._chosen.get(name)
+        is_shown = found is not None and numbers is not None
+        for part in (self._chosen_bars[name], self._chosen_points[name]):
+            part.setVisible(is_shown)
+        if found is None or numbers is None:
+            return
+        numbers = numbers[numbers < len(found.frequency)]
+        counts = np.bincount(found.frequency[numbers], minlength=found.power.shape[1] + 1)[1:]
+        self._chosen_bars[name].setOpts(x=np.arange(1, len(counts) + 1) + side, height=counts / len(found.frequency))
+        phases = found.phases[numbers]
+        self._chosen_points[name].setData(x=np.angle(np.exp(1j * phases[:, :2].sum(axis=1))), y=phases[:, 2])
 
     def _draw_law(self) -> float:
         """A level over each frequency and phases behind the clouds'; the largest share of a frequency."""
@@ -232,7 +260,7 @@ class FourierView(QWidget):
             label = self._labels[name.removesuffix("_accuracy")]
             label.setVisible(len(values) > 0)
             if len(values):
-                what = "shown pairs" if name.startswith("train") else "held-back pairs"
+                what = "shown" if name.startswith("train") else "held back"
                 label.setText(f"{what} {100 * values[-1]:.0f} %")
         if len(time):
             self._place_labels(time)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,8 +86,12 @@ class KernelView(QWidget):
         self._items: dict[str, pg.PlotItem] = {}
         self._curves: dict[tuple[str, str], pg.PlotDataItem] = {}
         self._bars: dict[str, pg.ErrorBarItem] = {}
+        self._chosen: np.ndarray | None = None
+        self._chosen_curve = pg.PlotDataItem(connect="finite", symbol="s", symbolSize=7)
+        self._chosen_curve.setZValue(20)
         for name in _PLOTS:
             self._add_plot(name)
+        self._items["spectrum"].addItem(self._chosen_curve, ignoreBounds=True)
         self.maps = EigenMaps(theme, self)
         self.body = QWidget(self)
         self.body.setAutoFillBackground(True)
@@ -145,6 +150,20 @@ class KernelView(QWidget):
         self._sentence = f"{summary(kernels, self._theme)} · step {step:,}"
         self._show()
 
+    def show_chosen(self, shares: np.ndarray | None) -> None:
+        """The chosen neurons' part of each of the background's first eigenvalues, (n_eigenvalues,) from 0 to 1."""
+        if shares is not None or self._chosen is not None:
+            self._chosen = shares
+            self._tell()
+            self._redraw()
+
+    def _tell(self) -> None:
+        chosen = ""
+        if self._chosen is not None and self._kernels is not None:
+            parts = ", ".join(f"{100 * share:.0f}" for share in self._chosen[:3])
+            chosen = f" · chosen neurons (squares): {parts} % of the first eigenvalues"
+        self.sentence.setText(self._sentence + chosen)
+
     def mark_stale(self, reason: str) -> None:
         """Says that what is drawn belongs to other parameters."""
         if self._kernels is not None:
@@ -170,7 +189,7 @@ class KernelView(QWidget):
             part.setVisible(kernels is not None)
         for name, chip in self.chips.items():
             chip.setEnabled(name in _spectra(kernels))
-        self.sentence.setText(self._sentence)
+        self._tell()
         self.sentence.setVisible(bool(self._sentence))
         self.strip.show_agreement(kernels.agreement if kernels else None)
         self._arrange(kernels is None or kernels.background_maps is not None)
@@ -212,6 +231,9 @@ class KernelView(QWidget):
             curve.setSymbolBrush(pg.mkBrush(colour))
             curve.setSymbolPen(None)
             curve.setPen(line_pen(colour, 1.4) if name == "captured" else None)
+        self._chosen_curve.setPen(None)
+        self._chosen_curve.setSymbolPen(line_pen(theme.text, 1.4))
+        self._chosen_curve.setSymbolBrush(pg.mkBrush(None))
         for series, bars in self._bars.items():
             bars.setOpts(pen=line_pen(getattr(theme, _role(series)), 1.4))
 
@@ -245,12 +267,26 @@ class KernelView(QWidget):
             self._curves["shares", name].setData(place, spectrum.target_shares[:n])
             lowest.append(float((logs - below).min()))
             highest.append(float((logs + above).max()))
+        lowest += self._draw_chosen(spectra)
         span = (0.3, n_indices + 0.7)
         if lowest:
             margin = 0.06 * (max(highest) - min(lowest)) or 0.3
             self._range("spectrum", span, (min(lowest) - margin, max(highest) + margin))
         for plot in ("captured", "shares"):
             self._range(plot, span, (-0.03, 1.03))
+
+    def _draw_chosen(self, spectra: Mapping[str, KernelSpectrum]) -> list[float]:
+        """The chosen neurons' parts below the background's eigenvalues; returns where the lowest worth seeing is."""
+        spectrum, shares = spectra.get("background"), self._chosen
+        self._chosen_curve.setVisible(spectrum is not None and shares is not None)
+        if spectrum is None or shares is None:
+            return []
+        n = min(len(shares), _N_INDICES, len(spectrum.eigenvalues))
+        parts = spectrum.eigenvalues[:n] * shares[:n]
+        floor = 1e-4 * float(spectrum.eigenvalues[0])
+        logs = np.where(parts > floor, np.log10(np.maximum(parts, 1e-300)), np.nan)
+        self._chosen_curve.setData(np.arange(1, n + 1), logs)
+        return [float(np.nanmin(logs))] if np.isfinite(logs).any() else []
 
     def _range(self, name: str, x: tuple[float, float], y: tuple[float, float]) -> None:
         self._items[name].getViewBox().setRange(xRange=x, yRange=y, padding=0)

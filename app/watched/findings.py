@@ -40,7 +40,7 @@ class FindingsPanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Neurons and riders")
         self._theme = theme
-        page = QWidget(self)
+        page = self._page = QWidget(self)
         page.setProperty("role", "page")
         column = QVBoxLayout(page)
         column.setContentsMargins(12, 12, 12, 12)
@@ -69,7 +69,6 @@ class FindingsPanel(QScrollArea):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         column.addStretch(1)
         self.setWidget(page)
-        self._page = page
         self.card.show_state("none", "No verdict yet", _NO_VERDICT)
         self.apply_theme(theme)
 

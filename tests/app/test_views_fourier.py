@@ -79,7 +79,7 @@ def test_right_answers_are_drawn_along_the_run(view: FourierView) -> None:
     time = np.array([1.0, 2.0, 3.0])
     view.show_metrics({"time": time, "train_accuracy": 0 * time + 1, "test_accuracy": time / 4})
     np.testing.assert_array_equal(view._curves["test_accuracy"].getData()[1], time / 4)
-    assert "held-back pairs 75 %" in view._labels["test"].toPlainText()
+    assert "held back 75 %" in view._labels["test"].toPlainText()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.9])
