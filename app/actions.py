@@ -36,8 +36,8 @@ class ActionSpec:
 
 ACTIONS: tuple[ActionSpec, ...] = (
     ActionSpec("open", "File", "Open Recipe…", "Open a recipe file (.toml)", "open_recipe", "Ctrl+O"),
-    ActionSpec("open_run", "File", "Open Run…", "Open a stored run as it was; Play goes on from there", "open_run",
-               "Ctrl+Shift+O"),
+    ActionSpec("open_run", "File", "Open Run…", "Open a stored run as it was (Play goes on from there), or a sweep",
+               "open_run", "Ctrl+Shift+O"),
     ActionSpec("open_data", "File", "Open Data…", "Learn from a table of numbers (CSV or NPZ)", "open_data", "Ctrl+D"),
     ActionSpec("save", "File", "Save Recipe As…", "Write the recipe of this run to a file", "save_recipe", "Ctrl+S"),
     ActionSpec("open_session", "File", "Open Session…", "Open a whole window again: run, view, tabs and layout",

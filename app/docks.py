@@ -5,6 +5,7 @@ A dock more is a view and a row here. What needs several views at once is a keep
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from PySide6.QtCore import QObject, Qt, QTimer, SignalInstance
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
+from shiboken6 import isValid
 
 from app.engine.messages import LOOP_TOLERANCE, Built, EngineReady, MetricsReady, RecipeComplete
 from app.logs import LogBuffer
 from app.panels.experiment import ExperimentPanel
 from app.panels.history import HistoryPanel
 from app.panels.log import LogPanel
+from app.panels.neurons import NeuronsPanel
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.session import Session
 from app.theme import Theme
@@ -163,6 +166,7 @@ DOCKS: tuple[DockSpec, ...] = (
         "certificate_ready": SelfConsistencyPanel.show_certificate,
         "answered": SelfConsistencyPanel.show_answer,
     }),
+    DockSpec("neurons", "Neurons", RIGHT, lambda ground: NeuronsPanel(ground.theme), is_hidden=True),
     DockSpec("history", "History", RIGHT, lambda ground: HistoryPanel(), is_hidden=True),
     DockSpec("loss", "Loss", BOTTOM, lambda ground: LossView(ground.theme), {
         "recipe_changed": _duration,
@@ -286,8 +290,13 @@ class Docks(QObject):
         return (dock.widget() for dock in self._docks.values())
 
     def _connect(self, signal: SignalInstance, show: Callable[..., None], content: QWidget) -> None:
+        # The signal keeps the slot where no garbage collector looks: a strong reference would keep the window for ever.
+        there = weakref.ref(content)
+
         def pass_on(*values: Any) -> None:
-            show(content, *values)
+            shown = there()
+            if shown is not None and isValid(shown):
+                show(shown, *values)
 
         signal.connect(pass_on)
 

@@ -36,6 +36,7 @@ class ViewState(BaseModel):
 
     Attributes:
         x, y, colour: keys of the pickers; overlays: which chips are on; span: the axis range where a person took it.
+        chosen: numbers of the neurons that were chosen, by cloud.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -47,6 +48,7 @@ class ViewState(BaseModel):
     span: tuple[Span, Span] | None = None
     is_split: bool = False
     is_loss_logarithmic: bool = False
+    chosen: dict[str, tuple[Annotated[int, Field(ge=0)], ...]] = {}
 
 
 class SweepState(BaseModel):

@@ -270,8 +270,7 @@ class Session(Told):
     def _set_running(self, is_running: bool) -> None:
         if is_running != self.is_running:
             self._ask(is_running=is_running)
-            if is_running:
-                self.status.emit("")
+            self.status.emit("")  # what was said of a run that goes on is over
             self.running_changed.emit(is_running)
 
     def _ask(self, **changes: Any) -> None:

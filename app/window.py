@@ -31,6 +31,7 @@ from PySide6.QtWidgets import (
 from app.actions import ACTIONS, build_actions, fill_menus, fill_toolbar
 from app.docks import Docks, Ground
 from app.engine.messages import Built, EngineReady
+from app.keepers.brushing import BrushedViews, BrushKeeper
 from app.keepers.clouds import CloudKeeper
 from app.keepers.loop import LoopKeeper
 from app.keepers.progress import ProgressKeeper
@@ -47,6 +48,7 @@ from app.logs import LogBuffer
 from app.panels.experiment import ExperimentPanel
 from app.panels.history import HistoryPanel
 from app.panels.log import LogPanel
+from app.panels.neurons import NeuronsPanel
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.session import Session
 from app.settings import Settings
@@ -57,7 +59,9 @@ from app.studying import Studying
 from app.sweeping import Sweeping
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
+from app.views.fields import FieldsView
 from app.views.fourier import FourierView
+from app.views.kernel import KernelView
 from app.views.loop import LoopView
 from app.views.loss import LossView
 from app.views.marginals import MarginalsView
@@ -146,10 +150,18 @@ class MainWindow(QMainWindow):
         sweep = SweepKeeper(session, self.sweeping, self.sweep_view, self.experiment, self.commands.open_path)
         self.docks["sweep"].visibilityChanged.connect(sweep.look)
         studies = StudiesKeeper(session, self.studying, self.settings.studies_folder, self)
+        self.commands.sweep_opened.connect(sweep.open)
         self.sweep_view.studies_wanted.connect(studies.show)
         self.commands.studies_wanted.connect(studies.show)
         view(HistoryPanel).set_stack(session.undo_stack)
-        self.view_keeper = ViewKeeper(self.cloud, self.loss, session.undo_stack)
+        brushed = BrushedViews(
+            self.cloud, self.marginals, view(FieldsView), self.fourier, view(KernelView), view(NeuronsPanel)
+        )
+        self.brush = BrushKeeper(session, self.clouds, brushed)
+        self.brush.picked.connect(self._show_neurons)
+        self.docks["neurons"].visibilityChanged.connect(self.brush.refresh_soon)
+        self.docks["fields"].visibilityChanged.connect(self.brush.refresh_soon)
+        self.view_keeper = ViewKeeper(self.cloud, self.loss, self.brush, session.undo_stack)
         self.saved = SavedKeeper(
             session,
             self.settings,
@@ -163,6 +175,12 @@ class MainWindow(QMainWindow):
             ),
         )
         ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
+
+    @Slot()
+    def _show_neurons(self) -> None:
+        """The inspector comes up with the first neurons that are chosen."""
+        if self.brush.numbers and self.docks["neurons"].isHidden():
+            self.docks.bring_up("neurons")
 
     def welcome(self) -> None:
         """Offer the tour to somebody who starts for the first time."""

@@ -326,7 +326,7 @@ class Worker(QObject):
                     # The study alone may end from within, before the wish that ends it is delivered.
                     self._tell(JobEnded(job.name, was_cancelled=job.name == "widths" and self._shall_stop()))
                 if job.name == "certify" and self._keeping is not None and self._hand is not None:
-                    self._keeping.keep(self._hand, has_answers=True)
+                    self._keeping.keep(self._hand)
         return bool(self._jobs) or self._is_certificate_due
 
     def _start_certificate(self) -> None:

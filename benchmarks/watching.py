@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,59 +19,69 @@ from torch import nn
 
 import mft_engine as mft
 from mft_engine.experiment.experiment import Experiment
+from mft_engine.network.two_layer import initial_cloud
 from mft_engine.riders import record as riding_record
+from mft_engine.rng import Stream
+
+RECIPES = ("sgd-clover-replay", "adam-clover")
 
 
-def replay(n_seeds: int) -> dict[str, Any]:
-    """The lab's gradient descent as a torch model: the watch's verdict on the cloud beside that of `replay`."""
-    from mft_engine.network.two_layer import initial_cloud
-    from mft_engine.rng import Stream
-
+def replay(n_seeds: int, names: Sequence[str] = RECIPES) -> dict[str, Any]:
+    """The lab's gradient descent and Adam as torch models: the verdict of the watch beside that of `replay`."""
     rows = []
-    for seed in range(n_seeds):
-        recipe = mft.load_recipe("sgd-clover-replay").replace(
-            {"engine.dtype": "float64", "engine.device": "cpu", "seed": seed, "network.n_neurons": 512,
-             "foreground.n_neurons": 512, "training.n_steps": 200}
-        )  # fmt: skip
-        lab = Experiment(recipe)
-        lab.advance(recipe.training.n_steps)
-        for _ in (*lab.foreground(), *lab.compare()):
-            pass
-        run = lab.outcome()
-        points = [torch.from_numpy(part) for part in (run.points.inputs, run.points.targets)]
-        weights = torch.from_numpy(run.points.weights)
-        start, fresh = (
-            initial_cloud(recipe, 2, 512, stream=stream, device=weights.device, dtype=weights.dtype).theta
-            for stream in (Stream.INITIAL, Stream.FOREGROUND_INITIAL)
-        )
-        hidden, readout = nn.Linear(2, 512, bias=False).double(), nn.Linear(512, 1, bias=False).double()
-        with torch.no_grad():
-            hidden.weight.copy_(start[:, :2])
-            readout.weight.copy_(start[:, 2:].T)
-        pairs = [(hidden.weight, recipe.lambda_w), (readout.weight, recipe.lambda_a)]
-        groups = [{"params": [weight], "weight_decay": decay} for weight, decay in pairs]
-        optimizer = torch.optim.SGD(groups, recipe.training.step_size)
-        between = nn.Sequential(nn.Tanh(), nn.ReLU())
-        watch = mft.watch(hidden, readout, optimizer=optimizer, activation=between, initial=lambda n, f=fresh: f)
-        for _ in range(recipe.training.n_steps):
-            residual = points[1] - readout(between(hidden(points[0])))[:, 0] / 512
-            optimizer.zero_grad()
-            (512 / 2 * (weights * residual**2).sum()).backward()
-            optimizer.step()
-        found = watch.compare()
-        assert run.foreground is not None and run.comparison is not None
-        apart = float((watch.foreground - torch.from_numpy(run.foreground.theta)).abs().max())
-        rows.append(
-            {
-                "seed": seed,
-                "watch": found.verdict,
-                "lab": run.comparison.verdict,
-                "riders_apart": apart,
-                "moved": watch.moved[0],
-            }
-        )
-        print(rows[-1], file=sys.stderr, flush=True)
-    return {"same": sum(row["watch"] == row["lab"] for row in rows), "n_seeds": n_seeds, "rows": rows}
+    for name in names:
+        for seed in range(n_seeds):
+            rows.append(replayed(name, seed))
+            print(rows[-1], file=sys.stderr, flush=True)
+    return {"same": sum(row["watch"] == row["lab"] for row in rows), "n_runs": len(rows), "rows": rows}
+
+
+def replayed(name: str, seed: int) -> dict[str, Any]:
+    """One recipe and seed, 200 steps of 512 neurons."""
+    recipe = mft.load_recipe(name).replace(
+        {"engine.dtype": "float64", "engine.device": "cpu", "seed": seed, "network.n_neurons": 512,
+         "foreground.n_neurons": 512, "training.n_steps": 200}
+    )  # fmt: skip
+    lab = Experiment(recipe)
+    lab.advance(recipe.training.n_steps)
+    for _ in (*lab.foreground(), *lab.compare()):
+        pass
+    run = lab.outcome()
+    points = [torch.from_numpy(part) for part in (run.points.inputs, run.points.targets)]
+    weights = torch.from_numpy(run.points.weights)
+    start, fresh = (
+        initial_cloud(recipe, 2, 512, stream=stream, device=weights.device, dtype=weights.dtype).theta
+        for stream in (Stream.INITIAL, Stream.FOREGROUND_INITIAL)
+    )
+    hidden, readout = nn.Linear(2, 512, bias=False).double(), nn.Linear(512, 1, bias=False).double()
+    with torch.no_grad():
+        hidden.weight.copy_(start[:, :2])
+        readout.weight.copy_(start[:, 2:].T)
+    pairs = [(hidden.weight, recipe.lambda_w), (readout.weight, recipe.lambda_a)]
+    groups = [{"params": [weight], "weight_decay": decay} for weight, decay in pairs]
+    rule = torch.optim.AdamW if recipe.training.dynamics == "adam" else torch.optim.SGD
+    optimizer = rule(groups, float(recipe.training.step_size))
+    between = nn.Sequential(nn.Tanh(), nn.ReLU())
+    watch = mft.watch(hidden, readout, optimizer=optimizer, activation=between, initial=lambda n: fresh, seed=seed)
+    for _ in range(recipe.training.n_steps):
+        residual = points[1] - readout(between(hidden(points[0])))[:, 0] / 512
+        optimizer.zero_grad()
+        (512 / 2 * (weights * residual**2).sum()).backward()
+        optimizer.step()
+    found = watch.compare()
+    assert run.foreground is not None and run.comparison is not None
+    assert found.way is not None and run.comparison.way is not None
+    apart = (watch.foreground - torch.from_numpy(run.foreground.theta)).abs()
+    return {
+        "recipe": name,
+        "seed": seed,
+        "watch": found.verdict,
+        "lab": run.comparison.verdict,
+        "p_values": [found.p_value, found.way.p_value],
+        "lab_p_values": [run.comparison.p_value, run.comparison.way.p_value],
+        "riders_apart": [float(apart.median()), float(apart.max())],
+        "moved": watch.moved[0],
+    }
 
 
 def cost(width: int = 512, n: int = 2048, batch: int = 1024, n_steps: int = 12) -> dict[str, Any]:

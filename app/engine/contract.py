@@ -231,8 +231,8 @@ class Engine(Protocol):
     def study_widths(self, recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[float | WidthRow]:
         """Fractions done, and a row for every width; ends early where it shall stop."""
 
-    def theory_picture(self, theory: Theory) -> TheoryPicture:
-        """A solution as arrays and plain numbers."""
+    def theory_picture(self, theory: Theory, experiment: Experiment) -> TheoryPicture:
+        """The solution of an experiment's recipe as arrays and plain numbers."""
 
     def export(self, command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:
         """Write files; ends with `Exported`."""

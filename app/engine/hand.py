@@ -35,6 +35,7 @@ class Hand:
         kernel_asked: step and comparison for which the data kernel was last computed.
         repeating: the recipe that repeats this run, with the changes made on the way as its schedule.
         folder: of the run that this experiment is kept in; kept_step: the step that was copied last.
+        kept_verdict: the comparison and its certificate that were copied last.
         writing: the copy that is being written.
         end: step and time at which the recipe was complete, for a run that was stored after that.
     """
@@ -55,6 +56,7 @@ class Hand:
     repeating: Recipe | None = None
     folder: Path | None = None
     kept_step: int = 0
+    kept_verdict: tuple[ComparisonReady | None, CertificateReady | None] = (None, None)
     writing: Future[Path] | None = None
     end: tuple[int, float] | None = None
 
@@ -62,7 +64,7 @@ class Hand:
     def of_stored(cls, stored: Restored, recipe: Recipe, device: str) -> Hand:
         """A run folder's experiment with the answers that were stored with it."""
         hand = cls(stored.experiment, recipe, device, stored.foreground, stored.comparison, repeating=recipe)
-        hand.kept_step = hand.step
+        hand.kept_step, hand.kept_verdict = hand.step, (hand.comparison, hand.certificate)
         hand.end = hand._recipe_end()
         return hand
 

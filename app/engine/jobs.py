@@ -145,7 +145,7 @@ def solve_theory(hand: Hand, engine: Engine) -> Iterator[Event]:
     """The infinite-width solution for the parameters in force, as a picture with numbers."""
     for event in hand.experiment.theory():
         if isinstance(event, TheoryReady):
-            picture = engine.theory_picture(event.theory)
+            picture = engine.theory_picture(event.theory, hand.experiment)
             if event.test_loss is not None:
                 picture = replace(picture, numbers=picture.numbers | {"test_loss": event.test_loss})
             hand.theory = picture

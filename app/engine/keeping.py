@@ -31,12 +31,17 @@ class Keeping:
         if hand.writing is None and hand.step != hand.kept_step and time.monotonic() - self._at > KEEP_SECONDS:
             self.keep(hand)
 
-    def keep(self, hand: Hand, *, has_answers: bool = False) -> None:
-        """Write now what has not been written."""
+    def keep(self, hand: Hand) -> None:
+        """Write now what has not been written: neurons, and the verdict with what belongs to it."""
         self._take_note(hand, is_waiting=True)
+        verdict = (hand.comparison, hand.certificate)
+        is_new = any(now is not then for now, then in zip(verdict, hand.kept_verdict, strict=True))
+        has_answers = hand.comparison is not None and is_new
         if hand.step == 0 or (hand.step == hand.kept_step and not has_answers):
             return
         self._at, hand.kept_step = time.monotonic(), hand.step
+        if has_answers:
+            hand.kept_verdict = verdict
         recipe = hand.repeating or hand.applied
         hand.writing = self._keeper.keep(hand.experiment, recipe, hand.folder, has_answers=has_answers)
 

@@ -35,6 +35,7 @@ _CARD_EXTENT = 2.6
 _CARD_PIXELS = 72
 _THEORY_PIXELS = 160
 _MARGINAL_POINTS = 121
+_THEORY_NEURONS = 4000
 _PREVIEW_ROWS = 5
 
 
@@ -181,24 +182,34 @@ class TorchEngine:
         with contextlib.suppress(SolveStopped):
             yield from study_widths(recipe, should_stop=should_stop)
 
-    def theory_picture(self, theory: Theory) -> TheoryPicture:
-        """Density of w as an image, the three marginals and the numbers of an infinite-width solution."""
+    def theory_picture(self, theory: Theory, experiment: Experiment) -> TheoryPicture:
+        """Density of w as an image, the three marginals, neurons and the numbers of an infinite-width solution."""
+        from mft_engine.network.scaling import drive
+        from mft_engine.questions.theory import theory_tables
+
+        own = cast("RealExperiment", experiment)
         numbers, law = theory.to_dict(), theory.density
+        samples = tuple(
+            table.astype(np.float32) for table in theory_tables(theory, own.recipe, own.task, _THEORY_NEURONS)
+        )
         if law is None:  # known by samples: no density to draw
-            return TheoryPicture(image=None, extent=1.0, marginals={}, numbers=numbers)
+            return TheoryPicture(image=None, extent=1.0, marginals={}, numbers=numbers, samples=samples)
         extent = float(law.radius)
         w = np.linspace(-extent, extent, _MARGINAL_POINTS)
         reach = 5.0 * float(np.sqrt(theory.mean_square_readout))
         a = np.linspace(-reach, reach, _MARGINAL_POINTS)
+        # Readouts of a network at another exponent are smaller or larger than those of its mean-field twin.
+        size = drive(own.recipe.network.n_neurons[-1], own.recipe.network.readout_exponent)
         return TheoryPicture(
             image=law.density_image(extent, _THEORY_PIXELS),
             extent=extent,
             marginals={
                 "w1": (w, law.marginal_weight(w, axis=0)),
                 "w2": (w, law.marginal_weight(w, axis=1)),
-                "a": (a, law.marginal_readout(a)),
+                "a": (size * a, law.marginal_readout(a) / size),
             },
             numbers=numbers,
+            samples=samples,
         )
 
     def export(self, command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:

@@ -286,7 +286,9 @@ class TheoryPicture(Event):
 
     Attributes:
         image: (n_pixels, n_pixels) density of w, row = w2 ascending; extent: half side of its square.
-        marginals: {"w1": (x, density), "w2": ..., "a": ...}.
+        marginals: {"w1": (x, density), "w2": ..., "a": ...}, those that are known exactly.
+        samples: neurons of the law, a table for every hidden layer with the columns of its cloud; a layer whose table
+            cannot be made is left out.
         numbers: loss, free_energy, gap, kl, ..., and order_parameters {"cos4": ...}.
         is_current: False while a drag is ahead of the solver: the picture follows the finger, the numbers are greyed.
     """
@@ -296,6 +298,7 @@ class TheoryPicture(Event):
     marginals: dict[str, tuple[Array, Array]]
     numbers: dict[str, Any]
     is_current: bool = True
+    samples: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True)

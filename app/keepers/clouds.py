@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from app.engine.messages import Built, Retuned, StoredCloud
 from app.keepers.layers import LayerKeeper
@@ -29,7 +29,12 @@ LONGEST_WAIT_MILLISECONDS = 200
 
 
 class CloudKeeper(QObject):
-    """Shows the newest frame, tells the session when it is drawn, and keeps what belongs to the clouds in step."""
+    """Shows the newest frame, tells the session when it is drawn, and keeps what belongs to the clouds in step.
+
+    `refreshed`: whatever follows the clouds at a slower pace is shown the present ones.
+    """
+
+    refreshed = Signal()
 
     def __init__(
         self,
@@ -49,6 +54,8 @@ class CloudKeeper(QObject):
         self._has_undrawn = False
         self._marginals_at = 0.0
         self._densities: Densities | None = None
+        self._law: tuple[np.ndarray, ...] = ()
+        self._law_answers: float | None = None
         # Background and foreground with all their readouts.
         self._whole: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
         # A hidden or minimised window paints nothing: the frame then counts as drawn after a while.
@@ -75,7 +82,7 @@ class CloudKeeper(QObject):
 
     @Slot(object)
     def _built(self, event: Built) -> None:
-        self._densities = None
+        self._densities, self._law = None, ()
         self._soon.clear()
         self.stage.clear()
         self._loss.clear()
@@ -144,10 +151,18 @@ class CloudKeeper(QObject):
 
     # What follows the clouds --------------------------------------------------------------------------------
 
-    def show_densities(self, densities: Densities | None) -> None:
-        """The theory's marginals, drawn with the next clouds."""
-        self._densities = densities
+    def keep_law(
+        self, densities: Densities | None, law: tuple[np.ndarray, ...], test_accuracy: float | None = None
+    ) -> None:
+        """The theory's exact marginals, its neurons layer by layer, and how often its function is right."""
+        self._densities, self._law, self._law_answers = densities, law, test_accuracy
         self._marginals_due()
+
+    @property
+    def law(self) -> np.ndarray | None:
+        """Neurons of the law of the layer on screen, several readouts as their length."""
+        known = self.layers.layer < len(self._law)
+        return self.stage.joined(self._law[self.layers.layer]) if known else None
 
     @Slot()
     def _layer_picked(self) -> None:
@@ -162,11 +177,13 @@ class CloudKeeper(QObject):
     def refresh_marginals(self) -> None:
         """Both clouds and the theory, where the marginals are on the screen; likewise their waves."""
         if not self._fourier.visibleRegion().isEmpty():
+            self._fourier.show_theory(self._law[0] if self._law else None, self._law_answers)
             self._fourier.show_clouds(*self._whole)
         background, foreground = self.stage.shown
         if background is not None and not self._marginals.visibleRegion().isEmpty():
-            self._marginals.show_theory(self._densities)
+            self._marginals.show_theory(self._densities, self.law)
             self._marginals.show_clouds(background, foreground)
+        self.refreshed.emit()
 
     # Foreground and references ------------------------------------------------------------------------------
 

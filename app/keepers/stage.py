@@ -41,6 +41,11 @@ class CloudStage(QObject):
         return self._guest is None
 
     @property
+    def is_of_run(self) -> bool:
+        """Whether the neurons on the screen are the run's, now or at an earlier time: a turn of the loop has others."""
+        return not self._is_loop
+
+    @property
     def foreground(self) -> np.ndarray | None:
         """The run's foreground, shown or not."""
         return self._foreground

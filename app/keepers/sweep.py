@@ -50,7 +50,7 @@ class SweepKeeper(QObject):
         view.start_wanted.connect(self._start)
         view.cancel_wanted.connect(sweeping.cancel)
         view.resume_wanted.connect(self._resume)
-        view.opened.connect(self._open)
+        view.opened.connect(self.open)
         view.point_wanted.connect(self._point)
         view.run_picked.connect(self._open_run)
         sweeping.changed.connect(self._show)
@@ -87,7 +87,7 @@ class SweepKeeper(QObject):
         self._sweeping.resume(self._view.n_workers, self._view.scheduler.text().strip())
 
     @Slot(object)
-    def _open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> None:
         if self._sweeping.open(folder) and self._sweeping.sweep is not None:
             self._view.show_axes({axis.path: _typed(axis.values) for axis in self._sweeping.sweep.axes})
             self._view.both_ways.setChecked(self._sweeping.sweep.has_ways)

@@ -31,13 +31,16 @@ class TheoryKeeper(QObject):
         super().__init__(clouds)
         self._clouds, self._cloud, self._loss, self._marginals = clouds, cloud, loss, marginals
         self._panel, self._soon = panel, soon
+        self._picture: TheoryPicture | None = None
         session.experiment_changed.connect(self._built)
         session.theory_ready.connect(self._show)
         session.theory_absent.connect(self._say_why_not)
+        clouds.layers.picked.connect(self._show_layer)
 
     @Slot(object)
     def _built(self, event: Built) -> None:
         """The solution on screen is always the mean-field one, also behind a background that is not."""
+        self._picture = None
         background = background_kind(event.recipe)
         is_other = background != "trained"
         name = "theory (mean field)" if is_other else "theory"
@@ -47,9 +50,16 @@ class TheoryKeeper(QObject):
 
     @Slot(object)
     def _show(self, picture: TheoryPicture) -> None:
-        self._cloud.show_theory(picture.image, picture.extent)
-        self._clouds.show_densities(picture.marginals or None)
+        self._picture = picture
+        self._clouds.keep_law(picture.marginals or None, picture.samples, picture.numbers.get("test_accuracy"))
+        self._show_layer()
         self._soon.do("theory", lambda: self._show_numbers(picture))
+
+    @Slot()
+    def _show_layer(self) -> None:
+        """The law of the layer on screen."""
+        if self._picture is not None:
+            self._cloud.show_theory(self._picture.image, self._picture.extent, self._clouds.law)
 
     def _show_numbers(self, picture: TheoryPicture) -> None:
         self._loss.show_theory_loss(picture.numbers["loss"])
@@ -58,9 +68,10 @@ class TheoryKeeper(QObject):
 
     @Slot(str)
     def _say_why_not(self, reason: str) -> None:
+        self._picture = None
         self._soon.forget("theory")
         self._cloud.show_theory(None)
         self._loss.show_theory_loss(None)
         self._loss.show_theory_test_loss(None)
         self._panel.show_theory(None, reason)
-        self._clouds.show_densities(None)
+        self._clouds.keep_law(None, ())

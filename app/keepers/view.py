@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PySide6.QtCore import QObject, QTimer, Slot
 from PySide6.QtGui import QUndoStack
 
 from app.edits import ViewEdit
+from app.keepers.brushing import BrushKeeper
 from app.saved import ViewState
 from app.views.cloud import CloudView
 from app.views.loss import LossView
+
+MOST_KEPT = 20_000  # chosen neurons of a cloud: more are not carried into the history and the session
 
 
 class ViewKeeper(QObject):
     """Tells what a person picks from what the program sets: only the former is an entry of the history."""
 
-    def __init__(self, cloud: CloudView, loss: LossView, stack: QUndoStack) -> None:
+    def __init__(self, cloud: CloudView, loss: LossView, brush: BrushKeeper, stack: QUndoStack) -> None:
         super().__init__(cloud)
-        self._cloud, self._loss, self._stack = cloud, loss, stack
+        self._cloud, self._loss, self._brush, self._stack = cloud, loss, brush, stack
         self._before = self._now = self.state
         self._is_applying = False
         header = cloud.header
@@ -28,6 +32,8 @@ class ViewKeeper(QObject):
             picker.activated.connect(lambda _, name=name: self._picked(name))
         for name, chip in header.chips.items():
             chip.clicked.connect(lambda _, name=name: self._picked(f"show {name}"))
+        brush.changed.connect(self._changed)
+        brush.picked.connect(lambda: self._picked("choose neurons"))
         loss.log_scale.clicked.connect(lambda: self._picked("logarithmic loss"))
 
     @property
@@ -43,6 +49,9 @@ class ViewKeeper(QObject):
             span=self._cloud.span_by_hand,
             is_split=self._cloud.is_split,
             is_loss_logarithmic=self._loss.log_scale.isChecked(),
+            chosen={
+                name: tuple(found.tolist()) for name, found in self._brush.numbers.items() if len(found) <= MOST_KEPT
+            },
         )
 
     def switch_split(self) -> None:
@@ -62,6 +71,7 @@ class ViewKeeper(QObject):
                     self._cloud.show_overlay(name, is_shown)
             self._cloud.set_split(state.is_split)
             self._loss.log_scale.setChecked(state.is_loss_logarithmic)
+            self._brush.choose({name: np.array(numbers, np.int64) for name, numbers in state.chosen.items()})
             if state.span is not None:
                 self._cloud.set_span(*state.span)
         finally:

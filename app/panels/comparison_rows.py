@@ -19,9 +19,14 @@ DISTANCE_ROWS = (
         "Share of random exchanges that give at least the observed distance, (1 + number) / (1 + exchanges)",
     ),
     (
+        "p_value_way",
+        "of their ways",
+        "The same of how far each neuron has come from its start, where fresh ones followed the training",
+    ),
+    (
         "p_value_all",
-        "with the averages",
-        "Twice the smaller p-value of distance and averages: this one decides, consistent above 0.01",
+        "both tests",
+        "Twice the smaller p-value of distance and averages, or distance and ways: it decides, consistent above 0.01",
     ),
     ("upper", "laws apart by at most", "The laws' own energy distance lies below in 95 of 100 draws"),
 )

@@ -12,7 +12,7 @@ from app.panels.number_table import NumberTable
 from app.panels.verdict_words import ROLES
 from app.theme import Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import written, written_p, written_tail
+from app.widgets.words import UNKNOWN, written, written_p, written_tail
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
@@ -50,7 +50,10 @@ class DistanceSection(TitledSection):
         n = comparison.n_permutations
         self.numbers.set_row("p_value", *(written_p(p, n) for p in (comparison.p_value, comparison.p_value_weights)))
         self.numbers.set_row("p_value_all", written_tail(comparison.p_value_all), "")
-        self.numbers.show_row("p_value_all", comparison.averages is not None)
+        self.numbers.show_row("p_value_all", comparison.averages is not None or comparison.way is not None)
+        way = comparison.way
+        self.numbers.set_row("p_value_way", UNKNOWN if way is None else written_p(way.p_value, n), "")
+        self.numbers.show_row("p_value_way", way is not None)
         self.numbers.set_row("upper", written(comparison.distance_upper), "")
         self.method.setText(
             f"{comparison.n_background:,} background against {comparison.n_foreground:,} foreground neurons, "

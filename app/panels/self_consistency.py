@@ -20,7 +20,7 @@ from app.panels.verdict_card import VerdictCard
 from app.panels.verdict_words import HEADLINES, loss_sentence, verdict_sentence
 from app.theme import LIGHT, Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import UNKNOWN, written, written_error
+from app.widgets.words import UNKNOWN, percent, written, written_error
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
@@ -160,7 +160,7 @@ class SelfConsistencyPanel(QScrollArea):
             "networks leave it at 0 (known after a comparison)",
         )
         self.orders = NumberTable(("background", "foreground", "theory"), section, spacing=8)
-        self.answers = NumberTable(("background", "foreground"), section, spacing=8)
+        self.answers = NumberTable(("background", "foreground", "theory"), section, spacing=8)
         for key, (name, meaning) in ACCURACY_ROWS.items():
             self.answers.add_row(key, name, meaning)
         section.column.addWidget(self.answers)
@@ -302,7 +302,8 @@ class SelfConsistencyPanel(QScrollArea):
         """
         self._theory = numbers or {}
         for key in ("loss", "free_energy"):
-            self.exact.set_row(key, written(self._theory.get(key), 4))
+            value, error = self._theory.get(key), self._theory.get(f"{key}_error")
+            self.exact.set_row(key, written_error(value, error) if value is not None and error else written(value, 4))
         self.exact.setVisible(numbers is not None)
         self._note(self._theory_note, "" if numbers is not None else reason or "Not computed yet.")
         self.certificates.show_theory_gap(self._theory.get("gap"))
@@ -310,6 +311,7 @@ class SelfConsistencyPanel(QScrollArea):
         self.exact.set_faded(not is_current)
         self.features.set_faded(not is_current, 1)
         self.orders.set_faded(not is_current, 2)
+        self.answers.set_faded(not is_current, 2)
         self._show_orders()
 
     def clear(self) -> None:
@@ -409,6 +411,7 @@ class SelfConsistencyPanel(QScrollArea):
         self._show_accuracies()
         background = {} if self._snapshot is None else self._snapshot.order_parameters
         theory = self._theory.get("order_parameters") or {}
+        errors_of_theory = self._theory.get("order_parameters_error") or {}
         names = tuple(background) or tuple(theory)
         if names != self._order_names:
             self._order_names = names
@@ -424,13 +427,16 @@ class SelfConsistencyPanel(QScrollArea):
             if name in background:
                 here = written_error(background[name], errors[name][1] if name in errors else None)
             fresh = written_error(*self._foreground_orders[name]) if name in self._foreground_orders else UNKNOWN
-            exact = written_error(theory[name], None) if name in theory else UNKNOWN
+            exact = written_error(theory[name], errors_of_theory.get(name)) if name in theory else UNKNOWN
             self.orders.set_row(name, here, fresh, exact)
 
     def _show_accuracies(self) -> None:
         here = {} if self._snapshot is None else self._snapshot.accuracies
         for name in ACCURACY_ROWS:
-            self.answers.set_row(name, _percent(here.get(name)), _percent(self._foreground_accuracies.get(name)))
+            fresh, exact = self._foreground_accuracies.get(name), self._theory.get(name)
+            known = percent(exact, self._theory.get(f"{name}_error"))
+            self.answers.set_row(name, percent(here.get(name)), percent(fresh), known)
+        self.answers.show_column(2, any(self._theory.get(name) is not None for name in ACCURACY_ROWS))
         self.answers.setVisible(bool(here))
 
     @staticmethod
@@ -438,7 +444,3 @@ class SelfConsistencyPanel(QScrollArea):
         if label.text() != text:
             label.setText(text)
         label.setVisible(bool(text))
-
-
-def _percent(share: float | None) -> str:
-    return UNKNOWN if share is None else f"{100 * share:.1f} %"

@@ -33,11 +33,16 @@ def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
         )
     if comparison.verdict == "consistent":
         noticed = comparison.resolution.words if comparison.resolution is not None else ""
-        would = f" The averages would have noticed {noticed}." if noticed else ""
+        test = "averages" if comparison.way is None else "two tests"
+        would = f" The {test} would have noticed {noticed}." if noticed else ""
         if noticed and comparison.averages is not None:
             would += f" Along them the laws are at most {written(comparison.averages.kl_upper, 2)} nats a neuron apart."
         return f"{_capital(neurons)} cannot be told from the background ({p}).{would}"
     told = f" {comparison.what_differs}".rstrip()
+    way = comparison.way
+    if way is not None and comparison.p_value_all <= P_VALUE_LIMIT and comparison.decisive is way:
+        times = f"{written(way.ratio, 2)} times what chance gives"
+        return f"{_capital(neurons)} have not come as far from their start as the background's: {times} ({p}).{told}"
     if comparison.is_by_averages and comparison.p_value_all <= P_VALUE_LIMIT:
         if comparison.p_value > AVERAGES_LEVEL:
             return f"{_capital(neurons)} look like the background at first, but the averages say no ({p}).{told}"
@@ -56,11 +61,11 @@ def verdict_sentence(comparison: Comparison, eta_theta: float | None) -> str:
 def written_p_all(comparison: Comparison) -> str:
     """The p-value that decides, "p = 0.42" or "p ≤ 0.002" where no exchange reached the distance; no line breaks."""
     n = comparison.n_permutations
-    if comparison.averages is None:
+    if comparison.averages is None and comparison.way is None:
         p = written_p(comparison.p_value_all, n)
     elif comparison.is_by_averages:
         p = written_tail(comparison.p_value_all)
-    else:  # twice the distance's own, whose least is 1/(1 + n)
+    else:  # twice a distance's own, whose least is 1/(1 + n)
         p = written_p(comparison.p_value_all, (n - 1) // 2)
     return p_clause(p).replace(" ", "\u00a0")
 

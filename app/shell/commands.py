@@ -21,7 +21,7 @@ from app.saved import SUFFIX
 from app.session import Session
 from app.settings import Settings
 from app.shell.copying import command_line, python_lines
-from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, is_watched, what_it_becomes
+from app.shell.dropping import DATA_SUFFIXES, is_data_file, is_run, is_sweep, is_watched, what_it_becomes
 from app.shell.picture_commands import PictureCommands, documents
 from app.theme import Mode, ThemeKeeper
 from app.views.loop import LoopView
@@ -42,6 +42,7 @@ class Commands(PictureCommands):
     split_wanted = Signal()
     tour_wanted = Signal()
     studies_wanted = Signal()
+    sweep_opened = Signal(object)  # folder
     session_opened = Signal(object)  # path
     session_saved = Signal(object)
     speed_changed = Signal(int)
@@ -113,6 +114,11 @@ class Commands(PictureCommands):
             return
         if is_watched(path):
             self._open_watched(path.resolve())
+            return
+        if is_sweep(path) and not is_run(path):
+            self.dock_wanted.emit("sweep")
+            self.sweep_opened.emit(path.resolve())
+            self._settings.add_recent(path.resolve())
             return
         if not what_it_becomes(path)[0] and os.path.exists(path):
             self._session.failed.emit(what_it_becomes(path)[1])
@@ -364,7 +370,7 @@ class Commands(PictureCommands):
             for spec in ACTIONS
             if spec.shortcut
         )
-        mouse = "Wheel zooms a plot, drag moves it, double click fits it again."
+        mouse = "Wheel zooms a plot, drag moves it, double click fits it again; Shift and drag chooses neurons."
         self._tell("Keyboard shortcuts", f"<table>{rows}</table><p>{mouse}</p>")
 
     @Slot()

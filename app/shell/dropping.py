@@ -42,6 +42,11 @@ def is_watched(path: Path) -> bool:
     return os.path.isfile(path / "watched.json")
 
 
+def is_sweep(path: Path) -> bool:
+    """Whether a path is the folder of a sweep, whoever carried it out."""
+    return os.path.isfile(path / "sweep.json")
+
+
 def what_it_becomes(path: Path) -> tuple[str, str]:
     """A title and what will happen when a path is dropped; an empty title for what cannot be opened."""
     if os.path.isdir(path):
@@ -49,6 +54,8 @@ def what_it_becomes(path: Path) -> tuple[str, str]:
             return "Open this run", path.name
         if is_watched(path):
             return "Open this watched training", path.name
+        if is_sweep(path):
+            return "Open this sweep", path.name
         return "", f"{path.name} is no run: a run's folder has a recipe.toml"
     if path.suffix.lower() == ".toml":
         return "Open this recipe", path.name

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QRect, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -192,8 +192,10 @@ class Tour(QObject):
         corner = self._target.mapTo(self._window, QPoint(0, 0))
         target = QRect(corner, self._target.size()).intersected(window)
         self._frame.setGeometry(target.adjusted(-4, -4, 4, 4).intersected(window))
-        self.bubble.adjustSize()
-        size = self.bubble.sizeHint().expandedTo(self.bubble.size())
+        layout = self.bubble.layout()
+        assert layout is not None
+        layout.activate()  # a button that has just come or gone counts at once
+        size = QSize(WIDTH, max(layout.totalHeightForWidth(WIDTH), layout.totalSizeHint().height()))
         places = (
             QPoint(target.right() + GAP, target.top()),
             QPoint(target.left() - GAP - size.width(), target.top()),

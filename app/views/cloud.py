@@ -12,24 +12,28 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
+from app.views.brush import CloudBrush
 from app.views.cloud_banner import CloudBanner
 from app.views.cloud_header import CloudHeader
 from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
 from app.views.colour_key import ColourKey
 from app.views.marked_neurons import MarkedNeurons
-from app.views.neuron_card import NeuronCard, Phi
+from app.views.neuron_card import NeuronCard
 from app.views.neuron_hover import NeuronHover
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, Components, available_axes, principal_components, project, table_axes
 from app.views.range_follower import RangeFollower
 from app.views.split_plot import PaintedPlot, SplitPlot
+from app.views.theory_layer import TheoryLayer
 from app.views.theory_overlay import TheoryOverlay
 from app.widgets import colours
+from app.widgets.activation_inset import Phi
 from app.widgets.empty_state import EmptyState
 
 # Laid over the background, orange lets the blue shine through.
 _STRENGTHS = {"initial": 0.65, "background": 0.9, "foreground": 0.82}
 _OVER_THE_BACKGROUND = 0.6
+_TABLES = {"a": colours.diverging_points, "norm": colours.sequential_points, "angle": colours.cyclic_points}
 
 
 class CloudView(QWidget):
@@ -56,7 +60,6 @@ class CloudView(QWidget):
         self._colouring_key = "plain"
         self._colour_limit = StableRange(is_symmetric=True)
         self._is_stale = False
-        self._has_theory = False
 
         self.header = CloudHeader(self)
         self.plot = PaintedPlot(self, enableMenu=False)
@@ -74,7 +77,6 @@ class CloudView(QWidget):
             "foreground": CloudLayer(item, "foreground", 20),
         }
         self.layers["initial"].is_wanted = False
-        self._theory = TheoryOverlay(item, below=-10, above=25)
         item.layout.setContentsMargins(2, 8, 10, 2)
         self.plot.getAxis("left").setWidth(52)
         self.plot.getAxis("bottom").setHeight(40)
@@ -86,9 +88,11 @@ class CloudView(QWidget):
         self.card = NeuronCard(self)
         self._follower = RangeFollower(self._box, self)
         self.second = SplitPlot(self.plot, self._follower, self)
+        self._theory = TheoryLayer((TheoryOverlay(item, below=-10, above=25), self.second.theory))
         self._hover = NeuronHover((self.plot, self.second), self.layers, self.card, self._show_card, self)
         self._hover.drag_ended.connect(self._catch_up)
         self.marked = MarkedNeurons(self.plot, self.layers["background"], self.header, self._hover)
+        self.brush = CloudBrush((self.plot, self.second), self.layers, self._hover, self)
         plots = QHBoxLayout()
         plots.setSpacing(0)
         plots.addWidget(self.plot, 1)
@@ -130,13 +134,10 @@ class CloudView(QWidget):
         """The background's neurons at step 0, (n_neurons, n_params)."""
         self._show("initial", theta, None if theta is None else len(theta))
 
-    def show_theory(self, image: np.ndarray | None, extent: float = 0.0) -> None:
-        """Infinite-width density of w on [-extent, extent]^2; (n, n), row = w2 ascending. None removes it."""
-        self._has_theory = image is not None
-        if image is not None:
-            for overlay in (self._theory, self.second.theory):
-                overlay.show_density(image, extent)
-        self.header.set_count("theory", 0 if self._has_theory else None)
+    def show_theory(self, image: np.ndarray | None, extent: float = 0.0, sample: np.ndarray | None = None) -> None:
+        """The infinite-width law: density of w on [-extent, extent]^2, row = w2 ascending, and neurons of it."""
+        self._theory.take(image, extent, sample)
+        self.header.set_count("theory", 0 if self._theory.is_known else None)
         self._show_or_hide_theory()
 
     def clear(self) -> None:
@@ -219,6 +220,11 @@ class CloudView(QWidget):
         self.split_changed.emit(is_split)
 
     @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of a neuron's columns."""
+        return self._columns[0] if self._columns is not None else (*(f"w{k + 1}" for k in range(self._n_inputs)), "a")
+
+    @property
     def is_split(self) -> bool:
         """Whether the foreground has a plot of its own."""
         return not self.second.isHidden()
@@ -254,15 +260,10 @@ class CloudView(QWidget):
         self._theme = theme
         self.plot.setBackground(theme.panel)
         style_plot(self.plot.getPlotItem(), theme)
-        self.header.apply_theme(theme)
-        self.empty.apply_theme(theme)
-        self.card.apply_theme(theme)
-        self.key.apply_theme(theme)
-        self.banner.apply_theme(theme)
-        self._theory.apply_theme(theme)
-        self._hover.apply_theme(theme)
-        self.marked.apply_theme(theme)
-        self.second.apply_theme(theme)
+        for part in (self.header, self.empty, self.card, self.key, self.banner, self._theory, self._hover):
+            part.apply_theme(theme)
+        for drawn in (self.marked, self.brush, self.second):
+            drawn.apply_theme(theme)
         self._style_layers()
         for line in self._zero_lines:
             line.setPen(line_pen(theme.grid, 1))
@@ -283,18 +284,11 @@ class CloudView(QWidget):
         found = self.header.colour_picker.findData(key)
         self.header.colour_picker.setCurrentIndex(found)
         self._colour_limit.forget()
-        table = None
-        if key == "a":
-            table = colours.diverging_points(self._theme)
-        elif key == "norm":
-            table = colours.sequential_points(self._theme)
-        elif key == "angle":
-            table = colours.cyclic_points(self._theme)
-        colouring = None
-        if table is not None:
-            axis = {"a": "a", "norm": "norm", "angle": "angle"}[key]
+        table, colouring = None, None
+        if key in _TABLES:
+            table = _TABLES[key](self._theme)
             palette = colours.brushes(table, 0.85)
-            colouring = Colouring(palette, lambda theta: self._colour_index(theta, self._choices[axis]))
+            colouring = Colouring(palette, lambda theta: self._colour_index(theta, self._choices[key]))
         for name in ("background", "foreground"):
             # Where colour has another meaning, the clouds are told apart by their symbol.
             symbol = "d" if colouring is not None and name == "foreground" else "o"
@@ -323,6 +317,7 @@ class CloudView(QWidget):
             self.header.set_count(name, None)
             self._hover.drop(name)
             self.marked.draw()
+            self.brush.draw()
             return
         if theta.shape[1] - 1 != self._n_inputs:
             for other in self.layers.values():
@@ -347,6 +342,8 @@ class CloudView(QWidget):
             first = next((layer.theta for layer in self.layers.values() if layer.is_drawn), None)
             if first is not None:
                 self._components = principal_components(first)
+                self._theory.redraw()
+                self._show_or_hide_theory()
         rect = self._box.viewRect()
         side = min(self._box.width(), self._box.height())
         for name, layer in self.layers.items():
@@ -362,6 +359,7 @@ class CloudView(QWidget):
             at_once = at_once or not self.isVisible()
             self._follower.follow([layer.x for layer in drawn], [layer.y for layer in drawn], at_once=at_once)
         self.marked.draw()
+        self.brush.draw()
         self._hover.refresh(only)
 
     def _pick_axes(self, x: str, y: str) -> None:
@@ -402,11 +400,12 @@ class CloudView(QWidget):
 
     def _show_or_hide_theory(self) -> None:
         chip = self.header.chips["theory"]
-        fits = self._axes is not None and (self._axes[0].key, self._axes[1].key) == ("w1", "w2")
-        chip.setEnabled(self._has_theory and fits)
-        is_shown = self._has_theory and fits and chip.isChecked()
-        self._theory.set_visible(is_shown)
-        self.second.theory.set_visible(is_shown and self.is_split)
+        fits = self._theory.fits(self._axes, self._n_inputs + 1, self._components)
+        chip.setEnabled(fits)
+        if not fits or self._axes is None or not chip.isChecked():
+            self._theory.hide()
+            return
+        self._theory.show(self._axes, self._components, self._projections, (True, self.is_split))
 
     # Range
 

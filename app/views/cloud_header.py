@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QStandardItemModel
+from PySide6.QtGui import QResizeEvent, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QWidget
 from superqt.utils import QFlowLayout
 
@@ -82,7 +82,8 @@ class CloudHeader(QWidget):
         self.reset_button = QToolButton(self)
         self.reset_button.setText("Reset view")
         self.reset_button.setToolTip(
-            "Fit the axes to the neurons again and follow them (Home). Wheel zooms, drag moves the picture."
+            "Fit the axes to the neurons again and follow them (Home). Wheel zooms, drag moves the picture,\n"
+            "Shift and drag draws a line around neurons and chooses them."
         )
         self.reset_button.setAutoRaise(True)
         self.reset_button.clicked.connect(self.reset_pressed)
@@ -126,10 +127,23 @@ class CloudHeader(QWidget):
             assert isinstance(model, QStandardItemModel)  # what a combo box makes for itself
             model.item(self.colour_picker.findData(kind)).setEnabled(is_there)
 
+    def _fit_chips(self) -> None:
+        """Numbers leave the chips where there is no room for them on one line."""
+        chips = [chip for chip in self.chips.values() if not chip.isHidden()]
+        is_brief = sum(chip.full_width() + 3 for chip in chips) + 16 > self.width()
+        for chip in chips:
+            chip.set_brief(is_brief)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The chips find their place."""
+        self._fit_chips()
+        super().resizeEvent(event)
+
     def set_marked(self, count: int) -> None:
         """How many neurons stand out; the chip is there only where some do."""
         self.set_count("standing out", count or None)
         self.chips["standing out"].setVisible(count > 0)
+        self._fit_chips()
 
     def show_clouds_alone(self, names: Mapping[str, str]) -> None:
         """For a network of somebody else's: no theory, no colours by readout, and the clouds by their own names."""
@@ -144,6 +158,7 @@ class CloudHeader(QWidget):
         chip = self.chips[name]
         chip.setEnabled(count is not None)
         chip.set_detail(f"{count:,}" if count else "")
+        self._fit_chips()
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""

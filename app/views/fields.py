@@ -22,7 +22,8 @@ _TITLES = (
     ("foreground", "foreground f"),
     ("residual", "residual y − f"),
 )
-_TITLE, _TICKS, _LEFT, _GAP, _BAR = 22, 30, 34, 12, 58
+_TITLE, _TICKS, _LEFT, _GAP, _BAR = 22, 30, 38, 12, 58
+_APART = 18  # maps of one row
 _NOTHING = ("No fields yet", "They are drawn with the first steps of training.")
 _NO_PLANE = ("No fields", "Heat maps are drawn for two inputs and one hidden layer.")
 
@@ -38,6 +39,8 @@ class FieldsView(QWidget):
         super().__init__(parent)
         self._theme = theme
         self._fields: FieldsReady | None = None
+        self._chosen: np.ndarray | None = None
+        self._titles = _TITLES
         self._images: dict[str, QImage] = {}
         self._limits = (1.0, 1.0)
         self._places: dict[str, QRectF] = {}
@@ -61,6 +64,25 @@ class FieldsView(QWidget):
             )
         self._colour()
 
+    def show_chosen(self, values: np.ndarray | None, cloud: str = "") -> None:
+        """What chosen neurons of a cloud contribute to its function, on the same square; None takes the map away.
+
+        Args:
+            values: (n_pixels, n_pixels), row = x2 ascending.
+        """
+        if values is None and self._chosen is None:
+            return
+        self._chosen = values
+        title = (("chosen", "chosen f" if cloud == "background" else "chosen f, fresh"),) if values is not None else ()
+        self._titles = (*_TITLES[:-1], *title, _TITLES[-1])
+        self._colour()
+
+    def _values(self, name: str) -> np.ndarray | None:
+        if name == "chosen":
+            return self._chosen
+        values: np.ndarray | None = getattr(self._fields, name)
+        return values
+
     def clear(self, *, has_plane: bool = True) -> None:
         """Forgets the maps; without a plane of inputs there will be none."""
         self.empty.set_text(*(_NOTHING if has_plane else _NO_PLANE))
@@ -82,8 +104,8 @@ class FieldsView(QWidget):
         self._images = {}
         if self._fields is not None:
             table = diverging_map()
-            for name, _ in _TITLES:
-                values = getattr(self._fields, name)
+            for name, _ in self._titles:
+                values = self._values(name)
                 if values is not None:
                     limit = self._limits[1 if name == "residual" else 0]
                     # Images run downwards, x2 runs upwards.
@@ -105,7 +127,7 @@ class FieldsView(QWidget):
         small = QFont(self.font())
         small.setPointSizeF(small.pointSizeF() * 0.85)
         self._lay_out()
-        for name, title in _TITLES:
+        for name, title in self._titles:
             place = self._places[name]
             painter.setFont(self.font())
             painter.setPen(QColor(self._theme.text))
@@ -117,35 +139,40 @@ class FieldsView(QWidget):
         self._draw_bar(painter, self._places["residual bar"], self._limits[1])
 
     def _lay_out(self) -> None:
-        """Four equal squares as large as the widget allows, in one row, or two by two when it is tall."""
-        width, height = self.width(), self.height()
-        row_side = min((width - 4 * _LEFT - 2 * _BAR - 3 * _GAP) / 4, float(height - _TITLE - _TICKS - 6))
-        block_side = min((width - 2 * _LEFT - _BAR - _GAP) / 2, (height - 2 * (_TITLE + _TICKS) - 6) / 2)
+        """Equal squares as large as the widget allows, in one row, or in two when it is tall."""
+        width, height, n = self.width(), self.height(), len(self._titles)
+        across = -(-n // 2)
+        # In one row the first map alone has numbers on its left.
+        row_side = min((width - _LEFT - 2 * _BAR - (n - 1) * _APART) / n, float(height - _TITLE - _TICKS - 6))
+        block_side = min(
+            (width - across * _LEFT - _BAR - (across - 1) * _GAP) / across, (height - 2 * (_TITLE + _TICKS) - 6) / 2
+        )
         is_block = block_side > row_side
         side = max(block_side if is_block else row_side, 24.0)
         cell = QSize(round(_LEFT + side), round(_TITLE + side + _TICKS))
         self._places = {}
         if is_block:
-            total = 2 * cell.width() + _GAP + _BAR
+            total = across * cell.width() + (across - 1) * _GAP + _BAR
             left, top = (width - total) / 2, (height - 2 * cell.height()) / 2
-            for k, (name, _) in enumerate(_TITLES):
-                x = left + (k % 2) * (cell.width() + _GAP) + _LEFT
-                y = top + (k // 2) * cell.height() + _TITLE
+            for k, (name, _) in enumerate(self._titles):
+                x = left + (k % across) * (cell.width() + _GAP) + _LEFT
+                y = top + (k // across) * cell.height() + _TITLE
                 self._places[name] = QRectF(x, y, side, side)
-            bar_x = left + 2 * cell.width() + _GAP + 10
+            bar_x = left + across * cell.width() + (across - 1) * _GAP + 10
             for name, row in (("shared bar", 0), ("residual bar", 1)):
                 self._places[name] = QRectF(bar_x, top + row * cell.height() + _TITLE, 10, side)
             return
-        total = 4 * cell.width() + 2 * _BAR + 3 * _GAP
-        x, top = (width - total) / 2, (height - cell.height()) / 2 + _TITLE
-        for name, _ in _TITLES:
-            self._places[name] = QRectF(x + _LEFT, top, side, side)
-            x += cell.width()
-            if name in ("foreground", "residual"):
-                bar = "shared bar" if name == "foreground" else "residual bar"
+        whole = _LEFT + n * side + 2 * _BAR + (n - 1) * _APART
+        x, top = (width - whole) / 2 + _LEFT, (height - cell.height()) / 2 + _TITLE
+        last_shared = self._titles[-2][0]
+        for name, _ in self._titles:
+            self._places[name] = QRectF(x, top, side, side)
+            x += side
+            if name in (last_shared, "residual"):
+                bar = "shared bar" if name == last_shared else "residual bar"
                 self._places[bar] = QRectF(x + 10, top, 10, side)
                 x += _BAR
-            x += _GAP
+            x += _APART
 
     def _draw_map(self, painter: QPainter, name: str, place: QRectF) -> None:
         edge = mixed(self._theme.panel, self._theme.text, 0.35)
@@ -215,7 +242,7 @@ class FieldsView(QWidget):
         """The inputs and all four values under a point of the widget; empty outside the maps."""
         if self._fields is None:
             return ""
-        places = (self._places[name] for name, _ in _TITLES if name in self._places)
+        places = (self._places[name] for name, _ in self._titles if name in self._places)
         place = next((place for place in places if place.contains(position)), None)
         if place is None:
             return ""
@@ -226,7 +253,7 @@ class FieldsView(QWidget):
         extent = self._fields.extent
         lines = [f"x = ({(2 * across - 1) * extent:.2f}, {(2 * up - 1) * extent:.2f})"]
         for name, title in _TITLES:
-            values = getattr(self._fields, name)
+            values = self._values(name)
             if values is not None:
                 lines.append(f"{title}: {values[row, column]:.3f}")
         return "\n".join(lines)

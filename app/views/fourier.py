@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pyqtgraph as pg
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
@@ -16,23 +17,33 @@ from app.widgets.empty_state import EmptyState
 from mft_engine.questions.waves import Waves, phase_agreement, waves
 
 _CLOUDS = ("background", "foreground")
+_SERIES = (*_CLOUDS, "theory")
 # Neurons that add little to their wave have a phase by chance: the strongest ones make the picture.
 _LABELS_BELOW = 0.45  # share of right answers where the lines of words would be crossed
 _MOST_POINTS = 2000
+_MOST_OF_LAW = 600
 _OTHER_TASK = "This view is for modular addition: choose that task, or the recipe modular-addition."
 
 
 class FourierView(QWidget):
-    """Told the clouds by `show_clouds`, (n_neurons, 3 P) columns w, v, a; empty for other tasks (modulus 0)."""
+    """Told the clouds by `show_clouds`, (n_neurons, 3 P) columns w, v, a; empty for other tasks (modulus 0).
+
+    The infinitely wide network's law stands behind them: how its neurons spread over frequencies, their phases, and
+    what its mean function answers.
+    """
 
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
         self._modulus = 0
         self._is_laid_out = True
-        self._waves: dict[str, Waves | None] = dict.fromkeys(_CLOUDS)
+        self._waves: dict[str, Waves | None] = dict.fromkeys(_SERIES)
+        self._law: np.ndarray | None = None
+        self._law_answers: float | None = None
         self._metrics: Mapping[str, np.ndarray] = {}
+        self._chosen: Mapping[str, np.ndarray] = {}
         self.chips = {name: LegendChip(name, "dot", f"{name}_cloud", f"The {name}'s neurons", self) for name in _CLOUDS}
+        self.chips["theory"] = LegendChip("theory", "dashes", "theory", "Neurons of the exact infinite-width law", self)
         header = QHBoxLayout()
         header.setContentsMargins(8, 4, 8, 2)
         header.setSpacing(4)
@@ -66,12 +77,23 @@ class FourierView(QWidget):
         self.items["answers"].setRange(yRange=(0, 1.03), padding=0)
         self._bars = {name: pg.BarGraphItem(x=[0], height=[0], width=0.36) for name in _CLOUDS}
         self._points = {name: pg.ScatterPlotItem(size=3.5, pen=None, pxMode=True) for name in _CLOUDS}
+        self._chosen_bars = {name: pg.BarGraphItem(x=[0], height=[0], width=0.2) for name in _CLOUDS}
+        self._chosen_points = {name: pg.ScatterPlotItem(size=6.5, pxMode=True) for name in _CLOUDS}
         self._diagonal = pg.PlotDataItem([-np.pi, np.pi], [-np.pi, np.pi])
         self._curves = {name: pg.PlotDataItem() for name in ("train_accuracy", "test_accuracy")}
+        self._law_shares = pg.PlotDataItem(connect="finite")
+        self._law_phases = pg.ScatterPlotItem(size=5, pen=None, pxMode=True)
+        self._law_level = pg.InfiniteLine(angle=0)
+        self._law_level.setVisible(False)
+        self.items["phases"].addItem(self._law_phases)
+        self.items["answers"].addItem(self._law_level, ignoreBounds=True)
         self.items["phases"].addItem(self._diagonal)
         for name in _CLOUDS:
             self.items["frequencies"].addItem(self._bars[name])
             self.items["phases"].addItem(self._points[name])
+            self.items["frequencies"].addItem(self._chosen_bars[name])
+            self.items["phases"].addItem(self._chosen_points[name])
+        self.items["frequencies"].addItem(self._law_shares)
         for curve in self._curves.values():
             self.items["answers"].addItem(curve)
         self._labels = {name: pg.TextItem(anchor=(1, anchor)) for name, anchor in (("train", 0.0), ("test", 0.0))}
@@ -90,7 +112,7 @@ class FourierView(QWidget):
     def set_modulus(self, modulus: int) -> None:
         """P of the task, 0 for every other task; forgets the clouds."""
         self._modulus = modulus
-        self._metrics = {}
+        self._metrics, self._law, self._law_answers = {}, None, None
         if modulus:
             ticks = [(float(k), str(k)) for k in range(1, (modulus - 1) // 2 + 1)]
             step = -(-len(ticks) // 12)
@@ -100,18 +122,37 @@ class FourierView(QWidget):
     def show_clouds(self, background: np.ndarray | None, foreground: np.ndarray | None) -> None:
         """Both clouds, (n_neurons, 3 P); None while there is none."""
         for name, theta in zip(_CLOUDS, (background, foreground), strict=True):
-            fits = theta is not None and self._modulus > 0 and theta.shape[1] == 3 * self._modulus
-            found = waves(theta, self._modulus) if theta is not None and fits else None
-            self._waves[name] = found
-            chip = self.chips[name]
-            chip.setEnabled(found is not None)
-            chip.set_detail("" if found is None else f"phases agree {phase_agreement(found)[0]:.2f}")
-            chip.setToolTip(
-                f"The {name}'s neurons. Phases agree: mean of cos(phase of the answer − phase of n − phase of m), each "
-                "neuron counted by its strength; 1 in the known solution, 0 at the start, near 0.35 where only "
-                "readouts have learnt"
-            )
+            self._take(name, theta, f"The {name}'s neurons.")
         self._redraw()
+
+    def show_chosen(self, chosen: Mapping[str, np.ndarray]) -> None:
+        """Numbers of neurons by cloud: their part of every frequency, and their phases with a dark edge."""
+        if chosen or self._chosen:
+            self._chosen = chosen
+            self._redraw()
+
+    def show_theory(self, law: np.ndarray | None, test_accuracy: float | None = None) -> None:
+        """Neurons of the infinite-width law, (n, 3 P), and the share of held-back pairs that its function answers.
+
+        Drawn with the next clouds.
+        """
+        if law is not self._law:
+            self._law = law
+            self._take("theory", law, "Neurons of the exact law of the infinitely wide network.")
+        self._law_answers = test_accuracy if law is not None else None
+
+    def _take(self, name: str, theta: np.ndarray | None, what: str) -> None:
+        fits = theta is not None and self._modulus > 0 and theta.shape[1] == 3 * self._modulus
+        found = waves(theta, self._modulus) if theta is not None and fits else None
+        self._waves[name] = found
+        chip = self.chips[name]
+        chip.setEnabled(found is not None)
+        chip.set_detail("" if found is None else f"phases agree {phase_agreement(found)[0]:.2f}")
+        chip.setToolTip(
+            f"{what} Phases agree: mean of cos(phase of the answer − phase of n − phase of m), each "
+            "neuron counted by its strength; 1 in the known solution, 0 at the start, near 0.35 where only "
+            "readouts have learnt"
+        )
 
     def show_metrics(self, metrics: Mapping[str, np.ndarray]) -> None:
         """The columns recorded so far, with train_accuracy and test_accuracy where the task has classes."""
@@ -131,7 +172,13 @@ class FourierView(QWidget):
             colour = getattr(theme, f"{name}_cloud")
             self._bars[name].setOpts(brush=pg.mkBrush(with_opacity(colour, 0.85)), pen=pg.mkPen(None))
             self._points[name].setBrush(pg.mkBrush(with_opacity(colour, 0.7)))
+            self._chosen_bars[name].setOpts(brush=pg.mkBrush(theme.text), pen=pg.mkPen(None))
+            self._chosen_points[name].setBrush(pg.mkBrush(with_opacity(colour, 0.9)))
+            self._chosen_points[name].setPen(line_pen(theme.text, 1.3))
         self._diagonal.setPen(line_pen(theme.muted, 1))
+        self._law_shares.setPen(line_pen(theme.theory, 2))
+        self._law_phases.setBrush(pg.mkBrush(with_opacity(theme.theory, 0.45)))
+        self._law_level.setPen(line_pen(theme.theory, 1.6, Qt.PenStyle.DashLine))
         self._curves["train_accuracy"].setPen(line_pen(theme.muted, 1.6))
         self._curves["test_accuracy"].setPen(line_pen(theme.background_cloud, 2))
         self._labels["train"].setColor(theme.muted)
@@ -150,18 +197,49 @@ class FourierView(QWidget):
             is_shown = found is not None and self.chips[name].isChecked()
             self._bars[name].setVisible(is_shown)
             self._points[name].setVisible(is_shown)
+            self._draw_chosen(name, found if is_shown else None, side)
             if not is_shown or found is None:
                 continue
-            shares = np.bincount(found.frequency, minlength=found.power.shape[1] + 1)[1:] / len(found.frequency)
+            shares = _shares(found)
             top = max(top, float(shares.max()))
             self._bars[name].setOpts(x=np.arange(1, len(shares) + 1) + side, height=shares)
-            strongest = np.argsort(-found.strength)[: min(_MOST_POINTS, len(found.strength))]
-            strongest = strongest[found.strength[strongest] >= np.median(found.strength)]
-            across = np.angle(np.exp(1j * found.phases[strongest, :2].sum(axis=1)))
-            self._points[name].setData(x=across, y=found.phases[strongest, 2])
+            across, along = _phases(found, _MOST_POINTS)
+            self._points[name].setData(x=across, y=along)
+        top = max(top, self._draw_law())
         n = max((found.power.shape[1] for found in self._waves.values() if found is not None), default=1)
         self.items["frequencies"].setRange(xRange=(0.4, n + 0.6), yRange=(0, 1.1 * max(top, 1e-3)), padding=0)
         self._redraw_answers()
+
+    def _draw_chosen(self, name: str, found: Waves | None, side: float) -> None:
+        numbers = self._chosen.get(name)
+        is_shown = found is not None and numbers is not None
+        for part in (self._chosen_bars[name], self._chosen_points[name]):
+            part.setVisible(is_shown)
+        if found is None or numbers is None:
+            return
+        numbers = numbers[numbers < len(found.frequency)]
+        counts = np.bincount(found.frequency[numbers], minlength=found.power.shape[1] + 1)[1:]
+        self._chosen_bars[name].setOpts(x=np.arange(1, len(counts) + 1) + side, height=counts / len(found.frequency))
+        phases = found.phases[numbers]
+        self._chosen_points[name].setData(x=np.angle(np.exp(1j * phases[:, :2].sum(axis=1))), y=phases[:, 2])
+
+    def _draw_law(self) -> float:
+        """A level over each frequency and phases behind the clouds'; the largest share of a frequency."""
+        found = self._waves["theory"]
+        is_shown = found is not None and self.chips["theory"].isChecked()
+        for part in (self._law_shares, self._law_phases):
+            part.setVisible(is_shown)
+        self._law_level.setVisible(is_shown and self._law_answers is not None)
+        if self._law_answers is not None:
+            self._law_level.setValue(self._law_answers)
+        if not is_shown or found is None:
+            return 0.0
+        shares = _shares(found)
+        ends = np.arange(1, len(shares) + 1)[:, None] + np.array([-0.42, 0.42, np.nan])
+        self._law_shares.setData(ends.ravel(), np.repeat(shares, 3))
+        across, along = _phases(found, _MOST_OF_LAW)
+        self._law_phases.setData(x=across, y=along)
+        return float(shares.max())
 
     def _lay_out(self, is_any: bool) -> None:
         """The three plots in a row, or nothing but the sentence."""
@@ -182,7 +260,7 @@ class FourierView(QWidget):
             label = self._labels[name.removesuffix("_accuracy")]
             label.setVisible(len(values) > 0)
             if len(values):
-                what = "shown pairs" if name.startswith("train") else "held-back pairs"
+                what = "shown" if name.startswith("train") else "held back"
                 label.setText(f"{what} {100 * values[-1]:.0f} %")
         if len(time):
             self._place_labels(time)
@@ -199,3 +277,15 @@ class FourierView(QWidget):
         if self._modulus:
             return "No neurons yet", "Frequencies and phases appear with the first frame of training."
         return "No waves", _OTHER_TASK
+
+
+def _shares(found: Waves) -> np.ndarray:
+    """Share of the neurons at each frequency from 1 on."""
+    return np.bincount(found.frequency, minlength=found.power.shape[1] + 1)[1:] / len(found.frequency)
+
+
+def _phases(found: Waves, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Phase of n plus that of m, and phase of the answer, of the strongest neurons."""
+    strongest = np.argsort(-found.strength)[: min(most, len(found.strength))]
+    strongest = strongest[found.strength[strongest] >= np.median(found.strength)]
+    return np.angle(np.exp(1j * found.phases[strongest, :2].sum(axis=1))), found.phases[strongest, 2]

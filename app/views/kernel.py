@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from app.widgets.empty_state import EmptyState
 from app.widgets.words import p_clause, written, written_p
 
 if TYPE_CHECKING:
+    from mft_engine.questions.kernel_spectrum import KernelSpectrum
     from mft_engine.questions.kernel_study import DataKernels, KernelAgreement
 
 # Name, mark, symbol, sentence.
@@ -26,10 +28,11 @@ _SERIES: tuple[tuple[str, Mark, str, str], ...] = (
     ("initial", "dot", "t", "The cloud at step 0: the kernel before anything was learnt"),
     ("background", "dot", "o", "The trained network"),
     ("foreground", "diamond", "d", "Fresh neurons in its field"),
+    ("theory", "dashes", "", "Neurons of the infinitely wide network's law"),
 )
 _SYMBOL_SIZES = {"t": 6, "o": 5, "d": 7}
 # Symbols of one index stand beside each other.
-_SHIFTS = {"initial": -0.16, "background": 0.0, "foreground": 0.16}
+_SHIFTS = {"initial": -0.16, "background": 0.0, "foreground": 0.16, "theory": 0.0}
 _N_INDICES = 30
 _PLOTS = ("spectrum", "captured", "shares")
 _LABELS = {
@@ -57,7 +60,7 @@ class KernelView(QWidget):
         header.setContentsMargins(8, 4, 12, 0)
         header.setSpacing(4)
         for name, mark, _, tip in _SERIES:
-            chip = LegendChip(name, mark, f"{name}_cloud", tip, self)
+            chip = LegendChip(name, mark, _role(name), tip, self)
             chip.toggled.connect(self._redraw)
             self.chips[name] = chip
             header.addWidget(chip)
@@ -83,8 +86,12 @@ class KernelView(QWidget):
         self._items: dict[str, pg.PlotItem] = {}
         self._curves: dict[tuple[str, str], pg.PlotDataItem] = {}
         self._bars: dict[str, pg.ErrorBarItem] = {}
+        self._chosen: np.ndarray | None = None
+        self._chosen_curve = pg.PlotDataItem(connect="finite", symbol="s", symbolSize=7)
+        self._chosen_curve.setZValue(20)
         for name in _PLOTS:
             self._add_plot(name)
+        self._items["spectrum"].addItem(self._chosen_curve, ignoreBounds=True)
         self.maps = EigenMaps(theme, self)
         self.body = QWidget(self)
         self.body.setAutoFillBackground(True)
@@ -143,6 +150,20 @@ class KernelView(QWidget):
         self._sentence = f"{summary(kernels, self._theme)} · step {step:,}"
         self._show()
 
+    def show_chosen(self, shares: np.ndarray | None) -> None:
+        """The chosen neurons' part of each of the background's first eigenvalues, (n_eigenvalues,) from 0 to 1."""
+        if shares is not None or self._chosen is not None:
+            self._chosen = shares
+            self._tell()
+            self._redraw()
+
+    def _tell(self) -> None:
+        chosen = ""
+        if self._chosen is not None and self._kernels is not None:
+            parts = ", ".join(f"{100 * share:.0f}" for share in self._chosen[:3])
+            chosen = f" · chosen neurons (squares): {parts} % of the first eigenvalues"
+        self.sentence.setText(self._sentence + chosen)
+
     def mark_stale(self, reason: str) -> None:
         """Says that what is drawn belongs to other parameters."""
         if self._kernels is not None:
@@ -167,8 +188,8 @@ class KernelView(QWidget):
         for part in (self.plots, self.maps):
             part.setVisible(kernels is not None)
         for name, chip in self.chips.items():
-            chip.setEnabled(kernels is not None and name in kernels.spectra)
-        self.sentence.setText(self._sentence)
+            chip.setEnabled(name in _spectra(kernels))
+        self._tell()
         self.sentence.setVisible(bool(self._sentence))
         self.strip.show_agreement(kernels.agreement if kernels else None)
         self._arrange(kernels is None or kernels.background_maps is not None)
@@ -201,21 +222,26 @@ class KernelView(QWidget):
             style_plot(item, theme, small=True)
         for (name, series), curve in self._curves.items():
             symbol = next(symbol for other, _, symbol, _ in _SERIES if other == series)
-            colour = getattr(theme, f"{series}_cloud")
+            colour = getattr(theme, _role(series))
+            if not symbol:
+                curve.setPen(line_pen(colour, 1.8, Qt.PenStyle.DashLine))
+                continue
             curve.setSymbol(symbol)
             curve.setSymbolSize(_SYMBOL_SIZES[symbol] - (name == "captured"))
             curve.setSymbolBrush(pg.mkBrush(colour))
             curve.setSymbolPen(None)
             curve.setPen(line_pen(colour, 1.4) if name == "captured" else None)
+        self._chosen_curve.setPen(None)
+        self._chosen_curve.setSymbolPen(line_pen(theme.text, 1.4))
+        self._chosen_curve.setSymbolBrush(pg.mkBrush(None))
         for series, bars in self._bars.items():
-            bars.setOpts(pen=line_pen(getattr(theme, f"{series}_cloud"), 1.4))
+            bars.setOpts(pen=line_pen(getattr(theme, _role(series)), 1.4))
 
     # Drawing
 
     @Slot()
     def _redraw(self) -> None:
-        spectra = self._kernels.spectra if self._kernels is not None else {}
-        spectra = {name: spectrum for name, spectrum in spectra.items() if self.chips[name].isChecked()}
+        spectra = {name: found for name, found in _spectra(self._kernels).items() if self.chips[name].isChecked()}
         lowest, highest = [], []
         n_indices = 1
         for name, *_ in _SERIES:
@@ -241,6 +267,7 @@ class KernelView(QWidget):
             self._curves["shares", name].setData(place, spectrum.target_shares[:n])
             lowest.append(float((logs - below).min()))
             highest.append(float((logs + above).max()))
+        lowest += self._draw_chosen(spectra)
         span = (0.3, n_indices + 0.7)
         if lowest:
             margin = 0.06 * (max(highest) - min(lowest)) or 0.3
@@ -248,8 +275,33 @@ class KernelView(QWidget):
         for plot in ("captured", "shares"):
             self._range(plot, span, (-0.03, 1.03))
 
+    def _draw_chosen(self, spectra: Mapping[str, KernelSpectrum]) -> list[float]:
+        """The chosen neurons' parts below the background's eigenvalues; returns where the lowest worth seeing is."""
+        spectrum, shares = spectra.get("background"), self._chosen
+        self._chosen_curve.setVisible(spectrum is not None and shares is not None)
+        if spectrum is None or shares is None:
+            return []
+        n = min(len(shares), _N_INDICES, len(spectrum.eigenvalues))
+        parts = spectrum.eigenvalues[:n] * shares[:n]
+        floor = 1e-4 * float(spectrum.eigenvalues[0])
+        logs = np.where(parts > floor, np.log10(np.maximum(parts, 1e-300)), np.nan)
+        self._chosen_curve.setData(np.arange(1, n + 1), logs)
+        return [float(np.nanmin(logs))] if np.isfinite(logs).any() else []
+
     def _range(self, name: str, x: tuple[float, float], y: tuple[float, float]) -> None:
         self._items[name].getViewBox().setRange(xRange=x, yRange=y, padding=0)
+
+
+def _role(series: str) -> str:
+    """The theme's colour of a series."""
+    return series if series == "theory" else f"{series}_cloud"
+
+
+def _spectra(kernels: DataKernels | None) -> dict[str, KernelSpectrum]:
+    """By name, those that are there, the theory's among them."""
+    if kernels is None:
+        return {}
+    return kernels.spectra | ({"theory": kernels.theory} if kernels.theory is not None else {})
 
 
 class AgreementStrip(QWidget):

@@ -6,30 +6,36 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
+from app.views.brush import Stroke
 from app.views.chips import LegendChip
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.views.projections import Axis, available_axes, project, table_axes
+from app.views.theory_sample import density_curve
 from app.widgets.colours import with_opacity
 from app.widgets.empty_state import EmptyState
 
 Densities = Mapping[str, tuple[np.ndarray, np.ndarray]]
 _KEYS = ("w1", "w2", "a", "angle")
+_CHOSEN = {"chosen background": "background", "chosen foreground": "foreground"}
 _N_BINS = 60
 
 
 class MarginalsView(QWidget):
     """Densities (area one) of w1, w2, a and the angle of w; of w1, a and |w| where the input has one dimension."""
 
+    brushed = Signal(str, float, float)  # key of an axis, and the values between which somebody has drawn
+
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
         self._clouds: dict[str, np.ndarray | None] = {"background": None, "foreground": None}
-        self._theory: Mapping[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._theory: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._law: np.ndarray | None = None
         self._axes: tuple[Axis, ...] = ()
         self._columns: tuple[tuple[str, ...], bool] | None = None
         self._n_out = 1
@@ -37,6 +43,8 @@ class MarginalsView(QWidget):
         self._heights: dict[str, StableRange] = {}
         self._items: dict[str, pg.PlotItem] = {}
         self._curves: dict[tuple[str, str], pg.PlotDataItem] = {}
+        self._chosen: Mapping[str, np.ndarray] = {}
+        self._band = pg.LinearRegionItem(movable=False)
 
         self.chips = {
             "background": LegendChip("background", "line", "background_cloud", "Neurons of the trained network", self),
@@ -53,6 +61,9 @@ class MarginalsView(QWidget):
         header.addStretch(1)
         self.plots = pg.GraphicsLayoutWidget(self)
         self.plots.setAccessibleName("Histograms of the coordinates of the neurons")
+        self._stroke = Stroke((self.plots.viewport(),), self)
+        self._stroke.moved.connect(self._draw_band)
+        self._stroke.ended.connect(self._take)
         self.plots.ci.setContentsMargins(6, 0, 12, 2)
         self.plots.ci.setSpacing(10)
         words = ("No neurons yet", "Histograms appear with the first frame of training.")
@@ -91,11 +102,26 @@ class MarginalsView(QWidget):
             self._offer(some.shape[1] - 1)
         self._redraw()
 
-    def show_theory(self, densities: Densities | None) -> None:
-        """Infinite-width densities, "w1" / "w2" / "a" / "angle" (degrees) -> (x, density of x); None removes them."""
-        self._theory = densities or {}
-        self.chips["theory"].setEnabled(bool(self._theory))
+    def show_theory(self, densities: Densities | None, law: np.ndarray | None = None) -> None:
+        """The infinite-width law.
+
+        Args:
+            densities: "w1" / "w2" / "a" / "angle" (degrees) -> (x, density of x), those that are known exactly.
+            law: neurons of it, (n, n_params) like a cloud's, for the others.
+        """
+        self._theory, self._law = dict(densities or {}), law
+        self.chips["theory"].setEnabled(bool(self._theory) or law is not None)
         self._redraw()
+
+    def show_chosen(self, chosen: Mapping[str, np.ndarray]) -> None:
+        """Neurons of the clouds, (n_chosen, n_params), drawn as their part of the histograms."""
+        if chosen or self._chosen:
+            self._chosen = chosen
+            self._redraw()
+
+    def axis(self, key: str) -> Axis | None:
+        """The axis of a histogram."""
+        return next((axis for axis in self._axes if axis.key == key), None)
 
     def clear(self) -> None:
         """Forgets the clouds and the theory."""
@@ -142,9 +168,9 @@ class MarginalsView(QWidget):
                 is_length = axis.kind == "norm" or (axis.kind == "readout" and self._n_out > 1)
                 self._ranges[axis.key] = StableRange(is_symmetric=not is_length)
             self._heights[axis.key] = StableRange(is_symmetric=False)
-            for name in ("background", "foreground", "theory"):
+            for name in ("background", "foreground", "theory", *_CHOSEN):
                 curve = pg.PlotDataItem()
-                curve.setZValue({"background": 1, "foreground": 2, "theory": 3}[name])
+                curve.setZValue({"background": 1, "foreground": 2, "theory": 5}.get(name, 3))
                 item.addItem(curve, ignoreBounds=True)
                 self._curves[axis.key, name] = curve
         first = self._items[axes[0].key]
@@ -158,6 +184,11 @@ class MarginalsView(QWidget):
         for (_, name), curve in self._curves.items():
             if name == "theory":
                 curve.setPen(line_pen(theme.theory, 2, Qt.PenStyle.DashLine))
+                continue
+            if name in _CHOSEN:
+                curve.setPen(None)
+                curve.setFillLevel(0.0)
+                curve.setFillBrush(pg.mkBrush(with_opacity(getattr(theme, f"{_CHOSEN[name]}_cloud"), 0.75)))
                 continue
             colour = getattr(theme, f"{name}_cloud")
             curve.setPen(line_pen(colour, 1.8))
@@ -186,6 +217,7 @@ class MarginalsView(QWidget):
                     edges, density = outline(values[name], span.low, span.high)
                     curve.setData(edges, density, stepMode="center")
                     tops.append(float(density.max(initial=0.0)))
+            self._draw_chosen(axis, {name: len(along) for name, along in values.items()})
             tops += self._draw_theory(axis)
             if not tops or not span.is_set:
                 continue
@@ -193,9 +225,50 @@ class MarginalsView(QWidget):
             height.follow(np.array([0.0, max(tops)]))
             item.getViewBox().setRange(xRange=(span.low, span.high), yRange=(0, height.high), padding=0)
 
+    def _draw_chosen(self, axis: Axis, n_all: Mapping[str, int]) -> None:
+        span = self._ranges[axis.key]
+        for name, cloud in _CHOSEN.items():
+            theta = self._chosen.get(cloud)
+            is_shown = theta is not None and cloud in n_all and span.is_set
+            self._curves[axis.key, name].setVisible(is_shown)
+            if is_shown and theta is not None:
+                edges, density = outline(project(theta, axis), span.low, span.high)
+                self._curves[axis.key, name].setData(edges, density * len(theta) / n_all[cloud], stepMode="center")
+
+    def _along(self, points: np.ndarray) -> tuple[str, pg.PlotItem, float, float] | None:
+        """The histogram under the first point, and the values between which the points lie."""
+        places = [self.plots.mapToScene(QPoint(round(x), round(y))) for x, y in points]
+        for key, item in self._items.items():
+            box = item.getViewBox()
+            if box.sceneBoundingRect().contains(places[0]):
+                along = [box.mapSceneToView(place).x() for place in places]
+                return key, item, min(along), max(along)
+        return None
+
+    def _draw_band(self, _: object, points: np.ndarray) -> None:
+        found = self._along(points)
+        if found is not None:
+            _, item, low, high = found
+            if self._band.scene() is None:
+                item.addItem(self._band, ignoreBounds=True)
+            self._band.setRegion((low, high))
+
+    def _take(self, _: object, points: np.ndarray) -> None:
+        found = self._along(points)
+        if self._band.scene() is not None:
+            self._band.getViewBox().removeItem(self._band)
+        if found is not None:
+            key, _, low, high = found
+            is_click = len(points) == 1
+            self.brushed.emit(key, np.inf if is_click else low, -np.inf if is_click else high)
+
     def _draw_theory(self, axis: Axis) -> list[float]:
         curve = self._curves[axis.key, "theory"]
-        is_shown = axis.key in self._theory and self.chips["theory"].isChecked()
+        law = self._law
+        n_params = next((theta.shape[1] for theta in self._clouds.values() if theta is not None), None)
+        if axis.key not in self._theory and law is not None and law.shape[1] == n_params:
+            self._theory[axis.key] = density_curve(project(law, axis), axis)
+        is_shown = len(self._theory.get(axis.key, ((),))[0]) > 0 and self.chips["theory"].isChecked()
         curve.setVisible(is_shown)
         if not is_shown:
             return []

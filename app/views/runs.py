@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 SOON_MILLISECONDS = 120
 _NO_CURVES = ("No run picked", "Click runs in the table to lay their loss curves over each other.")
 _NO_LOSSES = ("No losses are kept", "Of a watched training they are, where they are asked: mft.watch(..., loss=...).")
+# What stands on a button where the menu's words are too long for a narrow window.
+_SHORT = {"folder": "Folder…", "refresh": "↻"}
 _NO_RUNS = ("No stored runs yet", "Everything trained in this window is kept by itself and appears here.")
 
 
@@ -175,7 +177,8 @@ class RunsView(QWidget):
 
     def _button(self, name: str) -> QPushButton:
         action = self.actions_by_name[name]
-        button = QPushButton(action.text(), self)
+        button = QPushButton(_SHORT.get(name, action.text()), self)
+        button.setAccessibleName(action.text().rstrip("…"))
         button.setToolTip(action.toolTip())
         button.clicked.connect(action.trigger)
         action.changed.connect(lambda: button.setEnabled(action.isEnabled()))
@@ -185,6 +188,7 @@ class RunsView(QWidget):
         header = QHBoxLayout()
         header.setContentsMargins(8, 4, 8, 4)
         header.setSpacing(5)
+        self.search.setMinimumWidth(120)
         header.addWidget(self.search, 1)
         header.addWidget(self.count)
         for button in (self.as_clouds, *self.buttons.values()):
@@ -406,5 +410,6 @@ class RunsView(QWidget):
 
     def _say_count(self) -> None:
         n, n_all = self.model.rowCount(), self.model.n_all
-        self.count.setText(f"{n_all:,} runs" if n == n_all else f"{n:,} of {n_all:,} runs")
+        noun = "run" if n_all == 1 else "runs"
+        self.count.setText(f"{n_all:,} {noun}" if n == n_all else f"{n:,} of {n_all:,} {noun}")
         self.no_runs.setVisible(n_all == 0 and self._is_complete)

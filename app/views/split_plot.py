@@ -54,6 +54,5 @@ class SplitPlot(pg.PlotWidget):
         """Takes the colours of a theme."""
         self.setBackground(theme.panel)
         style_plot(self.getPlotItem(), theme)
-        self.theory.apply_theme(theme)
         for line in self.zero_lines:
             line.setPen(line_pen(theme.grid, 1))

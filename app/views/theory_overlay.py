@@ -79,10 +79,21 @@ class TheoryOverlay:
 
     def show_density(self, image: np.ndarray, extent: float) -> None:
         """Takes a density on [-extent, extent]^2, (n, n), row = w2 ascending."""
+        self.show_on(image, QRectF(-extent, -extent, 2 * extent, 2 * extent))
+
+    def show_on(self, image: np.ndarray, rect: QRectF) -> None:
+        """Takes a density on a rectangle, (n, n), row = y ascending."""
         tone = (density_tone(image) * 255.0 + 0.5).astype(np.ubyte)
         self.heat.setImage(tone, autoLevels=False, levels=(0, 255))
-        self.heat.setRect(QRectF(-extent, -extent, 2 * extent, 2 * extent))
-        self.lines.set_lines(mass_contours(image, extent, [mass for mass, *_ in LINES]))
+        self.heat.setRect(rect)
+        middle, width, height = rect.center(), rect.width() / 2, rect.height() / 2
+        lines = mass_contours(image, 1.0, [mass for mass, *_ in LINES])
+        self.lines.set_lines([(middle.x() + width * x, middle.y() + height * y) for x, y in lines])
+
+    def clear(self) -> None:
+        """Draws nothing, shown or not."""
+        self.heat.clear()
+        self.lines.set_lines([])
 
     def set_visible(self, is_visible: bool) -> None:
         """Shows or hides all of it."""

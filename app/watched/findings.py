@@ -17,7 +17,6 @@ from app.widgets.words import UNKNOWN, p_clause, written, written_p
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
-    from mft_engine.compare.paths import PathComparison
     from mft_engine.runs.watched import WatchedRun
 
 _ROWS = (
@@ -41,7 +40,7 @@ class FindingsPanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Neurons and riders")
         self._theme = theme
-        page = QWidget(self)
+        page = self._page = QWidget(self)
         page.setProperty("role", "page")
         column = QVBoxLayout(page)
         column.setContentsMargins(12, 12, 12, 12)
@@ -82,7 +81,7 @@ class FindingsPanel(QScrollArea):
         if now is not None:
             test = now.decisive
             self.band.show_null(test.null, test.null_95, test.energy_distance, ROLES[state])
-        self._fill(*((now.now, now.way) if now is not None else (None, None)), run.start)
+        self._fill(*((now, now.way) if now is not None else (None, None)), run.start)
         start = run.start
         is_wrong = start is not None and start.verdict not in ("consistent", None)
         self.start.setText(f"At the start the two clouds differ. {_START}" if is_wrong else "")
@@ -96,6 +95,8 @@ class FindingsPanel(QScrollArea):
         if about["stopped"]:
             rows.append(f"The watch has stopped: {about['stopped']}")
         self.about.setText("\n".join(rows))
+        # There is no bar to scroll sideways with: the numbers' columns say how wide the panel is at least.
+        self.setMinimumWidth(self._page.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width())
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""
@@ -109,22 +110,22 @@ class FindingsPanel(QScrollArea):
             self.numbers.set_row(key, *(text[key] for text in texts))
 
 
-def verdict_sentence(found: PathComparison | None) -> str:
+def verdict_sentence(found: Comparison | None) -> str:
     """One sentence that says what was found, with the number that decides it."""
     if found is None:
         return _NO_VERDICT
     if found.verdict is None:
         return found.why
-    n = found.now.n_background
-    p = written_p(found.p_value_all, found.now.n_permutations // (1 if found.way is None else 2))
+    n = found.n_background
+    p = written_p(found.p_value_all, found.n_permutations // (1 if found.way is None else 2))
     p = p_clause(p)
     if found.verdict == "consistent":
-        words = found.noticed
+        words = found.resolution.words if found.resolution is not None else ""
         would = f" This comparison would have noticed {words}." if words else ""
         return f"The {n:,} neurons cannot be told from independent ones in their place ({p}).{would}"
     return (
         f"The {n:,} neurons are not what independent ones in their place become: a distance "
-        f"{written(found.ratio, 2)} times what chance gives ({p})."
+        f"{written(found.decisive.ratio, 2)} times what chance gives ({p})."
     )
 
 

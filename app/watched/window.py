@@ -53,7 +53,7 @@ class WatchedWindow(QMainWindow):
         self.findings = FindingsPanel(theme, self)
         step = "step of the optimiser"
         self.moved = CurvesView(
-            step, "moved (spreads of the start)", "No steps yet", "How far neurons and riders have gone.", theme, self
+            step, "moved (starting spreads)", "No steps yet", "How far neurons and riders have gone.", theme, self
         )
         self.distance = CurvesView(
             step, "distance over chance", "No steps yet", "How far the clouds are apart; 1 is chance.", theme, self,

@@ -49,8 +49,22 @@ class ProgressReport:
             self._bars.stop()
 
 
+class _Told(dict[str, Any]):
+    """A document of any version, which is None about what it does not have."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _Told({key: _told(item) for key, item in value.items()})
+    return [_told(item) for item in value] if isinstance(value, list) else value
+
+
 def describe_run(summary: dict[str, Any]) -> str:
-    """A run's summary in a few lines for people."""
+    """A run's summary in a few lines for people; one that an older version stored tells what it has."""
+    summary = _told(summary)
     background, theory = summary["background"], summary["theory"]
     lines = [
         f"{summary['recipe']} (seed {summary['seed']}, {background['n_neurons']:,} neurons, "
@@ -78,6 +92,7 @@ def describe_run(summary: dict[str, Any]) -> str:
             f"energy distance {round(found['energy_distance'], 4) + 0.0:.4f}, "
             f"{round(found['ratio'], 2) + 0.0:.2f} times its null mean, {told_p(found['p_value'], 3)}"
             + ("" if found["p_value_averages"] is None else f"; with the averages {told_p(found['p_value_all'], 3)}")
+            + ("" if found.get("p_value_way") is None else f"; with their ways {told_p(found['p_value_all'], 3)}")
         )
         if found["why"]:
             lines.append(f"  {found['why']}")
@@ -149,9 +164,9 @@ def describe_seeds(document: dict[str, Any]) -> str:
 def describe_averages(found: dict[str, Any]) -> list[str]:
     """What the averages say, and what they would have noticed."""
     told = [f"  {found['largest_difference']}"] if found["largest_difference"] else []
-    if found["p_value_averages"] is None:
-        return told
-    lines = [f"  averages {len(found['statistics'])}, {told_p(found['p_value_averages'], 3)}"]
+    lines = []
+    if found["p_value_averages"] is not None:
+        lines = [f"  averages {len(found['statistics'])}, {told_p(found['p_value_averages'], 3)}"]
     parts = noticed_words(found["resolution"] or {})
     if parts:
         lines.append("  would have noticed  " + ", ".join(parts))

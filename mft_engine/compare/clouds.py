@@ -58,7 +58,7 @@ class ComparisonError(ValueError):
     """Clouds that cannot be compared; the message says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Background against foreground: distance, null, verdict, and the numbers that stand beside it.
 
@@ -70,9 +70,11 @@ class Comparison:
         null, null_weights: (n_permutations,) the same after exchanging neurons at random between the clouds.
         null_mean, null_95: of `null`; p_value = (1 + #{null >= distance})/(1 + n_permutations).
         ratio: energy_distance / null_mean.
-        p_value_all: min(1, 2 min(p_value, averages.p_value)), p_value alone where there are no averages; that of the
-            averages alone in the field of one moment, whose noise pulls the two clouds apart (`is_of_one_moment`).
-        averages: the quadratic test of the averages that the field suggests; resolution: what it would notice.
+        p_value_all: min(1, 2 min(p_value, that of the averages or of the ways)), p_value alone where there are neither;
+            that of the averages alone in the field of one moment, whose noise pulls the clouds apart
+            (`is_of_one_moment`).
+        averages: the quadratic test of the averages that the field suggests; resolution: what would have been noticed.
+        way: how far each neuron has come from its start, compared; where neurons were followed, in place of averages.
         verdict: consistent if p_value_all > 0.01 (unless eta_theta > 1.8), else close if ratio < 4, else not; None
             where there are too few neurons or permutations for any p_value to fall that low, and `why` says so.
         difference: what differs most between the clouds, a sentence; outliers: (n_shown,) numbers of the background's
@@ -111,6 +113,14 @@ class Comparison:
     is_of_one_moment: bool = False
     difference: str = ""
     outliers: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    way: Comparison | None = None
+
+    @property
+    def decisive(self) -> Comparison:
+        """The test that speaks more against one law: where the neurons are, or how far each has come."""
+        if self.way is None:
+            return self
+        return min((self, self.way), key=lambda test: (test.p_value, -test.ratio))
 
     @property
     def is_by_averages(self) -> bool:
@@ -122,6 +132,8 @@ class Comparison:
         """What differs most, in a sentence; empty where nothing was noticed."""
         if self.is_of_one_moment:  # it would be the noise of that moment
             return ""
+        if self.way is not None:
+            return self.decisive.difference if self.p_value_all <= P_VALUE_LIMIT else ""
         if self.averages is not None and self.is_by_averages:
             told = self.averages.largest_difference or self.difference or self.averages.together
             return told if self.p_value_all <= P_VALUE_LIMIT else ""
@@ -134,6 +146,8 @@ class Comparison:
             return self.outliers[:0]
         if self.averages is not None and self.is_by_averages:
             return self.averages.outliers if self.p_value_all <= P_VALUE_LIMIT else self.outliers[:0]
+        if self.way is not None:
+            return self.decisive.outliers if self.p_value_all <= P_VALUE_LIMIT else self.outliers[:0]
         return self.outliers
 
     @property
@@ -147,12 +161,11 @@ class Comparison:
 
     @property
     def p_value_all(self) -> float:
-        """Of distance and averages together, each tested at half of the level (Bonferroni)."""
-        if self.averages is None:
+        """Of distance and averages (or ways) together, each tested at half of the level (Bonferroni)."""
+        second = self.averages if self.way is None else self.way
+        if second is None:
             return self.p_value
-        if self.is_of_one_moment:
-            return self.averages.p_value
-        return min(1.0, 2.0 * min(self.p_value, self.averages.p_value))
+        return second.p_value if self.is_of_one_moment else min(1.0, 2.0 * min(self.p_value, second.p_value))
 
     def with_averages(
         self,
@@ -195,9 +208,14 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        told = verdict_clause(self.verdict, self.p_value_all, self.ratio, self.why)
-        return f"<p>{told}{f'. {self.what_differs}' if self.what_differs else ''}</p>"
+        return f"<p>{self}</p>"
+
+    def __repr__(self) -> str:
+        """The verdict, what would have been noticed, and what differs; a notebook shows it."""
+        told = verdict_clause(self.verdict, self.p_value_all, self.decisive.ratio, self.why)
+        noticed = "" if self.resolution is None or self.verdict != "consistent" else self.resolution.words
+        told += f"; would have noticed {noticed}" if noticed else ""
+        return told + (f". {self.what_differs}" if self.what_differs else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the null arrays; a number that is not finite becomes None."""
@@ -205,12 +223,14 @@ class Comparison:
             row.name: getattr(self, row.name)
             for row in fields(self)
             if not isinstance(getattr(self, row.name), np.ndarray)
-            and row.name not in ("averages", "resolution", "difference")
+            and row.name not in ("averages", "resolution", "difference", "way")
         }
         test = self.averages
         values |= {
             "p_value_all": self.p_value_all,
             "p_value_averages": None if test is None else test.p_value,
+            "p_value_way": None if self.way is None else self.way.p_value,
+            "ratio_way": None if self.way is None else self.way.ratio,
             "statistics": [] if test is None else [statistic.to_dict() for statistic in test.statistics],
             "resolution": asdict(self.resolution) if self.resolution is not None else None,
             "kl_upper": None if test is None else test.kl_upper,

@@ -5,147 +5,98 @@ Two clouds can look alike although half of the neurons of one have never moved; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from mft_engine.compare.clouds import Comparison, Theta, compare
-from mft_engine.compare.resolution import Resolution
-from mft_engine.compare.rules import P_VALUE_LIMIT, Verdict, judge, verdict_clause
+from mft_engine.compare.clouds import Comparison, Theta, compare_clouds, fold
+from mft_engine.compare.path_resolution import resolution_of
+from mft_engine.compare.rules import AVERAGES_LEVEL, judge, verdict_clause, why_no_verdict
+from mft_engine.curves import Parity
+from mft_engine.network.two_layer import column_names
 from mft_engine.points.statistics import host_array
 
-# Two tests share the level, half each.
-LEVEL = P_VALUE_LIMIT / 2
 
-
-@dataclass(frozen=True, repr=False)
-class PathComparison:
-    """Both clouds now, and the ways from their starts.
-
-    Attributes:
-        now: the neurons where they are; way: their displacements, None before anybody has moved.
-        resolution: what the two tests together would notice; None where it was not asked for.
-    """
-
-    now: Comparison
-    way: Comparison | None = None
-    resolution: Resolution | None = None
-
-    @property
-    def decisive(self) -> Comparison:
-        """The test that speaks more against one law."""
-        if self.way is None:
-            return self.now
-        return min((self.now, self.way), key=lambda test: (test.p_value, -test.ratio))
-
-    @property
-    def p_value_all(self) -> float:
-        """Of both tests, each at half of the level (Bonferroni)."""
-        return self.now.p_value if self.way is None else min(1.0, 2.0 * min(self.now.p_value, self.way.p_value))
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """Consistent where p_value_all is above 0.01, else by the ratio; None where nothing could say no."""
-        return None if self.now.verdict is None else judge(self.p_value_all, self.ratio)
-
-    @property
-    def ratio(self) -> float:
-        """Of the decisive test: energy distance over its mean when labels are exchanged at random."""
-        return self.decisive.ratio
-
-    @property
-    def p_value(self) -> float:
-        """Of the decisive test alone."""
-        return self.decisive.p_value
-
-    @property
-    def why(self) -> str:
-        """Why there is no verdict; empty where there is one."""
-        return self.now.why
-
-    @property
-    def what_differs(self) -> str:
-        """What differs most, in a sentence; empty where nothing was noticed."""
-        return self.decisive.what_differs if self.p_value_all <= P_VALUE_LIMIT else ""
-
-    @property
-    def noticed(self) -> str:
-        """What these tests would have noticed, in a clause; empty where that is not known."""
-        if self.resolution is None:
-            return ""
-        parts = [
-            f"{100 * size:.2g} % {what}"
-            for size, what in (
-                (self.resolution.prior_share, "of neurons that never left their start"),
-                (self.resolution.weight_scale, "longer weights"),
-                (self.resolution.readout_scale, "longer readouts"),
-            )
-            if size is not None
-        ]
-        return ", ".join(parts[:-1]) + (" or " if len(parts) > 1 else "") + parts[-1] if parts else ""
-
-    def __repr__(self) -> str:
-        noticed = f"; would have noticed {self.noticed}" if self.noticed else ""
-        differs = f". {self.what_differs}" if self.what_differs else ""
-        return verdict_of(self) + noticed + differs
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        return f"<p>{self!r}</p>"
-
-    def with_resolution(self, resolution: Resolution) -> PathComparison:
-        """The same with what it would notice."""
-        return replace(self, resolution=resolution)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: those of the decisive test, with the verdict of both, and each by itself."""
-        both = {
-            "verdict": self.verdict,
-            "p_value_all": self.p_value_all,
-            "resolution": None if self.resolution is None else vars(self.resolution),
-            "what_differs": self.what_differs or None,
-        }
-        return {
-            **self.decisive.to_dict(),
-            **both,
-            "now": self.now.to_dict(),
-            "way": None if self.way is None else self.way.to_dict(),
-        }
-
-
-def verdict_of(comparison: Comparison | PathComparison | None) -> str:
+def verdict_of(comparison: Comparison | None) -> str:
     """A comparison in a clause."""
     if comparison is None:
         return "not compared"
-    return verdict_clause(comparison.verdict, comparison.p_value_all, comparison.ratio, comparison.why)
+    return verdict_clause(comparison.verdict, comparison.p_value_all, comparison.decisive.ratio, comparison.why)
 
 
 def compare_paths(
+    now: tuple[Theta, Theta], start: tuple[Theta, Theta], n_inputs: int, names: Sequence[str] | None = None, *,
+    n_permutations: int = 500, seed: int = 0,
+) -> Comparison:  # fmt: skip
+    """`compare_followed` run to its end."""
+    *_, found = compare_followed(now, start, n_inputs, names, n_permutations=n_permutations, seed=seed)
+    assert isinstance(found, Comparison)
+    return found
+
+
+def compare_followed(
     now: tuple[Theta, Theta],
     start: tuple[Theta, Theta],
     n_inputs: int,
-    names: Sequence[str],
+    names: Sequence[str] | None = None,
     *,
+    parity: Parity = "none",
     n_permutations: int = 500,
     seed: int = 0,
-) -> PathComparison:
-    """Compare neurons and their ways.
+    eta_theta: float | None = None,
+) -> Iterator[float | Comparison]:
+    """Compare neurons and their ways, each test at half of the level.
 
     Args:
         now, start: (background, foreground), each (n, n_params), row by row the same neurons.
         n_inputs: columns before the readouts; names: of the columns.
-        n_permutations, seed: as `compare_clouds`.
+        parity, n_permutations, seed, eta_theta: as in `compare_clouds`; 199 permutations at least.
+
+    Yields:
+        fractions in [0, 1), then the Comparison with its `way` (None before anybody has moved) and its `resolution`.
 
     Raises:
         ComparisonError: clouds that are empty, not finite or of different columns; too few permutations.
     """
-    options: dict[str, Any] = {"n_permutations": n_permutations, "seed": seed}
-    here = compare(*now, n_inputs, names=names, **options)
-    ways = [host_array(end) - host_array(begin) for end, begin in zip(now, start, strict=True)]
-    if not any(np.any(way) for way in ways):
-        return PathComparison(here)
-    return PathComparison(
-        here, compare(ways[0], ways[1], n_inputs, names=[f"way of {name}" for name in names], **options)
-    )
+    names = column_names(n_inputs, now[0].shape[1] - n_inputs) if names is None else names
+    ways = [_way(end, begin, n_inputs, parity) for end, begin in zip(now, start, strict=True)]
+    has_moved = any(np.any(way) for way in ways)
+    n_tests = 2 if has_moved else 1
+    found: Comparison | None = None
+    for answer in compare_clouds(*now, n_inputs, parity=parity, n_permutations=n_permutations, seed=seed,
+                                 eta_theta=eta_theta, names=names):  # fmt: skip
+        if isinstance(answer, Comparison):
+            found = answer
+        else:
+            yield answer / n_tests
+    assert found is not None
+    if has_moved:
+        words = [f"way of {name}" for name in names]
+        for answer in compare_clouds(ways[0], ways[1], n_inputs, n_permutations=n_permutations, seed=seed, names=words):
+            if isinstance(answer, Comparison):
+                found = with_way(found, answer, eta_theta)
+            else:
+                yield 0.5 + answer / n_tests
+    riders, begun = (fold(host_array(cloud), n_inputs, parity) for cloud in (now[1], start[1]))
+    resolution = resolution_of(found, riders, begun, n_inputs)
+    yield found if resolution is None else replace(found, resolution=resolution)
+
+
+def with_way(found: Comparison, way: Comparison, eta_theta: float | None = None) -> Comparison:
+    """A comparison of clouds with that of the ways of the same neurons, which has a say in the verdict."""
+    both = replace(found, way=way)
+    if found.why:
+        return both
+    verdict = judge(both.p_value_all, both.decisive.ratio, eta_theta)
+    # "Consistent" needs tests that could have said no at half of the level.
+    why = why_no_verdict(found.n_background, found.n_foreground, found.n_permutations, AVERAGES_LEVEL)
+    return replace(both, verdict=None, why=why) if why and verdict == "consistent" else replace(both, verdict=verdict)
+
+
+def _way(end: Theta, begin: Theta, n_inputs: int, parity: Parity) -> np.ndarray:
+    """(n, n_params) displacements, of neurons that a symmetry of the activation turns together with their start."""
+    pairs = [(cloud[:, :n_inputs], cloud[:, n_inputs:]) for cloud in (host_array(end), host_array(begin))]
+    turned = fold(np.hstack([pairs[k][part] for part in (0, 1) for k in (0, 1)]), 2 * n_inputs, parity)
+    w, was_w, a, was_a = np.split(turned, [n_inputs, 2 * n_inputs, n_inputs + end.shape[1]], axis=1)
+    return np.hstack([w - was_w, a - was_a])

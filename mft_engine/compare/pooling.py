@@ -33,7 +33,7 @@ class Pooled:
         n_runs: with a comparison; n_rejected: whose own p-value is at most 0.01; n_silent: without a verdict of their
             own.
         p_value_distance: Fisher's; None in the field of one moment. p_value_averages: of the pooled T^2, None
-            where a run has no averages.
+            where a run has no averages. p_value_way: Fisher's, of runs whose neurons were followed.
         t_square, n_degrees: of the pooled averages; kl_upper: as in `AveragesTest`, of what the runs have in common.
         p_value: of both together, as `Comparison.p_value_all`; ratio: mean distance over mean null.
         resolution: of the pooled averages, where it was worked out.
@@ -46,6 +46,7 @@ class Pooled:
     p_value: float
     p_value_distance: float | None
     p_value_averages: float | None
+    p_value_way: float | None
     t_square: float | None
     n_degrees: int | None
     kl_upper: float | None
@@ -85,9 +86,12 @@ def pool(comparisons: Sequence[Comparison], eta_theta: float | None = None) -> P
     is_of_one_moment = any(one.is_of_one_moment for one in comparisons)
     test = _pooled_averages(comparisons)
     distance = None if is_of_one_moment and test is not None else fisher([one.p_value for one in comparisons])
-    parts = [value for value in (distance, None if test is None else test.p_value) if value is not None]
+    followed = [one.way for one in comparisons if one.way is not None]
+    way = fisher([one.p_value for one in followed]) if len(followed) == len(comparisons) else None
+    parts = [value for value in (distance, way, None if test is None else test.p_value) if value is not None]
     p_value = min(1.0, len(parts) * min(parts))
-    verdict: Verdict | None = judge(p_value, mean_ratio(comparisons), eta_theta)
+    is_by_way = way is not None and (distance is None or way < distance)
+    verdict: Verdict | None = judge(p_value, mean_ratio(followed if is_by_way else comparisons), eta_theta)
     least = fisher([smallest_p_value(one.n_background, one.n_foreground, one.n_permutations) for one in comparisons])
     why = ""
     if verdict == "consistent" and distance is not None and least > P_VALUE_LIMIT / len(parts) * (1 + 1e-9):
@@ -107,6 +111,7 @@ def pool(comparisons: Sequence[Comparison], eta_theta: float | None = None) -> P
         p_value=p_value,
         p_value_distance=distance,
         p_value_averages=None if test is None else test.p_value,
+        p_value_way=way,
         t_square=None if test is None else test.t_square,
         n_degrees=None if test is None else test.n_degrees,
         kl_upper=None if test is None else test.kl_upper,

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from mft_engine.dynamics.hyper import Hyper
+from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField
 from mft_engine.field.layered import layer_field, neurons_of
 from mft_engine.network.activations import Activation
 from mft_engine.network.layered import LayeredNetwork, penalties
 from mft_engine.network.scaling import output_variance_scale
 from mft_engine.network.tables import Tables, push_on_output
-from mft_engine.points.statistics import Estimate
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
 

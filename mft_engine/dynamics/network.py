@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mft_engine.dynamics.hyper import Hyper
+from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField
 from mft_engine.network.activations import Activation
-from mft_engine.points.statistics import Estimate
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
 

@@ -13,10 +13,10 @@ from mft_engine.device import one_thread
 from mft_engine.dynamics.divergence import loss_limit
 from mft_engine.dynamics.hyper import Hyper, plan_of, resolving_step
 from mft_engine.dynamics.network import Network
+from mft_engine.estimates import Estimate
 from mft_engine.kernels import Kernel, StepPlan
 from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.measure import rotation, weighted
-from mft_engine.points.statistics import Estimate
 from mft_engine.rng import Stream
 
 

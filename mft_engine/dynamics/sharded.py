@@ -9,11 +9,11 @@ from torch import Tensor
 
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.dynamics.two_layer import TwoLayer
+from mft_engine.estimates import Estimate
 from mft_engine.field.field import CURVATURE_NEURONS, STIFFNESS_NEURONS, MeanField
 from mft_engine.kernels.sharded import Shards
 from mft_engine.network.activations import Activation
 from mft_engine.points.measure import weighted
-from mft_engine.points.statistics import Estimate
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
 

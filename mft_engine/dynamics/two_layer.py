@@ -10,12 +10,13 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.dynamics.hyper import Hyper
+from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField, stiffness
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_variance_scale
 from mft_engine.network.two_layer import column_names, initial_cloud
 from mft_engine.points.measure import weighted
-from mft_engine.points.statistics import Estimate, order_parameters
+from mft_engine.points.statistics import order_parameters
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
 

@@ -18,6 +18,7 @@ from mft_engine.dynamics import Hyper, Problem, State
 from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.state import RECORD_EVERY, is_complete
 from mft_engine.dynamics.table import DYNAMICS
+from mft_engine.estimates import Estimate, averaged
 from mft_engine.experiment.events import Snapshot
 from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.history import N_STORED_NEURONS, History
@@ -27,7 +28,6 @@ from mft_engine.experiment.setting import Setting, burn_in
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.loss import mean_loss
 from mft_engine.points.measure import FieldPoints
-from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.posterior import FunctionSamples, Posterior
 from mft_engine.questions.replay import InForce, in_force
 from mft_engine.questions.surroundings import Watch, look

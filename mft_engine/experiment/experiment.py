@@ -44,13 +44,13 @@ from mft_engine.laws.particles import LawLost
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.data_kernel import kernel_change
-from mft_engine.questions.kernel_study import DataKernels, study_kernels
+from mft_engine.questions.kernel_study import MAX_NEURONS, DataKernels, study_kernels
 from mft_engine.questions.loop import iterate
 from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.references import ReferenceLines, reference_lines
 from mft_engine.questions.replay import InForce
 from mft_engine.questions.table import QUESTIONS, Answer
-from mft_engine.questions.theory import improve_theory, why_not_at_once
+from mft_engine.questions.theory import improve_theory, theory_tables, why_not_at_once
 from mft_engine.recipe import Recipe, RecipeError, plan_change
 from mft_engine.slices import Pace
 from mft_engine.tasks import Task
@@ -342,14 +342,14 @@ class Experiment:
         """
         if self._cloud is None:
             return
-        foreground = self.fresh.theta if self.fresh else None
         answers = study_kernels(
             self.background.initial_theta,
             to_host(self.state.theta),
-            foreground,
+            self.fresh.theta if self.fresh else None,
             self.field_points,
             self.setting.activation,
             seed=self.recipe.seed,
+            law=theory_tables(self.solution, self.recipe, self.task, MAX_NEURONS)[0] if self.solution else None,
         )
         for answer in answers:
             if isinstance(answer, DataKernels):

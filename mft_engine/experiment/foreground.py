@@ -14,6 +14,7 @@ from mft_engine import dynamics, kernels
 from mft_engine.compare.clouds import Comparison, compare_clouds
 from mft_engine.compare.fluctuations import Averaging
 from mft_engine.compare.memory import Path
+from mft_engine.compare.paths import compare_followed
 from mft_engine.device import to_host
 from mft_engine.dynamics import Hyper
 from mft_engine.dynamics.two_layer import TwoLayer
@@ -26,7 +27,7 @@ from mft_engine.network.scaling import drive, output_variance_scale
 from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.measure import weighted
 from mft_engine.points.statistics import function_alignment
-from mft_engine.questions.comparison import compare_with_field, is_of_one_moment
+from mft_engine.questions.comparison import compare_with_field, has_gibbs_law, is_of_one_moment
 from mft_engine.questions.foreground import law_of
 from mft_engine.questions.replay import replay
 from mft_engine.questions.theory import sample_theory
@@ -95,6 +96,8 @@ class CloudForeground:
         (self._mover,) = background.setting.movers
         # Stays where a change makes `fresh` stale, as a picture.
         self._theta: Tensor | None = None
+        # Where the neurons in hand began, if they were followed and no law says what they become.
+        self._start: Tensor | None = None
         self._felt: tuple[MeanField, int] | None = None
         self._n_draws = 0
 
@@ -128,7 +131,7 @@ class CloudForeground:
         """By the method of the recipe."""
         background, method = self._background, self._background.recipe.foreground.method
         start = time.perf_counter()
-        draw, self.health = self._n_draws, {}
+        draw, self.health, self._start = self._n_draws, {}, None
         if method == "replay":
             theta = yield from self._replayed(draw)
         elif method != "dynamics":
@@ -189,6 +192,7 @@ class CloudForeground:
     def _replayed(self, draw: int) -> Generator[Progress, None, Tensor]:
         background = self._background
         theta, n_steps = self.fresh_neurons(draw), background.state.step
+        self._start = None if has_gibbs_law(background.recipe) else theta.clone()
         start = background.setting.tensor(background.initial_theta)
         plan_of = functools.partial(self.plan, draw)
         path = background.path
@@ -244,21 +248,23 @@ class CloudForeground:
         background, state = self._background, self._background.state
         if self._theta is None or self.fresh is None:
             raise RecipeError("There is no foreground yet: resample it first")
-        answers = compare_clouds(
-            state.theta,
-            self._theta,
-            self._network.n_inputs,
-            parity=self._network.activation.parity,
-            n_permutations=background.recipe.comparison.n_permutations,
-            seed=background.recipe.seed,
-            eta_theta=state.step_size * state.eigenvalue,
-        )
+        options: dict[str, Any] = {
+            "parity": self._network.activation.parity,
+            "n_permutations": background.recipe.comparison.n_permutations,
+            "seed": background.recipe.seed,
+            "eta_theta": state.step_size * state.eigenvalue,
+        }
+        now, n_inputs = (state.theta, self._theta), self._network.n_inputs
+        if self._start is not None:
+            starts = (background.setting.tensor(background.initial_theta), self._start)
+            answers = compare_followed(now, starts, n_inputs, **options)
+        else:
+            answers = compare_clouds(*now, n_inputs, **options)
         for answer in answers:
             if isinstance(answer, Comparison):
                 yield Progress("compare", 0.999, "comparing the averages")
-                found = self._with_averages(answer, self._theta).with_functions(
-                    **self._functions(self._theta, self.fresh)
-                )
+                found = answer if self._start is not None else self._with_averages(answer, self._theta)
+                found = found.with_functions(**self._functions(self._theta, self.fresh))
                 yield ComparisonReady(comparisons=(found,))
             else:
                 yield Progress("compare", answer, "comparing the clouds")
@@ -330,6 +336,7 @@ class CloudForeground:
     def take_back(self, outcome: Outcome) -> None:
         """Draws go on with the next random numbers."""
         self.fresh = outcome.foreground
+        self._start = None
         if outcome.foreground is not None:
             self._theta = self._background.setting.tensor(outcome.foreground.theta)
             self._n_draws = max(self._n_draws, 1)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from mft_engine.estimates import Estimate, averaged
 from mft_engine.points.loss import LOSS
 from mft_engine.points.measure import judging_measure
-from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.sections import TrainingSection
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def generalisation_gap(rows: Sequence[dict[str, float]], sampling_error: float) 
         mean over the averaging window of (test - train);   error^2 = (error of that mean)^2 + (sampling error)^2
 
     The error says nothing of other training sets, which differ by more: train with another seed to see that. The
-    window's error is of an autocorrelated series (`statistics.averaged`), nan while that is too short.
+    window's error is of an autocorrelated series (`estimates.averaged`), nan while that is too short.
 
     Args:
         rows: records with loss, test_loss and is_averaged. Those since the last one outside of the window count: a

@@ -206,16 +206,21 @@ def outcome_bytes(outcome: Outcome) -> bytes:
             file.attrs["certificate"] = json.dumps(outcome.certificate.to_dict())
         file.attrs["answers"] = json.dumps({name: answer.to_dict() for name, answer in outcome.answers.items()})
         for layer, comparison in enumerate(outcome.comparisons, start=1):
-            group = file.create_group(f"comparison{layer}")
-            for field in dataclasses.fields(Comparison):
-                value = getattr(comparison, field.name)
-                if isinstance(value, np.ndarray):
-                    _add(group, {field.name: value})
-                elif isinstance(value, AveragesTest | Resolution):
-                    group.attrs[field.name] = json.dumps(dataclasses.asdict(value), default=np.ndarray.tolist)
-                elif value is not None:
-                    group.attrs[field.name] = value
+            _add_comparison(file.create_group(f"comparison{layer}"), comparison)
     return memory.getvalue()
+
+
+def _add_comparison(group: h5py.Group, comparison: Comparison) -> None:
+    for field in dataclasses.fields(Comparison):
+        value = getattr(comparison, field.name)
+        if isinstance(value, Comparison):
+            _add_comparison(group.create_group(field.name), value)
+        elif isinstance(value, np.ndarray):
+            _add(group, {field.name: value})
+        elif isinstance(value, AveragesTest | Resolution):
+            group.attrs[field.name] = json.dumps(dataclasses.asdict(value), default=np.ndarray.tolist)
+        elif value is not None:
+            group.attrs[field.name] = value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,7 +295,7 @@ def _population(group: h5py.Group, points: FieldPoints) -> Population:
 
 
 def _comparison(group: h5py.Group) -> Comparison:
-    values: dict[str, Any] = {name: array_in(group, name) for name in group}
+    values: dict[str, Any] = {name: array_in(group, name) for name in group if name != "way"}
     for name, value in group.attrs.items():
         values[name] = value.item() if isinstance(value, np.generic) else value
     known = {field.name for field in dataclasses.fields(Comparison)}
@@ -298,7 +303,10 @@ def _comparison(group: h5py.Group) -> Comparison:
         test = json.loads(values["averages"])
         test |= {"statistics": tuple(Statistic(**row) for row in test["statistics"])}
         values["averages"] = AveragesTest(**test | {"outliers": np.array(test["outliers"], dtype=np.int64)})
+    if "resolution" in values:
         values["resolution"] = Resolution(**json.loads(values["resolution"]))
+    if "way" in group:
+        values["way"] = _comparison(group_in(group, "way"))
     # None is kept by leaving it out.
     comparison = Comparison(**{"verdict": None} | {name: value for name, value in values.items() if name in known})
     check_comparison(comparison)

@@ -85,6 +85,8 @@ def caption(outcome: Outcome, *, has_foreground: bool = True) -> str:
         )
         if comparison.averages is not None:
             words[-1] += f" (with the averages {unbroken(told_p(comparison.p_value_all))})"
+        if comparison.way is not None:
+            words[-1] += f" (with how far each neuron has come {unbroken(told_p(comparison.p_value_all))})"
         noticed = comparison.resolution.words if comparison.resolution is not None else ""
         if noticed and comparison.verdict == "consistent":
             words.append(f"would have noticed {noticed}")

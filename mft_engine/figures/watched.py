@@ -150,7 +150,7 @@ def _curves(run: WatchedRun, width_mm: float, words: str) -> Figure:
 def _moved(axes: Axes, run: WatchedRun, steps: np.ndarray) -> None:
     axes.plot(steps, run.curves["moved_background"], color=palette.BACKGROUND)
     axes.plot(steps, run.curves["moved_foreground"], color=palette.FOREGROUND)
-    axes.set_ylabel("moved (spreads of the start)")
+    axes.set_ylabel("moved (starting spreads)")
     axes.set_ylim(bottom=0)
     name_above(axes, _handles(run))
 

@@ -15,10 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mft_engine.estimates import Estimate
 from mft_engine.kernels.plan import BackgroundResult, CloudKernel, FrozenResult, StepPlan
 from mft_engine.kernels.reference import check_arguments
 from mft_engine.points.loss import LOSS
-from mft_engine.points.statistics import ORDERS, Estimate
+from mft_engine.points.statistics import ORDERS
 
 # Kernels sum blocks of neurons in float32 and blocks in float64 or integers: where no block is cut, the sums of a
 # network in several processes are those of one.

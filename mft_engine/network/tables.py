@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from mft_engine.curves import Parity
+from mft_engine.estimates import Estimate
 from mft_engine.network.activations import Activation
 from mft_engine.network.layered import LayeredNetwork
-from mft_engine.points.statistics import Estimate
 
 N_COMPONENTS = 3
 

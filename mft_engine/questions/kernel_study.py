@@ -80,6 +80,7 @@ class DataKernels:
         background_maps, foreground_maps: (n_maps, n_pixels, n_pixels) eigenfunctions on a square of the plane, row = x2
             ascending; None for other inputs, and where they were not asked for.
         extent: half the side of that square.
+        theory: the spectrum of the infinite-width law on the same points, its functions turned alike; None without one.
         n_points: points that stand for the measure; n_neurons: of each cloud, {"initial": ...}.
     """
 
@@ -93,6 +94,7 @@ class DataKernels:
     extent: float
     n_points: int
     n_neurons: dict[str, int]
+    theory: KernelSpectrum | None = None
 
     @property
     def spectra(self) -> dict[str, KernelSpectrum]:
@@ -135,6 +137,7 @@ def study_kernels(
     seed: int = 0,
     n_pixels: int = N_PIXELS,
     n_permutations: int = N_PERMUTATIONS,
+    law: Array | None = None,
 ) -> Iterator[float | DataKernels]:
     """Spectra, target shares and agreement of a run's clouds, telling the fraction done and at last the DataKernels.
 
@@ -143,6 +146,7 @@ def study_kernels(
     Args:
         initial, background, foreground: (n_neurons, n_params) clouds; points: the measure with the target on it.
         seed: of the permutations; n_pixels: along a side of the maps, 0 for none (other than two inputs have none).
+        law: (n, n_params) neurons of the infinite-width law.
 
     Yields:
         fractions in (0, 1), then the DataKernels.
@@ -178,6 +182,11 @@ def study_kernels(
         own = maps["foreground"]
         if own is not None:
             maps["foreground"] = np.tensordot(turn[: len(own), : len(own)], own, axes=1)
+    theory = None
+    if law is not None:
+        theory = spectrum_of(weighted_features(law[:MAX_NEURONS], inputs, weights, activation), weights, targets)
+        turn = turn_towards(spectra["background"], theory, weights)
+        theory = _turned(theory, turn, weights, targets)
     kernels = [(part @ part.T) / part.shape[1] for part in (features["initial"], features["background"])]
     overlap = np.sum(kernels[0] * kernels[1]) / (np.linalg.norm(kernels[0]) * np.linalg.norm(kernels[1]))
     yield DataKernels(
@@ -191,6 +200,7 @@ def study_kernels(
         extent=EXTENT,
         n_points=len(inputs),
         n_neurons={name: len(cloud) for name, cloud in clouds.items()},
+        theory=theory,
     )
 
 

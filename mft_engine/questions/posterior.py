@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from mft_engine.estimates import autocorrelation_time, averaged
 from mft_engine.points.loss import LOSS
-from mft_engine.points.statistics import autocorrelation_time, averaged
 
 MAX_SAMPLES = 512
 MOST_POINTS = 1024

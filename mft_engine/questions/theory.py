@@ -14,10 +14,10 @@ from mft_engine.laws.particles import LawLost
 from mft_engine.laws.stopped import SolveStopped
 from mft_engine.network.activations import get_activation
 from mft_engine.network.scaling import drive, mean_field_temperature_scale
-from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import Measure, judging_measure, targets_on, training_measure
 from mft_engine.questions.fourier import describe
 from mft_engine.recipe import Recipe, RecipeError
+from mft_engine.rng import Stream
 from mft_engine.tasks import Task, build_task
 from mft_engine.theory.layered_theory import LayeredTheory, solve_two_hidden
 from mft_engine.theory.orbits import find_orbits
@@ -198,6 +198,24 @@ def sample_theory(theory: Theory, recipe: Recipe, n: int, stream: int, draw: int
     return theta
 
 
+def theory_tables(theory: Theory, recipe: Recipe, task: Task, n: int) -> tuple[np.ndarray, ...]:
+    """Neurons of the exact law with the columns in which clouds are told (`network.tables`), one table a hidden layer.
+
+    Of the second of two layers there is a table where the task names the functions that it is told by.
+
+    Args:
+        n: how many of each layer.
+    """
+    if not isinstance(theory, LayeredTheory):
+        return (sample_theory(theory, recipe, n, Stream.THEORY),)
+    first, above = theory.sample_layers(n, seed=recipe.seed + (int(Stream.THEORY) << 40))
+    if not task.functions:
+        return (first,)
+    inputs, weights = (part.cpu().numpy() for part in (theory.problem.inputs, theory.problem.weights))
+    functions = np.stack([function.of(inputs) for function in task.functions], axis=1)
+    return first, np.concatenate([above[:, :-1] @ (weights[:, None] * functions), above[:, -1:]], axis=1)
+
+
 def _solve_in_the_plane(
     recipe: Recipe, task: Task, warm: PlanarTheory | None, should_stop: Callable[[], bool] | None
 ) -> PlanarTheory:
@@ -283,11 +301,12 @@ def _judges(recipe: Recipe, task: Task) -> Judges | None:
 def _described(found: ParticleTheory, recipe: Recipe, task: Task, judges: Judges | None) -> ParticleTheory:
     """With what only the task can say: accuracies of the mean function, waves of additions."""
     if task.is_classification:
-        targets = found.problem.targets.cpu().numpy()
-        found = replace(found, train_accuracy=accuracy(targets - found.residual(), targets))
-        if judges is not None:
-            unseen = found.prediction(judges.inputs.cpu().numpy())
-            found = replace(found, test_accuracy=accuracy(unseen, judges.targets.cpu().numpy()))
+        shown, unseen = found.problem, judges
+        share, error = found.accuracy_of(shown.inputs.cpu().numpy(), shown.targets.cpu().numpy())
+        found = replace(found, train_accuracy=share, train_accuracy_error=error)
+        if unseen is not None:
+            share, error = found.accuracy_of(unseen.inputs.cpu().numpy(), unseen.targets.cpu().numpy())
+            found = replace(found, test_accuracy=share, test_accuracy_error=error)
     if task.modulus and task.points is not None and not found.shortfall:
         sample = found.sample(SAMPLES_SHOWN, seed=recipe.seed)
         scale = float(task.points.inputs.max())

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mft_engine.applies import why_no_law
+from mft_engine.estimates import Estimate, averaged
 from mft_engine.laws.planar import PlanarLaw
 from mft_engine.network.neuron import Neuron
 from mft_engine.points.measure import targets_on, training_measure
-from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import build_task
 from mft_engine.theory.finite_width import FiniteWidthTheory, solve_finite_width

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mft_engine import rng
-from mft_engine.compare.clouds import compare
-from mft_engine.compare.paths import PathComparison, compare_paths
+from mft_engine.compare.clouds import Comparison, compare
+from mft_engine.compare.path_resolution import resolution_of
+from mft_engine.compare.paths import compare_paths
 from mft_engine.device import to_host
 from mft_engine.riders.given import Initial, Modules, given, layer_of
 from mft_engine.riders.neurons import Activation, Layer, WatchError
 from mft_engine.riders.portrait import functions_of
-from mft_engine.riders.resolution import resolution_of
 from mft_engine.riders.twin import ELEMENTWISE
 from mft_engine.riders.watch import Loss
 from mft_engine.rng import Stream
@@ -85,20 +85,20 @@ class Afterwards:
         """What a notebook shows."""
         return f"<p>{self!r}</p>"
 
-    def compare(self, *, n_permutations: int = 500) -> PathComparison:
+    def compare(self, *, n_permutations: int = 500) -> Comparison:
         """Whether the neurons of the last checkpoint and the riders have one law."""
         options: dict[str, Any] = {"n_permutations": n_permutations, "seed": self.seed}
         if self.initial_background is None:
-            here = compare(self.background, self.foreground, self.n_inputs, names=self.names, **options)
-            found = PathComparison(here)
+            found = compare(self.background, self.foreground, self.n_inputs, names=self.names, **options)
+            resolution = resolution_of(found, self.foreground, self.initial_foreground, self.n_inputs)
+            found = found if resolution is None else replace(found, resolution=resolution)
         else:
             now, start = (self.background, self.foreground), (self.initial_background, self.initial_foreground)
             found = compare_paths(now, start, self.n_inputs, self.names, **options)
         if self.is_of_one_moment and found.verdict not in ("consistent", None):
             # Sampled networks fluctuate, and the law of a neuron amplifies what the field of one moment has of that.
-            return replace(found, now=replace(found.now, verdict=None, why=ONE_MOMENT))
-        resolution = resolution_of(found, self.foreground, self.initial_foreground, self.n_inputs)
-        return found if resolution is None else found.with_resolution(resolution)
+            return replace(found, verdict=None, why=ONE_MOMENT)
+        return found
 
     def save(self, folder: str | Path, name: str = "") -> Path:
         """Keep a run that `mft-lab` and the window open, as `Watch.save`."""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mft_engine.compare.clouds import MIN_PERMUTATIONS, Comparison, compare
-from mft_engine.compare.paths import PathComparison
 from mft_engine.device import to_host
 from mft_engine.riders.independence import Independence
 from mft_engine.riders.neurons import Layer, Tensors
@@ -83,7 +82,7 @@ class Watched(Protocol):
     def exchanges(self) -> tuple[Exchange, ...]:
         """Losses with other neurons in place."""
 
-    def compare(self) -> PathComparison:
+    def compare(self) -> Comparison:
         """Whether neurons and riders have one law."""
 
     def independence(self) -> Independence:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from mft_engine import rng
 from mft_engine.compare.clouds import Comparison, ComparisonError, compare
-from mft_engine.compare.paths import PathComparison, compare_paths, verdict_of
+from mft_engine.compare.paths import compare_paths, verdict_of
 from mft_engine.riders.given import Initial, Modules, given, layer_of
 from mft_engine.riders.independence import Independence, distinct, independence_of
 from mft_engine.riders.live import LiveFolder
@@ -22,7 +22,6 @@ from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError
 from mft_engine.riders.outliers import Outliers, outliers_of
 from mft_engine.riders.portrait import functions_of, portrait
 from mft_engine.riders.record import Exchange, Record
-from mft_engine.riders.resolution import resolution_of
 from mft_engine.riders.riding import Riders
 from mft_engine.rng import Stream
 from mft_engine.runs.watched import WatchedRun, write_watched
@@ -121,7 +120,7 @@ class Watch:
         """Both clouds as they began; not consistent: the layer was not drawn from the law of `initial`."""
         return compare(self._initial_background, self._initial_foreground, self.n_inputs, seed=self.seed)
 
-    def compare(self, *, n_permutations: int = 500, seed: int | None = None) -> PathComparison:
+    def compare(self, *, n_permutations: int = 500, seed: int | None = None) -> Comparison:
         """Whether neurons and riders have one law, of where they are and of how far each has come.
 
         Neurons that are copies of others, which say nothing more about the law, are counted once.
@@ -131,8 +130,9 @@ class Watch:
             seed: of the permutations; None: the watch's.
 
         Returns:
-            `verdict`, `p_value_all`, `ratio`, `what_differs`, and `resolution`: how many neurons that never left their
-            start, how much longer weights or readouts 9 of 10 comparisons like this one would find.
+            `verdict`, `p_value_all`, `ratio`, `what_differs`; `way`: the comparison of how far each has come; and
+            `resolution`: how many neurons that never left their start, how much longer weights or readouts 9 of 10
+            comparisons like this one would find.
 
         Raises:
             WatchError: the training was found to be one that riders cannot follow.
@@ -142,9 +142,7 @@ class Watch:
         seed = self.seed if seed is None else seed
         kept = distinct(self.background, self._initial_background)
         now, start = (self.background[kept], riders), (self._initial_background[kept], begun)
-        found = compare_paths(now, start, self.n_inputs, self.names, n_permutations=n_permutations, seed=seed)
-        resolution = resolution_of(found, riders, begun, self.n_inputs)
-        return found if resolution is None else found.with_resolution(resolution)
+        return compare_paths(now, start, self.n_inputs, self.names, n_permutations=n_permutations, seed=seed)
 
     def outliers(self) -> Outliers:
         """Which neurons stand out: farther from the riders than riders are from one another."""
@@ -277,9 +275,7 @@ class Watch:
         rows = {
             "neurons, riders, steps": f"{n}, {n_riders}, {self.n_steps}",
             "at the start": verdict_of(start),
-            "now": f"<b>{verdict_of(found)}</b>"
-            + (f"; would have noticed {found.noticed}" if found.noticed else "")
-            + (f"<br>{found.what_differs}" if found.what_differs else ""),
+            "now": f"<b>{found.verdict or 'no verdict'}</b>: {found!r}",
             "besides": "<br>".join(self.sentences(self.independence(), self.outliers())),
         }
         cells = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in rows.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mft_engine.compare.averages import AveragesTest
 from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.compare.fluctuations import Averaging
 from mft_engine.compare.moments import with_moments
+from mft_engine.compare.paths import with_way
 from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.setting import LAZY_EXPONENT
@@ -66,6 +68,9 @@ def verdict(
         own, other, n_inputs, parity=activation.parity, n_permutations=recipe.comparison.n_permutations, seed=seed,
         eta_theta=eta_theta,
     )  # fmt: skip
+    stored = outcome.comparison
+    if background is None and foreground is None and stored is not None and stored.way is not None:
+        return replace(with_way(found, stored.way, eta_theta), resolution=stored.resolution)
     if own.shape[1] != n_inputs + (1 if points.targets.ndim == 1 else points.targets.shape[1]):
         return found
     tests = _averages(outcome, own, other)

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from mft_engine.compare.clouds import Comparison
-from mft_engine.compare.paths import PathComparison
+from mft_engine.compare.paths import with_way
 from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment import storage
 from mft_engine.experiment.schema import WrongContentError, array_in, check_comparison, finite, group_in
@@ -66,7 +66,7 @@ class WatchedRun:
     about: dict[str, Any]
     clouds: dict[str, np.ndarray]
     start: Comparison | None = None
-    now: PathComparison | None = None
+    now: Comparison | None = None
     curves: dict[str, np.ndarray] = field(default_factory=dict)
     exchanges: dict[str, np.ndarray] = field(default_factory=dict)
     snapshots: dict[str, np.ndarray] = field(default_factory=dict)
@@ -175,7 +175,8 @@ def read_watched(folder: str | Path) -> WatchedRun:
         parts["start"], here = tests["start"], tests["now"]
         if here is not None:
             resolution = Resolution(**json.loads(str(file.attrs["resolution"]))) if "resolution" in file.attrs else None
-            parts["now"] = PathComparison(here, tests["way"], resolution)
+            found = here if tests["way"] is None else with_way(here, tests["way"])
+            parts["now"] = dataclasses.replace(found, resolution=resolution)
         return WatchedRun(about, **parts)
 
 
@@ -239,7 +240,7 @@ def _arrays(run: WatchedRun) -> bytes:
                 group.create_dataset(key, data=array, fletcher32=array.size > 0 or None)
         tests = {"start": run.start}
         if run.now is not None:
-            tests |= {"now": run.now.now, "way": run.now.way}
+            tests |= {"now": run.now, "way": run.now.way}
             if run.now.resolution is not None:
                 file.attrs["resolution"] = json.dumps(dataclasses.asdict(run.now.resolution))
         for name, comparison in tests.items():
@@ -249,7 +250,7 @@ def _arrays(run: WatchedRun) -> bytes:
                 arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
                 for key, array in arrays.items():
                     group.create_dataset(key, data=array, fletcher32=array.size > 0 or None)
-                plain = {k: v for k, v in values.items() if k not in (*arrays, "averages", "resolution")}
+                plain = {k: v for k, v in values.items() if k not in (*arrays, "averages", "resolution", "way")}
                 group.attrs["values"] = json.dumps(plain)
     return memory.getvalue()
 

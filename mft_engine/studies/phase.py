@@ -17,7 +17,7 @@ ERRORS = "feature_learning.order_parameters_error."
 THEORY_ORDERS = "theory.order_parameters."
 LOSS, THEORY_LOSS = "background.loss", "theory.loss"
 CLOSURES = {"overlap": "closure.overlap"}
-ACCURACY = "background.test_accuracy"
+ACCURACY, THEORY_ACCURACY = "background.test_accuracy", "theory.test_accuracy"
 # Positive values whose steps grow by at least this factor are shown on a logarithmic axis.
 LOG_SPAN = 8.0
 
@@ -91,7 +91,7 @@ def panels_of(sweep: Sweep) -> list[Measured]:
         found = measured(sweep, ORDERS + order, title, ERRORS + order, THEORY_ORDERS + order, words=words)
         panels.insert(0, _with_closure(sweep, found, order))
     if any(row.get(ACCURACY) is not None for row in sweep.rows):
-        panels.insert(0, measured(sweep, ACCURACY, "test accuracy", f"{ACCURACY}_error"))
+        panels.insert(0, measured(sweep, ACCURACY, "test accuracy", f"{ACCURACY}_error", THEORY_ACCURACY))
     return panels
 
 

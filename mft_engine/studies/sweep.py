@@ -303,7 +303,11 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
     settings = {
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.worker.memory.terminate": False,
+        # Dask's own has every array given back to the system at once, and its pages faulted in again a moment later.
+        "distributed.nanny.pre-spawn-environ": {**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
         "distributed.scheduler.allowed-failures": 1,
+        # A fifth of it is the patience with one attempt; a busy machine takes seconds to answer.
+        "distributed.comm.timeouts.connect": "150s",
         # Dask's servers of pages cannot be left out; without a page they tell nobody anything.
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
@@ -322,7 +326,6 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
                     dashboard_address=None,
                     silence_logs="CRITICAL",
                     security=Security.temporary(),
-                    env={**dict.fromkeys(ONE_THREAD, "1"), "OMP_WAIT_POLICY": "passive"},
                 )
         except RuntimeError:
             raise RunError(NO_WORKERS) from None

@@ -25,10 +25,10 @@ from scipy.special import erfc
 from mft_engine.dynamics import Hyper
 from mft_engine.dynamics.gibbs import N_SWEEPS
 from mft_engine.dynamics.state import RECORD_EVERY
+from mft_engine.estimates import Estimate, averaged
 from mft_engine.experiment.setting import Setting
 from mft_engine.network.neuron import Neuron
 from mft_engine.network.two_layer import initial_cloud
-from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.theory import is_planar, solve_theory
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.rng import DRAWS, Stream

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from mft_engine.estimates import Estimate, averaged
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import judging_measure, targets_on
-from mft_engine.points.statistics import Estimate, averaged
 from mft_engine.questions.theory import improve_theory
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import Task, build_task
@@ -65,6 +65,8 @@ def study_any_widths(recipe: Recipe, widths: Sequence[int]) -> Iterator[float | 
         RecipeError: a recipe without an exact law, or one that it is not found for.
         ArithmeticError: particles that do not suffice; the message says what would.
     """
+    if recipe.network.n_layers > 1:
+        raise RecipeError("The law of finite width is known for one hidden layer; mft-lab theory solves two.")
     if recipe.network.readout_exponent != 1.0:
         raise RecipeError("Widths are compared at network.readout_exponent = 1 (mean field).")
     runs = [

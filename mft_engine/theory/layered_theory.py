@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mft_engine.device import to_host
+from mft_engine.estimates import averaged
 from mft_engine.laws.particles import (
     Particles,
     drawn_from,
@@ -24,7 +25,6 @@ from mft_engine.laws.particles import (
     resampled,
     reweighted,
 )
-from mft_engine.points.statistics import averaged
 from mft_engine.rng import Stream, host_generator
 from mft_engine.slices import relayed, telling
 from mft_engine.theory.particle_solver import solve_particles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, lingering, prior_particles
 from mft_engine.slices import relayed
-from mft_engine.theory.particle_theory import AGREED, CLOSE, ParticleTheory, Round, TestPoints, observables, report
-from mft_engine.theory.particles import N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
+from mft_engine.theory.particle_theory import AGREED, CLOSE, FAR, ParticleTheory, Round, TestPoints, observables, report
+from mft_engine.theory.particles import MOVES_A_STEP, N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
 
 Found = TypeVar("Found")
@@ -21,9 +22,8 @@ Found = TypeVar("Found")
 N_PARTICLES = 8000
 # Populations of one replicate; two replicates give an error with seven degrees of freedom.
 POPULATIONS_EACH = 4
-WALKERS = 4
 # Effective share of the particles that a step of the witnesses leaves.
-KEPT_ON_WAY = 0.7
+KEPT_ON_WAY = 0.93
 # Moments of the witnesses at their end that are averaged, and numbers that their features may be.
 MOST_MOMENTS = 16
 MOST_FEATURES = 16_000_000
@@ -69,62 +69,56 @@ def solve_particles(
     n_populations += n_populations % 2
     n_each = max(64, (n_particles or N_PARTICLES) // n_populations)
 
-    def fresh(number: int, populations: int, part: int = 1) -> Particles:
+    def fresh(number: int) -> Particles:
         own = seed + (number << 48)
-        return prior_particles(
-            problem.inputs.shape[1],
-            populations,
-            n_each // part,
-            seed=own,
-            device=problem.inputs.device,
-            dtype=problem.dtype,
-        )
+        shape = problem.inputs.shape[1], n_populations, n_each
+        return prior_particles(*shape, seed=own, device=problem.inputs.device, dtype=problem.dtype)
 
     rounds: list[Round] = []
+    prior = problem.law(torch.zeros_like(problem.visible_target))
 
-    def told(laws: tuple[TiltedLaw, ...], cloud: tuple[Tensor, Particles]) -> ParticleTheory:
-        elapsed = time.perf_counter() - begin
-        return report(problem, rounds, laws, cloud, n_replicates, elapsed, precision)
-
-    def judged(particles: Particles, rho: Tensor) -> Generator[float, None, Particles]:
-        job = lingering(particles, problem.law(rho), N_MOVES, _n_moments(problem, len(particles.u)))
+    def judged(witnesses: Particles, start: TiltedLaw, rho: Tensor) -> Generator[float, None, Particles]:
+        """Witnesses under one law are led to that of rho, and judge."""
+        led = yield from _part(follow(witnesses, (start, problem.law(rho)), MOVES_A_STEP, KEPT_ON_WAY), 0.4, 0.5)
+        job = lingering(led, problem.law(rho), N_MOVES, _n_moments(problem, len(led.u)))
         last, together = yield from _part(job, 0.9, 0.1)
-        witnesses = Witnesses(problem, together, rho)
-        rounds.append((witnesses.judge(), observables(witnesses, test, n_relevant)))
+        seen = Witnesses(problem, together, rho)
+        rounds.append((seen.judge(), observables(seen, test, n_relevant)))
         return last
 
+    def told(witnesses: Particles, cloud: tuple[Tensor, Particles]) -> ParticleTheory:
+        elapsed = time.perf_counter() - begin
+        return report(problem, rounds, witnesses, cloud, n_replicates, elapsed, precision)
+
     if warm is not None and _is_neighbour(warm, problem):
-        laws, cloud, rho = yield from _warm_start(problem, warm, seed)
-        particles = fresh(1, n_populations, 2)  # half as many: quick, for sliders and sweeps
+        rho, old = _carried(problem, warm), warm.problem
+        path = old.law(warm.cloud_rho), problem.law(rho)
+        walkers = yield from _part(follow(replace(warm.cloud, seed=seed), path, MOVES_A_STEP, KEPT_ON_WAY), 0.0, 0.1)
+        walked = yield from _walked(problem, walkers, rho)
+        start, witnesses = old.law(warm.judgements[-1].rho), replace(warm.witnesses, seed=seed + (1 << 48))
     else:
-        found: Walked | None = None
-        for item in walk(problem, fresh(0, min(WALKERS, n_populations))):
-            if isinstance(item, float):
-                yield 0.4 * item
-            else:
-                found = item
-        assert found is not None
-        laws, cloud = tuple(problem.law(rho) for rho in found.rhos), (found.rho, found.particles)
-        particles, rho = fresh(1, n_populations), found.rhos[-1]
-    particles = yield from _part(follow(particles, laws, N_MOVES, KEPT_ON_WAY), 0.4, 0.5)
-    particles = yield from judged(particles, rho)
-    answer = told(laws, cloud)
+        walked = yield from _walked(problem, fresh(0), None)
+        start, witnesses = prior, fresh(1)
+    cloud, rho = (walked.rho, walked.particles), walked.mean
+    witnesses = yield from judged(witnesses, start, rho)
+    answer = told(witnesses, cloud)
     yield answer
-    number = 2
+    # What every group of particles settles on by itself: their mean comes nearer the optimum with each.
+    settled, number = [rho], 2
     while _goes_on(answer, problem.temperature, precision, seconds, number - 1):
         tail: list[Tensor] = []
-        start = (rho, particles) if len(particles.u) >= len(cloud[1].u) else cloud
-        for moment in settle(problem, start[1], start[0]):
+        for moment in settle(problem, witnesses, rho):
             if moment is not None:
                 cloud = moment
                 tail.append(cloud[0])
-            yield 0.3 * min(1.0, len(tail) / N_SETTLING)
-        rho = averaged(tail)
-        laws = (*laws[:-1], problem.law(rho))
-        particles = yield from _part(follow(fresh(number, n_populations), laws, N_MOVES, KEPT_ON_WAY), 0.3, 0.6)
-        particles = yield from judged(particles, rho)
+            yield 0.4 * min(1.0, len(tail) / N_SETTLING)
+        if rounds[-1][0].excess.value > FAR * problem.temperature:
+            settled.clear()
+        settled.append(averaged(tail))
+        rho = torch.stack(settled).mean(0)
+        witnesses = yield from judged(fresh(number), prior, rho)
         number += 1
-        answer = told(laws, cloud)
+        answer = told(witnesses, cloud)
         yield answer
 
 
@@ -153,32 +147,23 @@ def _is_neighbour(warm: ParticleTheory, problem: PointProblem) -> bool:
     )
 
 
-def _warm_start(
-    problem: PointProblem, warm: ParticleTheory, seed: int
-) -> Generator[float, None, tuple[tuple[TiltedLaw, ...], tuple[Tensor, Particles], Tensor]]:
-    """The settled particles of a neighbouring problem find this one's residual: laws on the way, particles, average."""
-    old, start = warm.problem.law(warm.cloud_rho), _carried(problem, warm)
-    near = problem.law(start)
-    particles = yield from _part(follow(replace(warm.cloud, seed=seed), (old, near), N_MOVES, KEPT_ON_WAY), 0.0, 0.1)
-    tail: list[Tensor] = []
-    cloud = start, particles
-    for moment in settle(problem, particles, start):
-        if moment is not None:
-            cloud = moment
-            tail.append(cloud[0])
-        yield 0.1 + 0.3 * min(1.0, len(tail) / (2 * N_SETTLING))
-    way = [problem.law(rho) for rho in tail[: -N_SETTLING - 1]]
-    rho = averaged(tail)
-    return (*warm.laws, near, *way, problem.law(rho)), cloud, rho
+def _walked(problem: PointProblem, particles: Particles, rho: Tensor | None) -> Generator[float, None, Walked]:
+    for item in walk(problem, particles, rho):
+        if isinstance(item, Walked):
+            return item
+        yield 0.4 * item
+    raise AssertionError("a walk ends with where it led")
 
 
 def _carried(problem: PointProblem, warm: ParticleTheory) -> Tensor:
-    """(n_unknowns, n_out) coordinates of r to begin with: the old residual on points that stay, nothing on new ones."""
+    """(n_unknowns, n_out) the residual whose law is the old one as far as points have stayed; zero on new points."""
     old = warm.problem
     known = {row.tobytes(): k for k, row in enumerate(old.inputs.cpu().numpy())}
     places = [known.get(row.tobytes(), -1) for row in problem.inputs.cpu().numpy()]
     stays = torch.tensor([place >= 0 for place in places], device=problem.inputs.device)
-    residual = old.on_points(warm.cloud_rho)[places] + problem.targets - old.targets[places]
+    # The law knows weight x r / sqrt(lambda_a T) alone.
+    size = math.sqrt(problem.lambda_a * problem.temperature / (old.lambda_a * old.temperature))
+    residual = size * (old.weights[:, None] * old.on_points(warm.cloud_rho))[places] / problem.weights[:, None]
     return problem.visible(torch.where(stays[:, None], residual, torch.zeros_like(residual)))
 
 

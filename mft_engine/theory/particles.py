@@ -1,12 +1,15 @@
 """Exact infinite-width law of one hidden layer, by particles: a walk to the optimum, then independent witnesses.
 
-The walk: the target's amplitude s goes from 0, where the law is the prior, to 1. At each step Newton's direction of the
-sampled dual, as far as the particles can be reweighted; then they are resampled and moved. All particles share one
-residual, so that what one population has too much of, the residual takes away from all. Its end r_0 is near the
-optimum, but its own particles say nothing honest about how near: the residual has fitted their noise.
+The walk: the target goes from one whose optimum is known to the one that is asked for, y_s = y_0 + s (y - y_0): from
+the prior y_0 = 0, from particles under another law y_0 = r + f_r, the target of which their residual r is the optimum.
+At each step Newton's direction of the sampled dual, as far as the particles can be reweighted; then they are resampled
+and moved. All particles share one residual, so that what one population has too much of, the residual takes away from
+all. Its end r_0 is near the optimum, but its own particles say nothing honest about how near: the residual has fitted
+their noise.
 
-The witnesses: fresh populations led from the prior along the walk's residuals to r_0, which know nothing of each other.
-From them, every pair of a product from different halves,
+The witnesses: other populations led straight to the law of r_0, from the prior or from where they judged a neighbouring
+problem. They had no part in r_0 and know nothing of each other. From them, every pair of a product from different
+halves,
 
     r* = r_0 + H^-1 g,   D* = D(r_0) + <g, H^-1 g>/2,   |r*|^2 = |r_0|^2 + 2 <H^-1 r_0, g> + <H^-1 g, H^-1 g>
     gap = F(mu_(r_0)) - D(r_0) = |g|^2/2
@@ -28,10 +31,13 @@ from mft_engine.laws.particles import LawLost, Particles, moving, resampled
 from mft_engine.slices import telling
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 
-# Share of the particles that a step of the walk leaves worth something.
-KEPT_ON_WALK = 0.6
+# Share of the particles that a step of the walk leaves worth something, and the largest step over the target.
+KEPT_ON_WALK = 0.9
 LARGEST_STEP = 0.08
-N_MOVES = 4
+# Moves after a step on the way, and between moments that shall be nearly independent. Wells are left by reweighting
+# alone, whose noise adds up as the squares of the steps do: many small steps with one move each leave a sixth of the
+# variance of log Z that few large ones with four moves leave, at the same cost (modular addition, P = 11).
+MOVES_A_STEP, N_MOVES = 1, 4
 # Steps at full amplitude, and how many of the last ones make the residual's average.
 N_SETTLING = 10
 N_AVERAGED = 8
@@ -45,18 +51,20 @@ class Walked:
     """Where a walk led.
 
     Attributes:
-        rhos: residuals sqrt(weight) r on the way, (n_unknowns, n_out) each: the first is zero, the last the average of
-            those about the optimum.
+        mean: (n_unknowns, n_out) average of the residuals sqrt(weight) r about the optimum.
         rho, particles: the last moment: particles that share one residual and have settled with it.
     """
 
-    rhos: tuple[Tensor, ...]
+    mean: Tensor
     rho: Tensor
     particles: Particles
 
 
-def walk(problem: PointProblem, particles: Particles) -> Iterator[float | Walked]:
-    """The amplitude walk from the prior.
+def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None) -> Iterator[float | Walked]:
+    """The walk to the optimum.
+
+    Args:
+        problem: the problem; particles: under the law of the residual rho, (n_unknowns, n_out); None: the prior's.
 
     Yields:
         share of the walk behind, at last where it led.
@@ -64,22 +72,23 @@ def walk(problem: PointProblem, particles: Particles) -> Iterator[float | Walked
     Raises:
         LawLost: the walk does not arrive.
     """
-    rho = torch.zeros_like(problem.visible_target)
-    rhos, amplitude = [rho], 0.0
+    rho = torch.zeros_like(problem.visible_target) if rho is None else rho
+    amplitude, start = 0.0, rho + SampledDual(problem, particles, rho).output
+    way = problem.visible_target - start
+    largest = LARGEST_STEP * float(problem.visible_target.norm()) / max(float(way.norm()), 1e-300)
     for _ in range(MAX_STEPS):
         dual = SampledDual(problem, particles, rho)
-        correction = dual.solve(dual.gradient(amplitude))
+        correction = dual.solve(dual.gradient(start + amplitude * way))
         shortened = dual.largest_push(torch.zeros_like(rho), correction, 1.0, KEPT_ON_WALK)
         step = shortened * correction
         if shortened == 1.0 and amplitude < 1.0:
-            forward = dual.solve(problem.visible_target)
-            gain = dual.largest_push(step, forward, min(LARGEST_STEP, 1.0 - amplitude), KEPT_ON_WALK)
+            forward = dual.solve(way)
+            gain = dual.largest_push(step, forward, min(largest, 1.0 - amplitude), KEPT_ON_WALK)
             step, amplitude = step + gain * forward, amplitude + gain
             amplitude = 1.0 if amplitude > 1.0 - 1e-9 else amplitude
         particles, rho = resampled(dual.pushed(step)(1.0)), rho + step
-        job = moving(particles, problem.law(rho), N_MOVES)
+        job = moving(particles, problem.law(rho), MOVES_A_STEP)
         particles = yield from telling(job, 0.9 * amplitude)
-        rhos.append(rho)
         yield 0.9 * amplitude
         if amplitude == 1.0:
             break
@@ -94,7 +103,7 @@ def walk(problem: PointProblem, particles: Particles) -> Iterator[float | Walked
         last = item
         tail.append(last[0])
         yield 0.9 + 0.1 * min(1.0, len(tail) / N_SETTLING)
-    yield Walked((*rhos, averaged(tail)), *last)
+    yield Walked(averaged(tail), *last)
 
 
 def averaged(tail: list[Tensor]) -> Tensor:
@@ -117,7 +126,7 @@ def settle(problem: PointProblem, particles: Particles, rho: Tensor) -> Iterator
         step = dual.solve(dual.gradient())
         length = dual.largest_push(torch.zeros_like(rho), step, 1.0, KEPT_ON_WALK)
         rho, particles = rho + length * step, resampled(dual.pushed(step)(length))
-        job = moving(particles, problem.law(rho), N_MOVES)
+        job = moving(particles, problem.law(rho), MOVES_A_STEP)
         particles = yield from telling(job, None)
         n_settled += n_settled > 0 or length == 1.0
         yield rho, particles

@@ -130,9 +130,9 @@ class SampledDual:
         ]
         return torch.stack(parts).double() / self.problem.lambda_a
 
-    def gradient(self, amplitude: float = 1.0) -> Tensor:
-        """grad D for the target times `amplitude`, (n_unknowns, n_out)."""
-        return amplitude * self.problem.visible_target - self.rho - self.output
+    def gradient(self, target: Tensor | None = None) -> Tensor:
+        """grad D, (n_unknowns, n_out), for the problem's target or for another one in the same coordinates."""
+        return (self.problem.visible_target if target is None else target) - self.rho - self.output
 
     def curvature_product(self, v: Tensor) -> Tensor:
         """(I + C/T) v, (n_unknowns, n_out)."""

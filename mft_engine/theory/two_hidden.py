@@ -187,7 +187,7 @@ class Joint:
     def respond(self, grown: float = 0.0) -> Generator[None, None, None]:
         """One Newton step of the sampled dual of the second layer, the amplitude growing by so much; then moves."""
         dual = SampledDual(self._upper_problem, self.upper, self.rho)
-        step = dual.solve(dual.gradient(self.amplitude))
+        step = dual.solve(dual.gradient(self.amplitude * self._upper_problem.visible_target))
         if grown:
             step = step + grown * dual.solve(self._upper_problem.visible_target)
         length = dual.largest_push(torch.zeros_like(self.rho), step, 1.0, KEPT)

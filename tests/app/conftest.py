@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import shiboken6
 from fake_engine import FakeEngine
+from journeys import LOOKS, Journey, Look
 from PySide6.QtCore import QThread, QTimer
 from PySide6.QtWidgets import QApplication
 
@@ -23,6 +24,23 @@ from app.theme import ThemeKeeper
 from app.window import MainWindow
 from mft_engine.recipe import Recipe
 from mft_engine.sections import EngineSection
+
+
+@pytest.fixture(
+    params=[pytest.param(look, marks=[pytest.mark.slow] if k else [], id=str(look)) for k, look in enumerate(LOOKS)]
+)
+def journey(
+    request: pytest.FixtureRequest, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Journey]:
+    """A person before the real window: light and small always, the other looks with `--runslow`.
+
+    `--pictures FOLDER` keeps the screenshots.
+    """
+    look: Look = request.param
+    kept = request.config.getoption("--pictures")
+    journey = Journey(qtbot, look, tmp_path, Path(kept) if kept else tmp_path / "pictures")
+    yield journey
+    journey.end()
 
 
 @pytest.fixture

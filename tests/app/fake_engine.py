@@ -14,6 +14,7 @@ import numpy as np
 from app.engine.messages import DataPreview, EngineReady, Export, Exported, Reading, TaskCard, TheoryPicture
 from mft_engine.changes import Change
 from mft_engine.compare.clouds import Comparison
+from mft_engine.estimates import Estimate
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
@@ -30,7 +31,6 @@ from mft_engine.experiment.events import (
     TheoryReady,
 )
 from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome, Population
-from mft_engine.points.statistics import Estimate
 from mft_engine.questions.certificate import Certificate
 from mft_engine.questions.drift import no_answer
 from mft_engine.questions.kernel_spectrum import KernelSpectrum
@@ -470,7 +470,7 @@ class FakeEngine:
                 infinite=dict.fromkeys(names, 1.0),
             )
 
-    def theory_picture(self, theory: PlanarTheory) -> TheoryPicture:
+    def theory_picture(self, theory: PlanarTheory, experiment: FakeExperiment) -> TheoryPicture:
         line = np.linspace(-1, 1, 11)
         marginals = {name: (line, np.ones(11)) for name in ("w1", "w2", "a")}
         numbers: dict[str, Any] = {name: getattr(theory, name) for name in ("loss", "free_energy", "gap", "kl")}

@@ -89,6 +89,7 @@ def test_the_tour_points_at_five_things_and_its_buttons_do_what_they_say(window:
         # It does not cover what it speaks of, where there is any other place: the cloud alone is larger than the rest.
         assert step.target == "cloud" or not bubble.intersects(frame.adjusted(6, 6, -6, -6)), step.target
         said.append(tour.text.text())
+        assert tour.text.height() >= tour.text.heightForWidth(tour.text.width()), "the text is cut off"
         assert tour.act.isVisible() == bool(step.act)
         if step.act == "play":
             qtbot.mouseClick(tour.act, LEFT)

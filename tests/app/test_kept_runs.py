@@ -67,6 +67,24 @@ def test_a_run_is_written_while_it_trains_at_its_verdict_and_at_close(
     assert {folder for folder, _, _ in keeper.kept} == {first.args[0]} == {session.kept_folder}
 
 
+def test_a_verdict_is_kept_by_who_closes_before_its_certificate_is_there(
+    make_session: MakeSession, engine: FakeEngine, tmp_path: Path, qtbot: Any
+) -> None:
+    session = make_session(store=tmp_path)
+    session.snapshot_ready.connect(session.frame_drawn)
+    with qtbot.waitSignal(session.snapshot_ready):
+        session.start()
+    session.step()
+    seen: list[object] = []
+    session.certificate_ready.connect(seen.append)
+    session.comparison_ready.connect(lambda _: session.close())
+    with qtbot.waitSignal(session.comparison_ready):
+        session.resample()
+    (keeper,) = engine.keepers
+    assert seen == [] and keeper.is_closed
+    assert [has_answers for _, _, has_answers in keeper.kept] == [True]
+
+
 def test_an_experiment_that_is_laid_aside_is_written_and_a_reset_begins_another_run(
     make_session: MakeSession, engine: FakeEngine, tmp_path: Path, qtbot: Any
 ) -> None:

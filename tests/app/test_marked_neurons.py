@@ -50,6 +50,23 @@ def test_neurons_that_stand_out_are_ringed_where_they_are_and_move_with_the_clou
     assert len(ringed(view)) == 0 and view.header.chips["standing out"].isHidden()
 
 
+def test_no_chip_is_cut_off_in_a_narrow_window(view: CloudView, qtbot: QtBot) -> None:
+    view.show_initial(THETA)
+    view.show_foreground(THETA)
+    view.name_theory("theory (mean field)")
+    view.marked.show([7, 3, 250])
+    chips = view.header.chips.values()
+
+    def fit() -> bool:
+        ends = [chip.mapTo(view, chip.rect().topRight()).x() for chip in chips]
+        return max(ends) < view.width() and all(chip.width() >= chip.sizeHint().width() for chip in chips)
+
+    for width, is_brief in ((1200, False), (606, True), (1200, False)):
+        view.resize(width, 400)
+        qtbot.waitUntil(fit)
+        assert all((chip.sizeHint().width() < chip.full_width()) == is_brief for chip in chips if chip.detail)
+
+
 def test_neurons_beyond_those_shown_are_left_out(view: CloudView) -> None:
     view.marked.show([900, 4])
     assert np.allclose(ringed(view), THETA[[4], :2])

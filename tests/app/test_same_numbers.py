@@ -67,6 +67,24 @@ def test_a_drag_in_the_window_is_repeated_by_its_replay_recipe_bit_for_bit(sessi
 def test_the_law_of_a_task_beyond_the_plane_reaches_the_window_with_its_errors() -> None:
     recipe = load_recipe("modular-addition").replace({"task.modulus": 5, "theory.n_particles": 512})
     theory = solve_theory(recipe)
-    picture = TorchEngine(recipe.engine, 0.0).theory_picture(theory)
+    picture = TorchEngine(recipe.engine, 0.0).theory_picture(theory, Experiment(recipe))
     assert picture.numbers["loss"] == theory.loss and picture.numbers["loss_error"] == theory.loss_error
     assert picture.numbers["test_accuracy"] == theory.test_accuracy
+    (neurons,) = picture.samples  # whole neurons: w, v and five readouts
+    assert picture.image is None and neurons.shape == (4000, 15)
+    # Of 4,000 neurons whose squares scatter by about a third of their mean, twins counting like one.
+    length = float((neurons[:, :10].astype(float) ** 2).sum(axis=1).mean())
+    assert length == pytest.approx(theory.mean_square_norm, rel=0.05)
+
+
+def test_readouts_of_the_law_are_as_large_as_those_of_the_cloud_at_any_exponent() -> None:
+    recipe = load_recipe("clover").replace(SMALL | {"network.readout_exponent": 0.75})
+    theory = solve_theory(recipe)
+    picture = TorchEngine(recipe.engine, 0.0).theory_picture(theory, Experiment(recipe))
+    a, density = picture.marginals["a"]
+    step, spread = a[1] - a[0], picture.samples[0][:, -1].std()
+    # Ends at five spreads; 4,000 neurons know their spread to 1.1 %.
+    assert density.sum() * step == pytest.approx(1.0, abs=0.01)
+    assert ((a**2 * density).sum() * step) ** 0.5 == pytest.approx(spread, rel=0.05)
+    # f is the same with a' = N^(1 - kappa) a.
+    assert spread**2 == pytest.approx(theory.mean_square_readout * 128**-0.5, rel=0.05)

@@ -14,7 +14,9 @@ from pytestqt.qtbot import QtBot
 
 from app.theme import DARK, LIGHT
 from app.views.cloud import MOST_POINTS, CloudView
+from app.views.projections import Axis
 from app.views.theory_overlay import mass_contours
+from app.views.theory_sample import density_image
 
 
 @pytest.fixture
@@ -210,13 +212,47 @@ def test_theory_is_shown_on_its_own_axes_only(view: CloudView) -> None:
     image = np.ones((32, 32))
     view.show_background(clover(100), 100)
     view.show_theory(image, 4.0)
-    assert view._theory.heat.isVisible()
+    assert view._theory.overlays[0].heat.isVisible()
     view.pick_axes("w1", "a")
-    assert not view._theory.heat.isVisible()
+    assert not view._theory.overlays[0].heat.isVisible()
     assert not view.header.chips["theory"].isEnabled()
     view.pick_axes("w1", "w2")
     view.show_theory(None)
-    assert not view._theory.heat.isVisible()
+    assert not view._theory.overlays[0].heat.isVisible()
+
+
+def test_neurons_of_a_law_are_shown_on_every_pair_of_axes(view: CloudView) -> None:
+    view.show_background(clover(400), 400)
+    view.show_theory(None, sample=gaussian(3000))
+    chip, overlay = view.header.chips["theory"], view._theory.overlays[0]
+    for x, y in (("w1", "w2"), ("w1", "a"), ("norm", "angle"), ("PC1", "PC2")):
+        view.pick_axes(x, y)
+        assert chip.isEnabled() and overlay.heat.isVisible(), (x, y)
+        lines = overlay.lines.boundingRect()
+        assert lines.width() > 0 and lines.height() > 0, (x, y)
+    # A length begins at nothing, and an angle ends at half a turn.
+    view.pick_axes("norm", "angle")
+    rect = overlay.heat.mapRectToParent(overlay.heat.boundingRect())
+    assert rect.left() == pytest.approx(0) and rect.top() == pytest.approx(-180) and rect.bottom() == pytest.approx(180)
+    chip.setChecked(False)
+    assert not overlay.heat.isVisible()
+    chip.setChecked(True)
+    view.show_theory(None, sample=np.ones((50, 7), np.float32))  # of another layer or task
+    assert not overlay.heat.isVisible() and not chip.isEnabled()
+    view.show_theory(None)
+    assert not overlay.lines.isVisible()
+
+
+def test_half_of_the_laws_neurons_lie_within_its_innermost_line(view: CloudView) -> None:
+    law = gaussian(6000)
+    found = density_image(law[:, 0], 3 * law[:, 2], (Axis("w1", "", "weight", ""), Axis("a", "", "readout", "")))
+    assert found is not None
+    image, rect = found
+    for share, (x, y) in zip((0.5, 0.9), mass_contours(image, 1.0, [0.5, 0.9]), strict=True):
+        across, along = (rect.center().x() + rect.width() / 2 * x, rect.center().y() + rect.height() / 2 * y)
+        radius = np.hypot(across, along / 3)[np.isfinite(x)].mean()
+        # 1 - exp(-r^2 / 2); smoothing over a tenth of the spread adds its square's half, counts scatter by 1.5 %.
+        assert radius == pytest.approx(np.sqrt(-2 * np.log(1 - share)), rel=0.06)
 
 
 def test_theory_rows_run_upwards(view: CloudView, qtbot: QtBot) -> None:

@@ -49,6 +49,20 @@ def test_frequencies_of_both_clouds_stand_side_by_side_and_phases_lie_on_the_dia
     assert not view._bars["foreground"].isVisible() and view._bars["background"].isVisible()
 
 
+def test_the_law_stands_behind_the_clouds_with_its_share_of_right_answers(view: FourierView) -> None:
+    view.set_modulus(P)
+    view.show_theory(np.concatenate([waves_of(1, 150), waves_of(3, 50)]), 0.92)
+    view.show_clouds(waves_of(2), None)
+    _, y = view._law_shares.getData()
+    np.testing.assert_allclose(y[::3], [0.75, 0.0, 0.25])
+    assert view._law_level.isVisible() and view._law_level.value() == pytest.approx(0.92)
+    assert view.chips["theory"].detail == "phases agree 1.00"
+    view.chips["theory"].setChecked(False)
+    assert not view._law_shares.isVisible() and not view._law_level.isVisible()
+    view.set_modulus(P)
+    assert view._law_answers is None
+
+
 def test_other_tasks_are_told_that_the_view_is_not_for_them(view: FourierView) -> None:
     view.show_clouds(host_generator(0, Stream.INITIAL).standard_normal((50, 3)), None)
     assert view.empty.isVisible() and not view.chips["background"].isEnabled()
@@ -65,7 +79,7 @@ def test_right_answers_are_drawn_along_the_run(view: FourierView) -> None:
     time = np.array([1.0, 2.0, 3.0])
     view.show_metrics({"time": time, "train_accuracy": 0 * time + 1, "test_accuracy": time / 4})
     np.testing.assert_array_equal(view._curves["test_accuracy"].getData()[1], time / 4)
-    assert "held-back pairs 75 %" in view._labels["test"].toPlainText()
+    assert "held back 75 %" in view._labels["test"].toPlainText()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.9])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,21 @@ def test_eigenvalues_stand_at_their_number_on_a_logarithmic_axis_with_their_erro
     # The three clouds' symbols of one number stand beside each other.
     shifts = [view._curves["spectrum", name].getOriginalDataset()[0][0] for name in ("initial", "foreground")]
     assert shifts[0] < 1 < shifts[1]
+
+
+def test_the_laws_spectrum_is_a_dashed_line_of_its_own(view: KernelView) -> None:
+    kernels = fake_kernels()
+    view.show_kernels(kernels, 500)
+    assert not view.chips["theory"].isEnabled() and not view._curves["spectrum", "theory"].isVisible()
+    view.show_kernels(replace(kernels, theory=kernels.foreground), 500)
+    curve = view._curves["spectrum", "theory"]
+    assert view.chips["theory"].isEnabled() and curve.isVisible()
+    assert curve.opts["symbol"] is None and curve.opts["pen"].style() == Qt.PenStyle.DashLine
+    np.testing.assert_allclose(
+        curve.getOriginalDataset()[1], view._curves["spectrum", "foreground"].getOriginalDataset()[1]
+    )
+    # The sentence is about the clouds.
+    assert view.sentence.text().count("(") == 2
 
 
 def test_the_second_plot_is_the_part_of_the_target_in_the_first_functions(view: KernelView) -> None:

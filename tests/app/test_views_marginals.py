@@ -62,6 +62,23 @@ def test_theory_lines_pass_where_they_are_told(view: MarginalsView, qtbot: QtBot
     assert not view.chips["theory"].isEnabled()
 
 
+def test_neurons_of_a_law_make_the_lines_that_are_not_known_exactly(view: MarginalsView) -> None:
+    x = np.linspace(-4, 4, 200)
+    density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    view.show_clouds(gaussian(2048))
+    view.show_theory({"w1": (x, density)}, gaussian(8000, seed=1))
+    assert np.array_equal(view._curves["w1", "theory"].getData()[1], density)
+    places, found = view._curves["a", "theory"].getData()
+    # 8,000 neurons smoothed over a tenth of their spread: a density of .4 is known to some 2 %, the mean is nearer.
+    assert np.abs(found - np.exp(-(places**2) / 2) / np.sqrt(2 * np.pi)).mean() < 0.01
+    angles, flat = view._curves["angle", "theory"].getData()
+    assert (angles[0], angles[-1]) == pytest.approx((-180, 180), abs=1) and flat == pytest.approx(1 / 360, rel=0.25)
+    # The ends join: no dip where the circle was cut.
+    assert flat[[0, -1]].mean() == pytest.approx(1 / 360, rel=0.2)
+    view.show_theory(None, np.ones((20, 9)))
+    assert not view._curves["a", "theory"].isVisible()
+
+
 def test_a_gaussian_cloud_agrees_with_its_own_density(view: MarginalsView) -> None:
     n = 200_000
     view.show_clouds(gaussian(n))

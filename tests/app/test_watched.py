@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 from torch import nn
 
 import mft_engine as mft
@@ -78,6 +78,11 @@ def test_a_watched_training_is_shown_whole(show: Callable[[Path], WatchedWindow]
     assert card.state == window.run.now.verdict and "40 neurons" in card.sentence.text()
     assert window.findings.numbers.text("p_value", 1) != "–"
     assert "Neurons have moved" in window.findings.sentences.text()
+    window.resize(1280, 720)
+    labels, viewport = window.findings.numbers.findChildren(QLabel), window.findings.viewport()
+    qtbot.waitUntil(
+        lambda: max(label.mapTo(viewport, label.rect().topRight()).x() for label in labels) < viewport.width()
+    )
     for view in (window.cloud, window.moved, window.distance, window.losses, window.kernel, window.marginals):
         assert not is_empty(view)
     names = ["network", "riders", "20 neurons", "10 neurons", "5 neurons", "2 neurons"]

@@ -15,7 +15,7 @@ from app.theme import DARK, LIGHT
 from app.views.width import WidthView, summary
 from app.window import MainWindow
 from mft_engine.applies import why_no_law
-from mft_engine.points.statistics import Estimate
+from mft_engine.estimates import Estimate
 from mft_engine.questions.widths import WidthRow
 from mft_engine.recipe import Recipe
 

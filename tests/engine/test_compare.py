@@ -27,7 +27,8 @@ from mft_engine.compare.clouds import (
     fold,
 )
 from mft_engine.compare.rules import judge, smallest_p_value
-from mft_engine.points.statistics import averaged, function_alignment, order_parameters
+from mft_engine.estimates import averaged
+from mft_engine.points.statistics import function_alignment, order_parameters
 from mft_engine.rng import Stream, host_generator
 
 # Distances are float32 (6e-8 relative, random) and a tile's sum is too: a statistic is right to some 1e-6 of

@@ -194,6 +194,11 @@ def test_a_study_tells_its_progress_and_knows_what_is_not_there_yet() -> None:
     assert fractions == sorted(fractions) and all(0 < f < 1 for f in fractions)
     assert last.n_neurons == {"initial": 50, "background": 50, "foreground": 40}
     alone = study()
+    assert alone.theory is None
+    law = gaussian(400, 9)
+    (*_, known) = study_kernels(gaussian(50, 1), gaussian(50, 2), None, POINTS, RELU_TANH, n_permutations=9, law=law)
+    assert isinstance(known, DataKernels) and known.theory is not None and "theory" not in known.spectra
+    np.testing.assert_allclose(known.theory.eigenvalues, spectrum(law, RELU_TANH, POINTS).eigenvalues, atol=1e-12)
     assert alone.foreground is None and alone.agreement is None and alone.foreground_maps is None
     assert set(alone.spectra) == {"initial", "background"} and alone.to_dict()["p_value"] is None
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mft_engine.riders.resolution import resolution_of
 
 from benchmarks.riders import RULES, TASKS, WRONG, measured, summary
 from benchmarks.watching import replay
 from mft_engine.compare.paths import PathComparison, compare_paths
-from mft_engine.riders.resolution import resolution_of
 
 Clouds = tuple[np.ndarray, np.ndarray]
 N = 200

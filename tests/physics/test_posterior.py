@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mft_engine.dynamics.gibbs import SWEEPS_A_SAMPLE
+from mft_engine.estimates import autocorrelation_time
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.points.statistics import autocorrelation_time
 from mft_engine.questions.posterior import FEWEST_SAMPLES, MAX_SAMPLES, MOST_POINTS, FunctionSamples
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator

@@ -13,11 +13,11 @@ from scipy.special import erfc
 
 from mft_engine import cli
 from mft_engine.dynamics import Hyper
+from mft_engine.estimates import averaged
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.figures.ladder import save_ladder
 from mft_engine.kernels import reference
 from mft_engine.network.activations import get_activation
-from mft_engine.points.statistics import averaged
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
 from mft_engine.studies.ladder import TARGET_LENGTH, TARGET_RATE, Ladder, LangevinReplica, lengths, rungs_needed, spaced

@@ -1,4 +1,4 @@
-"""What a comparison of neurons and riders would have noticed: alternatives planted on the riders themselves."""
+"""What a comparison of followed neurons would have noticed: alternatives planted on the fresh ones themselves."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm
 
 from mft_engine.compare.clouds import Comparison
-from mft_engine.compare.paths import LEVEL, PathComparison
 from mft_engine.compare.resolution import FOUND, Resolution
-from mft_engine.compare.rules import P_VALUE_LIMIT
+from mft_engine.compare.rules import AVERAGES_LEVEL, P_VALUE_LIMIT
 from mft_engine.points.statistics import Values, host_array
 
-# Riders on which an alternative is planted; each is compared with itself, so their own noise cancels.
+# Fresh neurons on which an alternative is planted; each is compared with itself, so their own noise cancels.
 N_ALTERED = 256
 # Multiply-adds of one table of distances; of wide neurons fewer are altered.
 WORK = 4e7
 N_BISECTIONS = 16
 
 
-def resolution_of(found: PathComparison, riders: Values, start: Values, n_inputs: int) -> Resolution | None:
+def resolution_of(found: Comparison, riders: Values, start: Values, n_inputs: int) -> Resolution | None:
     """The smallest alternatives that 9 of 10 draws would find, by the one or the other of the two tests.
 
     The energy distance of samples whose laws are D apart is D + (the null) + (a term linear in the samples), so that it
@@ -41,8 +40,8 @@ def resolution_of(found: PathComparison, riders: Values, start: Values, n_inputs
         return None
     n = min(N_ALTERED, max(64, int(math.sqrt(WORK / riders.shape[1]))), len(riders))
     cloud, begun = host_array(riders)[:n], host_array(start)[:n]
-    level = LEVEL if found.way is not None else P_VALUE_LIMIT
-    tests = [(found.now, np.zeros_like(begun))] + ([] if found.way is None else [(found.way, begun)])
+    level = AVERAGES_LEVEL if found.way is not None else P_VALUE_LIMIT
+    tests = [(found, np.zeros_like(begun))] + ([] if found.way is None else [(found.way, begun)])
 
     def is_found(altered: np.ndarray) -> bool:
         return any(_is_found(test, level, cloud - origin, altered - origin) for test, origin in tests)
