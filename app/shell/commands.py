@@ -141,6 +141,7 @@ class Commands(PictureCommands):
         window = WatchedWindow(folder, self._themes)
         for button in window.findChildren(HelpButton):
             button.asked.connect(self.explain)
+        self.pictures.attach(window)
         self.watched.append(window)
         window.destroyed.connect(lambda: self.watched.remove(window))
         window.show()
