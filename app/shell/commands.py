@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QFileDialog, QMainWindow, QMessageBox
 from app.actions import ACTIONS
 from app.engine.messages import DataPreview, Export
 from app.panels.command_palette import CommandPalette
+from app.panels.composer import ComposerDialog
 from app.panels.data_dialog import DataDialog
 from app.panels.export_dialog import ExportDialog
 from app.panels.help_pages import NUMBERS, HelpPages
@@ -212,6 +213,17 @@ class Commands(PictureCommands):
     @Slot()
     def export(self) -> None:
         dialog = ExportDialog(Path(self._export_folder), self._owner)
+        if dialog.exec():
+            command = dialog.command()
+            self._settings.set("export_folder", str(command.folder))
+            self._session.export(command)
+        dialog.deleteLater()
+
+    @Slot()
+    def compose(self) -> None:
+        dialog = ComposerDialog(Path(self._export_folder), self._owner)
+        dialog.wanted.connect(self._session.compose)
+        self._session.figure_drawn.connect(dialog.show_preview)
         if dialog.exec():
             command = dialog.command()
             self._settings.set("export_folder", str(command.folder))

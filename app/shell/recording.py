@@ -14,8 +14,8 @@ from PySide6.QtWidgets import QWidget
 from mft_engine import films
 
 FRAMES_PER_SECOND = 12.0
-MOST_FRAMES = 480
-WIDEST = 960
+MOST_FRAMES = 300
+WIDEST = 800
 LOOK_MILLISECONDS = 60
 ENDINGS = {".gif": "gif", ".png": "apng", ".apng": "apng", ".mp4": "mp4", "": "png"}
 
@@ -23,7 +23,7 @@ ENDINGS = {".gif": "gif", ".png": "apng", ".apng": "apng", ".mp4": "mp4", "": "p
 class Recorder(QObject):
     """Takes pictures of a widget at a steady pace until it is stopped, then writes them in a thread of its own.
 
-    A long recording keeps every other frame and goes on at half the pace: the film is never longer than some 40 s,
+    A long recording keeps every other frame and goes on at half the pace: the film is never longer than some 25 s,
     and never needs more than a few hundred pictures.
     """
 
