@@ -1,6 +1,6 @@
 """The exact law beyond the plane: figures that the README quotes, and modular addition's curves beside simulations.
 
-python -m benchmarks.exact_law [modular] [tasks] [equilibrium] [exponent] [curves] [--quick] [--out DIR]
+python -m benchmarks.exact_law [modular] [tasks] [equilibrium] [extrapolation] [exponent] [curves] [--quick] [--out DIR]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 
 from mft_engine import palette
+from mft_engine.estimates import averaged
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.figures.sheet import Sheet, bare, style
 from mft_engine.laws.particles import LawLost
@@ -33,7 +34,8 @@ TASKS = ("digits", "cubic-teacher", "staircase", "parity")
 N_SEEDS = 5
 CURVE_PARTICLES = 4000
 SIMULATED_WIDTHS = (512, 1024)
-PARTS = ("modular", "tasks", "equilibrium", "exponent", "curves")
+EXTRAPOLATED = {"fractions": (0.55, 0.7), "widths": (512, 1024, 2048), "time": 9.0}
+PARTS = ("modular", "tasks", "equilibrium", "extrapolation", "exponent", "curves")
 
 
 def at_fraction(fraction: float) -> Recipe:
@@ -56,7 +58,8 @@ def numbers(found: Theory, cpu: float) -> dict[str, Any]:
     if isinstance(found, ParticleTheory):
         row |= {
             "loss_error": found.loss_error, "free_energy_error": found.free_energy_error, "gap_error": found.gap_error,
-            "target_power": found.target_power, "test_accuracy": found.test_accuracy, "n_rounds": found.n_rounds,
+            "target_power": found.target_power, "test_accuracy": found.test_accuracy,
+            "test_accuracy_error": found.test_accuracy_error, "n_rounds": found.n_rounds,
             "n_particles": found.n_particles, "trace_response": found.trace_response, "excess": found.excess,
         }  # fmt: skip
     return row
@@ -120,6 +123,42 @@ def equilibrium(*, quick: bool = False) -> list[dict[str, Any]]:
         recipe = at_fraction(0.55).replace({"seed": seed})
         young, settled = trained(recipe), trained(recipe.replace({"initial.law": "theory"}))
         rows.append({"seed": seed, "from the prior": young, "from the law": settled})
+        _tell(rows[-1])
+    return rows
+
+
+def extrapolation(*, quick: bool = False) -> list[dict[str, Any]]:
+    """Modular addition from its law at three widths: the loss at N = infinity by a line in 1/N, beside the law's."""
+    rows = []
+    for fraction in EXTRAPOLATED["fractions"][: 1 if quick else None]:
+        recipe = at_fraction(fraction).replace(
+            {"initial.law": "theory", "training.time": EXTRAPOLATED["time"], "foreground.window": 0.9}
+        )
+        law = solve_theory(recipe)
+        means, errors = [], []
+        for width in EXTRAPOLATED["widths"]:
+            experiment = Experiment(recipe.replace({"network.n_neurons": width, "engine.n_threads": 1}), solution=law)
+            while not experiment.is_complete:
+                experiment.advance(500)
+            losses = [row["loss"] for row in experiment.history.rows if row["is_averaged"]]
+            mean, error = averaged(np.array(losses))
+            means.append(mean)
+            errors.append(error)
+            _tell({"fraction": fraction, "width": width, "loss": mean, "loss_error": error})
+        # Least squares of loss = limit + slope / N, weighted by the errors.
+        design = (
+            np.stack([np.ones(len(means)), 1 / np.array(EXTRAPOLATED["widths"])], axis=1) / np.array(errors)[:, None]
+        )
+        covariance = np.linalg.inv(design.T @ design)
+        limit, slope = covariance @ design.T @ (np.array(means) / np.array(errors))
+        error = float(covariance[0, 0]) ** 0.5
+        rows.append(
+            {
+                "fraction": fraction, "limit": limit, "limit_error": error, "slope": slope, "law": law.loss,
+                "law_error": law.loss_error, "trace_response": law.trace_response,
+                "standard_errors": (limit - law.loss) / float(np.hypot(error, law.loss_error)),
+            }
+        )  # fmt: skip
         _tell(rows[-1])
     return rows
 
@@ -208,7 +247,13 @@ def main() -> None:
         if part == "modular":
             document[part] = modular()
         else:
-            job = {"tasks": tasks, "equilibrium": equilibrium, "exponent": exponent, "curves": curves}[part]
+            job = {
+                "tasks": tasks,
+                "equilibrium": equilibrium,
+                "extrapolation": extrapolation,
+                "exponent": exponent,
+                "curves": curves,
+            }[part]
             document[part] = job(quick=arguments.quick)  # type: ignore[operator]
     text = json.dumps(document, indent=1, default=lambda value: np.asarray(value).tolist())
     print(text)

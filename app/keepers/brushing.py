@@ -61,14 +61,18 @@ class BrushKeeper(QObject):
         self._grid = np.stack([x1.ravel(), x2.ravel()], axis=1).astype(np.float32)
         weights = np.exp(-0.5 * (self._grid**2).sum(axis=1))
         self._weights = weights / weights.sum()
+        # Not QTimer.singleShot, which keeps what it called, and the window with it.
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.timeout.connect(self.refresh)
         session.experiment_changed.connect(self._built)
-        session.foreground_ready.connect(lambda _: self._forget("foreground"))
+        session.foreground_ready.connect(self._forget_foreground)
         session.kernel_ready.connect(self._keep_kernels)
         clouds.refreshed.connect(self.refresh)
-        clouds.layers.picked.connect(lambda: self.choose({}))
+        clouds.layers.picked.connect(self._forget_all)
         views.cloud.brush.brushed.connect(self._pick)
         views.marginals.brushed.connect(self._pick_along)
-        views.neurons.cleared.connect(lambda: self._pick({}))
+        views.neurons.cleared.connect(self._clear)
         views.neurons.pointed.connect(self._point)
 
     def choose(self, numbers: Mapping[str, np.ndarray]) -> None:
@@ -94,9 +98,18 @@ class BrushKeeper(QObject):
                 found[name] = np.flatnonzero((values >= low) & (values <= high))
         self._pick(found)
 
-    def _forget(self, name: str) -> None:
-        if name in self.numbers:
-            self.choose({other: chosen for other, chosen in self.numbers.items() if other != name})
+    @Slot()
+    def _clear(self) -> None:
+        self._pick({})
+
+    @Slot()
+    def _forget_all(self) -> None:
+        self.choose({})
+
+    @Slot()
+    def _forget_foreground(self) -> None:
+        if "foreground" in self.numbers:
+            self.choose({other: chosen for other, chosen in self.numbers.items() if other != "foreground"})
 
     @Slot(object)
     def _built(self, event: Built) -> None:
@@ -142,7 +155,7 @@ class BrushKeeper(QObject):
 
     def refresh_soon(self) -> None:
         """The same once a dock that has just been opened can be seen."""
-        QTimer.singleShot(0, self, self.refresh)
+        self._later.start()
 
     def _function(self, name: str, theta: np.ndarray) -> np.ndarray:
         """(GRID, GRID), row = x2 ascending: N^-kappa sum of a phi(w.x) over some neurons of a cloud."""

@@ -20,7 +20,7 @@ from app.panels.verdict_card import VerdictCard
 from app.panels.verdict_words import HEADLINES, loss_sentence, verdict_sentence
 from app.theme import LIGHT, Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import UNKNOWN, written, written_error
+from app.widgets.words import UNKNOWN, percent, written, written_error
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
@@ -434,7 +434,8 @@ class SelfConsistencyPanel(QScrollArea):
         here = {} if self._snapshot is None else self._snapshot.accuracies
         for name in ACCURACY_ROWS:
             fresh, exact = self._foreground_accuracies.get(name), self._theory.get(name)
-            self.answers.set_row(name, _percent(here.get(name)), _percent(fresh), _percent(exact))
+            known = percent(exact, self._theory.get(f"{name}_error"))
+            self.answers.set_row(name, percent(here.get(name)), percent(fresh), known)
         self.answers.show_column(2, any(self._theory.get(name) is not None for name in ACCURACY_ROWS))
         self.answers.setVisible(bool(here))
 
@@ -443,7 +444,3 @@ class SelfConsistencyPanel(QScrollArea):
         if label.text() != text:
             label.setText(text)
         label.setVisible(bool(text))
-
-
-def _percent(share: float | None) -> str:
-    return UNKNOWN if share is None else f"{100 * share:.1f} %"

@@ -27,7 +27,6 @@ from app.shell.picture_commands import PictureCommands, documents
 from app.theme import Mode, ThemeKeeper
 from app.views.loop import LoopView
 from app.watched.window import WatchedWindow
-from app.widgets.help_button import HelpButton
 from mft_engine.recipe import RecipeError, load_recipe, shipped_recipes
 
 SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
@@ -140,8 +139,6 @@ class Commands(PictureCommands):
 
     def _open_watched(self, folder: Path) -> None:
         window = WatchedWindow(folder, self._themes)
-        for button in window.findChildren(HelpButton):
-            button.asked.connect(self.explain)
         self.pictures.attach(window)
         self.watched.append(window)
         window.destroyed.connect(lambda: self.watched.remove(window))

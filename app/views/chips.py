@@ -32,6 +32,7 @@ class LegendChip(QAbstractButton):
         self._tip = tip
         self._mark = mark
         self._role = role
+        self._strength = 1.0
         self._detail = ""
         self._is_brief = False
         self._theme: Theme | None = None
@@ -58,6 +59,11 @@ class LegendChip(QAbstractButton):
         self.setToolTip(f"{self._tip}\n{tip}" if tip else self._tip)
         self.setAccessibleName(f"{name} {self._detail}".strip())
         self.updateGeometry()
+        self.update()
+
+    def set_strength(self, strength: float) -> None:
+        """How strong its colour is against the page, 1 for the colour itself."""
+        self._strength = strength
         self.update()
 
     def set_mark(self, mark: Mark) -> None:
@@ -109,7 +115,11 @@ class LegendChip(QAbstractButton):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRoundedRect(frame.adjusted(0.5, 0.5, -0.5, -0.5), 5, 5)
         is_shown = self.isEnabled() and (self.isChecked() or not self.isCheckable())
-        colour = QColor(getattr(theme, self._role)) if self.isEnabled() else mixed(theme.panel, theme.muted, 0.5)
+        colour = (
+            mixed(theme.panel, getattr(theme, self._role), self._strength)
+            if self.isEnabled()
+            else mixed(theme.panel, theme.muted, 0.5)
+        )
         self._draw_mark(painter, colour, is_shown)
         metrics = self.fontMetrics()
         base = (self.height() + metrics.ascent() - metrics.descent()) / 2

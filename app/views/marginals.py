@@ -23,6 +23,7 @@ Densities = Mapping[str, tuple[np.ndarray, np.ndarray]]
 _KEYS = ("w1", "w2", "a", "angle")
 _CHOSEN = {"chosen background": "background", "chosen foreground": "foreground"}
 _N_BINS = 60
+_FEWEST_BINS = 12
 
 
 class MarginalsView(QWidget):
@@ -166,6 +167,7 @@ class MarginalsView(QWidget):
             self._ranges[axis.key] = self._ranges.get("w1") or StableRange(is_symmetric=axis.kind != "norm")
             if axis.kind != "weight":
                 is_length = axis.kind == "norm" or (axis.kind == "readout" and self._n_out > 1)
+                is_length = is_length or axis.label.startswith("|")
                 self._ranges[axis.key] = StableRange(is_symmetric=not is_length)
             self._heights[axis.key] = StableRange(is_symmetric=False)
             for name in ("background", "foreground", "theory", *_CHOSEN):
@@ -214,7 +216,9 @@ class MarginalsView(QWidget):
                 curve = self._curves[axis.key, name]
                 curve.setVisible(name in values)
                 if name in values:
-                    edges, density = outline(values[name], span.low, span.high)
+                    # Bins of a few neurons each show nothing but their noise.
+                    n_bins = min(_N_BINS, max(_FEWEST_BINS, round(2 * len(values[name]) ** 0.5)))
+                    edges, density = outline(values[name], span.low, span.high, n_bins)
                     curve.setData(edges, density, stepMode="center")
                     tops.append(float(density.max(initial=0.0)))
             self._draw_chosen(axis, {name: len(along) for name, along in values.items()})

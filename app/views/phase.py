@@ -1,24 +1,25 @@
 """The phase diagram of a sweep while its points arrive: every run a dot, means with error bars, the theory's line.
 
 Points whose seeds together are rejected get a cross, and what they say together stands above, for all or for the one
-under the mouse.
+under the mouse. The lines above are as high whatever they say: the plots stay where they are.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt, Signal
-from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.widgets.colours import sequential_points, with_opacity
 from app.widgets.empty_state import EmptyState
-from app.widgets.words import written
+from app.widgets.words import p_clause, written, written_tail
 
 if TYPE_CHECKING:
     from mft_engine.studies.grid import Axis
@@ -60,8 +61,9 @@ class PhaseView(QWidget):
         self.hint.setAccessibleName("What is under the mouse")
         self.together = QLabel(self)
         self.together.setContentsMargins(8, 2, 8, 2)
-        self.together.setWordWrap(True)
+        self.together.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.together.setAccessibleName("What the seeds of a point say together")
+        self.together.setToolTip("One verdict a point from all of its seeds; a cross where they are rejected together")
         self.together.hide()
         self.empty = EmptyState(*_NOTHING, self.plots, covers=True)
         layout = QVBoxLayout(self)
@@ -106,16 +108,16 @@ class PhaseView(QWidget):
         self._tell_together(None)
 
     def _tell_together(self, place: tuple[int, ...] | None) -> None:
-        """Of a place of the grid, or of all."""
+        """Of a place of the grid, with the whole sentence under the mouse, or of all."""
         row = self._pooled.get(place) if place is not None else None
-        self.together.setText(row["sentence"] if row is not None else self._all_together())
+        self.plots.setToolTip(f"<qt>{html.escape(row['sentence'])}</qt>" if row is not None else "")
+        self.together.setText(_together(row) if row is not None else self._all_together())
         self.together.setVisible(bool(self._pooled))
 
     def _all_together(self) -> str:
-        n, verdicts = len(self._pooled), [row["verdict"] for row in self._pooled.values()]
+        verdicts = [row["verdict"] for row in self._pooled.values()]
         counts = ((verdict, verdicts.count(verdict)) for verdict in ("consistent", *REJECTED, None))
-        words = [f"{count} {verdict or 'without a verdict'}" for verdict, count in counts if count]
-        return f"Seeds together at {n} {'point' if n == 1 else 'points'}: {', '.join(words)}. Point at one for more."
+        return "Together: " + ", ".join(f"{count} {verdict or 'without verdict'}" for verdict, count in counts if count)
 
     def clear(self) -> None:
         """No sweep."""
@@ -302,6 +304,11 @@ class PhaseView(QWidget):
             distance, k = min(near, default=(np.inf, 0))
             return sweep.rows[k] if distance < 12**2 else None
         return None
+
+
+def _together(row: Mapping[str, Any]) -> str:
+    verdict = f"{row['verdict']} ({p_clause(written_tail(row['p_value']))})" if row["verdict"] else "no verdict"
+    return f"{row['n_runs']} runs together: {verdict}"
 
 
 def _is_known(row: Mapping[str, Any], panel: Measured) -> bool:

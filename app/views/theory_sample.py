@@ -10,6 +10,8 @@ from app.views.projections import Axis
 N_CELLS, N_CURVE = 128, 240
 # Width of smoothing over Silverman's rule, which is for one lump: laws have several, narrower ones.
 NARROWER = 0.6
+# Smallest and largest power of two in density by which smoothing is adapted, as its square root.
+LEVELS = (-1, 6)
 # Share of the neurons beyond each end of a picture.
 BEYOND = 0.0005
 FULL_TURN = 360.0
@@ -27,15 +29,24 @@ def density_image(x: np.ndarray, y: np.ndarray, axes: tuple[Axis, Axis]) -> tupl
     spans = [_span(values, axis) for values, axis in zip((x, y), axes, strict=True)]
     if any(high <= low for low, high in spans):
         return None
-    power = len(x) ** (-1 / 6)
     edges = [np.linspace(*span, N_CELLS + 1) for span in spans]
     counts, _, _ = np.histogram2d(y, x, bins=[edges[1], edges[0]])
-    across, along = (
-        _smoothing(0.5 * (edge[1:] + edge[:-1]), power * NARROWER * _spread(values, axis), axis)
-        for edge, values, axis in zip(edges, (x, y), axes, strict=True)
-    )
+    places = [0.5 * (edge[1:] + edge[:-1]) for edge in edges]
+    widths = [NARROWER * len(x) ** (-1 / 6) * _spread(v, axis) for v, axis in zip((x, y), axes, strict=True)]
+
+    def smoothed(part: np.ndarray, wider: float) -> np.ndarray:
+        across, along = (
+            _smoothing(place, wider * width, axis) for place, width, axis in zip(places, widths, axes, strict=True)
+        )
+        return np.asarray(along @ part @ across.T)
+
+    # Where neurons are few they are smoothed further, so that no line runs round single ones (Abramson 1982).
+    pilot = np.maximum(smoothed(counts, 1.0), 1e-12)
+    typical = np.exp((counts * np.log(pilot)).sum() / counts.sum())
+    level = np.clip(np.rint(np.log2(typical / pilot)), *LEVELS)
+    image = sum(smoothed(counts * (level == k), 2.0 ** (k / 2)) for k in np.unique(level[counts > 0]))
     (left, right), (bottom, top) = spans
-    return along @ counts @ across.T, QRectF(left, bottom, right - left, top - bottom)
+    return np.asarray(image), QRectF(left, bottom, right - left, top - bottom)
 
 
 def density_curve(values: np.ndarray, axis: Axis) -> tuple[np.ndarray, np.ndarray]:

@@ -102,6 +102,7 @@ class CurvesView(QWidget):
                 self.chips[line.name] = chip
                 self._header.insertWidget(self._header.count() - 1, chip)
                 self._drawn[line.name] = self.plot.plot([], [])
+            self.chips[line.name].set_strength(line.strength)
         self.empty.setVisible(not lines)
         self.apply_theme(self._theme)
 

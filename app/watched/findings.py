@@ -69,7 +69,6 @@ class FindingsPanel(QScrollArea):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         column.addStretch(1)
         self.setWidget(page)
-        self.setMinimumWidth(300)
         self.card.show_state("none", "No verdict yet", _NO_VERDICT)
         self.apply_theme(theme)
 
@@ -95,14 +94,19 @@ class FindingsPanel(QScrollArea):
         if about["stopped"]:
             rows.append(f"The watch has stopped: {about['stopped']}")
         self.about.setText("\n".join(rows))
-        # There is no bar to scroll sideways with: the numbers' columns say how wide the panel is at least.
-        self.setMinimumWidth(self._page.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width())
+        self._fit()
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""
         self._theme = theme
         for part in (self.card, self.band, self.numbers, self.distance, self.besides, self.layer):
             part.apply_theme(theme)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Numbers stay clear of the scroll bar, which may come or not."""
+        bar = self.verticalScrollBar().sizeHint().width()
+        self.setMinimumWidth(self._page.minimumSizeHint().width() + bar)
 
     def _fill(self, *tests: Comparison | None) -> None:
         texts = [_numbers(comparison) for comparison in tests]
@@ -118,7 +122,7 @@ def verdict_sentence(found: Comparison | None) -> str:
         return found.why
     n = found.n_background
     p = written_p(found.p_value_all, found.n_permutations // (1 if found.way is None else 2))
-    p = p_clause(p)
+    p = p_clause(p).replace(" ", "\u00a0")
     if found.verdict == "consistent":
         words = found.resolution.words if found.resolution is not None else ""
         would = f" This comparison would have noticed {words}." if words else ""

@@ -10,16 +10,19 @@ from PySide6.QtCore import QSize, Qt, QThread, QTimer, Signal, Slot
 from PySide6.QtGui import QAction, QCloseEvent, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QDockWidget, QFileDialog, QLabel, QMainWindow, QTabWidget, QWidget
 
+from app.panels.help_pages import NUMBERS, HelpPages
 from app.theme import Theme, ThemeKeeper
 from app.views.cloud import CloudView
 from app.views.marginals import MarginalsView
 from app.watched.curves import CurvesView, Line
 from app.watched.findings import FindingsPanel
 from app.watched.reader import DOCUMENT, RunReader, age_in_words
+from app.widgets.help_button import HelpButton
 
 if TYPE_CHECKING:
     from mft_engine.runs.watched import WatchedRun
 
+WATCHING = "watching"
 USUAL_SIZE = QSize(1440, 900)
 LOOK_MILLISECONDS = 1000
 CLOUD_NAMES = {"initial": "at the start", "background": "neurons", "foreground": "riders"}
@@ -53,10 +56,10 @@ class WatchedWindow(QMainWindow):
         self.findings = FindingsPanel(theme, self)
         step = "step of the optimiser"
         self.moved = CurvesView(
-            step, "moved (starting spreads)", "No steps yet", "How far neurons and riders have gone.", theme, self
+            step, "moved (spreads)", "No steps yet", "How far neurons and riders have gone.", theme, self
         )
         self.distance = CurvesView(
-            step, "distance over chance", "No steps yet", "How far the clouds are apart; 1 is chance.", theme, self,
+            step, "distance / chance", "No steps yet", "How far the clouds are apart; 1 is chance.", theme, self,
             level=1.0,
         )  # fmt: skip
         self.losses = CurvesView(
@@ -71,6 +74,8 @@ class WatchedWindow(QMainWindow):
         )  # fmt: skip
         self.marginals = MarginalsView(theme, self)
         self.marginals.chips["theory"].hide()
+        for name, tip in (("background", "The network's own neurons"), ("foreground", "Fresh neurons beside them")):
+            self.marginals.chips[name].set_name(CLOUD_NAMES[name], tip)
         self.tabs = QTabWidget(self)
         for title, view in (
             ("Moved", self.moved),
@@ -79,9 +84,13 @@ class WatchedWindow(QMainWindow):
             ("Kernel", self.kernel),
             ("Marginals", self.marginals),
         ):
+            view.setProperty("role", "page")
+            view.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
             self.tabs.addTab(view, title)
         self._add_dock("Neurons and riders", self.findings, Qt.DockWidgetArea.RightDockWidgetArea)
         below = self._add_dock("Along the training", self.tabs, Qt.DockWidgetArea.BottomDockWidgetArea)
+        for button in self.findChildren(HelpButton):
+            button.asked.connect(self.explain)
         self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
         self.status = QLabel(self)
         self.status.setAccessibleName("Status")
@@ -141,6 +150,14 @@ class WatchedWindow(QMainWindow):
         place = QFileDialog.getExistingDirectory(self, "Export figures and data to", str(self.folder.parent))
         if place:
             self.export_to(Path(place))
+
+    @Slot(str)
+    def explain(self, heading: str = "") -> None:
+        """The help pages, at what is said about some numbers where a heading is named."""
+        pages = self.findChild(HelpPages) or HelpPages(self)
+        pages.show()
+        pages.raise_()
+        pages.show_page(NUMBERS if heading else WATCHING, heading)
 
     def export_to(self, place: Path) -> None:
         """Write every figure and the clouds into a folder; the status bar tells when it is done."""
@@ -228,6 +245,10 @@ class WatchedWindow(QMainWindow):
         reset.setShortcut(QKeySequence("Ctrl+0"))
         reset.triggered.connect(self.cloud.reset_view)
         view.addAction(reset)
+        helping = QAction("Watching Your Own Network", self)
+        helping.setShortcut(QKeySequence("F1"))
+        helping.triggered.connect(lambda: self.explain())
+        self.menuBar().addMenu("Help").addAction(helping)
 
 
 def _above(values: np.ndarray) -> np.ndarray:

@@ -94,9 +94,16 @@ def written_error(value: float, error: float | None) -> str:
         return UNKNOWN
     if error is None or error != error or error <= 0:
         return f"{value:.3f}".replace("-", "−")
-    decimals = 4 if error < 0.002 else 3 if error < 0.02 else 2
+    steps = (2e-5, 2e-4, 0.002, 0.02)
+    decimals = 6 - sum(error >= step for step in steps)
     number = f"{value:.{decimals}f}".replace("-", "−")
     return f"{number}<br><small>± {error:.{decimals}f}</small>"
+
+
+def percent(share: float | None, error: float | None = None) -> str:
+    """A share, and below it, smaller, its standard error where it has one (rich text)."""
+    number = UNKNOWN if share is None else f"{100 * share:.1f} %"
+    return f"{number}<br><small>± {100 * error:.1f}</small>" if error else number
 
 
 def four_digits(value: float) -> str:

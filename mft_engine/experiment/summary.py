@@ -13,6 +13,7 @@ from mft_engine.questions.table import QUESTIONS
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Outcome
+    from mft_engine.theory.theory import Theory
 
 SCHEMA = "mft-lab/summary/1"
 
@@ -71,7 +72,10 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
             **facts["sampler"],
             **facts["foreground_accuracy"],
         },
-        "theory": None if theory is None else theory.to_dict() | {"test_loss": facts["theory_test_loss"]},
+        "theory": None
+        if theory is None
+        else theory.to_dict()
+        | {"test_loss": facts["theory_test_loss"], "network_loss": network_loss(theory, recipe.network.n_neurons[-1])},
         "closure": closure_summary(recipe),
         "references": None
         if references is None
@@ -95,6 +99,14 @@ def summarise(outcome: Outcome, facts: dict[str, Any]) -> dict[str, Any]:
         "run_dir": None,
     }
     return without_nan(document)
+
+
+def network_loss(theory: Theory, n_neurons: int) -> float | None:
+    """Expected loss of a network of N neurons at the law's equilibrium: its function fluctuates; None if unknown.
+
+    |y - f|^2 + Tr C (I + C/T)^-1 / N: small in the mean field, all of the posterior's variance at exponent 1/2.
+    """
+    return None if theory.trace_response is None else theory.loss + theory.trace_response / n_neurons
 
 
 def step_size_warning(eta_theta: float, step_size: float) -> str | None:

@@ -3,7 +3,9 @@
     loss_N = loss* + Tr C (I + C/T)^-1 / N,   excess = mean loss over the averaging window - loss_N
 
 loss* is the infinite-width law's, C = Cov(a phi) under it; the second term is the fluctuation of a network of N neurons
-about its mean. What is left out is of the same order 1/N, so that half of it counts as an error of its own.
+about its mean. Of two hidden layers C is not known: what the run's own function fluctuates along the window stands for
+it, so that the loss of its mean function is compared. What is left out is of the same order 1/N, so that half of the
+fluctuation counts as an error of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 
 from mft_engine.estimates import averaged
 from mft_engine.questions.drift import Recorded
+from mft_engine.questions.posterior import Posterior
 from mft_engine.recipe import Recipe
 from mft_engine.theory.theory import Theory
 
@@ -57,36 +60,39 @@ def no_answer(why: str) -> Equilibrium:
     return Equilibrium(None, None, None, why)
 
 
-def equilibrium_of(recipe: Recipe, kind: str, history: Recorded, theory: Theory | None) -> Equilibrium:
+def equilibrium_of(
+    recipe: Recipe, kind: str, history: Recorded, theory: Theory | None, posterior: Posterior | None
+) -> Equilibrium:
     """Whether a run has reached the exact law.
 
     Args:
         kind: of the background; history: what was recorded of it; theory: of the recipe, where it is solved.
+        posterior: how its function fluctuated along the window.
     """
-    if recipe.network.n_layers > 1:
-        return no_answer("The exact law is compared with networks of one hidden layer.")
     if theory is None:
         return no_answer("There is no exact law to compare with (see theory).")
     if kind != "trained":
         return no_answer(f"The {kind} background is not meant to reach the law of the trained network.")
     losses = [row["loss"] for row in history.rows if row["is_averaged"]]
-    return judge_equilibrium(losses, recipe.network.n_neurons[-1], theory)
+    return judge_equilibrium(losses, recipe.network.n_neurons[-1], theory, posterior.variance if posterior else None)
 
 
-def judge_equilibrium(losses: Sequence[float], n_neurons: int, theory: Theory) -> Equilibrium:
+def judge_equilibrium(
+    losses: Sequence[float], n_neurons: int, theory: Theory, variance: float | None = None
+) -> Equilibrium:
     """Compare the losses of a run with that of the exact law.
 
     Args:
         losses: recorded in the averaging window, equally spaced.
-        n_neurons: N; theory: of the recipe.
+        n_neurons: N, of the last hidden layer; theory: of the recipe.
+        variance: of the run's function along the window, in mean square; used where the theory does not know it.
     """
-    if len(losses) < FEWEST_RECORDS:
+    known = variance if theory.trace_response is None else theory.trace_response / n_neurons
+    if len(losses) < FEWEST_RECORDS or known is None:
         return no_answer("The averaging window is too short to be compared with the exact law.")
     mean, series_error = averaged(np.array(losses))
     # At another readout exponent the theory is that of the mean-field network with the same f.
-    assert theory.trace_response is not None, "known of one hidden layer"
-    fluctuation = theory.trace_response / n_neurons
-    expected = theory.loss + fluctuation
+    fluctuation, expected = known, theory.loss + known
     excess = mean - expected
     error = math.hypot(series_error, theory.loss_error, LEFT_OUT * fluctuation)
     law = f"the exact law has loss {theory.loss:.4f}, {expected:.4f} at {n_neurons:,} neurons"

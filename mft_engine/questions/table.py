@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from mft_engine.dynamics import Problem, State
 from mft_engine.questions.drift import Drift, Recorded, drift_of
 from mft_engine.questions.equilibrium import Equilibrium, equilibrium_of
+from mft_engine.questions.posterior import Posterior
 from mft_engine.questions.replay import InForce
 from mft_engine.questions.training_curve import TrainingCurve, training_curve
 from mft_engine.recipe import Recipe
@@ -55,6 +56,9 @@ class Asked(Protocol):
     def solution(self) -> Theory | None:
         """The exact law, where it is known."""
 
+    def posterior(self) -> Posterior | None:
+        """Mean and variance of its function over the averaging window."""
+
 
 class Answer(Protocol):
     """What a question comes to."""
@@ -95,7 +99,7 @@ def _drift(asked: Asked) -> Iterator[float | Answer]:
 
 
 def _equilibrium(asked: Asked) -> Iterator[float | Answer]:
-    yield equilibrium_of(asked.recipe, asked.kind, asked.history, asked.solution)
+    yield equilibrium_of(asked.recipe, asked.kind, asked.history, asked.solution, asked.posterior())
 
 
 def _training_curve(asked: Asked) -> Iterator[float | Answer]:

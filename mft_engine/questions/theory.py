@@ -14,7 +14,6 @@ from mft_engine.laws.particles import LawLost
 from mft_engine.laws.stopped import SolveStopped
 from mft_engine.network.activations import get_activation
 from mft_engine.network.scaling import drive, mean_field_temperature_scale
-from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import Measure, judging_measure, targets_on, training_measure
 from mft_engine.questions.fourier import describe
 from mft_engine.recipe import Recipe, RecipeError
@@ -302,11 +301,12 @@ def _judges(recipe: Recipe, task: Task) -> Judges | None:
 def _described(found: ParticleTheory, recipe: Recipe, task: Task, judges: Judges | None) -> ParticleTheory:
     """With what only the task can say: accuracies of the mean function, waves of additions."""
     if task.is_classification:
-        targets = found.problem.targets.cpu().numpy()
-        found = replace(found, train_accuracy=accuracy(targets - found.residual(), targets))
-        if judges is not None:
-            unseen = found.prediction(judges.inputs.cpu().numpy())
-            found = replace(found, test_accuracy=accuracy(unseen, judges.targets.cpu().numpy()))
+        shown, unseen = found.problem, judges
+        share, error = found.accuracy_of(shown.inputs.cpu().numpy(), shown.targets.cpu().numpy())
+        found = replace(found, train_accuracy=share, train_accuracy_error=error)
+        if unseen is not None:
+            share, error = found.accuracy_of(unseen.inputs.cpu().numpy(), unseen.targets.cpu().numpy())
+            found = replace(found, test_accuracy=share, test_accuracy_error=error)
     if task.modulus and task.points is not None and not found.shortfall:
         sample = found.sample(SAMPLES_SHOWN, seed=recipe.seed)
         scale = float(task.points.inputs.max())

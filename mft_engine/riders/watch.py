@@ -118,7 +118,8 @@ class Watch:
     @property
     def initial_check(self) -> Comparison:
         """Both clouds as they began; not consistent: the layer was not drawn from the law of `initial`."""
-        return compare(self._initial_background, self._initial_foreground, self.n_inputs, seed=self.seed)
+        clouds = self._initial_background, self._initial_foreground
+        return compare(*clouds, self.n_inputs, names=self.names, seed=self.seed)
 
     def compare(self, *, n_permutations: int = 500, seed: int | None = None) -> Comparison:
         """Whether neurons and riders have one law, of where they are and of how far each has come.

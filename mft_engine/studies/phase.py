@@ -15,7 +15,7 @@ from mft_engine.studies.sweep_table import FAILURE, WAY, Row, Sweep
 ORDERS = "feature_learning.order_parameters."
 ERRORS = "feature_learning.order_parameters_error."
 THEORY_ORDERS = "theory.order_parameters."
-LOSS, THEORY_LOSS = "background.loss", "theory.loss"
+LOSS, THEORY_LOSS, NETWORK_LOSS = "background.loss", "theory.loss", "theory.network_loss"
 CLOSURES = {"overlap": "closure.overlap"}
 ACCURACY, THEORY_ACCURACY = "background.test_accuracy", "theory.test_accuracy"
 # Positive values whose steps grow by at least this factor are shown on a logarithmic axis.
@@ -82,7 +82,10 @@ def _over_seeds(
 
 def panels_of(sweep: Sweep) -> list[Measured]:
     """Test accuracy and order parameter, where there are any, and loss; each with its theory where there is one."""
-    panels = [measured(sweep, LOSS, r"loss $\mathrm{E}\,(y-f)^2$", theory=THEORY_LOSS, words="loss E (y − f)²")]
+    # A network's own loss has the fluctuations of its function in it, which grow towards the Gaussian process.
+    known = any(row.get(NETWORK_LOSS) is not None for row in sweep.rows)
+    law = NETWORK_LOSS if known else THEORY_LOSS
+    panels = [measured(sweep, LOSS, r"loss $\mathrm{E}\,(y-f)^2$", theory=law, words="loss E (y − f)²")]
     order = order_parameter(sweep)
     if order is not None:
         wave = order.removeprefix("cos")

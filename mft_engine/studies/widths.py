@@ -65,6 +65,8 @@ def study_any_widths(recipe: Recipe, widths: Sequence[int]) -> Iterator[float | 
         RecipeError: a recipe without an exact law, or one that it is not found for.
         ArithmeticError: particles that do not suffice; the message says what would.
     """
+    if recipe.network.n_layers > 1:
+        raise RecipeError("The law of finite width is known for one hidden layer; mft-lab theory solves two.")
     if recipe.network.readout_exponent != 1.0:
         raise RecipeError("Widths are compared at network.readout_exponent = 1 (mean field).")
     runs = [

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mft_engine.device import to_host
 from mft_engine.laws.particles import Particles, drawn_from, moved
+from mft_engine.points.accuracy import accuracy
 from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
 from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate
@@ -66,7 +67,7 @@ class ParticleTheory:
         order_parameters, order_parameters_error: overlap, or cosines in the plane.
         population_share: effective share of the populations: 1 where they agree on Z.
         n_particles, n_replicates, n_rounds: witnesses of the last round, halves, rounds.
-        train_accuracy, test_accuracy: of the mean function, where targets name classes.
+        train_accuracy, test_accuracy: of the mean function, where targets name classes; with `_error`.
         fourier: the law's neurons as waves, of additions.
         shortfall: a sentence where the particles do not suffice, else empty.
         judgements: of the rounds that count, the best last; problem: the points and penalties.
@@ -108,7 +109,9 @@ class ParticleTheory:
     cloud: Particles = dataclasses.field(repr=False)
     cloud_rho: Tensor = dataclasses.field(repr=False)
     train_accuracy: float | None = None
+    train_accuracy_error: float | None = None
     test_accuracy: float | None = None
+    test_accuracy_error: float | None = None
     fourier: dict[str, Any] | None = None
     method: str = "particles"
 
@@ -157,18 +160,38 @@ class ParticleTheory:
         Returns:
             (n, n_out).
         """
+        return np.asarray(self.predictions(x).mean(axis=0))
+
+    def predictions(self, x: Array) -> Array:
+        """The same by every half of the witnesses alone, which know nothing of each other: (n_halves, n, n_out)."""
         problem = self.problem
         every = problem.scaled(torch.as_tensor(x, dtype=torch.float64, device=problem.inputs.device))
         blocks = [
-            self.mean_output(lambda u, inputs=inputs: problem.activation.phi(u @ inputs.T))  # type: ignore[misc]
+            self._outputs(lambda u, inputs=inputs: problem.activation.phi(u @ inputs.T))  # type: ignore[misc]
             for inputs in torch.split(every, BLOCK_INPUTS)
         ]
-        return to_host(torch.cat(blocks))
+        return to_host(torch.cat(blocks, 1))
+
+    def accuracy_of(self, x: Array, targets: Array) -> tuple[float, float]:
+        """Share of inputs that the mean function puts into the right class, and its standard error.
+
+        The error is the scatter of what the halves answer over the root of their number.
+
+        Args:
+            x: (n, n_inputs), targets: (n, n_out).
+        """
+        functions = self.predictions(x)
+        shares = np.array([accuracy(f, targets) for f in functions])
+        return accuracy(functions.mean(axis=0), targets), float(shares.std(ddof=1)) / math.sqrt(len(shares))
 
     def mean_output(self, features: Callable[[Tensor], Tensor]) -> Tensor:
         """E[a h(w)] at the optimum, (n, n_out), for any features h of neurons in units of the prior, (n_neurons, n)."""
+        return self._outputs(features).mean(0)
+
+    def _outputs(self, features: Callable[[Tensor], Tensor]) -> Tensor:
+        """(n_halves, n, n_out)."""
         halves = [witnesses.functions(lambda particles: features(particles.u)) for witnesses in self._witnesses]
-        return torch.stack([f for pair in halves for f in pair]).mean(0)
+        return torch.stack([f for pair in halves for f in pair])
 
     @cached_property
     def _witnesses(self) -> tuple[Witnesses, ...]:

@@ -23,7 +23,8 @@ NUMBERS = (
     "seconds",
 )
 PARTICLE_NUMBERS = (
-    "loss_error", "test_loss", "test_loss_error", "train_accuracy", "test_accuracy", "free_energy_error", "dual",
+    "loss_error", "test_loss", "test_loss_error", "train_accuracy", "train_accuracy_error", "test_accuracy",
+    "test_accuracy_error", "free_energy_error", "dual",
     "gap_error", "excess", "excess_error", "population_share", "method", "n_particles", "n_replicates", "n_rounds",
 )  # fmt: skip
 

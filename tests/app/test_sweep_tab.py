@@ -130,11 +130,18 @@ def test_what_the_seeds_say_together_is_shown_and_rejected_points_get_a_cross(
     assert phase.together.isHidden() and not len(phase._curves[0]["crosses"].getData()[0])
     rest = {axis.path: axis.values[1] for axis in sweep.axes[1:]}
     told = [
-        {"regularisation.scale": scale, **rest, "verdict": verdict, "sentence": f"The seeds together: {verdict}."}
+        {
+            "regularisation.scale": scale,
+            **rest,
+            "verdict": verdict,
+            "n_runs": 2,
+            "p_value": 0.0,
+            "sentence": f"The seeds & all: {verdict}.",
+        }
         for scale, verdict in zip(sweep.axes[0].values, ("consistent", "inconsistent", None), strict=True)
     ]
     window.sweeping.changed.emit(replace(sweep, pooled=tuple(told)), recipe)
-    words = "Seeds together at 3 points: 1 consistent, 1 inconsistent, 1 without a verdict. Point at one for more."
+    words = "Together: 1 consistent, 1 inconsistent, 1 without verdict"
     assert not phase.together.isHidden() and phase.together.text() == words
     x, y = phase._curves[0]["crosses"].getData()
     at = (1, 1) if second else (np.log10(0.005), 2.05)
@@ -142,9 +149,10 @@ def test_what_the_seeds_say_together_is_shown_and_rejected_points_get_a_cross(
     qtbot.wait(20)
     place = phase.items[0].getViewBox().mapViewToScene(QPointF(at[0], at[1] if second else 2.1))
     phase._moved(place)
-    assert phase.together.text() == "The seeds together: inconsistent."
+    assert phase.together.text() == "2 runs together: inconsistent (p < 1 × 10⁻³⁰⁰)"
+    assert phase.plots.toolTip() == "<qt>The seeds &amp; all: inconsistent.</qt>"
     phase._moved(QPointF(-50, -50))
-    assert phase.together.text() == words
+    assert phase.together.text() == words and not phase.plots.toolTip()
     phase.apply_theme(DARK)
     assert len(phase._curves[0]["crosses"].getData()[0]) == 1
     window.sweeping.changed.emit(sweep, recipe)

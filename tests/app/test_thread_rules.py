@@ -88,7 +88,6 @@ def test_no_lambda_is_given_to_a_signal_of_the_engines_rooms() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 def test_a_hundred_starts_closed_at_random_moments_end_with_code_0(tmp_path: Path) -> None:
     start = "import sys; from app.application import main; sys.exit(main('clover-warm', play=True, quit_after={}))"
     environment = os.environ | {name: str(tmp_path) for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "HOME")}

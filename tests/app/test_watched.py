@@ -13,9 +13,11 @@ from PySide6.QtWidgets import QLabel, QWidget
 from torch import nn
 
 import mft_engine as mft
+from app.panels.help_pages import HelpPages
 from app.shell.dropping import what_it_becomes
 from app.theme import DARK, ThemeKeeper
 from app.watched.window import WatchedWindow
+from app.widgets.help_button import HelpButton
 from app.window import MainWindow
 from mft_engine.cli.commands import main
 
@@ -96,6 +98,23 @@ def test_what_is_not_there_has_a_reason(show: Callable[[Path], WatchedWindow], t
     qtbot.waitUntil(lambda: window.run is not None, timeout=60_000)
     assert is_empty(window.losses) and is_empty(window.kernel)
     assert not is_empty(window.cloud) and not is_empty(window.moved)
+
+
+def test_its_numbers_are_explained_without_the_main_window(
+    show: Callable[[Path], WatchedWindow], kept: Path, qtbot: Any
+) -> None:
+    window = show(kept)
+    asked = {button.heading: button for button in window.findChildren(HelpButton)}
+    assert {"Distance between neurons and riders", "Besides", "What is watched"} <= asked.keys()
+    for heading, button in asked.items():
+        button.click()
+        pages = window.findChild(HelpPages)
+        assert pages is not None and pages.isVisible() and pages.shown == "numbers"
+        item = pages.contents.currentItem()
+        assert item is not None and item.text(0) == heading
+    window.explain()
+    assert pages.shown == "watching"
+    pages.close()
 
 
 def test_it_waits_for_a_training_and_follows_it(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from mft_engine.questions.equilibrium import judge_equilibrium
 from mft_engine.questions.theory import sample_theory, solve_theory
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
 from mft_engine.rng import Stream, host_generator
+from mft_engine.theory.theory import Theory
 
 SMALL = load_recipe("modular-addition").replace({
     "task.modulus": 7, "theory.n_particles": 1024, "engine.device": "cpu", "engine.n_threads": 1,
@@ -67,6 +71,18 @@ def test_a_loss_beyond_four_errors_is_not_at_equilibrium_and_a_short_window_says
     far = judge_equilibrium(list(expected + 1e-3 + noise), 2048, theory)
     assert far.verdict == "not at equilibrium" and far.excess == pytest.approx(1e-3, abs=2e-4)
     assert judge_equilibrium([expected] * 3, 2048, theory).verdict is None
+
+
+def test_of_two_hidden_layers_the_loss_of_the_mean_function_is_compared() -> None:
+    theory = cast(Theory, SimpleNamespace(loss=0.04, loss_error=3e-4, trace_response=None, test_accuracy=None))
+    noise = 1e-4 * host_generator(0, Stream.SUBSAMPLE).standard_normal(40)
+    losses = list(theory.loss + 0.004 + noise)
+    # All of the difference is what the function fluctuates, or a quarter of it: half of that is an error of its own.
+    assert judge_equilibrium(losses, 256, theory, 0.004).verdict == "at equilibrium"
+    far = judge_equilibrium(losses, 256, theory, 0.001)
+    assert far.verdict == "not at equilibrium" and far.excess == pytest.approx(0.003, abs=1e-4)
+    unknown = judge_equilibrium(losses, 256, theory)
+    assert unknown.verdict is None and "window" in unknown.why
 
 
 def test_neurons_of_the_exact_law_have_its_moments_and_follow_the_seed() -> None:

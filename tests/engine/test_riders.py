@@ -164,7 +164,7 @@ def test_tied_pairs_keep_the_law_and_are_told_to_be_dependent() -> None:
         (model(x)[:, 0] - x[:, 0] * x[:, 1]).square().mean().backward()
         optimizer.step()
     found = watch.compare()
-    assert found.verdict == "consistent" and found.now.n_background == 128
+    assert found.verdict == "consistent" and found.n_background == 128
     assert "128 are copies of others" in watch.independence().sentence
     assert watch.independence().p_value < 0.01 and "not independent" in watch.independence().sentence
 

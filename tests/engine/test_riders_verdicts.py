@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mft_engine.riders.resolution import resolution_of
+from scipy.stats import norm
 
 from benchmarks.riders import RULES, TASKS, WRONG, measured, summary
 from benchmarks.watching import replay
-from mft_engine.compare.paths import PathComparison, compare_paths
+from mft_engine.compare.clouds import Comparison
+from mft_engine.compare.paths import compare_paths
+from mft_engine.riders.independence import independence_of
 
 Clouds = tuple[np.ndarray, np.ndarray]
 N = 200
@@ -31,12 +33,25 @@ def test_right_riders_are_consistent_and_wrong_ones_are_noticed(task: str, rule:
     assert found["tied: said"] == 20 and found["no groups"] >= 18
 
 
+@pytest.mark.parametrize("n_columns", [4, 64])
+def test_independent_neurons_are_seldom_called_dependent(n_columns: int) -> None:
+    generator = np.random.default_rng(1)
+    pairs = [generator.uniform(-1, 1, (2, 100, n_columns)) for _ in range(100)]
+    scores = norm.ppf([independence_of(*pair).p_value for pair in pairs])
+    # Standard normal: of 100 the mean square is 1 with an error of 0.14; distances to nearest neighbours come in pairs,
+    # and taken as independent ones they gave 1.6 to 2.7.
+    assert np.mean(scores**2) < 1.45 and (scores < -2.33).sum() <= 5
+
+
 @pytest.mark.slow
 def test_the_labs_own_recipes_get_the_verdict_of_replay() -> None:
     found = replay(10)
-    assert found["same"] == 10
-    # Rounding of float64, amplified by the kinks that neurons cross in 200 steps: 1e-8 was seen.
-    assert all(row["riders_apart"] < 1e-6 for row in found["rows"])
+    assert found["same"] == found["n_runs"] == 20
+    for row in found["rows"]:
+        # Rounding of float64, amplified by the kinks that neurons cross in 200 steps: 1e-8 was seen, and by Adam, which
+        # knows of a small gradient hardly more than its sign, a median of 0.002 of clouds as wide as 2.
+        median, largest = row["riders_apart"]
+        assert largest < 1e-6 if row["recipe"] == "sgd-clover-replay" else median < 0.02
 
 
 def sample(generator: np.random.Generator) -> Clouds:
@@ -45,7 +60,7 @@ def sample(generator: np.random.Generator) -> Clouds:
     return start, start + generator.standard_normal((N, 4)) * [0.6, 0.6, 0.2, 1.0] + lumps
 
 
-def compared(ours: Clouds, theirs: Clouds, seed: int) -> PathComparison:
+def compared(ours: Clouds, theirs: Clouds, seed: int) -> Comparison:
     return compare_paths((ours[1], theirs[1]), (ours[0], theirs[0]), 3, list("abcv"), n_permutations=299, seed=seed)
 
 
@@ -53,7 +68,7 @@ def compared(ours: Clouds, theirs: Clouds, seed: int) -> PathComparison:
 def test_what_a_watch_says_that_it_would_have_noticed_it_notices() -> None:
     generator = np.random.default_rng(0)
     ours, theirs = sample(generator), sample(generator)
-    found = resolution_of(compared(ours, theirs, 0), theirs[1], theirs[0], 3)
+    found = compared(ours, theirs, 0).resolution
     assert found is not None and found.prior_share is not None and found.weight_scale is not None
     share, scale = found.prior_share, found.weight_scale
 

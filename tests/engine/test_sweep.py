@@ -19,7 +19,7 @@ from mft_engine.experiment.storage import RunError
 from mft_engine.figures.phase import draw_phase_diagram
 from mft_engine.recipe import RecipeError, load_recipe
 from mft_engine.studies import sweep as sweeps
-from mft_engine.studies.phase import measured, order_parameter
+from mft_engine.studies.phase import LOSS, measured, order_parameter, panels_of
 from mft_engine.studies.sweep import Axis, Sweep, parse_axis, plan_sweep, read_table, run_sweep
 
 TINY = load_recipe("clover").replace(
@@ -257,3 +257,30 @@ def test_two_parameters_make_a_heat_map_with_gaps_where_points_failed() -> None:
     np.testing.assert_allclose(image[1, :2], [-0.2, -0.3])
     assert bool(np.ma.getmaskarray(image)[1, 2])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["tanh", "erf"]
+
+
+def test_the_theorys_line_along_the_exponent_has_the_fluctuations_of_a_network_in_it(tmp_path: Path) -> None:
+    recipe = load_recipe("clover").replace(
+        {"network.n_neurons": 64, "foreground.n_neurons": 32, "training.time": 4.0, "initial.law": "theory",
+         "foreground.window": 0.8, "comparison.n_permutations": 99}
+    )  # fmt: skip
+    done = run_sweep(recipe, [Axis("network.readout_exponent", (0.5, 1.0))], 1, tmp_path / "a", n_workers=1)
+    loss = next(panel for panel in panels_of(done) if panel.column == LOSS)
+    mean_function = measured(done, "theory.loss", "").mean
+    rise = loss.theory - mean_function
+    assert rise[0] > 3 * rise[1] > 0
+    # What is left out is of order 1/N: half of what the function fluctuates is allowed for it, as the gauge does.
+    assert (np.abs(loss.mean - loss.theory) < 0.5 * rise + 0.01).all()
+
+
+def test_the_theorys_answers_are_drawn_beside_the_test_accuracy() -> None:
+    rows = tuple(
+        {"seed": 0, "task.train_fraction": x, "background.loss": 0.1, "background.test_accuracy": x / 2,
+         "theory.loss": 0.09, "theory.test_accuracy": x, "failure": None}
+        for x in (0.4, 0.6)
+    )  # fmt: skip
+    done = Sweep((Axis("task.train_fraction", (0.4, 0.6)),), rows, 2, Path())
+    answers = panels_of(done)[0]
+    np.testing.assert_array_equal(answers.theory, [0.4, 0.6])
+    # Sweeps of before have no loss of a network: their line is that of the mean function.
+    np.testing.assert_array_equal(panels_of(done)[-1].theory, [0.09, 0.09])

@@ -20,7 +20,6 @@ def compared(experiment: Experiment) -> tuple[Comparison, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_continuous_xor_is_learnt_and_both_layers_are_self_consistent(seed):
     experiment = Experiment(load_recipe("continuous-xor").replace({"seed": seed}))

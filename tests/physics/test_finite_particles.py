@@ -7,9 +7,10 @@ import pytest
 import torch
 from test_theory_particles import disguised, solved
 
-from mft_engine.recipe import load_recipe
+from mft_engine.questions.widths import study_widths
+from mft_engine.recipe import RecipeError, load_recipe, shipped_recipes
 from mft_engine.rng import Stream, host_generator
-from mft_engine.studies.widths import WideRow, study_any_widths
+from mft_engine.studies.widths import WideRow, is_for_plane, study_any_widths
 from mft_engine.theory.finite_particles import (
     FiniteParticles,
     follow_finite_width,
@@ -98,3 +99,19 @@ def test_widths_beyond_the_plane_are_predicted_and_simulated() -> None:
     # What is left out is of order 1/N^2: a quarter of the correction is allowed for it.
     assert abs(row.simulated["loss"].mean - row.corrected["loss"]) < 4 * error + 0.25 * rise
     assert set(row.corrected) >= {"test_accuracy", "mean_square_norm"}
+
+
+def test_widths_of_two_hidden_layers_are_refused_before_their_law_is_solved() -> None:
+    with pytest.raises(RecipeError, match="one hidden layer"):
+        next(study_any_widths(load_recipe("continuous-xor"), [64]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_widths_of_every_shipped_recipe_begin_or_are_refused_in_a_sentence(name: str) -> None:
+    recipe = load_recipe(name)
+    study = study_widths if is_for_plane(recipe) else study_any_widths
+    try:
+        assert isinstance(next(study(recipe, (8,))), float)
+    except RecipeError as error:
+        assert str(error).endswith(".") and len(str(error)) > 20

@@ -372,7 +372,6 @@ def test_randomly_damaged_runs_open_or_say_why_not(good, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 def test_many_randomly_damaged_runs_open_or_say_why_not(good, tmp_path, capsys):
     assert damage_at_random(good, tmp_path, range(1000, 1000 + N_DAMAGES_SLOW), capsys) > N_DAMAGES_SLOW // 3
 

@@ -106,7 +106,6 @@ def test_a_mutated_recipe_ends_in_fifty_steps_or_in_a_sentence(text):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 @fuzzed(N_SLOW)
 @given(st.one_of(mutated_trees(), mutated_texts()))
 def test_thousands_of_mutated_recipes_end_in_fifty_steps_or_in_a_sentence(text):
@@ -154,7 +153,6 @@ def test_arguments_of_any_kind_end_with_a_documented_exit_code(command, argument
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 @fuzzed(N_SLOW // 2)
 @given(command=st.sampled_from(COMMANDS), arguments=st.lists(words, max_size=5))
 def test_thousands_of_arguments_end_with_a_documented_exit_code(command, arguments, tmp_path, monkeypatch):
@@ -162,7 +160,6 @@ def test_thousands_of_arguments_end_with_a_documented_exit_code(command, argumen
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 @fuzzed(250)
 @given(text=st.one_of(mutated_trees(), mutated_texts()))
 def test_hundreds_of_mutated_recipes_as_commands_end_with_the_exit_code_of_their_fault(text, tmp_path, monkeypatch):

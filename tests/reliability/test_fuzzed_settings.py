@@ -113,7 +113,6 @@ def test_settings_and_words_of_any_content_never_block_the_start(data, geometry,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 @fuzzed(N_SLOW)
 @given(data=files, geometry=st.one_of(st.just(b""), st.binary(max_size=80)))
 def test_thousands_of_settings_never_block_the_start(data, geometry, tmp_path):
@@ -142,7 +141,6 @@ def test_a_session_file_of_any_content_opens_or_says_why_not(data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 @fuzzed(N_SLOW)
 @given(data=sessions)
 def test_thousands_of_session_files_open_or_say_why_not(data, tmp_path):

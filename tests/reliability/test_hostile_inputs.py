@@ -182,7 +182,6 @@ def test_hostile_recipes(text: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 @fuzzed(5000)
 @given(expressions)
 def test_five_thousand_hostile_expressions(text: str) -> None:
@@ -190,7 +189,6 @@ def test_five_thousand_hostile_expressions(text: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 @fuzzed(5000)
 @given(files, choices)
 def test_five_thousand_hostile_files(tmp_path, file, parameters) -> None:

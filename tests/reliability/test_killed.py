@@ -108,7 +108,6 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(k
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_run_killed_at_random_moments_ends_with_the_bits_of_one_that_was_not(kind, tmp_path):
     kill_and_resume(kind, tmp_path, N_KILLS_SLOW, 1000)
@@ -135,7 +134,6 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_table_of_one_that_was_no
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 def test_a_sweep_killed_at_many_random_moments_ends_with_the_table_of_one_that_was_not(tmp_path):
     kill_and_resume_a_sweep(tmp_path, 3 * N_KILLS_SLOW)
 
@@ -172,7 +170,6 @@ def test_an_export_killed_at_random_moments_leaves_whole_files_and_the_run_as_it
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 def test_an_export_killed_at_many_random_moments_leaves_whole_files_and_the_run_as_it_was(tmp_path):
     killed_exports(tmp_path, N_EXPORTS)
 
@@ -193,7 +190,6 @@ def test_sessions_and_settings_killed_in_the_middle_of_a_save_are_those_before_o
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 def test_sessions_and_settings_killed_at_many_random_moments_are_those_before_or_after(tmp_path):
     killed_saves(tmp_path, N_SAVES)
 
@@ -208,7 +204,6 @@ sys.exit(main({recipe}, play={play}, quit_after={seconds}))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 def test_a_window_killed_while_its_run_keeps_itself_loses_nothing_that_was_written(tmp_path):
     """Copies are written all the time; every run that was written opens, and the window starts again."""
     environment = os.environ | dict.fromkeys(("XDG_STATE_HOME", "XDG_DATA_HOME", "HOME"), str(tmp_path))

@@ -96,7 +96,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, event.summary["
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(14_400)
 @pytest.mark.parametrize(("n_rows", "n_neurons", "most"), [(100_000, 8, 1500)])
 def test_the_memory_of_large_data_stays_small_to_the_last_answer(n_rows, n_neurons, most, tmp_path: Path):
     """Megabytes of the whole program; it was 10,000 for the first of them."""
