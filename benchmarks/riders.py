@@ -140,7 +140,7 @@ def told(watch: Watch) -> dict[str, Any]:
         return {"verdict": "not finite"}
     alone = watch.independence()
     return {
-        "verdict": found.verdict, "p": found.p_value_all, "ratio": found.ratio, "moved": watch.moved[0],
+        "verdict": found.verdict, "p": found.p_value_all, "ratio": found.decisive.ratio, "moved": watch.moved[0],
         "share": found.resolution.prior_share if found.resolution else None,
         "independence": alone.p_value, "spacing": alone.spacing,
     }  # fmt: skip

@@ -43,8 +43,11 @@ def density_image(x: np.ndarray, y: np.ndarray, axes: tuple[Axis, Axis]) -> tupl
     # Where neurons are few they are smoothed further, so that no line runs round single ones (Abramson 1982).
     pilot = np.maximum(smoothed(counts, 1.0), 1e-12)
     typical = np.exp((counts * np.log(pilot)).sum() / counts.sum())
-    level = np.clip(np.rint(np.log2(typical / pilot)), *LEVELS)
-    image = sum(smoothed(counts * (level == k), 2.0 ** (k / 2)) for k in np.unique(level[counts > 0]))
+    level = np.clip(np.log2(typical / pilot), *LEVELS)
+    image = sum(
+        smoothed(counts * np.maximum(1.0 - np.abs(level - k), 0.0), 2.0 ** (k / 2))
+        for k in range(LEVELS[0], LEVELS[1] + 1)
+    )
     (left, right), (bottom, top) = spans
     return np.asarray(image), QRectF(left, bottom, right - left, top - bottom)
 

@@ -205,7 +205,7 @@ def watch_checkpoints(
         how = f"Riders made {n_steps} steps in the field of {len(checkpoints)} checkpoints, interpolated between them"
     exact = "how exact that is cannot be told without the checkpoint of step 0"
     if error is not None:
-        exact = f"the network's own neurons, moved so, miss their end by {100 * error:.2g} % of their way"
+        exact = f"the network's own neurons, moved so, miss their end by {_percent(error)} % of their way"
     elif temperature > 0:
         exact = f"with the noise of temperature {temperature:g}"
     return Afterwards(
@@ -294,3 +294,7 @@ def _own_weights(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.load_state_dict(own)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share > 0.1 else f"{100 * share:.2g}"

@@ -12,8 +12,10 @@ import torch
 from scipy.optimize import fsolve
 
 from mft_engine.network.activations import Activation, get_activation
-from mft_engine.questions.theory import solve_theory, why_no_theory, why_not_at_once
+from mft_engine.questions.theory import solve_theory, theory_tables, why_no_theory, why_not_at_once
 from mft_engine.recipe import Recipe, load_recipe
+from mft_engine.tasks import build_task
+from mft_engine.tasks.task import NamedFunction
 from mft_engine.theory.layered_theory import LayeredTheory, solve_two_hidden
 from mft_engine.theory.particle_solver import solve_particles
 from mft_engine.theory.particle_theory import ParticleTheory
@@ -136,6 +138,15 @@ def test_a_law_of_two_layers_is_a_theory_that_is_sampled_and_predicts_its_own_po
     # Particles share ancestors: four standard errors of half as many.
     assert abs((below[:, :3] ** 2).sum(1).mean() - found.mean_square_norm) < 4 * 1.4 * error
     assert (above[:, -1] ** 2).mean() == pytest.approx(found.mean_square_readout, rel=0.1)
+    recipe = load_recipe("continuous-xor")
+    part = NamedFunction("target", lambda x: np.sign(x[:, 0] * x[:, 1]))
+    task = replace(build_task(recipe.task), functions=(part,))
+    first, second = theory_tables(found, recipe, task, 4000)
+    assert first.shape == (4000, 4) and second.shape == (4000, 2)
+    # f = E[b phi_2], so that the overlaps with the target times b make <y, f>; twins count like one.
+    made = second[:, 0] * second[:, 1]
+    assert abs(made.mean() - found.alignment * found.target_power) < 4 * 1.4 * made.std() / 4000**0.5
+    assert len(theory_tables(found, recipe, replace(task, functions=()), 10)) == 1
     told = found.to_dict()
     assert told["starts"]["together"]["loss"] > 0 and len(told["layers"]) == 2 and told["loss_error"] > 0
     assert found.drift_of_kernel < 5 * found.noise_of_kernel
