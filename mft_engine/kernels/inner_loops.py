@@ -50,7 +50,10 @@ SETTINGS: dict[str, Any] = {
     "error_model": "numpy",
     "nogil": True,
 }
-fast = njit(**SETTINGS)
+# A call that stays a call goes to whichever copy the process met first: its own, just compiled, or the one of the whole
+# loop from the cache; and their sums are ordered differently. So nothing stays a call.
+INLINED: dict[str, Any] = {**SETTINGS, "forceinline": True}
+fast = njit(**INLINED)
 f32, u64, i32 = np.float32, np.uint64, np.int32
 ZERO, HALF, ONE, TWO = f32(0.0), f32(0.5), f32(1.0), f32(2.0)
 EXPONENT_BITS = i32(0x7F800000)
@@ -102,7 +105,7 @@ def backward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_mi
     raise NotImplementedError("compiled code only")
 
 
-@overload(forward, jit_options=SETTINGS, prefer_literal=True)
+@overload(forward, jit_options=INLINED, prefer_literal=True)
 def _forward(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
     kept, value, _ = FUNCTIONS[base.literal_value]
     summed = SUMMED[mode.literal_value]
@@ -154,7 +157,7 @@ def _forward(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, od
     return planar if is_planar.literal_value else general
 
 
-@overload(backward, jit_options=SETTINGS, prefer_literal=True)
+@overload(backward, jit_options=INLINED, prefer_literal=True)
 def _backward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, h):
     _, value, slope = FUNCTIONS[base.literal_value]
     chosen = CHOSEN[mode.literal_value]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -567,3 +570,28 @@ def test_plan_groups_neighbouring_columns_with_equal_numbers():
         (slice(2, 3), 2.0, 0.0, 0.0),
         (slice(3, 4), 1.0, 0.0, 0.0),
     ]
+
+
+STEPS_IN_MANY_INPUTS = """
+import torch
+from mft_engine.kernels import StepPlan, choose
+random = torch.Generator().manual_seed(0)
+theta, points = (torch.randn(n, d, generator=random) for n, d in ((24, 13), (719, 12)))
+targets, weights = torch.sign(points[:, 0]), torch.full((719,), 1 / 719)
+plan = StepPlan((0.2,) * 13, (1e-3,) * 13, (0.0,) * 13, "euler", 0, 0)
+kernel = choose("relu_tanh", device="cpu", dtype=torch.float32, n_inputs=12, kind="fused")
+total = torch.zeros(719, dtype=torch.float64)
+print(kernel.advance_background(theta, points, targets, weights, plan, 0, 3, total).theta.numpy().tobytes().hex())
+"""
+
+
+def test_a_loop_that_was_just_compiled_gives_the_bits_of_the_one_from_the_cache(tmp_path):
+    """In many inputs a first start had other bits than later ones: an interrupted run could not be repeated."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", STEPS_IN_MANY_INPUTS], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert told[0] == told[1] and len(told[0]) > 24 * 13 * 8
