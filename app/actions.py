@@ -54,11 +54,20 @@ ACTIONS: tuple[ActionSpec, ...] = (
                "Ctrl+E", "mdi6.image-multiple-outline", 8, needs="engine"),
     ActionSpec("export", "File", "Export…", "Figures and data, in the formats of your choice", "export",
                "Ctrl+Shift+E", "mdi6.export-variant", 9, needs="engine"),
+    ActionSpec("compose", "File", "Compose Figure…",
+               "Several figures on one page with letters, as wide as a journal asks, with the page drawn beside it",
+               "compose", "Ctrl+Alt+E", needs="engine"),
     ActionSpec("save_cloud", "File", "Save Picture of Cloud…",
-               "Write the cloud as it is on the screen: PNG, TIFF, PDF, SVG", "save_cloud", "Ctrl+P"),
+               "Write the cloud as it is on the screen: PNG, TIFF, PDF, SVG, EPS", "save_cloud", "Ctrl+P"),
     ActionSpec("save_tab", "File", "Save Picture of Tab…",
-               "Write the tab in front below the cloud as it is on the screen: PNG, TIFF, PDF, SVG", "save_tab",
+               "Write the tab in front below the cloud as it is on the screen: PNG, TIFF, PDF, SVG, EPS", "save_tab",
                "Ctrl+Shift+P"),
+    ActionSpec("save_panel", "File", "Save Picture of Panel…",
+               "Write the panel beside the cloud (the verdict with its plots), all of it: PNG, TIFF, PDF, SVG, EPS",
+               "save_panel", "Ctrl+Alt+P"),
+    ActionSpec("record", "File", "Film the Cloud",
+               "Take a film while it trains, while the slider is dragged or the loop turns; again to end it", "record",
+               "Ctrl+Alt+R", is_checkable=True),
     ActionSpec("quit", "File", "Quit", "Close the window; the recipe is kept", "quit", "Ctrl+Q"),
     ActionSpec("undo", "Edit", "Undo", "Take back the last change of a parameter", "undo", "Ctrl+Z"),
     ActionSpec("redo", "Edit", "Redo", "Do the change again", "redo", "Ctrl+Shift+Z"),
@@ -66,6 +75,8 @@ ACTIONS: tuple[ActionSpec, ...] = (
                "Ctrl+Alt+C"),
     ActionSpec("copy_tab", "Edit", "Copy Picture of Tab",
                "Copy the tab in front below the cloud as it is on the screen", "copy_tab", "Ctrl+Alt+T"),
+    ActionSpec("copy_panel", "Edit", "Copy Picture of Panel", "Copy the panel beside the cloud, all of it",
+               "copy_panel", "Ctrl+Alt+V"),
     ActionSpec("play", "Run", "Play", "Train; goes on sampling after the recipe's last step", "toggle", "Space",
                "mdi6.play", 1, is_checkable=True, needs="engine"),
     ActionSpec("step", "Run", "Step", "Do one training step", "step", ".", "mdi6.skip-next", 2, needs="engine"),
@@ -112,7 +123,7 @@ ACTIONS: tuple[ActionSpec, ...] = (
 MENUS = ("File", "Edit", "Run", "View", "Help")
 SECOND_SHORTCUTS = {"palette": "Ctrl+Shift+K"}
 BREAKS_AFTER = {
-    "open_data", "save", "save_session", "copy_python", "save_tab", "redo", "new_seed", "cancel", "split", "layout",
+    "open_data", "save", "save_session", "copy_python", "record", "redo", "new_seed", "cancel", "split", "layout",
     "shortcuts",
 }  # fmt: skip
 TOOLBAR_BREAKS_AFTER = {"new_seed", "cancel"}

@@ -39,6 +39,7 @@ PASSED_ON: dict[type, Passed] = {
     m.StoredCloud: Passed("stored_cloud_ready", is_answer=False),
     FieldsReady: Passed("fields_ready", is_answer=False),
     m.Exported: Passed("exported", "paths", is_answer=False),
+    m.FigurePreview: Passed("figure_drawn", is_answer=False),
     m.RunKept: Passed("run_kept", "folder", is_answer=False),
     ForegroundReady: Passed("foreground_ready"),
     ComparisonReady: Passed("comparison_ready", "comparisons"),

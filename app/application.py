@@ -14,12 +14,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from loguru import logger
 from PySide6.QtCore import QLocale, QObject, QTimer, Signal, Slot
-from PySide6.QtGui import QImageWriter
+from PySide6.QtGui import QIcon, QImageWriter
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.theme import Mode
 from mft_engine.cli.doctor import guard
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
+from mft_engine.resources import resources_folder
 
 USUAL_RECIPE = "clover"
 SCREENSHOT_AFTER = 10.0
@@ -163,6 +164,8 @@ def _application() -> QApplication:
     assert isinstance(application, QApplication)
     application.setApplicationName("MFT Lab")
     application.setApplicationDisplayName("MFT Lab")
+    application.setDesktopFileName("mft-lab")
+    application.setWindowIcon(QIcon(str(resources_folder() / "icons" / "mft-lab.svg")))
     # Numbers are written and read by one rule (`app.widgets.words`), whatever the country of the machine.
     QLocale.setDefault(QLocale(QLocale.Language.C))
     return application

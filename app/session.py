@@ -241,6 +241,10 @@ class Session(Told):
         """Write figures and data."""
         self._line.commanded.emit(command)
 
+    def compose(self, command: m.Compose) -> None:
+        """Draw a page of figures; `figure_drawn` brings it."""
+        self._line.commanded.emit(command)
+
     def cancel(self) -> None:
         """Stop the long jobs."""
         self._worker.is_interrupted = True

@@ -36,6 +36,7 @@ class Told(QObject):
     job_changed = Signal(str, bool)  # name, is it running
     job_cancelled = Signal(str)
     exported = Signal(object)  # paths
+    figure_drawn = Signal(object)  # FigurePreview
     run_kept = Signal(object)  # the folder in the store that the run in hand is kept in
     data_ready = Signal(object)  # DataPreview
     status = Signal(str)

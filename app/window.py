@@ -260,6 +260,7 @@ class MainWindow(QMainWindow):
             button.asked.connect(commands.explain)
         commands.split_wanted.connect(self.view_keeper.switch_split)
         self.cloud.split_changed.connect(self.actions_by_name["split"].setChecked)
+        commands.recording_changed.connect(self.actions_by_name["record"].setChecked)
         commands.speed_changed.connect(self.show_speed)
         commands.mode_changed.connect(self._show_mode)
         for name in ("marginals", "fourier"):
@@ -399,6 +400,7 @@ class MainWindow(QMainWindow):
         self.hide()
         for dock in self.docks:
             dock.setVisible(dock.isVisible() and not dock.isFloating())  # one that floats is a window of its own
+        self.commands.recorder.close()
         self.session.close()
         self.sweeping.close()
         self.studying.close()

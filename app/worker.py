@@ -25,6 +25,7 @@ from app.engine.keeping import Keeping
 from app.engine.messages import (
     Built,
     Cancel,
+    Compose,
     Export,
     Iterate,
     JobEnded,
@@ -107,7 +108,7 @@ class Worker(QObject):
 
     @Slot(object)
     def command(self, command: object) -> None:
-        """A single act: step, look back, resample, iterate, study widths, cancel, export."""
+        """A single act: step, look back, resample, iterate, study widths, cancel, compose, export."""
         if self._engine is None:
             self.event_ready.emit(Note("The engine is still loading"))
             return
@@ -131,6 +132,9 @@ class Worker(QObject):
                 self._start("iterate", jobs.iterate(self._hand, command))
             elif self._hand is not None and isinstance(command, StudyWidths):
                 self._start("widths", jobs.study_widths(self._hand, self._engine, self._shall_stop))
+            elif self._hand is not None and isinstance(command, Compose):
+                twin = self._parking.look(self._hand.applied.replace({"foreground.background": "lazy"}))
+                self._start("compose", jobs.compose(command, self._hand, twin, self._engine))
             elif self._hand is not None and isinstance(command, Export):
                 self._start("export", self._export(command, self._hand))
         except Exception as error:
@@ -355,7 +359,8 @@ class Worker(QObject):
     def _export(self, command: Export, hand: Hand) -> Iterator[Event]:
         """The three pictures need the trained background and its wrong twin, whichever of them is in hand."""
         assert self._engine is not None
-        if "three-pictures" not in command.figures:
+        panels = command.composition.panels if command.composition is not None else ()
+        if "three-pictures" not in command.figures and "wrong-background" not in panels:
             return jobs.export(command, hand, None, hand, self._engine)
         right, wrong = self._hand_of(hand, "trained"), self._hand_of(hand, "lazy")
         return jobs.export(command, right, wrong, hand, self._engine)

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from app.engine.messages import DataPreview, EngineReady, Export, Reading, TaskCard, TheoryPicture
+from app.engine.messages import (
+    Compose,
+    DataPreview,
+    EngineReady,
+    Export,
+    FigurePreview,
+    Reading,
+    TaskCard,
+    TheoryPicture,
+)
 from mft_engine.changes import Change
 from mft_engine.experiment.events import (
     Answered,
@@ -233,6 +242,9 @@ class Engine(Protocol):
 
     def theory_picture(self, theory: Theory, experiment: Experiment) -> TheoryPicture:
         """The solution of an experiment's recipe as arrays and plain numbers."""
+
+    def compose(self, command: Compose, outcome: Outcome, wrong: Outcome | None) -> FigurePreview:
+        """A page of figures as it would be written; why there is none is said in it."""
 
     def export(self, command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:
         """Write files; ends with `Exported`."""

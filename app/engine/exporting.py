@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.engine.messages import Export, Exported
+from app.engine.messages import Compose, Export, Exported, FigurePreview
 from mft_engine.experiment.events import Event, Progress
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Outcome
 
 THREE = "three-pictures"
+PREVIEW_DPI = 150
+
+
+def preview(command: Compose, outcome: Outcome, wrong: Outcome | None) -> FigurePreview:
+    """A page of figures as it would be written, in the screen's resolution."""
+    from mft_engine import figures
+
+    try:
+        figure = figures.draw_composition(command.composition, outcome, wrong=wrong)
+    except figures.FigureError as error:
+        return FigurePreview(command.number, fault=str(error))
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png", dpi=PREVIEW_DPI)
+    return FigurePreview(command.number, memory.getvalue(), float(figure.get_figheight()) * 25.4)
 
 
 def write_files(command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:
@@ -34,13 +49,18 @@ def write_files(command: Export, outcome: Outcome, wrong: Outcome | None) -> Ite
         elif (name, command.width_mm) not in wanted:
             wanted.append((name, command.width_mm))
     parts = [(name, width, form) for name, width in dict.fromkeys(wanted) for form in command.figure_formats]
-    n_parts = len(parts) + len(command.animations) + len(command.data_formats)
+    composition = command.composition
+    n_parts = len(parts) + (composition is not None) + len(command.animations) + len(command.data_formats)
     paths: list[Path] = []
     for done, (name, width, form) in enumerate(parts):
         yield Progress("export", done / n_parts, f"writing {name}.{form}")
         paths += figures.save(
             name, outcome, command.folder, [form], width, wrong=wrong, has_caption=command.has_captions
         )
+    if composition is not None:
+        yield Progress("export", len(parts) / n_parts, "writing the page of figures")
+        forms = command.figure_formats
+        paths += figures.save_composition(composition, outcome, command.folder, forms, wrong=wrong)
     from mft_engine.figures.export import save_animation, save_data
 
     for done, form in enumerate(command.animations, start=len(parts)):

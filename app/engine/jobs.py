@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 
 from app.engine.contract import Engine, Experiment
 from app.engine.hand import Hand
-from app.engine.messages import LOOP_TOLERANCE, Export, Iterate, LoopEnded, TaskCard, WidthReady
+from app.engine.messages import (
+    LOOP_TOLERANCE,
+    Compose,
+    Export,
+    Iterate,
+    LoopEnded,
+    TaskCard,
+    WidthReady,
+)
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
@@ -190,6 +198,14 @@ def study_widths(hand: Hand, engine: Engine, should_stop: Callable[[], bool]) ->
 def task_cards(engine: Engine) -> Iterator[TaskCard]:
     """The gallery's cards, one by one."""
     yield from engine.task_cards()
+
+
+def compose(command: Compose, hand: Hand, wrong: Hand | None, engine: Engine) -> Iterator[Event]:
+    """Draw a page of what is there; nothing is computed for it."""
+    has_twin = wrong is not None and wrong.comparison is not None
+    yield engine.compose(
+        command, hand.experiment.outcome(), wrong.experiment.outcome() if wrong is not None and has_twin else None
+    )
 
 
 def export(command: Export, hand: Hand, wrong: Hand | None, shown: Hand, engine: Engine) -> Iterator[Event]:

@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from app.engine.contract import Engine, Experiment, Keeper, Restored
-from app.engine.exporting import write_files
-from app.engine.messages import DataPreview, EngineReady, Export, Reading, TaskCard, TheoryPicture
+from app.engine.exporting import preview, write_files
+from app.engine.messages import (
+    Compose,
+    DataPreview,
+    EngineReady,
+    Export,
+    FigurePreview,
+    Reading,
+    TaskCard,
+    TheoryPicture,
+)
 from mft_engine.experiment.events import Event
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.sections import EngineSection, TaskSection
@@ -211,6 +220,10 @@ class TorchEngine:
             numbers=numbers,
             samples=samples,
         )
+
+    def compose(self, command: Compose, outcome: Outcome, wrong: Outcome | None) -> FigurePreview:
+        """A page of figures as it would be written."""
+        return preview(command, outcome, wrong)
 
     def export(self, command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:
         """Write files; ends with `Exported`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mft_engine.experiment.events import Event
+from mft_engine.pages import Composition
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Export:
         figures: names of `mft_engine.figures`; "three-pictures" stands for the essay's set.
         figure_formats: png, svg, pdf, eps, tiff; data_formats: npz, csv, safetensors.
         animations: of the training: gif, apng, png (frames), mp4.
-        width_mm: of one figure.
+        width_mm: of one figure; composition: a page of several, written as "figure".
     """
 
     folder: Path
@@ -122,6 +123,29 @@ class Export:
     animations: tuple[str, ...] = ()
     width_mm: float = 85.0
     has_captions: bool = True
+    composition: Composition | None = None
+
+
+@dataclass(frozen=True)
+class Compose:
+    """Draw a page of figures as it would be written; `number` tells the answer from earlier ones."""
+
+    composition: Composition
+    number: int
+
+
+@dataclass(frozen=True)
+class FigurePreview(Event):
+    """A page of figures as a PNG, or why there is none.
+
+    Attributes:
+        number: of the question; height_mm: of the page.
+    """
+
+    number: int
+    png: bytes = b""
+    height_mm: float = 0.0
+    fault: str = ""
 
 
 @dataclass(frozen=True)

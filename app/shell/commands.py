@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QFileDialog, QMainWindow, QMessageBox
 from app.actions import ACTIONS
 from app.engine.messages import DataPreview, Export
 from app.panels.command_palette import CommandPalette
+from app.panels.composer import ComposerDialog
 from app.panels.data_dialog import DataDialog
 from app.panels.export_dialog import ExportDialog
 from app.panels.help_pages import NUMBERS, HelpPages
@@ -138,6 +139,7 @@ class Commands(PictureCommands):
 
     def _open_watched(self, folder: Path) -> None:
         window = WatchedWindow(folder, self._themes)
+        self.pictures.attach(window)
         self.watched.append(window)
         window.destroyed.connect(lambda: self.watched.remove(window))
         window.show()
@@ -208,6 +210,17 @@ class Commands(PictureCommands):
     @Slot()
     def export(self) -> None:
         dialog = ExportDialog(Path(self._export_folder), self._owner)
+        if dialog.exec():
+            command = dialog.command()
+            self._settings.set("export_folder", str(command.folder))
+            self._session.export(command)
+        dialog.deleteLater()
+
+    @Slot()
+    def compose(self) -> None:
+        dialog = ComposerDialog(Path(self._export_folder), self._owner)
+        dialog.wanted.connect(self._session.compose)
+        self._session.figure_drawn.connect(dialog.show_preview)
         if dialog.exec():
             command = dialog.command()
             self._settings.set("export_folder", str(command.folder))

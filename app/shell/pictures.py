@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QMarginsF, QPoint, QSizeF
 from PySide6.QtGui import QImage, QPageSize, QPainter, QPdfWriter
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QWidget
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 # Pixels on paper for every one on the screen.
 SHARPNESS = 3
 DOTS_PER_MILLIMETRE = 96 / 25.4
-KINDS = {"png": "PNG", "tiff": "TIFF", "pdf": "PDF", "svg": "SVG"}
+KINDS = {"png": "PNG", "tiff": "TIFF", "pdf": "PDF", "svg": "SVG", "eps": "EPS"}
+POINTS_PER_INCH = 72
 
 
 class PictureError(ValueError):
@@ -28,13 +35,13 @@ def image_of(widget: QWidget) -> QImage:
     image.setDotsPerMeterY(dots)
     image.fill(widget.palette().window().color())
     painter = QPainter(image)
-    widget.render(painter, QPoint(0, 0))
+    QWidget.render(widget, painter, QPoint(0, 0))  # a plot has a render of its own, of its scene alone
     painter.end()
     return image
 
 
 def save_picture(widget: QWidget, path: Path) -> Path:
-    """Write a widget as PNG, TIFF, PDF or SVG, by the file's ending; PNG where it has none.
+    """Write a widget as PNG, TIFF, PDF, SVG or EPS (of pixels), by the file's ending; PNG where it has none.
 
     Returns:
         the file.
@@ -51,7 +58,7 @@ def save_picture(widget: QWidget, path: Path) -> Path:
         path.open("ab").close()  # Qt only says that it failed; the system says why
     except OSError as error:
         raise PictureError(f"The picture cannot be written to {path}: {error.strerror or error}") from None
-    if kind in ("png", "tiff"):
+    if kind in ("png", "tiff", "eps"):
         is_written = _write_pixels(image_of(widget), path, kind)
     else:
         is_written = _draw(widget, path, kind)
@@ -61,17 +68,31 @@ def save_picture(widget: QWidget, path: Path) -> Path:
 
 
 def _write_pixels(image: QImage, path: Path, kind: str) -> bool:
-    from PIL import Image
+    from PIL import Image as Pillow
 
     flat = image.convertToFormat(QImage.Format.Format_RGB888)
     size, stride = (flat.width(), flat.height()), flat.bytesPerLine()
     dots = round(25.4 * DOTS_PER_MILLIMETRE * SHARPNESS)
     try:
-        picture = Image.frombytes("RGB", size, bytes(flat.constBits()), "raw", "RGB", stride)
-        picture.save(path, KINDS[kind], dpi=(dots, dots))
+        picture = Pillow.frombytes("RGB", size, bytes(flat.constBits()), "raw", "RGB", stride)
+        if kind == "eps":
+            path.write_bytes(_eps(picture, dots))
+        else:
+            picture.save(path, KINDS[kind], dpi=(dots, dots))
     except OSError:
         return False
     return True
+
+
+def _eps(picture: Image.Image, dots: int) -> bytes:
+    """PostScript as large as on the screen: Pillow alone takes every pixel for a point."""
+    memory = io.BytesIO()
+    picture.save(memory, "EPS")
+    width, height = (side * POINTS_PER_INCH / dots for side in picture.size)
+    data = memory.getvalue()
+    box = b"%%%%BoundingBox: 0 0 %d %d" % (math.ceil(width), math.ceil(height))
+    data = data.replace(b"%%%%BoundingBox: 0 0 %d %d" % picture.size, box, 1)
+    return data.replace(b"%d %d scale" % picture.size, b"%.3f %.3f scale" % (width, height), 1)
 
 
 def _draw(widget: QWidget, path: Path, kind: str) -> bool:
@@ -95,5 +116,5 @@ def _draw(widget: QWidget, path: Path, kind: str) -> bool:
         scale = device.logicalDpiX() / 96
         painter.scale(scale, scale)
     painter.fillRect(widget.rect(), widget.palette().window())
-    widget.render(painter, QPoint(0, 0))
+    QWidget.render(widget, painter, QPoint(0, 0))  # a plot has a render of its own, of its scene alone
     return bool(painter.end())

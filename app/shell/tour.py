@@ -196,9 +196,10 @@ class Tour(QObject):
         assert layout is not None
         layout.activate()  # a button that has just come or gone counts at once
         size = QSize(WIDTH, max(layout.totalHeightForWidth(WIDTH), layout.totalSizeHint().height()))
+        beside = min(target.top(), window.bottom() - size.height() - 8)
         places = (
-            QPoint(target.right() + GAP, target.top()),
-            QPoint(target.left() - GAP - size.width(), target.top()),
+            QPoint(target.right() + GAP, beside),
+            QPoint(target.left() - GAP - size.width(), beside),
             QPoint(target.left(), target.bottom() + GAP),
             QPoint(target.center().x() - size.width() // 2, target.bottom() - size.height() - GAP),
         )

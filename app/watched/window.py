@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mft_engine.runs.watched import WatchedRun
 
 WATCHING = "watching"
+STANDING_OUT = "Neurons that stand where hardly a rider goes, ringed; N and Shift+N walk through them"
 USUAL_SIZE = QSize(1440, 900)
 LOOK_MILLISECONDS = 1000
 CLOUD_NAMES = {"initial": "at the start", "background": "neurons", "foreground": "riders"}
@@ -51,6 +52,7 @@ class WatchedWindow(QMainWindow):
         theme = themes.theme
         self.cloud = CloudView(theme, self)
         self.cloud.header.show_clouds_alone(CLOUD_NAMES)
+        self.cloud.header.chips["standing out"].setToolTip(STANDING_OUT)
         self.cloud.empty.set_text("No neurons yet", f"They appear with the first file in {folder}.")
         self.setCentralWidget(self.cloud)
         self.findings = FindingsPanel(theme, self)
@@ -128,6 +130,7 @@ class WatchedWindow(QMainWindow):
         self.cloud.show_initial(tables["initial_background"])
         self.cloud.show_background(tables["background"], len(tables["background"]))
         self.cloud.show_foreground(tables["foreground"])
+        self.cloud.marked.show(run.standing_out)
         places = [names.index(name) for name in MARGINALS if name in names]
         self.marginals.set_columns([names[place] for place in places], has_weights=False)
         self.marginals.show_clouds(tables["background"][:, places], tables["foreground"][:, places])

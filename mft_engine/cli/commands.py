@@ -184,6 +184,17 @@ def theory(
 
 
 @app.command()
+def desktop(
+    is_removed: Annotated[bool, typer.Option("--remove", help="Take the entry away again.")] = False,
+) -> None:
+    """Puts the program into the menu of applications (Linux). Example: mft-lab desktop"""
+    from mft_engine.cli.desktop import install, remove
+
+    for path in remove() if is_removed else install():
+        typer.echo(path)
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Versions, devices, display, folders and known-bad pairs. Example: mft-lab doctor"""
     from mft_engine.cli.doctor import examine

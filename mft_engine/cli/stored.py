@@ -44,7 +44,10 @@ def compare(
 @app.command()
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    figure: Annotated[list[str] | None, typer.Option(help="A figure's name, or all; may be repeated.")] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(help="A figure's name, or all; a+b+c for one page of several; may be repeated."),
+    ] = None,
     wrong: Annotated[Path | None, typer.Option(help="The wrong-background run, for three-pictures.")] = None,
     formats: Annotated[str, typer.Option("--format", help="pdf, svg, png, eps, tiff; comma-separated.")] = "pdf",
     width_mm: Annotated[float, typer.Option(min=20, max=1000, help="Width of the figure in mm.")] = 85.0,

@@ -21,14 +21,29 @@ from mft_engine.figures.clouds import (
     draw_three_pictures,
     draw_wrong_background,
 )
+from mft_engine.figures.composition import compose
 from mft_engine.figures.curves import draw_loss, draw_marginals, draw_null
 from mft_engine.figures.file_formats import MAKERS
 from mft_engine.figures.fourier import draw_fourier
 from mft_engine.figures.maps import draw_fields
 from mft_engine.figures.sheet import MM_PER_INCH, FigureError, MissingError, Page, style
 from mft_engine.figures.spectra import draw_kernel
+from mft_engine.pages import Composition
 
-__all__ = ["FIGURES", "FORMATS", "FigureError", "MissingError", "draw", "save", "save_three_pictures", "write_figure"]
+__all__ = [
+    "FIGURES",
+    "FORMATS",
+    "PANELS",
+    "Composition",
+    "FigureError",
+    "MissingError",
+    "draw",
+    "draw_composition",
+    "save",
+    "save_composition",
+    "save_three_pictures",
+    "write_figure",
+]
 
 FORMATS = tuple(MAKERS)
 MIN_WIDTH_MM, MAX_WIDTH_MM = 60.0, 1000.0
@@ -47,6 +62,10 @@ FIGURES: dict[str, Callable[[Page], Figure]] = {
     "fourier": draw_fourier,
 }
 
+# What can be a panel of a page: the three pictures have letters of their own.
+PANELS = {name: maker for name, maker in FIGURES.items() if name != "three-pictures"}
+USUAL_PANEL_MM = 55.0
+
 
 def draw(
     name: str,
@@ -59,7 +78,7 @@ def draw(
     """One figure, exactly `width_mm` wide.
 
     Args:
-        name: a key of FIGURES ("_" is as good as "-").
+        name: a key of FIGURES ("_" is as good as "-"), or several with "+" between them for one page of all.
         outcome: of a run.
         wrong: of its twin with the wrong background; its clouds then share the axis range.
         has_caption: recipe, seed, sizes and verdict under the figure.
@@ -67,6 +86,8 @@ def draw(
     Raises:
         FigureError: an unknown name, a width out of range, or something that is not computed yet.
     """
+    if "+" in name:
+        return draw_composition(of_names(name, width_mm, has_caption=has_caption), outcome, wrong=wrong)
     maker = FIGURES.get(name.replace("_", "-"))
     if maker is None:
         raise FigureError(f"There is no figure {name!r}; there are {', '.join(FIGURES)}")
@@ -74,6 +95,46 @@ def draw(
         raise FigureError(f"A figure of {width_mm:g} mm: its width can be {MIN_WIDTH_MM:g} to {MAX_WIDTH_MM:g} mm")
     with matplotlib.rc_context(style(width_mm)):
         return maker(Page(outcome, wrong, width_mm, has_caption))
+
+
+def draw_composition(composition: Composition, outcome: Outcome, *, wrong: Outcome | None = None) -> Figure:
+    """Several figures on one page, with letters.
+
+    Args:
+        wrong: as in `draw`.
+
+    Raises:
+        FigureError: a panel with an unknown name, or of something that is not computed yet.
+    """
+    return compose(composition, outcome, PANELS, wrong)
+
+
+def save_composition(
+    composition: Composition,
+    outcome: Outcome,
+    folder: str | Path,
+    formats: Sequence[str] = ("pdf",),
+    *,
+    wrong: Outcome | None = None,
+    name: str = "figure",
+) -> list[Path]:
+    """Write such a page as `folder/name.format`.
+
+    Returns:
+        the files, in the order of the formats.
+
+    Raises:
+        FigureError, RunError: as `save`.
+    """
+    _require_formats(formats)
+    figure = draw_composition(composition, outcome, wrong=wrong)
+    return [write_figure(figure, Path(folder) / f"{name}.{form}") for form in formats]
+
+
+def of_names(names: str, width_mm: float, *, has_caption: bool) -> Composition:
+    """The page that "name+name+..." stands for: as many panels in a row as have 55 mm each."""
+    panels = tuple(name.strip().replace("_", "-") for name in names.split("+"))
+    return Composition(panels, max(1, int(width_mm // USUAL_PANEL_MM)), width_mm, has_caption=has_caption)
 
 
 def save(
@@ -99,9 +160,7 @@ def save(
         FigureError: as `draw`, or an unknown format.
         RunError: a folder that cannot be written.
     """
-    unknown = [form for form in formats if form not in FORMATS]
-    if unknown:
-        raise FigureError(f"There is no figure format {unknown[0]!r}; there are {', '.join(FORMATS)}")
+    _require_formats(formats)
     figure = draw(name, outcome, wrong=wrong, width_mm=width_mm, has_caption=has_caption)
     return [write_figure(figure, Path(folder) / f"{name.replace('_', '-')}.{form}") for form in formats]
 
@@ -131,6 +190,12 @@ def save_three_pictures(
     for name in ("background", "foreground", "wrong-background"):
         files += save(name, outcome, folder, formats, width_mm, **options)
     return files
+
+
+def _require_formats(formats: Sequence[str]) -> None:
+    unknown = [form for form in formats if form not in FORMATS]
+    if unknown:
+        raise FigureError(f"There is no figure format {unknown[0]!r}; there are {', '.join(FORMATS)}")
 
 
 def write_figure(figure: Figure, path: Path) -> Path:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from mft_engine import palette
+from mft_engine import films, palette
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.storage import write_atomically, writing_to
 from mft_engine.figures.file_formats import DATA_FORMATS, ExportError
@@ -23,10 +20,7 @@ from mft_engine.figures.pictures import axis_range
 
 __all__ = ["ANIMATIONS", "DATA_FORMATS", "ExportError", "export_run", "save_animation", "save_data"]
 
-ANIMATIONS = ("gif", "apng", "png", "mp4")
-FRAMES_PER_SECOND = 12
-# Frames of a still end, so that a loop does not jump back at once.
-N_LAST = 12
+ANIMATIONS = films.FORMS
 # Pictures are drawn so many times larger and shrunk, for smooth points.
 OVERSAMPLING = 3
 MARGIN = 0.06
@@ -124,15 +118,14 @@ def save_animation(
         ExportError: no snapshots, an unknown form, no ffmpeg, fewer than two inputs.
         RunError: a folder that cannot be written.
     """
-    if form not in ANIMATIONS:
-        raise ExportError(f"There is no animation format {form!r}; there are {', '.join(ANIMATIONS)}")
+    try:
+        films.require_encoder(form)
+    except films.FilmError as error:
+        raise ExportError(str(error)) from None
     if outcome.points.inputs.shape[1] < 2:
         raise ExportError("An animation needs at least two input weights to draw")
     if not len(outcome.snapshots):
         raise ExportError("There is nothing to animate: the run has stored no snapshots yet")
-    ffmpeg = shutil.which("ffmpeg") if form == "mp4" else None
-    if form == "mp4" and ffmpeg is None:
-        raise ExportError('MP4 needs ffmpeg, which is not installed here: install it, or choose "gif" or "png"')
     # Encoders of video want even sides.
     size = max(64, n_pixels + n_pixels % 2)
     folder = _made(folder)
@@ -141,11 +134,13 @@ def save_animation(
         files = []
         for number, frame in enumerate(_frames(outcome, size)):
             files.append(frames / f"{number:04d}.png")
-            write_atomically(files[-1], _encoded(frame, "PNG"))
+            write_atomically(files[-1], films.encoded_frame(frame))
         return files
     path = folder / (f"{name}-animated.png" if form == "apng" else f"{name}.{form}")
-    encode = {"gif": _gif, "apng": _apng}
-    write_atomically(path, encode[form](outcome, size) if ffmpeg is None else _mp4(outcome, size, ffmpeg))
+    try:
+        write_atomically(path, films.encode(_frames(outcome, size), form, colours=_inks()))
+    except films.FilmError as error:
+        raise ExportError(str(error)) from None
     return [path]
 
 
@@ -198,45 +193,10 @@ def _frame(theta: np.ndarray, half: float, size: int, left: str, right: str) -> 
     return image.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _gif(outcome: Outcome, size: int) -> bytes:
-    # One palette for all frames (a palette of its own for each flickers): every ink in steps towards white.
+def _inks() -> list[tuple[int, ...]]:
+    """Every ink in steps towards white."""
     inks = [ImageColor.getrgb(ink) for ink in (palette.BACKGROUND, palette.TEXT, palette.MUTED, palette.LINE)]
-    ramp = [tuple(round(255 + (c - 255) * k / 15) for c in ink) for ink in inks for k in range(16)]
-    colours = Image.new("P", (1, 1))
-    colours.putpalette([value for colour in ramp for value in colour])
-    reduced = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in _frames(outcome, size)]
-    duration = round(1000 / FRAMES_PER_SECOND)
-    durations = [duration] * (len(reduced) - 1) + [duration * N_LAST]
-    memory = io.BytesIO()
-    reduced[0].save(memory, "GIF", save_all=True, append_images=reduced[1:], duration=durations, loop=0, optimize=False)
-    return memory.getvalue()
-
-
-def _apng(outcome: Outcome, size: int) -> bytes:
-    frames = list(_frames(outcome, size))
-    memory = io.BytesIO()
-    duration = round(1000 / FRAMES_PER_SECOND)
-    durations = [duration] * (len(frames) - 1) + [duration * N_LAST]
-    frames[0].save(memory, "PNG", save_all=True, append_images=frames[1:], duration=durations, loop=0)
-    return memory.getvalue()
-
-
-def _mp4(outcome: Outcome, size: int, ffmpeg: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="mft-lab-") as folder:
-        for number, frame in enumerate(_frames(outcome, size)):
-            frame.save(Path(folder) / f"{number:04d}.png")
-        command = [ffmpeg, "-y", "-loglevel", "error", "-framerate", str(FRAMES_PER_SECOND), "-i", f"{folder}/%04d.png"]
-        command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", f"{folder}/run.mp4"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ExportError(f"ffmpeg could not make the film: {done.stderr.strip()[-300:]}")
-        return (Path(folder) / "run.mp4").read_bytes()
-
-
-def _encoded(image: Image.Image, form: str) -> bytes:
-    memory = io.BytesIO()
-    image.save(memory, form)
-    return memory.getvalue()
+    return [tuple(round(255 + (c - 255) * k / 15) for c in ink) for ink in inks for k in range(16)]
 
 
 def _made(folder: str | Path) -> Path:

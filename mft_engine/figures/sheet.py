@@ -6,14 +6,14 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -107,12 +107,18 @@ class MissingError(FigureError):
 
 @dataclass(frozen=True)
 class Page:
-    """What a figure is drawn from and how large; `wrong` is the outcome with the wrong background."""
+    """What a figure is drawn from and how large.
+
+    Attributes:
+        wrong: the outcome with the wrong background.
+        part: of a larger figure, drawn on in place of a figure of its own.
+    """
 
     outcome: Outcome
     wrong: Outcome | None
     width_mm: float
     has_caption: bool
+    part: SubFigure | None = None
 
     @property
     def is_wide(self) -> bool:
@@ -121,7 +127,7 @@ class Page:
 
     def sheet(self, height_mm: float, words: str) -> Sheet:
         """A sheet for panels of that height together, with the caption below where one is wanted."""
-        return Sheet(self.width_mm, height_mm, words if self.has_caption else "")
+        return Sheet(self.width_mm, height_mm, words if self.has_caption else "", self.part)
 
 
 class Sheet:
@@ -130,6 +136,7 @@ class Sheet:
     Args:
         width_mm, height_mm: of the whole, the caption below it not counted.
         caption_text: written under the panels where it is not empty.
+        part: of a larger figure, as large as this sheet, that it is drawn on; a figure of its own where there is none.
     """
 
     CAPTION_SIZE = 5.5
@@ -137,14 +144,20 @@ class Sheet:
     # Mean width of a letter of DejaVu Sans over its size.
     LETTER = 0.53
 
-    def __init__(self, width_mm: float, height_mm: float, caption_text: str = "") -> None:
+    def __init__(
+        self, width_mm: float, height_mm: float, caption_text: str = "", part: SubFigure | None = None
+    ) -> None:
         letter_mm = points(self.CAPTION_SIZE, width_mm) * self.LETTER * MM_PER_POINT
         lines = textwrap.wrap(caption_text, int((width_mm - 4) / letter_mm))
         line_mm = points(self.CAPTION_LINE_MM, width_mm)
         self.width_mm = width_mm
         self.height_mm = height_mm + (len(lines) * line_mm + 2.0 if lines else 0.0)
-        self.figure = Figure(figsize=(self.width_mm / MM_PER_INCH, self.height_mm / MM_PER_INCH), dpi=DPI)
-        FigureCanvasAgg(self.figure)
+        if part is None:
+            own = Figure(figsize=(self.width_mm / MM_PER_INCH, self.height_mm / MM_PER_INCH), dpi=DPI)
+            FigureCanvasAgg(own)
+            self.figure = own
+        else:
+            self.figure = cast("Figure", part)  # the two answer alike to everything that draws
         for number, line in enumerate(lines):
             self.text(2, height_mm + 0.8 + number * line_mm, line, self.CAPTION_SIZE, color=palette.MUTED)
 
@@ -225,7 +238,7 @@ def name_above(axes: Axes, handles: Sequence[Artist], n_columns: int = 3) -> Non
         borderpad=0.15,
         handlelength=1.2,
         handletextpad=0.35,
-        columnspacing=1.0,
+        columnspacing=1.0 if len(handles) < 3 else 0.6,
     )
 
 

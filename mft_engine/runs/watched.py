@@ -20,6 +20,7 @@ import numpy as np
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.paths import with_way
 from mft_engine.compare.resolution import Resolution
+from mft_engine.compare.rules import P_VALUE_LIMIT
 from mft_engine.experiment import storage
 from mft_engine.experiment.schema import WrongContentError, array_in, check_comparison, finite, group_in
 from mft_engine.experiment.storage import RunError
@@ -87,6 +88,17 @@ class WatchedRun:
     def n_inputs(self) -> int:
         """Columns before the readouts."""
         return int(self.about["n_inputs"])
+
+    @property
+    def standing_out(self) -> list[int]:
+        """Numbers of neurons that stand where hardly a rider goes, farthest first; empty where chance has put them."""
+        found = self.about.get("outliers")
+        if not isinstance(found, dict) or not isinstance(found.get("indices"), list):
+            return []
+        p_value = found.get("p_value")
+        is_told = isinstance(p_value, float) and p_value <= P_VALUE_LIMIT
+        n_neurons = len(self.clouds["background"])
+        return [k for k in found["indices"] if isinstance(k, int) and 0 <= k < n_neurons] if is_told else []
 
     def tables(self) -> tuple[tuple[Column, ...], dict[str, np.ndarray]]:
         """What is drawn of a neuron: principal components, lengths, and its own numbers where they are few.

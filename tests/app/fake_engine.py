@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -10,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from app.engine.messages import DataPreview, EngineReady, Export, Exported, Reading, TaskCard, TheoryPicture
+from app.engine.messages import (
+    Compose,
+    DataPreview,
+    EngineReady,
+    Export,
+    Exported,
+    FigurePreview,
+    Reading,
+    TaskCard,
+    TheoryPicture,
+)
 from mft_engine.changes import Change
 from mft_engine.compare.clouds import Comparison
 from mft_engine.estimates import Estimate
@@ -476,6 +488,15 @@ class FakeEngine:
         numbers: dict[str, Any] = {name: getattr(theory, name) for name in ("loss", "free_energy", "gap", "kl")}
         numbers |= {"scale": theory.lambda_w, "order_parameters": theory.order_parameters}
         return TheoryPicture(np.ones((16, 16)), 1.0, marginals, numbers)
+
+    def compose(self, command: Compose, outcome: Outcome, wrong: Outcome | None) -> FigurePreview:
+        """A white page; none where the twin with the wrong background is asked for and is not there."""
+        if "wrong-background" in command.composition.panels and wrong is None:
+            return FigurePreview(command.number, fault="This figure needs the twin run")
+        self.log.append(f"compose {'+'.join(command.composition.panels)}")
+        memory = io.BytesIO()
+        Image.new("RGB", (200, 100), "white").save(memory, "PNG")
+        return FigurePreview(command.number, memory.getvalue(), command.composition.width_mm / 2)
 
     def export(self, command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:
         command.folder.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ from app.window import MainWindow
 from mft_engine.recipe import Recipe, load_recipe
 
 LEFT = Qt.MouseButton.LeftButton
-LONG = 40_000
+LONG = 120_000
 SMALL = {
     "network.n_neurons": 256,
     "foreground.n_neurons": 256,

@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
 from app.engine.messages import DataPreview, Reading
 from app.library import Curve, RunsCompared, Side
 from app.panels.command_palette import CommandPalette
+from app.panels.composer import ComposerDialog
 from app.panels.data_dialog import DataDialog
 from app.panels.export_dialog import ExportDialog
 from app.panels.help_pages import HelpPages
@@ -96,6 +97,7 @@ def compared() -> RunsCompared:
 
 DIALOGS: dict[str, Callable[[MainWindow], QDialog]] = {
     "export": lambda window: ExportDialog(Path(), window),
+    "composer": lambda window: ComposerDialog(Path(), window),
     "data": lambda window: DataDialog(preview(), window),
     "palette": lambda window: CommandPalette(window.actions(), window),
     "help": lambda window: HelpPages(window),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,6 +99,21 @@ def test_what_is_not_there_has_a_reason(show: Callable[[Path], WatchedWindow], t
     qtbot.waitUntil(lambda: window.run is not None, timeout=60_000)
     assert is_empty(window.losses) and is_empty(window.kernel)
     assert not is_empty(window.cloud) and not is_empty(window.moved)
+
+
+def test_neurons_that_stand_out_are_ringed(
+    show: Callable[[Path], WatchedWindow], kept: Path, tmp_path: Path, qtbot: Any
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(kept, folder)
+    document = json.loads((folder / "watched.json").read_text())
+    for found, ringed in (([7, 3], [7, 3]), ([7, "x", 4000], [7])):
+        document["outliers"] = {"indices": found, "expected": 0.4, "p_value": 0.001}
+        (folder / "watched.json").write_text(json.dumps(document))
+        window = show(folder)
+        qtbot.waitUntil(lambda window=window: window.run is not None, timeout=60_000)
+        assert window.cloud.marked.numbers.tolist() == ringed
+        assert window.cloud.header.chips["standing out"].isVisible()
 
 
 def test_its_numbers_are_explained_without_the_main_window(

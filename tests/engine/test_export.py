@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import stat
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +175,14 @@ def test_mp4_hands_numbered_frames_to_ffmpeg_and_reports_its_complaints(outcome,
     stand_in(tmp_path, "echo 'no such codec' >&2; exit 1")
     with pytest.raises(ExportError, match="ffmpeg could not make the film: no such codec"):
         save_animation(outcome, tmp_path / "out", "mp4")
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_an_mp4_has_a_frame_for_every_stored_cloud_and_is_read_by_ffmpeg_itself(outcome, tmp_path):
+    (path,) = save_animation(outcome, tmp_path, "mp4", n_pixels=101)
+    command = ["ffmpeg", "-i", str(path), "-map", "0:v:0", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert len(done.stdout) == (1 + len(outcome.snapshots)) * 102 * 102 * 3
 
 
 @pytest.mark.parametrize(

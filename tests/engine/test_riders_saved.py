@@ -16,6 +16,7 @@ import mft_engine as mft
 from mft_engine.cli.commands import main
 from mft_engine.experiment.storage import RunError
 from mft_engine.riders import live
+from mft_engine.riders.outliers import outliers_of
 from mft_engine.riders.watch import Watch
 from mft_engine.runs.watched import ARRAYS, DOCUMENT, is_watched, read_watched
 
@@ -240,6 +241,20 @@ def test_neurons_that_go_astray_are_named() -> None:
     found = watch.outliers()
     assert {7, 30, 55, 90, 91, 100} <= set(found.indices.tolist()) and found.p_value < 0.01
     assert "look at neurons" in found.sentence
+    assert watch.run().standing_out == found.indices.tolist()
+
+
+@pytest.mark.parametrize("n_riders", [64, 200])
+def test_neurons_of_one_law_are_seldom_named_as_standing_out(n_riders: int) -> None:
+    generator = np.random.default_rng(2)
+    pairs = [
+        (draw((100, 4)), draw((n_riders, 4)))
+        for draw in (generator.standard_normal, lambda size: generator.standard_t(5, size))
+        for _ in range(150)
+    ]
+    told = [outliers_of(*pair).p_value <= 0.01 for pair in pairs]
+    # Of 300 at the level of 1 in 100: 3 are meant, 10 or more would be 1 in 1,000. By a binomial law 30 to 90 were.
+    assert sum(told) < 10
 
 
 def test_neurons_that_never_left_their_start_are_noticed_by_their_way() -> None:
