@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mft_engine.riders.neurons import Activation, Layer, WatchError
 
@@ -28,6 +29,23 @@ def layer_of(hidden: Modules | Sequence[Any], readout: nn.Module, activation: Ac
     return Layer(incoming, readout, activation)
 
 
+def check_options(optimizer: object, n_foreground: object, initial: object, seed: object, loss: object) -> None:
+    """Refuse what is none of what `watch` asks for.
+
+    Raises:
+        WatchError: the sentence names it.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise WatchError(f"optimizer = {optimizer!r} is none: give the one that trains the model, made before")
+    if n_foreground is not None and (not isinstance(n_foreground, int) or n_foreground < 1):
+        raise WatchError(f"n_foreground = {n_foreground!r} is no number of riders; one is the least")
+    if not isinstance(seed, int) or seed < 0:
+        raise WatchError(f"seed = {seed!r} is no seed; give a whole number from 0 on")
+    for name, value in (("initial", initial), ("loss", loss)):
+        if value is not None and not callable(value):
+            raise WatchError(f"{name} = {value!r} cannot be called; give a function")
+
+
 def given(initial: Initial, n: int, like: Tensor) -> Tensor:
     """(n, n_params) neurons that the user's function draws, in the table's columns.
 
@@ -35,10 +53,19 @@ def given(initial: Initial, n: int, like: Tensor) -> Tensor:
         WatchError: it gives others.
     """
     values = initial(n)
-    parts = [values] if isinstance(values, Tensor) else [part for part in values if part is not None]
-    if any(len(part) != n for part in parts):
-        raise WatchError(f"`initial` was asked for {n} neurons and gave {[len(part) for part in parts]}")
-    table = torch.cat([torch.as_tensor(part).detach().reshape(n, -1).to(like) for part in parts], dim=1)
+    listed = values if isinstance(values, list | tuple) else [values]
+    try:
+        parts = [torch.as_tensor(part).detach() for part in listed if part is not None]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WatchError(
+            f"`initial` gave {type(values).__name__} where tensors (w, b, v) are needed: {error}"
+        ) from None
+    if not parts or any(part.dim() == 0 or len(part) != n for part in parts):
+        found = [len(part) if part.dim() else "a number" for part in parts]
+        raise WatchError(f"`initial` was asked for {n} neurons and gave {found}")
+    table = torch.cat([part.reshape(n, -1).to(like) for part in parts], dim=1)
     if table.shape[1] != like.shape[1]:
         raise WatchError(f"`initial` gave {table.shape[1]} numbers a neuron; the layer's neurons have {like.shape[1]}")
+    if not bool(torch.isfinite(table).all()):
+        raise WatchError("`initial` gave neurons that are not finite")
     return table

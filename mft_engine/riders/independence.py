@@ -18,6 +18,8 @@ from mft_engine.rng import Stream
 # Riders that are split into halves, and how often: the scatter is known to some 10 %.
 MOST_SPLIT = 512
 N_SPLITS = 60
+# Neurons and riders that have neighbours to speak of.
+FEWEST = 4
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,12 @@ def independence_of(background: Values, foreground: Values) -> Independence:
     Distances to the nearest neighbour in pooled standard deviations, in clouds of the same number of neurons.
 
     Args:
-        background, foreground: (n_neurons, n_params), two at least.
+        background, foreground: (n_neurons, n_params), four at least, or the answer says that they are too few.
     """
     clouds = [host_array(cloud) for cloud in (background, foreground)]
     n = min(map(len, clouds))
+    if n < FEWEST:
+        return Independence(math.nan, 1.0, f"Of {n} neurons or riders nobody can say whether they come in groups.")
     clouds = [cloud[np.linspace(0, len(cloud) - 1, n).astype(int)] if len(cloud) > n else cloud for cloud in clouds]
     spread = np.concatenate(clouds).std(axis=0)
     scaled = [cloud / np.where(spread > 0, spread, 1.0) for cloud in clouds]

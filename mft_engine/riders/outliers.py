@@ -48,9 +48,13 @@ def outliers_of(background: Values, foreground: Values) -> Outliers:
     """The neurons that stand out.
 
     Args:
-        background, foreground: (n_neurons, n_params), two riders at least.
+        background, foreground: (n_neurons, n_params), two riders at least, or the answer says that they are too few.
     """
     neurons, riders = (host_array(cloud) for cloud in (background, foreground))
+    if len(riders) < 2:
+        return Outliers(
+            np.zeros(0, np.int64), np.zeros(0), 0.0, 1.0, "One rider is too few to say which neurons stand out."
+        )
     spread = np.concatenate([neurons, riders]).std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     tree = cKDTree(riders / scale)

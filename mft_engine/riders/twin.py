@@ -28,8 +28,6 @@ class Twin:
     """
 
     def __init__(self, optimizer: Optimizer, pairs: list[tuple[nn.Parameter, Tensor]]) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise WatchError(f"optimizer = {optimizer!r} is none: give the one that trains the model, made before")
         rule = type(optimizer)
         if rule.__name__ not in ELEMENTWISE or not rule.__module__.startswith("torch.optim"):
             raise WatchError(

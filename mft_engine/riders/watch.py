@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from mft_engine import rng
 from mft_engine.compare.clouds import Comparison, ComparisonError, compare
 from mft_engine.compare.paths import compare_paths, verdict_of
-from mft_engine.riders.given import Initial, Modules, given, layer_of
+from mft_engine.riders.given import Initial, Modules, check_options, given, layer_of
 from mft_engine.riders.independence import Independence, distinct, independence_of
 from mft_engine.riders.live import LiveFolder
 from mft_engine.riders.neurons import Activation, Layer, Tensors, WatchError
@@ -411,10 +411,9 @@ def watch(
         return tuple(found)
     if isinstance(initial, Sequence):
         raise WatchError("One layer has one initial law: give a function, not a list")
+    check_options(optimizer, n_foreground, initial, seed, loss)
     layer = layer_of(hidden, readout, activation)
     n = layer.n_neurons if n_foreground is None else n_foreground
-    if n < 1:
-        raise WatchError(f"n_foreground = {n} is no number of riders; one is the least")
     live = LiveFolder(folder) if folder is not None else None
     return Watch(layer, optimizer, n, initial, seed, loss, live)
 

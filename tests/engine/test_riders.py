@@ -247,6 +247,30 @@ def _refusals() -> dict[str, tuple[Callable[[], Any], str]]:
             "moves none",
         ),
         "activation": (lambda: mft.watch(a, b, optimizer=sgd, activation=weighted), "numbers of its own"),
+        "no optimiser": (lambda: mft.watch(a, b, optimizer=None, activation=torch.relu), "optimizer = None is none"),  # type: ignore[arg-type]
+        "riders": (
+            lambda: mft.watch(a, b, optimizer=sgd, activation=torch.relu, n_foreground=2.5),  # type: ignore[arg-type]
+            "n_foreground = 2.5 is no number",
+        ),
+        "seed": (lambda: mft.watch(a, b, optimizer=sgd, activation=torch.relu, seed=-1), "seed = -1 is no seed"),
+        "loss": (
+            lambda: mft.watch(a, b, optimizer=sgd, activation=torch.relu, loss=3),  # type: ignore[arg-type]
+            "loss = 3 cannot be called",
+        ),
+        "a number": (
+            lambda: mft.watch(a, b, optimizer=sgd, activation=torch.relu, initial=lambda n: 3),
+            "asked for 4 neurons and gave",
+        ),
+        "words": (
+            lambda: mft.watch(a, b, optimizer=sgd, activation=torch.relu, initial=lambda n: "normal"),
+            "gave str where tensors",
+        ),
+        "infinite": (
+            lambda: mft.watch(
+                a, b, optimizer=sgd, activation=torch.relu, initial=lambda n: torch.full((n, 9), torch.inf)
+            ),
+            "not finite",
+        ),
         "initial": (
             lambda: mft.watch(a, b, optimizer=sgd, activation=torch.relu, initial=lambda n: torch.zeros(n, 3)),
             "3 numbers a neuron",
