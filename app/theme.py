@@ -227,11 +227,11 @@ QLineEdit:focus, QAbstractSpinBox:focus, QComboBox:focus {{ border-color: {theme
 QLineEdit[invalid="true"] {{ border-color: {theme.bad}; }}
 QLineEdit:disabled, QComboBox:disabled, QAbstractSpinBox:disabled {{ background: {theme.window}; }}
 QCheckBox {{ spacing: 7px; }}
-QCheckBox::indicator {{ width: 13px; height: 13px; border: 1px solid {theme.muted}; border-radius: 3px;
-  background: {theme.panel}; }}
-QCheckBox::indicator:hover {{ border-color: {theme.accent}; }}
+QCheckBox::indicator, QListView::indicator {{ width: 13px; height: 13px; border: 1px solid {theme.muted};
+  border-radius: 3px; background: {theme.panel}; }}
+QCheckBox::indicator:hover, QListView::indicator:hover {{ border-color: {theme.accent}; }}
 QCheckBox::indicator:focus {{ border: 2px solid {theme.accent}; }}
-QCheckBox::indicator:checked {{ background: {theme.accent}; border-color: {theme.accent};
+QCheckBox::indicator:checked, QListView::indicator:checked {{ background: {theme.accent}; border-color: {theme.accent};
   image: url("{check}"); }}
 QCheckBox::indicator:disabled {{ border-color: {theme.line}; }}
 QDialogButtonBox {{ dialogbuttonbox-buttons-have-icons: 0; }}

@@ -20,7 +20,6 @@ from PySide6.QtWidgets import (
     QApplication,
     QComboBox,
     QDialog,
-    QLabel,
     QMainWindow,
     QTabWidget,
     QToolBar,
@@ -217,14 +216,12 @@ class MainWindow(QMainWindow):
         space = QWidget(bar)
         space.setSizePolicy(space.sizePolicy().Policy.Expanding, space.sizePolicy().Policy.Preferred)
         bar.addWidget(space)
-        label = QLabel("Steps per frame ", bar)
-        label.setProperty("role", "muted")
-        bar.addWidget(label)
         self.speed = QComboBox(bar)
         self.speed.setAccessibleName("Steps per frame")
         self.speed.setToolTip("How many training steps pass between two drawn frames ([ slower, ] faster)")
         for steps in SPEEDS:
-            self.speed.addItem(f"{steps:,}" if steps else "as many as fit", steps)
+            noun = "step" if steps == 1 else "steps"
+            self.speed.addItem(f"{steps:,} {noun} a frame" if steps else "as many as fit", steps)
         self.speed.activated.connect(self._speed_picked)
         bar.addWidget(self.speed)
         self.addToolBar(bar)

@@ -35,4 +35,4 @@ for every in (1, 5, 30):
         loss=loss_of_all,
         optimizer=lambda parameters: torch.optim.Adam(parameters, 1e-3),
     )
-    print(f"{later.sentence} Verdict: {later.compare().verdict}.")
+    print(f"{later.sentence} Verdict: {later.compare().verdict or 'none'}.")

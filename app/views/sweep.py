@@ -39,7 +39,7 @@ class FieldChoice:
         self.path = QComboBox(parent)
         self.path.setAccessibleName(f"Swept field {number + 1}")
         self.path.setToolTip("The field of the recipe that is swept")
-        self.path.setFixedWidth(148)
+        self.path.setFixedWidth(166)
         self.path.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.path.addItem("choose a field" if number == 0 else "no second field", "")
         for path in paths:
@@ -168,7 +168,7 @@ class SweepView(QWidget):
         grid.setColumnStretch(2, 1)
         controls = QWidget(self)
         controls.setLayout(grid)
-        controls.setFixedWidth(348)
+        controls.setFixedWidth(366)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)

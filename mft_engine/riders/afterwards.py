@@ -20,7 +20,7 @@ from mft_engine.compare.clouds import Comparison, compare
 from mft_engine.compare.path_resolution import resolution_of
 from mft_engine.compare.paths import compare_paths
 from mft_engine.device import to_host
-from mft_engine.riders.given import Initial, Modules, given, layer_of
+from mft_engine.riders.given import Initial, Modules, check_options, given, layer_of
 from mft_engine.riders.neurons import Activation, Layer, WatchError
 from mft_engine.riders.portrait import functions_of
 from mft_engine.riders.twin import ELEMENTWISE
@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 ONE_MOMENT = (
     "The field is that of one moment, whose noise alone pulls right clouds apart, so that their distance is no "
     "evidence against the network: give several checkpoints of the stationary part."
+)
+
+# Of their way, by which the network's own neurons may miss their end before a rejection is no evidence.
+MOST_ERROR = 0.3
+TOO_COARSE = (
+    "What lies between the checkpoints is known too coarsely: the network's own neurons, moved as the riders are, miss "
+    "their end by {} % of their way, so that a difference is no evidence against the network. Give more checkpoints."
 )
 
 Checkpoints = Sequence[tuple[int, dict[str, Any]]]
@@ -98,6 +105,8 @@ class Afterwards:
         if self.is_of_one_moment and found.verdict not in ("consistent", None):
             # Sampled networks fluctuate, and the law of a neuron amplifies what the field of one moment has of that.
             return replace(found, verdict=None, why=ONE_MOMENT)
+        if self.error is not None and self.error > MOST_ERROR and found.verdict not in ("consistent", None):
+            return replace(found, verdict=None, why=TOO_COARSE.format(_percent(self.error)))
         return found
 
     def save(self, folder: str | Path, name: str = "") -> Path:
@@ -172,13 +181,19 @@ def watch_checkpoints(
     Raises:
         WatchError: a layer, an optimiser, or checkpoints that this cannot be done with.
     """
+    check_options(n_foreground, initial, seed, loss)
     layer = layer_of(hidden, readout, activation)
-    if not checkpoints or any(a[0] >= b[0] for a, b in pairwise(checkpoints)):
-        raise WatchError("Give checkpoints as (step, state dict), with growing steps, one at least")
+    _check_checkpoints(checkpoints)
+    if isinstance(optimizer, Optimizer) or not callable(optimizer):
+        raise WatchError("`optimizer` makes one from a list of tensors here: lambda p: torch.optim.Adam(p, 1e-3)")
     with _own_weights(model):
         fields, tables = [], []
         for step, state in checkpoints:
-            model.load_state_dict(state)
+            try:
+                model.load_state_dict(state)
+            except (RuntimeError, TypeError, AttributeError) as fault:
+                why = " ".join(str(fault).split())
+                raise WatchError(f"The checkpoint of step {step} is none of this model: {why}") from None
             fields.append(_field_of(model, layer, loss, step))
             tables.append(layer.table(layer.parameters()))
         n = layer.n_neurons if n_foreground is None else n_foreground
@@ -213,6 +228,14 @@ def watch_checkpoints(
         layer.n_inputs, layer.names, f"{how}; {exact}.", layer, fields[-1], words, seed,
         is_of_one_moment=temperature > 0 and n_fields == 1,
     )  # fmt: skip
+
+
+def _check_checkpoints(checkpoints: object) -> None:
+    pairs = checkpoints if isinstance(checkpoints, Sequence) else ()
+    is_right = bool(pairs) and all(isinstance(pair, Sequence) and len(pair) == 2 for pair in pairs)
+    is_right = is_right and all(isinstance(step, int) and step >= 0 for step, _ in pairs)
+    if not is_right or any(a[0] >= b[0] for a, b in pairwise(pairs)):
+        raise WatchError("Give checkpoints as (step, state dict), with growing steps, one at least")
 
 
 def _ride(
@@ -275,7 +298,10 @@ def _field_of(model: nn.Module, layer: Layer, loss: Loss, step: int) -> Field:
     ]
     try:
         with torch.enable_grad():
-            torch.autograd.grad(loss(), list(layer.parameters().values()), allow_unused=True)
+            told = loss()
+            if not isinstance(told, Tensor) or told.numel() != 1 or not told.requires_grad:
+                raise WatchError("`loss` must return the model's loss as a tensor of one number, to be differentiated")
+            torch.autograd.grad(told, list(layer.parameters().values()), allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from mft_engine.riders.neurons import Activation, Layer, WatchError
 
@@ -29,14 +28,12 @@ def layer_of(hidden: Modules | Sequence[Any], readout: nn.Module, activation: Ac
     return Layer(incoming, readout, activation)
 
 
-def check_options(optimizer: object, n_foreground: object, initial: object, seed: object, loss: object) -> None:
+def check_options(n_foreground: object, initial: object, seed: object, loss: object) -> None:
     """Refuse what is none of what `watch` asks for.
 
     Raises:
         WatchError: the sentence names it.
     """
-    if not isinstance(optimizer, Optimizer):
-        raise WatchError(f"optimizer = {optimizer!r} is none: give the one that trains the model, made before")
     if n_foreground is not None and (not isinstance(n_foreground, int) or n_foreground < 1):
         raise WatchError(f"n_foreground = {n_foreground!r} is no number of riders; one is the least")
     if not isinstance(seed, int) or seed < 0:

@@ -411,7 +411,9 @@ def watch(
         return tuple(found)
     if isinstance(initial, Sequence):
         raise WatchError("One layer has one initial law: give a function, not a list")
-    check_options(optimizer, n_foreground, initial, seed, loss)
+    if not isinstance(optimizer, Optimizer):
+        raise WatchError(f"optimizer = {optimizer!r} is none: give the one that trains the model, made before")
+    check_options(n_foreground, initial, seed, loss)
     layer = layer_of(hidden, readout, activation)
     n = layer.n_neurons if n_foreground is None else n_foreground
     live = LiveFolder(folder) if folder is not None else None

@@ -35,9 +35,10 @@ from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 KEPT_ON_WALK = 0.9
 LARGEST_STEP = 0.08
 # Moves after a step on the way, and between moments that shall be nearly independent. Wells are left by reweighting
-# alone, whose noise adds up as the squares of the steps do: many small steps with one move each leave a sixth of the
-# variance of log Z that few large ones with four moves leave, at the same cost (modular addition, P = 11).
-MOVES_A_STEP, N_MOVES = 1, 4
+# alone, whose noise adds up as the squares of the steps do: many small steps leave a sixth to a quarter of the variance
+# of log Z that few large ones with four moves leave (modular addition, P = 11). One move a step is not enough where few
+# steps are made: far narrow wells are then found by no population (a planar problem, 16 standard errors).
+MOVES_A_STEP, N_MOVES = 2, 4
 # Steps at full amplitude, and how many of the last ones make the residual's average.
 N_SETTLING = 10
 N_AVERAGED = 8

@@ -207,9 +207,9 @@ class Journey:
 
         QTimer.singleShot(0, answer)
 
-    def wait_for(self, what: str, act: Callable[[], Any], **checks: Any) -> Any:
+    def wait_for(self, what: str, act: Callable[[], Any], timeout: int = LONG, **checks: Any) -> Any:
         """Do something, and wait until the session has said a thing; returns what it said."""
-        with self.qtbot.waitSignal(getattr(self.session, what), timeout=LONG, **checks) as said:
+        with self.qtbot.waitSignal(getattr(self.session, what), timeout=timeout, **checks) as said:
             act()
         return said.args[0]
 

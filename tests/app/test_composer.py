@@ -9,10 +9,11 @@ import pytest
 from fake_engine import FakeEngine
 from journeys import SMALL, Journey
 from PIL import Image
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QRect, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
 from app.panels.composer import OTHER, PANELS, ComposerDialog
+from app.theme import ThemeKeeper
 from app.window import MainWindow
 from mft_engine.figures import PANELS as DRAWN
 from mft_engine.pages import JOURNALS, Composition
@@ -59,6 +60,21 @@ def test_panels_are_ticked_and_put_in_order_by_keys(dialog: ComposerDialog, qtbo
     assert dialog.composition.panels == ("loss", "background", "foreground")
     qtbot.mouseClick(dialog.down, LEFT)
     assert dialog.composition.panels == ("background", "loss", "foreground")
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_the_box_of_a_panel_that_is_not_ticked_is_seen_in_both_themes(
+    mode: str, dialog: ComposerDialog, themes: ThemeKeeper, qtbot: Any
+) -> None:
+    themes.set_mode(mode)
+    qtbot.wait(20)
+    row = dialog.panels.item(dialog.panels.count() - 1)
+    assert row.checkState() == Qt.CheckState.Unchecked
+    place = dialog.panels.visualItemRect(row)
+    image = dialog.panels.viewport().grab(QRect(place.left(), place.top(), 24, place.height())).toImage()
+    shades = [image.pixelColor(x, y).lightness() for x in range(image.width()) for y in range(image.height())]
+    assert max(shades) - min(shades) > 40
+    themes.set_mode("light")
 
 
 def test_a_change_asks_once_for_the_page_and_old_answers_are_left_aside(dialog: ComposerDialog, qtbot: Any) -> None:

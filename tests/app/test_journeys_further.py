@@ -84,31 +84,41 @@ def test_j3_the_phase_diagram_swept_cancelled_resumed_and_a_point_that_opens(jou
 @pytest.mark.slow
 def test_j4_modular_addition_memorised_then_generalised_and_where_the_transition_lies(journey: Journey) -> None:
     window = journey.start(load_recipe("clover-warm").replace(TINY))
-    answers: list[tuple[float, float]] = []
-    window.session.metrics_ready.connect(
-        lambda event: answers.append(
-            tuple(float(event.columns[name][-1]) for name in ("train_accuracy", "test_accuracy"))
-            if "test_accuracy" in event.columns
-            else (0.0, 0.0)
-        )
-    )
+    recorded: list[dict[str, np.ndarray]] = []
+    window.session.metrics_ready.connect(lambda event: recorded.append(event.columns))
     journey.wait_for("experiment_changed", lambda: journey.choose(window.experiment.preset, "modular-addition"))
+    journey.wait_for("experiment_changed", lambda: journey.type_value("training.time", "6"))
     journey.look_at("fourier")
-    journey.wait_for("recipe_complete", lambda: journey.press("play"))
+    journey.wait_for("recipe_complete", lambda: journey.press("play"), timeout=4 * LONG)
     journey.press("play")
     # Learnt by heart first, then also for pairs never shown.
-    assert any(train > 0.95 and test < 0.6 for train, test in answers)
-    assert answers[-1][0] == 1.0 and answers[-1][1] > 0.9
-    # The cloud in the plane of a Fourier mode.
+    train, test = (recorded[-1][name] for name in ("train_accuracy", "test_accuracy"))
+    assert train[0] > 0.95 and test[0] < 0.6 and train[-1] == 1.0 and test[-1] > 0.9
+    # The cloud in the plane of a Fourier mode, and of another one.
     header = window.cloud.header
-    keys = [header.x_picker.itemData(number) for number in range(header.x_picker.count())]
-    cosine = next(key for key in keys if "cos" in key)
-    journey.choose(header.x_picker, header.x_picker.itemText(keys.index(cosine)))
-    journey.choose(header.y_picker, header.y_picker.itemText(keys.index(cosine.replace("cos", "sin"))))
-    assert window.cloud.axes == (cosine, cosine.replace("cos", "sin"))
+    assert all("2π·1 n/11" in key for key in window.cloud.axes)
+    for picker in (header.x_picker, header.y_picker):
+        picker.setFocus()
+        for _ in range(2):  # cosine and sine of the next mode
+            journey.qtbot.keyClick(picker, Qt.Key.Key_Down)
+    assert all("2π·2 n/11" in key for key in window.cloud.axes)
     journey.wait_for("comparison_ready", lambda: journey.press("resample"))
     journey.rest()
     journey.picture("J4")
+    # Where the transition lies: the share of right answers as the fraction of pairs that are shown moves.
+    for path, number in (("network.n_neurons", "128"), ("training.time", "2")):
+        journey.type_value(path, number)
+    sweeping, view = window.sweeping, window.sweep_view
+    journey.look_at("sweep")
+    view.choose(0, "task.train_fraction", "0.4, 0.8")
+    view.seeds.setValue(1)
+    view.workers.setValue(1)
+    with journey.qtbot.waitSignal(sweeping.ended, timeout=4 * LONG):
+        journey.click(view.start)
+    assert sweeping.sweep is not None and sweeping.sweep.n_failed == 0
+    few, many = (row["background.test_accuracy"] for row in sweeping.sweep.rows)
+    assert few < many
+    journey.picture("J4-sweep")
 
 
 def test_j5_deeper_a_cloud_a_foreground_and_a_verdict_for_every_layer(journey: Journey) -> None:

@@ -131,3 +131,32 @@ def test_what_cannot_be_done_afterwards_is_a_sentence() -> None:
     with pytest.raises(mft.WatchError, match="used 2 times"):
         mft.watch_checkpoints(model, model[0], model[2], activation=model[1], checkpoints=kept, optimizer=rule,
                               loss=lambda: loss_of(model) + loss_of(model))  # fmt: skip
+
+
+def test_a_rejection_between_checkpoints_that_are_too_far_apart_is_no_verdict() -> None:
+    model, kept, _ = trained(40)
+    found = afterwards(model, kept, initial=lambda n: torch.zeros(n, 4, dtype=torch.float64))
+    assert found.error is not None and found.error > 0.3
+    told = found.compare()
+    assert told.p_value_all <= 0.01 and told.verdict is None and "Give more checkpoints" in told.why
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no checkpoints": ({"checkpoints": []}, "growing steps"),
+    "a number": ({"checkpoints": 5}, "growing steps"),
+    "another model": ({"checkpoints": [(0, {})]}, "checkpoint of step 0 is none of this model"),
+    "loss": ({"loss": 3}, "loss = 3 cannot be called"),
+    "a loss that is no tensor": ({"loss": lambda: 3.0}, "as a tensor of one number"),
+    "an optimiser that was made": ({"optimizer": rule([torch.zeros(1, requires_grad=True)])}, "from a list of tensors"),
+    "initial": ({"initial": 3}, "initial = 3 cannot be called"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_training_is_refused(case: str) -> None:
+    options, words = REFUSED[case]
+    model, kept, _ = trained(40, 1)
+    options = {"checkpoints": kept, "loss": lambda: loss_of(model), "optimizer": rule, **options}
+    with pytest.raises(mft.WatchError, match=words) as told:
+        mft.watch_checkpoints(model, model[0], model[2], activation=model[1], **options)
+    assert "\n" not in str(told.value)
