@@ -71,12 +71,15 @@ class History:
         """Arrays and plain values for a checkpoint."""
         clouds, steps = self.clouds()
         arrays = {"history_clouds": clouds, "history_steps": steps, "history_tests": self._test_sum}
-        values = {"spacing": self._spacing, "n_tests": self._n_tests}
-        return arrays | {f"metric_{k}": v for k, v in self.metrics().items()}, values
+        metrics = self.metrics()
+        values = {"spacing": self._spacing, "n_tests": self._n_tests, "columns": list(metrics)}
+        return arrays | {f"metric_{k}": v for k, v in metrics.items()}, values
 
     def unpack(self, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
         """Become what `pack` described."""
         columns = {k.removeprefix("metric_"): v for k, v in arrays.items() if k.startswith("metric_")}
+        # A file has its arrays in any order, a summary names them in the order of the first record.
+        columns = {name: columns[name] for name in values.get("columns", columns)}
         n_rows = len(next(iter(columns.values()), ()))
         self.rows = [{name: float(column[i]) for name, column in columns.items()} for i in range(n_rows)]
         self._spacing = int(values["spacing"])

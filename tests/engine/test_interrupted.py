@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from mft_engine.experiment.history import History
 from mft_engine.experiment.storage import checkpoint_bytes, read_checkpoint, write_atomically
 from mft_engine.recipe import Recipe, load_recipe
 from mft_engine.runs.runs import Run, load, run_stored
@@ -154,3 +155,14 @@ def test_every_layer_of_a_stored_run_is_what_the_live_one_had(tmp_path):
         np.testing.assert_array_equal(found.null, like.null)
     assert stored.background.clouds[0].names[-1] == "v" and stored.background.clouds[1].names[-1] == "b"
     assert all(math.isfinite(c.p_value) for c in stored.comparisons)
+
+
+def test_what_went_on_names_its_numbers_in_the_order_of_what_never_stopped():
+    """Files keep arrays by name: overlap_uv came before overlap_v in the summary of a run that had been interrupted."""
+    row = {"step": 1.0, "overlap_u": 0.1, "overlap_v": 0.2, "overlap_uv": 0.3}
+    history = History(10)
+    history.add_rows([row])
+    arrays, values = history.pack()
+    again = History(10)
+    again.unpack(dict(sorted(arrays.items())), json.loads(json.dumps(values)))
+    assert list(again.rows[0].items()) == list(row.items())
