@@ -32,13 +32,12 @@ from mft_engine.slices import telling
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 
 # Share of the particles that a step of the walk leaves worth something, and the largest step over the target.
-KEPT_ON_WALK = 0.9
+KEPT_ON_WALK = 0.8
 LARGEST_STEP = 0.08
 # Moves after a step on the way, and between moments that shall be nearly independent. Wells are left by reweighting
-# alone, whose noise adds up as the squares of the steps do: many small steps leave a sixth to a quarter of the variance
-# of log Z that few large ones with four moves leave (modular addition, P = 11). One move a step is not enough where few
-# steps are made: far narrow wells are then found by no population (a planar problem, 16 standard errors).
-MOVES_A_STEP, N_MOVES = 2, 4
+# alone, whose noise adds up as the squares of the steps do, so that smaller steps leave less of it (to 93 %: a
+# quarter); but where few steps are made, far narrow wells are found by the moves alone, and are lost with one or two.
+N_MOVES = 4
 # Steps at full amplitude, and how many of the last ones make the residual's average.
 N_SETTLING = 10
 N_AVERAGED = 8
@@ -88,7 +87,7 @@ def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None)
             step, amplitude = step + gain * forward, amplitude + gain
             amplitude = 1.0 if amplitude > 1.0 - 1e-9 else amplitude
         particles, rho = resampled(dual.pushed(step)(1.0)), rho + step
-        job = moving(particles, problem.law(rho), MOVES_A_STEP)
+        job = moving(particles, problem.law(rho), N_MOVES)
         particles = yield from telling(job, 0.9 * amplitude)
         yield 0.9 * amplitude
         if amplitude == 1.0:
@@ -127,7 +126,7 @@ def settle(problem: PointProblem, particles: Particles, rho: Tensor) -> Iterator
         step = dual.solve(dual.gradient())
         length = dual.largest_push(torch.zeros_like(rho), step, 1.0, KEPT_ON_WALK)
         rho, particles = rho + length * step, resampled(dual.pushed(step)(length))
-        job = moving(particles, problem.law(rho), MOVES_A_STEP)
+        job = moving(particles, problem.law(rho), N_MOVES)
         particles = yield from telling(job, None)
         n_settled += n_settled > 0 or length == 1.0
         yield rho, particles
