@@ -87,7 +87,7 @@ def test_j4_modular_addition_memorised_then_generalised_and_where_the_transition
     recorded: list[dict[str, np.ndarray]] = []
     window.session.metrics_ready.connect(lambda event: recorded.append(event.columns))
     journey.wait_for("experiment_changed", lambda: journey.choose(window.experiment.preset, "modular-addition"))
-    journey.wait_for("experiment_changed", lambda: journey.type_value("training.time", "6"))
+    journey.type_value("training.time", "6")
     journey.look_at("fourier")
     journey.wait_for("recipe_complete", lambda: journey.press("play"), timeout=4 * LONG)
     journey.press("play")
@@ -99,7 +99,7 @@ def test_j4_modular_addition_memorised_then_generalised_and_where_the_transition
     assert all("2π·1 n/11" in key for key in window.cloud.axes)
     for picker in (header.x_picker, header.y_picker):
         picker.setFocus()
-        for _ in range(2):  # cosine and sine of the next mode
+        for _ in range(4):  # past the waves of m to the next mode of n
             journey.qtbot.keyClick(picker, Qt.Key.Key_Down)
     assert all("2π·2 n/11" in key for key in window.cloud.axes)
     journey.wait_for("comparison_ready", lambda: journey.press("resample"))
