@@ -225,7 +225,7 @@ def neuron_outputs(theta: Tensor, field: MeanField) -> np.ndarray:
     n_inputs = field.inputs.shape[1]
     theta = theta.to(field.inputs.dtype)
     phi, a = field.activation.phi(theta[:, :n_inputs] @ field.inputs.T), theta[:, n_inputs:]
-    return to_host((phi[:, :, None] * a[:, None, :]).reshape(len(theta), -1).double())
+    return to_host((phi[:, :, None] * a[:, None, :]).reshape(len(theta), phi.shape[1] * a.shape[1]).double())
 
 
 def averages(theta: Tensor, field: MeanField, temperature: float, short: float, modes: np.ndarray) -> np.ndarray:

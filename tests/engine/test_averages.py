@@ -253,3 +253,22 @@ def test_an_expectation_without_scatter_in_a_direction_leaves_it_out() -> None:
     expected = Expectation.of({"a": "a", "b": "b"}, np.zeros(2), np.array([[1.0, 1.0], [1.0, 1.0]]), np.zeros((0, 0)))
     assert expected.n_degrees == 1
     assert compare_averages(np.zeros((5, 2)), expected).t_square == 0.0
+
+
+def test_a_network_of_more_outputs_than_a_covariance_is_taken_of_is_judged_all_the_same() -> None:
+    """`modular-addition-23` ended in a traceback after its training: 370 pairs times 23 readouts."""
+    small = {
+        "network.n_neurons": 256,
+        "foreground.n_neurons": 256,
+        "training.n_steps": 20,
+        "comparison.n_permutations": 99,
+    }
+    experiment = Experiment(load_recipe("modular-addition-23").replace({**small, "engine.n_threads": 1}))
+    while not experiment.is_complete:
+        experiment.advance(10)
+    for stage in (experiment.foreground, experiment.compare):
+        for _ in stage():
+            pass
+    comparison = experiment.outcome().comparisons[0]
+    assert comparison.averages is not None and 0.0 <= comparison.averages.p_value <= 1.0
+    assert not any(statistic.name.startswith("mode") for statistic in comparison.averages.statistics)
