@@ -218,14 +218,14 @@ class Journey:
         self.window.activateWindow()
         self.qtbot.waitUntil(self.window.isActiveWindow)
 
-    def rest(self) -> None:
+    def rest(self, timeout: int = LONG) -> None:
         """Until the engine has nothing to do: what follows a verdict has been answered, and is kept."""
         worker = self.session._worker
 
         def is_idle() -> bool:
             return not (self.session.jobs or worker._jobs or worker._is_certificate_due or worker._is_theory_due)
 
-        self.qtbot.waitUntil(is_idle, timeout=LONG)
+        self.qtbot.waitUntil(is_idle, timeout=timeout)
         self.qtbot.wait(100)  # what it said last is drawn
 
     def _bring_into_sight(self, widget: QWidget) -> None:

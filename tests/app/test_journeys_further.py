@@ -103,7 +103,7 @@ def test_j4_modular_addition_memorised_then_generalised_and_where_the_transition
             journey.qtbot.keyClick(picker, Qt.Key.Key_Down)
     assert all("2π·2 n/11" in key for key in window.cloud.axes)
     journey.wait_for("comparison_ready", lambda: journey.press("resample"))
-    journey.rest()
+    journey.rest(6 * LONG)  # the law of all pairs is found beside it
     journey.picture("J4")
     # Where the transition lies: the share of right answers as the fraction of pairs that are shown moves.
     for path, number in (("network.n_neurons", "128"), ("training.time", "2")):
