@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.resolution import FOUND, Resolution
@@ -73,7 +73,7 @@ def _is_found(test: Comparison, level: float, ours: np.ndarray, theirs: np.ndarr
     witness = across.mean(axis=1) - own.mean(axis=1), across.mean(axis=0) - other.mean(axis=0)
     linear = 4.0 * (witness[0].var() / test.n_foreground + witness[1].var() / test.n_background)
     critical = float(np.quantile(test.null, 1.0 - level))
-    return bool(distance >= critical - test.null.mean() + norm.ppf(FOUND) * math.sqrt(test.null.var() + linear))
+    return bool(distance >= critical - test.null.mean() + ndtri(FOUND) * math.sqrt(test.null.var() + linear))
 
 
 def _smallest(is_found: Callable[[float], bool]) -> float | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.stats import betabinom
 
 from mft_engine.compare.rules import P_VALUE_LIMIT
 from mft_engine.points.statistics import Values, host_array
@@ -50,6 +49,8 @@ def outliers_of(background: Values, foreground: Values) -> Outliers:
     Args:
         background, foreground: (n_neurons, n_params), two riders at least, or the answer says that they are too few.
     """
+    from scipy.stats import betabinom  # slow to import
+
     neurons, riders = (host_array(cloud) for cloud in (background, foreground))
     if len(riders) < 2:
         return Outliers(
