@@ -115,6 +115,11 @@ class Sweeping(QObject):
         self._launch(order.n_workers, order.scheduler, resume=False)
         return True
 
+    @property
+    def n_seeds(self) -> int:
+        """Of the sweep in hand."""
+        return self._n_seeds
+
     def open(self, folder: Path) -> bool:
         """Show a stored sweep, which may be resumed; False where it cannot be read, and `refused` says why."""
         from mft_engine.experiment.storage import RunError

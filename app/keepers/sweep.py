@@ -90,6 +90,7 @@ class SweepKeeper(QObject):
     def open(self, folder: Path) -> None:
         if self._sweeping.open(folder) and self._sweeping.sweep is not None:
             self._view.show_axes({axis.path: _typed(axis.values) for axis in self._sweeping.sweep.axes})
+            self._view.seeds.setValue(self._sweeping.n_seeds)
             self._view.both_ways.setChecked(self._sweeping.sweep.has_ways)
 
     @Slot(str)

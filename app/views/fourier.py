@@ -147,7 +147,7 @@ class FourierView(QWidget):
         self._waves[name] = found
         chip = self.chips[name]
         chip.setEnabled(found is not None)
-        chip.set_detail("" if found is None else f"phases agree {phase_agreement(found)[0]:.2f}")
+        chip.set_detail("" if found is None else f"phases {phase_agreement(found)[0]:.2f}")
         chip.setToolTip(
             f"{what} Phases agree: mean of cos(phase of the answer − phase of n − phase of m), each "
             "neuron counted by its strength; 1 in the known solution, 0 at the start, near 0.35 where only "

@@ -32,6 +32,7 @@ _NOTHING = (
 )
 REJECTED = ("close", "inconsistent")
 _MOST_TICKS = 6
+_LETTER_PIXELS = 7
 _TICK_PIXELS = 62
 
 
@@ -154,9 +155,10 @@ class PhaseView(QWidget):
             style_plot(item, self._theme, small=True)
             item.setMouseEnabled(False, False)
             item.setTitle(panel.words, color=self._theme.text, size="9pt")
-            item.getAxis("left").setWidth(46)
+            item.getAxis("left").setWidth(42)
             item.getAxis("bottom").setHeight(32)
-            item.setLabel("bottom", sweep.axes[0].path)
+            # The first and the last value stand half outside of their axis.
+            item.getAxis("bottom").setStyle(hideOverlappingLabels=False)
             item.getViewBox().sigResized.connect(self._name_values)
             self.items.append(item)
             self._curves.append(
@@ -251,6 +253,9 @@ class PhaseView(QWidget):
         axis = self._shown[0].axes[0]
         places = self._x if len(self._grid) == 1 else np.arange(len(axis.values), dtype=float)
         for item in self.items:
+            # A field's whole name where there is room for it: section and field are in the chooser beside the plots.
+            whole = item.getViewBox().width() > _LETTER_PIXELS * len(axis.path)
+            item.setLabel("bottom", axis.path if whole else axis.path.rpartition(".")[2])
             room = max(2, int(item.getViewBox().width() // _TICK_PIXELS))
             ticks = _ticks(axis, places, room)
             if self._is_logarithmic:

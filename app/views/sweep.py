@@ -39,7 +39,7 @@ class FieldChoice:
         self.path = QComboBox(parent)
         self.path.setAccessibleName(f"Swept field {number + 1}")
         self.path.setToolTip("The field of the recipe that is swept")
-        self.path.setFixedWidth(166)
+        self.path.setFixedWidth(150)
         self.path.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.path.addItem("choose a field" if number == 0 else "no second field", "")
         for path in paths:
@@ -168,7 +168,7 @@ class SweepView(QWidget):
         grid.setColumnStretch(2, 1)
         controls = QWidget(self)
         controls.setLayout(grid)
-        controls.setFixedWidth(366)
+        controls.setFixedWidth(318)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -190,6 +190,7 @@ class SweepView(QWidget):
             found = field.path.count() - 1
         field.path.setCurrentIndex(found)
         field.values.setText(self._suggest(path) if values is None else values)
+        field.values.setCursorPosition(0)  # from its beginning, where it is longer than its place
         self.stop_pointing()
 
     def stop_pointing(self) -> None:

@@ -215,6 +215,7 @@ def test_a_stored_sweep_is_opened_with_its_fields_and_can_be_gone_on_with(
     view.stored.setCurrentIndex(1)
     view.stored.activated.emit(1)
     assert view.axes == {"regularisation.scale": "0.01, 0.02"} and "1 of 2 points" in view.sentence.text()
+    assert view.seeds.value() == 1
     assert view.resume.isEnabled()
     (folder / "sweep.json").write_text("{}")
     view.stored.activated.emit(1)

@@ -44,7 +44,7 @@ def test_frequencies_of_both_clouds_stand_side_by_side_and_phases_lie_on_the_dia
     x, y = view._points["background"].getData()
     # float32 neurons: phases to about 1e-6.
     np.testing.assert_allclose(np.angle(np.exp(1j * (y - x))), 0, atol=1e-4)
-    assert view.chips["background"].detail == "phases agree 1.00"
+    assert view.chips["background"].detail == "phases 1.00"
     view.chips["foreground"].setChecked(False)
     assert not view._bars["foreground"].isVisible() and view._bars["background"].isVisible()
 
@@ -56,7 +56,7 @@ def test_the_law_stands_behind_the_clouds_with_its_share_of_right_answers(view: 
     _, y = view._law_shares.getData()
     np.testing.assert_allclose(y[::3], [0.75, 0.0, 0.25])
     assert view._law_level.isVisible() and view._law_level.value() == pytest.approx(0.92)
-    assert view.chips["theory"].detail == "phases agree 1.00"
+    assert view.chips["theory"].detail == "phases 1.00"
     view.chips["theory"].setChecked(False)
     assert not view._law_shares.isVisible() and not view._law_level.isVisible()
     view.set_modulus(P)
