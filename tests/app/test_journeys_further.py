@@ -149,6 +149,9 @@ def test_j7_the_cluster_the_command_line_gives_the_windows_run_and_the_window_op
     journey.wait_for("recipe_complete", lambda: journey.press("play"))
     journey.press("play")
     journey.rest()
+    journey.qtbot.waitUntil(
+        lambda: bool(recorded) and len(recorded[-1]["loss"]) > 3, timeout=LONG
+    )  # told twice a second
     mine = recorded[-1]["loss"]
     path = tmp_path / "mine.toml"
     journey.name_file(path)
