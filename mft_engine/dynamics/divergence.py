@@ -11,6 +11,8 @@ EXPLOSION = 100.0
 AUTO_STEP = 1.4
 # By which a step that nothing is known of is cut.
 CUT = 10.0
+# Below it a step size is no advice: a person cannot wait for so many steps.
+SMALLEST_STEP = 1e-12
 
 
 class Diverged(ArithmeticError):
@@ -47,9 +49,13 @@ class Diverged(ArithmeticError):
         else:
             automatic = ' or "auto"' if can_be_automatic else ""
             remedy = f"to {self.suggestion:.2g}{automatic} (it was {step_size:.3g})"
-        super().__init__(
-            f"Training diverged at step {step}: {what}. The last good state is kept. Set training.step_size {remedy}."
-        )
+        advice = f"Set training.step_size {remedy}."
+        if self.suggestion < SMALLEST_STEP:
+            advice = (
+                "Its weights are so large that no step size one could wait for is stable: raise regularisation.scale, "
+                'lower training.temperature, or set initial.law to "gaussian".'
+            )
+        super().__init__(f"Training diverged at step {step}: {what}. The last good state is kept. {advice}")
 
 
 def loss_limit(target_power: float, present_loss: float, fluctuation: float) -> float:

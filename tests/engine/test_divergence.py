@@ -133,3 +133,10 @@ def test_every_corner_of_the_parameter_box_runs_or_says_in_words_why_not(corner)
         assert re.search(r"\w+\.\w+", str(error)) and len(str(error)) < 400
         return
     assert experiment.state.step == 50 and np.isfinite(experiment.background.present_loss())
+
+
+def test_a_step_size_that_nobody_could_wait_for_is_no_advice() -> None:
+    """A prior of penalties 1e-9 at temperature 10 was told to set training.step_size to 1.3e-19."""
+    told = str(Diverged(3, 1e-9, 1.3e-19))
+    assert "step_size to" not in told and "regularisation.scale" in told and "training.temperature" in told
+    assert "Set training.step_size to 1e-10" in str(Diverged(3, 1e-9, 1e-10))
