@@ -21,11 +21,10 @@ from app.views.marginals import MarginalsView
 from app.views.projections import project
 from mft_engine.curves import CURVES
 from mft_engine.experiment.events import DataKernelsReady
-from mft_engine.network.scaling import output_scale
+from mft_engine.network.scaling import LAZY_EXPONENT, output_scale
 from mft_engine.recipe import Recipe
 
 GRID, EXTENT = 32, 3.0
-LAZY_EXPONENT = 0.5
 # Neurons times pixels evaluated in one go in the window's thread: some 30 ms.
 MOST_EVALUATIONS = 4_000_000
 Numbers = dict[str, np.ndarray]

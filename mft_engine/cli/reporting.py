@@ -74,7 +74,7 @@ def describe_run(summary: dict[str, Any]) -> str:
         + f"   {background['n_steps']:,} steps in {background['seconds']:.1f} s",
     ]
     if background["test_loss"] is not None:
-        gap, error = background.get("test_minus_train"), background.get("test_minus_train_error")
+        gap, error = background["test_minus_train"], background["test_minus_train_error"]
         above = "" if gap is None else f"   test − train {gap:.4f}" + ("" if error is None else f" ± {error:.4f}")
         lines.append(f"  test loss        {background['test_loss']:.4f}{above}")
     for part in ("background", "foreground"):
@@ -92,11 +92,11 @@ def describe_run(summary: dict[str, Any]) -> str:
             f"energy distance {round(found['energy_distance'], 4) + 0.0:.4f}, "
             f"{round(found['ratio'], 2) + 0.0:.2f} times its null mean, {told_p(found['p_value'], 3)}"
             + ("" if found["p_value_averages"] is None else f"; with the averages {told_p(found['p_value_all'], 3)}")
-            + ("" if found.get("p_value_way") is None else f"; with their ways {told_p(found['p_value_all'], 3)}")
+            + ("" if found["p_value_way"] is None else f"; with their ways {told_p(found['p_value_all'], 3)}")
         )
         if found["why"]:
             lines.append(f"  {found['why']}")
-        elif found.get("is_of_one_moment"):
+        elif found["is_of_one_moment"]:
             lines.append(
                 "  The field is of one moment, whose noise pulls the clouds apart: the averages decide, and their "
                 "distance is no evidence."
@@ -105,7 +105,7 @@ def describe_run(summary: dict[str, Any]) -> str:
         if found["distance_upper"] is not None:
             nats = "" if found["kl_upper"] is None else f", {found['kl_upper']:.2g} nats a neuron along the averages"
             lines.append(f"  laws apart by at most  {found['distance_upper']:.2g}{nats} (95 %)")
-    answers = [summary.get(name) for name in QUESTIONS]
+    answers = [summary[name] for name in QUESTIONS]
     lines += [f"  {answer['why']}" for answer in answers if answer and answer["verdict"]]
     orders, errors = (summary["feature_learning"][key] for key in ("order_parameters", "order_parameters_error"))
     if orders.get("cos4") is not None:
@@ -113,7 +113,7 @@ def describe_run(summary: dict[str, Any]) -> str:
         reference = "" if exact is None else f"   infinite width {exact:+.3f}"
         lines.append(f"  cos4  {orders['cos4']:+.3f} +- {errors['cos4'] or 0:.3f}{reference}")
     if orders.get("overlap") is not None:
-        closure = summary.get("closure")
+        closure = summary["closure"]
         reference = f"   closure {closure['overlap']:.3f} ({closure['phase']})" if closure else ""
         lines.append(f"  overlap  {orders['overlap']:.3f} +- {errors['overlap'] or 0:.3f}{reference}")
     posterior = summary["posterior"]

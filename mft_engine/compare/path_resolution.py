@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import ndtri
 
 from mft_engine.compare.clouds import Comparison
-from mft_engine.compare.resolution import FOUND, Resolution
+from mft_engine.compare.resolution import FOUND, Resolution, smallest
 from mft_engine.compare.rules import AVERAGES_LEVEL, P_VALUE_LIMIT
 from mft_engine.points.statistics import Values, host_array
 
@@ -18,7 +17,8 @@ from mft_engine.points.statistics import Values, host_array
 N_ALTERED = 256
 # Multiply-adds of one table of distances; of wide neurons fewer are altered.
 WORK = 4e7
-N_BISECTIONS = 16
+# Smallest alternative that is tried.
+LEAST = 1e-3
 
 
 def resolution_of(found: Comparison, riders: Values, start: Values, n_inputs: int) -> Resolution | None:
@@ -57,9 +57,9 @@ def resolution_of(found: Comparison, riders: Values, start: Values, n_inputs: in
         return is_found(altered)
 
     return Resolution(
-        prior_share=_smallest(frozen),
-        weight_scale=_smallest(lambda size: scaled(size, slice(0, n_inputs))),
-        readout_scale=_smallest(lambda size: scaled(size, slice(n_inputs, None))),
+        prior_share=smallest(frozen, 1.0, LEAST),
+        weight_scale=smallest(lambda size: scaled(size, slice(0, n_inputs)), 1.0, LEAST),
+        readout_scale=smallest(lambda size: scaled(size, slice(n_inputs, None)), 1.0, LEAST),
     )
 
 
@@ -74,16 +74,3 @@ def _is_found(test: Comparison, level: float, ours: np.ndarray, theirs: np.ndarr
     linear = 4.0 * (witness[0].var() / test.n_foreground + witness[1].var() / test.n_background)
     critical = float(np.quantile(test.null, 1.0 - level))
     return bool(distance >= critical - test.null.mean() + ndtri(FOUND) * math.sqrt(test.null.var() + linear))
-
-
-def _smallest(is_found: Callable[[float], bool]) -> float | None:
-    """The size, up to 1, from which on a change is found; None where even that is not."""
-    if not is_found(1.0):
-        return None
-    low, high = math.log(1e-3), 0.0
-    for _ in range(N_BISECTIONS):
-        middle = 0.5 * (low + high)
-        low, high = (low, middle) if is_found(math.exp(middle)) else (middle, high)
-        if high - low < 0.02:
-            break
-    return math.exp(high)

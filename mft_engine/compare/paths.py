@@ -79,8 +79,7 @@ def compare_followed(
             else:
                 yield 0.5 + answer / n_tests
     riders, begun = (fold(host_array(cloud), n_inputs, parity) for cloud in (now[1], start[1]))
-    resolution = resolution_of(found, riders, begun, n_inputs)
-    yield found if resolution is None else replace(found, resolution=resolution)
+    yield replace(found, resolution=resolution_of(found, riders, begun, n_inputs))
 
 
 def with_way(found: Comparison, way: Comparison, eta_theta: float | None = None) -> Comparison:

@@ -74,11 +74,15 @@ def found_share(shift: np.ndarray, scatter: np.ndarray | None, critical: float, 
     return float(((moved**2).sum(axis=1) > critical).mean())
 
 
-def smallest(found: Callable[[float], float], largest: float) -> float | None:
-    """The size up to `largest` from which on `found(size)` says 9 of 10; None where even that is not enough."""
+def smallest(found: Callable[[float], float], largest: float, least: float = 1e-4) -> float | None:
+    """The size up to `largest` from which on `found(size)` says 9 of 10; None where even that is not enough.
+
+    Args:
+        least: share of `largest` below which nobody looks.
+    """
     if found(largest) < FOUND:
         return None
-    low, high = math.log(1e-4 * largest), math.log(largest)
+    low, high = math.log(least * largest), math.log(largest)
     for _ in range(N_BISECTIONS):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if found(math.exp(middle)) < FOUND else (low, middle)

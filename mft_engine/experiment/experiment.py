@@ -55,7 +55,7 @@ from mft_engine.recipe import Recipe, RecipeError, plan_change
 from mft_engine.slices import Pace
 from mft_engine.tasks import Task
 from mft_engine.theory.planar import PlanarTheory
-from mft_engine.theory.theory import Theory
+from mft_engine.theory.theory import Theory, function_variance
 
 # Time between two words about the training.
 TOLD_SECONDS = 0.1
@@ -331,8 +331,8 @@ class Experiment:
         """Mean and variance of the function over the averaging window, beside theory where it is solved and applies."""
         exact = self.solution
         is_trained = self.background.kind == "trained"
-        if variance_theory is None and exact is not None and exact.trace_response is not None and is_trained:
-            variance_theory = exact.trace_response / self.recipe.network.n_neurons[-1]
+        if variance_theory is None and exact is not None and is_trained:
+            variance_theory = function_variance(exact, self.recipe.network.n_neurons[-1])
         return self.background.posterior(variance_theory)
 
     def data_kernel(self) -> Iterator[Progress | DataKernelsReady]:

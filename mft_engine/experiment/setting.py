@@ -20,6 +20,7 @@ from mft_engine.kernels import Kernel, Mover, ReferenceKernel
 from mft_engine.kernels.layered import LayeredKernel
 from mft_engine.network.activations import Activation, get_activation
 from mft_engine.network.layered import LayeredNetwork
+from mft_engine.network.scaling import LAZY_EXPONENT
 from mft_engine.network.tables import Tables
 from mft_engine.points.measure import (
     FieldPoints,
@@ -32,8 +33,6 @@ from mft_engine.points.measure import (
 )
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import Task, build_task
-
-LAZY_EXPONENT = 0.5
 
 
 @dataclass(frozen=True)

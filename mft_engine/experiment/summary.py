@@ -106,7 +106,10 @@ def network_loss(theory: Theory, n_neurons: int) -> float | None:
 
     |y - f|^2 + Tr C (I + C/T)^-1 / N: small in the mean field, all of the posterior's variance at exponent 1/2.
     """
-    return None if theory.trace_response is None else theory.loss + theory.trace_response / n_neurons
+    from mft_engine.theory.theory import function_variance  # brings torch
+
+    variance = function_variance(theory, n_neurons)
+    return None if variance is None else theory.loss + variance
 
 
 def step_size_warning(eta_theta: float, step_size: float) -> str | None:

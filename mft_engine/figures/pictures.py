@@ -11,10 +11,9 @@ import numpy as np
 from mft_engine.compare.rules import told_p
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.network.activations import phi_numpy
-from mft_engine.network.scaling import output_scale
+from mft_engine.network.scaling import LAZY_EXPONENT, output_scale
 from mft_engine.tasks import build_task
 
-LAZY_EXPONENT = 0.5
 # Neurons times grid points evaluated at once (16 MB).
 MAX_FEATURES = 2_000_000
 # Neurons times grid points of one figure, some seconds.

@@ -5,6 +5,9 @@ Source: docs/physics.md, sections 1 and 11.
 
 from __future__ import annotations
 
+# kappa of the lazy background, in which neurons hardly move.
+LAZY_EXPONENT = 0.5
+
 
 def output_scale(n_neurons: int, exponent: float) -> float:
     """N^-kappa, by which the sum over neurons is multiplied to be f."""

@@ -21,7 +21,7 @@ from mft_engine.estimates import averaged
 from mft_engine.questions.drift import Recorded
 from mft_engine.questions.posterior import Posterior
 from mft_engine.recipe import Recipe
-from mft_engine.theory.theory import Theory
+from mft_engine.theory.theory import Theory, function_variance
 
 FEWEST_RECORDS = 8
 LEFT_OUT = 0.5
@@ -87,12 +87,13 @@ def judge_equilibrium(
         n_neurons: N, of the last hidden layer; theory: of the recipe.
         variance: of the run's function along the window, in mean square; used where the theory does not know it.
     """
-    known = variance if theory.trace_response is None else theory.trace_response / n_neurons
-    if len(losses) < FEWEST_RECORDS or known is None:
+    by_law = function_variance(theory, n_neurons)
+    fluctuation = variance if by_law is None else by_law
+    if len(losses) < FEWEST_RECORDS or fluctuation is None:
         return no_answer("The averaging window is too short to be compared with the exact law.")
     mean, series_error = averaged(np.array(losses))
     # At another readout exponent the theory is that of the mean-field network with the same f.
-    fluctuation, expected = known, theory.loss + known
+    expected = theory.loss + fluctuation
     excess = mean - expected
     error = math.hypot(series_error, theory.loss_error, LEFT_OUT * fluctuation)
     law = f"the exact law has loss {theory.loss:.4f}, {expected:.4f} at {n_neurons:,} neurons"

@@ -97,8 +97,8 @@ class Afterwards:
         options: dict[str, Any] = {"n_permutations": n_permutations, "seed": self.seed}
         if self.initial_background is None:
             found = compare(self.background, self.foreground, self.n_inputs, names=self.names, **options)
-            resolution = resolution_of(found, self.foreground, self.initial_foreground, self.n_inputs)
-            found = found if resolution is None else replace(found, resolution=resolution)
+            noticed = resolution_of(found, self.foreground, self.initial_foreground, self.n_inputs)
+            found = replace(found, resolution=noticed)
         else:
             now, start = (self.background, self.foreground), (self.initial_background, self.initial_foreground)
             found = compare_paths(now, start, self.n_inputs, self.names, **options)

@@ -16,12 +16,11 @@ from mft_engine.compare.moments import with_moments
 from mft_engine.compare.paths import with_way
 from mft_engine.compare.resolution import Resolution
 from mft_engine.experiment.outcome import Outcome
-from mft_engine.experiment.setting import LAZY_EXPONENT
 from mft_engine.experiment.storage import RunError
 from mft_engine.field.field import MeanField
 from mft_engine.network.activations import get_activation
 from mft_engine.network.layered import LayeredNetwork
-from mft_engine.network.scaling import drive
+from mft_engine.network.scaling import LAZY_EXPONENT, drive
 from mft_engine.network.tables import table_parity
 from mft_engine.points.loss import LOSS
 from mft_engine.points.measure import weighted

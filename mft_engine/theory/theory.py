@@ -99,3 +99,8 @@ class Theory(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for the summary; errors and counts are those of particles, else None."""
         ...
+
+
+def function_variance(theory: Theory, n_neurons: int) -> float | None:
+    """Mean-square fluctuation of the function of N neurons at the law's equilibrium; None where it is not known."""
+    return None if theory.trace_response is None else theory.trace_response / n_neurons
