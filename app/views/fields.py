@@ -252,7 +252,7 @@ class FieldsView(QWidget):
         column, row = min(int(across * n), n - 1), min(int(up * n), n - 1)
         extent = self._fields.extent
         lines = [f"x = ({(2 * across - 1) * extent:.2f}, {(2 * up - 1) * extent:.2f})"]
-        for name, title in _TITLES:
+        for name, title in self._titles:
             values = self._values(name)
             if values is not None:
                 lines.append(f"{title}: {values[row, column]:.3f}")

@@ -18,8 +18,8 @@ from mft_engine.questions.waves import Waves, phase_agreement, waves
 
 _CLOUDS = ("background", "foreground")
 _SERIES = (*_CLOUDS, "theory")
-# Neurons that add little to their wave have a phase by chance: the strongest ones make the picture.
 _LABELS_BELOW = 0.45  # share of right answers where the lines of words would be crossed
+# Neurons that add little to their wave have a phase by chance: the strongest ones make the picture.
 _MOST_POINTS = 2000
 _MOST_OF_LAW = 600
 _OTHER_TASK = "This view is for modular addition: choose that task, or the recipe modular-addition."
@@ -203,7 +203,7 @@ class FourierView(QWidget):
             shares = _shares(found)
             top = max(top, float(shares.max()))
             self._bars[name].setOpts(x=np.arange(1, len(shares) + 1) + side, height=shares)
-            across, along = _phases(found, _MOST_POINTS)
+            across, along = _phases(found, _strongest(found, _MOST_POINTS))
             self._points[name].setData(x=across, y=along)
         top = max(top, self._draw_law())
         n = max((found.power.shape[1] for found in self._waves.values() if found is not None), default=1)
@@ -218,10 +218,10 @@ class FourierView(QWidget):
         if found is None or numbers is None:
             return
         numbers = numbers[numbers < len(found.frequency)]
-        counts = np.bincount(found.frequency[numbers], minlength=found.power.shape[1] + 1)[1:]
-        self._chosen_bars[name].setOpts(x=np.arange(1, len(counts) + 1) + side, height=counts / len(found.frequency))
-        phases = found.phases[numbers]
-        self._chosen_points[name].setData(x=np.angle(np.exp(1j * phases[:, :2].sum(axis=1))), y=phases[:, 2])
+        shares = _shares(found, numbers)
+        self._chosen_bars[name].setOpts(x=np.arange(1, len(shares) + 1) + side, height=shares)
+        across, along = _phases(found, numbers)
+        self._chosen_points[name].setData(x=across, y=along)
 
     def _draw_law(self) -> float:
         """A level over each frequency and phases behind the clouds'; the largest share of a frequency."""
@@ -237,7 +237,7 @@ class FourierView(QWidget):
         shares = _shares(found)
         ends = np.arange(1, len(shares) + 1)[:, None] + np.array([-0.42, 0.42, np.nan])
         self._law_shares.setData(ends.ravel(), np.repeat(shares, 3))
-        across, along = _phases(found, _MOST_OF_LAW)
+        across, along = _phases(found, _strongest(found, _MOST_OF_LAW))
         self._law_phases.setData(x=across, y=along)
         return float(shares.max())
 
@@ -279,13 +279,19 @@ class FourierView(QWidget):
         return "No waves", _OTHER_TASK
 
 
-def _shares(found: Waves) -> np.ndarray:
-    """Share of the neurons at each frequency from 1 on."""
-    return np.bincount(found.frequency, minlength=found.power.shape[1] + 1)[1:] / len(found.frequency)
+def _shares(found: Waves, numbers: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Share of all neurons that is at each frequency from 1 on, of some of them."""
+    counts = np.bincount(found.frequency[numbers], minlength=found.power.shape[1] + 1)[1:]
+    return np.asarray(counts / len(found.frequency))
 
 
-def _phases(found: Waves, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Phase of n plus that of m, and phase of the answer, of the strongest neurons."""
-    strongest = np.argsort(-found.strength)[: min(most, len(found.strength))]
-    strongest = strongest[found.strength[strongest] >= np.median(found.strength)]
-    return np.angle(np.exp(1j * found.phases[strongest, :2].sum(axis=1))), found.phases[strongest, 2]
+def _strongest(found: Waves, most: int) -> np.ndarray:
+    """Numbers of the neurons that add most, the weaker half left out."""
+    strongest = np.argsort(-found.strength)[:most]
+    return strongest[found.strength[strongest] >= np.median(found.strength)]
+
+
+def _phases(found: Waves, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Phase of n plus that of m, and phase of the answer, of some neurons."""
+    phases = found.phases[numbers]
+    return np.angle(np.exp(1j * phases[:, :2].sum(axis=1))), phases[:, 2]
