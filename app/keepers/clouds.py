@@ -55,6 +55,7 @@ class CloudKeeper(QObject):
         self._marginals_at = 0.0
         self._densities: Densities | None = None
         self._law: tuple[np.ndarray, ...] = ()
+        self._joined_law: tuple[np.ndarray, ...] = ()
         self._law_answers: float | None = None
         # Background and foreground with all their readouts.
         self._whole: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
@@ -82,7 +83,7 @@ class CloudKeeper(QObject):
 
     @Slot(object)
     def _built(self, event: Built) -> None:
-        self._densities, self._law = None, ()
+        self._densities, self._law, self._joined_law = None, (), ()
         self._soon.clear()
         self.stage.clear()
         self._loss.clear()
@@ -156,13 +157,14 @@ class CloudKeeper(QObject):
     ) -> None:
         """The theory's exact marginals, its neurons layer by layer, and how often its function is right."""
         self._densities, self._law, self._law_answers = densities, law, test_accuracy
+        self._joined_law = tuple(map(self.stage.joined, law))
         self._marginals_due()
 
     @property
     def law(self) -> np.ndarray | None:
         """Neurons of the law of the layer on screen, several readouts as their length."""
-        known = self.layers.layer < len(self._law)
-        return self.stage.joined(self._law[self.layers.layer]) if known else None
+        layer = self.layers.layer
+        return self._joined_law[layer] if layer < len(self._joined_law) else None
 
     @Slot()
     def _layer_picked(self) -> None:

@@ -35,6 +35,7 @@ class MarginalsView(QWidget):
         super().__init__(parent)
         self._theme = theme
         self._clouds: dict[str, np.ndarray | None] = {"background": None, "foreground": None}
+        self._densities: Densities | None = None
         self._theory: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._law: np.ndarray | None = None
         self._axes: tuple[Axis, ...] = ()
@@ -110,7 +111,10 @@ class MarginalsView(QWidget):
             densities: "w1" / "w2" / "a" / "angle" (degrees) -> (x, density of x), those that are known exactly.
             law: neurons of it, (n, n_params) like a cloud's, for the others.
         """
-        self._theory, self._law = dict(densities or {}), law
+        if densities is self._densities and law is self._law:
+            return  # told with every frame, and smoothed once
+        self._densities, self._law = densities, law
+        self._theory = dict(densities or {})
         self.chips["theory"].setEnabled(bool(self._theory) or law is not None)
         self._redraw()
 
@@ -166,8 +170,7 @@ class MarginalsView(QWidget):
             self._items[axis.key] = item
             self._ranges[axis.key] = self._ranges.get("w1") or StableRange(is_symmetric=axis.kind != "norm")
             if axis.kind != "weight":
-                is_length = axis.kind == "norm" or (axis.kind == "readout" and self._n_out > 1)
-                is_length = is_length or axis.label.startswith("|")
+                is_length = axis.is_length or (axis.kind == "readout" and self._n_out > 1)
                 self._ranges[axis.key] = StableRange(is_symmetric=not is_length)
             self._heights[axis.key] = StableRange(is_symmetric=False)
             for name in ("background", "foreground", "theory", *_CHOSEN):

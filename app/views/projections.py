@@ -27,6 +27,11 @@ class Axis:
     kind: Kind
     meaning: str
 
+    @property
+    def is_length(self) -> bool:
+        """Whether it begins at zero."""
+        return self.kind == "norm" or self.label.startswith("|")
+
 
 @dataclass(frozen=True)
 class Components:

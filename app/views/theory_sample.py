@@ -64,16 +64,12 @@ def density_curve(values: np.ndarray, axis: Axis) -> tuple[np.ndarray, np.ndarra
     return places, _smoothing(places, width, axis) @ counts / (len(values) * (edges[1] - edges[0]))
 
 
-def _is_length(axis: Axis) -> bool:
-    return axis.kind == "norm" or axis.label.startswith("|")
-
-
 def _span(values: np.ndarray, axis: Axis) -> tuple[float, float]:
     if axis.kind == "angle":
         return -FULL_TURN / 2, FULL_TURN / 2
     low, high = np.quantile(values, [BEYOND, 1 - BEYOND])
     margin = 0.1 * (high - low)
-    return (0.0 if _is_length(axis) else float(low - margin)), float(high + margin)
+    return (0.0 if axis.is_length else float(low - margin)), float(high + margin)
 
 
 def _spread(values: np.ndarray, axis: Axis) -> float:
@@ -91,7 +87,7 @@ def _smoothing(places: np.ndarray, width: float, axis: Axis) -> np.ndarray:
     shifted = [apart]
     if axis.kind == "angle":
         shifted += [apart - FULL_TURN, apart + FULL_TURN]
-    elif _is_length(axis):  # what would fall below zero is reflected
+    elif axis.is_length:  # what would fall below zero is reflected
         shifted.append(places[:, None] + places[None, :])
     kernel = np.sum([np.exp(-0.5 * (part / width) ** 2) for part in shifted], axis=0)
     return np.asarray(kernel * (cell / (width * np.sqrt(2 * np.pi))))

@@ -9,7 +9,10 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.theme import LIGHT
+from app.views import marginals
 from app.views.marginals import MarginalsView, outline
+from app.views.projections import Axis
+from app.views.theory_sample import density_curve
 
 
 @pytest.fixture
@@ -77,6 +80,27 @@ def test_neurons_of_a_law_make_the_lines_that_are_not_known_exactly(view: Margin
     assert flat[[0, -1]].mean() == pytest.approx(1 / 360, rel=0.2)
     view.show_theory(None, np.ones((20, 9)))
     assert not view._curves["a", "theory"].isVisible()
+
+
+def test_a_law_is_smoothed_once_though_it_is_told_with_every_frame(
+    view: MarginalsView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smoothed = []
+
+    def counted(values: np.ndarray, axis: Axis) -> tuple[np.ndarray, np.ndarray]:
+        smoothed.append(axis.key)
+        return density_curve(values, axis)
+
+    monkeypatch.setattr(marginals, "density_curve", counted)
+    law = gaussian(2000, seed=1)
+    for _ in range(3):
+        view.show_theory(None, law)
+        view.show_clouds(gaussian(256))
+    assert smoothed and len(smoothed) == len(set(smoothed))
+    view.clear()
+    view.show_theory(None, law)
+    view.show_clouds(gaussian(256))
+    assert len(smoothed) == 2 * len(set(smoothed))
 
 
 def test_a_gaussian_cloud_agrees_with_its_own_density(view: MarginalsView) -> None:
