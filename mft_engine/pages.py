@@ -19,6 +19,7 @@ JOURNALS: Mapping[str, float] = {
     "ICML, one column": 82.6,
     "ICML, two columns": 171.5,
 }
+MM_PER_INCH = 25.4
 MIN_WIDTH_MM, MAX_WIDTH_MM = 60.0, 400.0
 MIN_PANEL_MM = 40.0
 LETTERS = "abcdefghijklmnop"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from app.engine.messages import Compose, Export, Exported, FigurePreview
 from mft_engine.experiment.events import Event, Progress
+from mft_engine.pages import MM_PER_INCH
 
 if TYPE_CHECKING:
     from mft_engine.experiment.outcome import Outcome
@@ -27,7 +28,7 @@ def preview(command: Compose, outcome: Outcome, wrong: Outcome | None) -> Figure
         return FigurePreview(command.number, fault=str(error))
     memory = io.BytesIO()
     figure.savefig(memory, format="png", dpi=PREVIEW_DPI)
-    return FigurePreview(command.number, memory.getvalue(), float(figure.get_figheight()) * 25.4)
+    return FigurePreview(command.number, memory.getvalue(), float(figure.get_figheight()) * MM_PER_INCH)
 
 
 def write_files(command: Export, outcome: Outcome, wrong: Outcome | None) -> Iterator[Event]:
@@ -63,7 +64,7 @@ def write_files(command: Export, outcome: Outcome, wrong: Outcome | None) -> Ite
         paths += figures.save_composition(composition, outcome, command.folder, forms, wrong=wrong)
     from mft_engine.figures.export import save_animation, save_data
 
-    for done, form in enumerate(command.animations, start=len(parts)):
+    for done, form in enumerate(command.animations, start=len(parts) + (composition is not None)):
         yield Progress("export", done / n_parts, f"drawing the run as {form}")
         paths += save_animation(outcome, command.folder, form)
     if command.data_formats:

@@ -12,12 +12,14 @@ from PySide6.QtGui import QImage, QPageSize, QPainter, QPdfWriter
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QWidget
 
+from mft_engine.pages import MM_PER_INCH
+
 if TYPE_CHECKING:
     from PIL import Image
 
 # Pixels on paper for every one on the screen.
 SHARPNESS = 3
-DOTS_PER_MILLIMETRE = 96 / 25.4
+DOTS_PER_MILLIMETRE = 96 / MM_PER_INCH
 KINDS = {"png": "PNG", "tiff": "TIFF", "pdf": "PDF", "svg": "SVG", "eps": "EPS"}
 POINTS_PER_INCH = 72
 
@@ -67,14 +69,19 @@ def save_picture(widget: QWidget, path: Path) -> Path:
     return path
 
 
-def _write_pixels(image: QImage, path: Path, kind: str) -> bool:
+def pillow_of(image: QImage) -> Image.Image:
+    """The same pixels for Pillow, without transparency."""
     from PIL import Image as Pillow
 
     flat = image.convertToFormat(QImage.Format.Format_RGB888)
-    size, stride = (flat.width(), flat.height()), flat.bytesPerLine()
-    dots = round(25.4 * DOTS_PER_MILLIMETRE * SHARPNESS)
+    size = flat.width(), flat.height()
+    return Pillow.frombytes("RGB", size, bytes(flat.constBits()), "raw", "RGB", flat.bytesPerLine())
+
+
+def _write_pixels(image: QImage, path: Path, kind: str) -> bool:
+    dots = round(MM_PER_INCH * DOTS_PER_MILLIMETRE * SHARPNESS)
     try:
-        picture = Pillow.frombytes("RGB", size, bytes(flat.constBits()), "raw", "RGB", stride)
+        picture = pillow_of(image)
         if kind == "eps":
             path.write_bytes(_eps(picture, dots))
         else:

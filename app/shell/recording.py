@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QSize, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QWidget
 
+from app.shell.pictures import pillow_of
 from mft_engine import films
 
 FRAMES_PER_SECOND = 12.0
@@ -127,17 +128,16 @@ def _write(frames: list[QImage], path: Path, form: str) -> Path:
         for number, picture in enumerate(pictures):
             (path / f"{number:04d}.png").write_bytes(films.encoded_frame(picture))
         return path
+    from mft_engine.experiment.storage import RunError, write_atomically  # long to load
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = films.encode(pictures, form, frames_per_second=FRAMES_PER_SECOND)
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
+    try:
+        write_atomically(path, films.encode(pictures, form, frames_per_second=FRAMES_PER_SECOND))
+    except RunError as error:
+        raise films.FilmError(str(error)) from None
     return path
 
 
 def _picture(frame: QImage, size: QSize) -> Image.Image:
     """As Pillow has it; the window may have been resized meanwhile, and films have one size."""
-    shown = frame if frame.size() == size else frame.scaled(size)
-    flat = shown.convertToFormat(QImage.Format.Format_RGB888)
-    data = bytes(flat.constBits())
-    return Image.frombytes("RGB", (flat.width(), flat.height()), data, "raw", "RGB", flat.bytesPerLine())
+    return pillow_of(frame if frame.size() == size else frame.scaled(size))

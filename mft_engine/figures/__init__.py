@@ -26,9 +26,9 @@ from mft_engine.figures.curves import draw_loss, draw_marginals, draw_null
 from mft_engine.figures.file_formats import MAKERS
 from mft_engine.figures.fourier import draw_fourier
 from mft_engine.figures.maps import draw_fields
-from mft_engine.figures.sheet import MM_PER_INCH, FigureError, MissingError, Page, style
+from mft_engine.figures.sheet import FigureError, MissingError, Page, style
 from mft_engine.figures.spectra import draw_kernel
-from mft_engine.pages import Composition
+from mft_engine.pages import MM_PER_INCH, Composition
 
 __all__ = [
     "FIGURES",

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure, SubFigure
 from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.figures.pictures import caption
-from mft_engine.figures.sheet import MM_PER_INCH, FigureError, Page, Sheet, points, style
-from mft_engine.pages import LETTERS, Composition
+from mft_engine.figures.sheet import FigureError, Page, Sheet, points, style
+from mft_engine.pages import LETTERS, MM_PER_INCH, Composition
 
 LETTER_SIZE = 8.0
 

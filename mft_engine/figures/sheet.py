@@ -21,9 +21,9 @@ from matplotlib.ticker import MaxNLocator
 from mft_engine import palette
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.figures.pictures import background_name
+from mft_engine.pages import MM_PER_INCH
 
 DPI = 300
-MM_PER_INCH = 25.4
 MM_PER_POINT = MM_PER_INCH / 72
 # Below this, panels go under each other: beside each other they would be too small to read.
 WIDE_MM = 160.0
