@@ -151,7 +151,6 @@ def test_what_the_program_does_to_docks_is_no_entry(settled: MainWindow, qtbot: 
     undo(window, qtbot)
     # What the program did before stays.
     assert not window.docks["neurons"].isHidden() and not window.docks["experiment"].isHidden()
-    window.close()
     assert texts(window) == ["close Experiment"]
 
 
