@@ -39,6 +39,9 @@ N_SLIDES = 2
 SLIDES = (0.03, 0.6)
 # Rows that are moved together: their features stay in a core's cache.
 BLOCK_ROWS = 1024
+# Rows whose tilt is taken at once: as many as leave a matrix in a core's own cache, but not so few that calls cost more.
+CACHED_NUMBERS = 131_072
+FEWEST_ROWS = 128
 # A population is resampled where its weights leave less than this share of its particles worth something.
 RESAMPLED_BELOW = 0.7
 MAX_RUNGS = 2000
@@ -82,10 +85,15 @@ class TiltedLaw:
 
     def tilt(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The tilt of each particle in units of the prior, (n,), and its gradient, (n, n_inputs)."""
-        phi, slope = self.activation.both(w @ self.inputs.T)
-        field = phi @ self.drive
-        slope = slope * (field @ (2.0 * self.drive.T))
-        return (field * field).sum(1), slope @ self.inputs
+        tilt, gradient, back = w.new_empty(len(w)), torch.empty_like(w), 2.0 * self.drive.T
+        n_rows = max(FEWEST_ROWS, CACHED_NUMBERS // len(self.inputs))
+        for k in range(0, len(w), n_rows):
+            rows = slice(k, k + n_rows)
+            phi, pull = self.activation.linearised(w[rows] @ self.inputs.T)
+            field = phi @ self.drive
+            torch.mm(pull(field @ back), self.inputs, out=gradient[rows])
+            tilt[rows] = field.square_().sum(1)
+        return tilt, gradient
 
     def towards(self, other: TiltedLaw, part: float) -> TiltedLaw:
         """The law whose field is (1 - part) of this one's plus part of the other's."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, lingering, prior_particles
 from mft_engine.slices import relayed
 from mft_engine.theory.particle_theory import AGREED, CLOSE, FAR, ParticleTheory, Round, TestPoints, observables, report
-from mft_engine.theory.particles import N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
+from mft_engine.theory.particles import N_MOVES, Walked, Witnesses, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
 
 Found = TypeVar("Found")
@@ -94,10 +94,10 @@ def solve_particles(
         rho, old = _carried(problem, warm), warm.problem
         path = old.law(warm.cloud_rho), problem.law(rho)
         walkers = yield from _part(follow(replace(warm.cloud, seed=seed), path, N_MOVES, KEPT_ON_WAY), 0.0, 0.1)
-        walked = yield from _walked(problem, walkers, rho)
+        walked = yield from _walked(walk(problem, walkers, rho))
         start, witnesses = old.law(warm.judgements[-1].rho), replace(warm.witnesses, seed=seed + (1 << 48))
     else:
-        walked = yield from _walked(problem, fresh(0), None)
+        walked = yield from _walked(walk(problem, fresh(0)))
         start, witnesses = prior, fresh(1)
     cloud, rho = (walked.rho, walked.particles), walked.mean
     witnesses = yield from judged(witnesses, start, rho)
@@ -106,15 +106,11 @@ def solve_particles(
     # What every group of particles settles on by itself: their mean comes nearer the optimum with each.
     settled, number = [rho], 2
     while _goes_on(answer, problem.temperature, precision, seconds, number - 1):
-        tail: list[Tensor] = []
-        for moment in settle(problem, witnesses, rho):
-            if moment is not None:
-                cloud = moment
-                tail.append(cloud[0])
-            yield 0.4 * min(1.0, len(tail) / N_SETTLING)
+        walked = yield from _walked(settle(problem, witnesses, rho))
+        cloud = (walked.rho, walked.particles)
         if rounds[-1][0].excess.value > FAR * problem.temperature:
             settled.clear()
-        settled.append(averaged(tail))
+        settled.append(walked.mean)
         rho = torch.stack(settled).mean(0)
         witnesses = yield from judged(fresh(number), prior, rho)
         number += 1
@@ -147,8 +143,8 @@ def _is_neighbour(warm: ParticleTheory, problem: PointProblem) -> bool:
     )
 
 
-def _walked(problem: PointProblem, particles: Particles, rho: Tensor | None) -> Generator[float, None, Walked]:
-    for item in walk(problem, particles, rho):
+def _walked(job: Iterator[float | Walked]) -> Generator[float, None, Walked]:
+    for item in job:
         if isinstance(item, Walked):
             return item
         yield 0.4 * item
