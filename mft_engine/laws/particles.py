@@ -39,7 +39,7 @@ N_SLIDES = 2
 SLIDES = (0.03, 0.6)
 # Rows that are moved together: their features stay in a core's cache.
 BLOCK_ROWS = 1024
-# Rows whose tilt is taken at once: as many as leave a matrix in a core's own cache, but not so few that calls cost more.
+# Rows whose tilt is taken at once: a matrix of them stays in a core's own cache; of fewer rows calls cost more.
 CACHED_NUMBERS = 131_072
 FEWEST_ROWS = 128
 # A population is resampled where its weights leave less than this share of its particles worth something.
@@ -360,6 +360,16 @@ def follow(
     return particles
 
 
+def led(particles: Particles, first: TiltedLaw, second: TiltedLaw, n_steps: int) -> Generator[None, None, Particles]:
+    """Particles of one law under a neighbouring one: so many equal steps of the field, and a move after each."""
+    for number in range(n_steps):
+        start, end = first.field(particles.u), second.field(particles.u)
+        change = _between(start, end, (number + 1) / n_steps) - _between(start, end, number / n_steps)
+        law = first.towards(second, (number + 1) / n_steps)
+        particles = yield from moving(resampled(reweighted(particles, change)), law, 1)
+    return particles
+
+
 def lingering(
     particles: Particles, law: TiltedLaw, n_moves: int, n_moments: int
 ) -> Generator[float, None, tuple[Particles, Particles]]:
@@ -374,11 +384,10 @@ def lingering(
     Returns:
         the last moment alone, and all moments as populations that are n_moments times larger.
     """
-    moments = [particles.u.reshape(particles.n_populations, particles.n_each, -1)]
-    weights = particles.log_weights
-    for number in range(1, n_moments):
+    moments, weights = [], particles.log_weights
+    for number in range(n_moments):
         particles = yield from telling(moving(particles, law, n_moves), number / n_moments)
-        moments.append(particles.u.reshape(moments[0].shape))
+        moments.append(particles.u.reshape(particles.n_populations, particles.n_each, -1))
     together = replace(
         particles,
         u=torch.cat(moments, 1).flatten(0, 1),

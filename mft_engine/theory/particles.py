@@ -28,7 +28,7 @@ import torch
 from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
-from mft_engine.laws.particles import LawLost, Particles, moving, resampled
+from mft_engine.laws.particles import LawLost, Particles, led
 from mft_engine.slices import telling
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 
@@ -39,7 +39,7 @@ LARGEST_STEP = 0.08
 # alone, whose noise adds up as the squares of the steps do, so that smaller steps leave less of it (to 93 %: a
 # quarter); but where few steps are made, far narrow wells are found by the moves alone, and are lost with one or two.
 N_MOVES = 4
-# Whole steps at full amplitude that forget the way, and residuals after them that make an average; at most so many times
+# Whole steps at full amplitude that forget the way, and residuals after them that make an average; up to so many times
 # as many where the steps are parts. More of them would add up what each does to log Z.
 N_FORGETTING = 2
 N_AVERAGED = 8
@@ -93,9 +93,8 @@ def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None)
             onward = dual.largest_push(step, forward, min(largest, 1.0 - amplitude), KEPT_ON_WALK)
             step, amplitude = step + onward * forward, amplitude + onward
             amplitude = 1.0 if amplitude > 1.0 - 1e-9 else amplitude
-        particles, rho = resampled(dual.pushed(step)(1.0)), rho + step
-        job = moving(particles, problem.law(rho), N_MOVES)
-        particles = yield from telling(job, 0.9 * amplitude)
+        job = led(particles, problem.law(rho), problem.law(rho + step), N_MOVES)
+        particles, rho = (yield from telling(job, 0.9 * amplitude)), rho + step
         yield 0.9 * amplitude
         if amplitude == 1.0:
             break
@@ -133,9 +132,9 @@ def settle(problem: PointProblem, particles: Particles, rho: Tensor, begin: floa
         dual = SampledDual(problem, particles, rho)
         step = gain * dual.solve(dual.gradient())
         length = dual.largest_push(torch.zeros_like(rho), step, 1.0, KEPT_ON_WALK)
-        rho, particles = rho + length * step, resampled(dual.pushed(step)(length))
-        job = moving(particles, problem.law(rho), N_MOVES)
+        job = led(particles, problem.law(rho), problem.law(rho + length * step), N_MOVES)
         particles = yield from telling(job, begin + (1 - begin) * len(tail) / (n_settling + 1))
+        rho = rho + length * step
         if tail or length == 1.0:
             tail.append(rho)
         if len(tail) > n_settling:
@@ -168,17 +167,23 @@ class Estimate:
 
 
 def estimate(value: float, parts: Tensor) -> Estimate:
-    """A number whose error is that of the mean of the parts, as `standard_error` reads it."""
-    return Estimate(value, standard_error(parts), parts)
+    """A number whose error is that of the mean of the parts, which are deviations from the means of two halves."""
+    return Estimate(value, standard_error(parts, 2), parts)
 
 
-def standard_error(parts: Tensor) -> float:
+def standard_error(parts: Tensor, n_means: int = 1) -> float:
     """Half the width of the interval about the mean of independent parts that holds the truth in 68 % of cases.
 
-    Of a few parts the scatter is itself uncertain: Student's factor, 1.08 for eight parts and 1.84 for two.
+    Of a few parts the scatter is itself uncertain: Student's factor, 1.09 for eight parts and 1.84 for two.
+
+    Args:
+        parts: (n,) numbers, or what is left of them; n_means: how many means are lost to their freedom.
     """
-    n = len(parts)
-    return float(parts.std()) / math.sqrt(n) * float(stdtrit(n - 1, ndtr(1.0))) if n > 1 else math.nan
+    n, freedom = len(parts), len(parts) - n_means
+    if freedom < 1:
+        return math.nan
+    variance = float(parts.var(correction=n_means)) / n
+    return math.sqrt(variance) * float(stdtrit(freedom, ndtr(1.0)))
 
 
 @dataclass(frozen=True)
