@@ -163,9 +163,9 @@ class SampledDual:
 
     @cached_property
     def _likeness(self) -> Callable[[Tensor], Tensor]:
-        """Inverse of I + E[phi phi'] x (1/lambda_a + E[g g']/(lambda_a^2 T)): as if features and fields went their own ways.
+        """Inverse of I + E[phi phi'] x (1/lambda_a + E[g g']/(lambda_a^2 T)): of features and fields that are independent.
 
-        In its place as a preconditioner modular addition (P = 11) needs 29 products where 68 are needed without.
+        With it as a preconditioner modular addition (P = 11) needs 29 products, without 68.
         """
         weighted = self.p[:, None] * self.features
         stiff, along = torch.linalg.eigh(self._sum(weighted))
