@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ TASKS = ("digits", "cubic-teacher", "staircase", "parity")
 N_SEEDS = 5
 CURVE_PARTICLES = 4000
 SIMULATED_WIDTHS = (512, 1024)
+STAYED = 6.0
 EXTRAPOLATED = {"fractions": (0.55, 0.7), "widths": (512, 1024, 2048), "time": 9.0}
 PARTS = ("modular", "tasks", "equilibrium", "extrapolation", "exponent", "curves")
 
@@ -100,19 +102,33 @@ def modular() -> list[dict[str, Any]]:
     return rows
 
 
-def tasks(*, quick: bool = False) -> list[dict[str, Any]]:
+def stayed(recipe: Recipe, law: Theory) -> tuple[float, float]:
+    """Mean loss of a run that starts from its law, and the standard error."""
+    experiment = Experiment(recipe.replace({"engine.n_threads": 1}), solution=law)
+    while not experiment.is_complete:
+        experiment.advance(500)
+    mean, error = averaged(np.array([row["loss"] for row in experiment.history.rows if row["is_averaged"]]))
+    return float(mean), float(error)
+
+
+def tasks(*, quick: bool = False, names: Sequence[str] = TASKS) -> list[dict[str, Any]]:
     """Recipes with many inputs, each against runs of two widths started from the law."""
     rows = []
-    for name in TASKS[: 1 if quick else None]:
+    for name in names[: 1 if quick else None]:
         recipe = load_recipe(name)
         found, row = solved(recipe)
-        runs = {}
-        if found is not None:
-            for width in SIMULATED_WIDTHS[: 1 if quick else None]:
-                start = {"initial.law": "theory", "training.time": 3.0, "network.n_neurons": width}
-                runs[width] = trained(recipe.replace(start))
-        rows.append({"recipe": name, "law": row, "runs": runs})
+        if isinstance(found, ParticleTheory):
+            targets, weights = found.problem.targets, found.problem.weights[:, None]
+            variance = float((weights * (targets - (weights * targets).sum(0)) ** 2).sum())
+            row |= {"gap_over_variance": found.gap / variance, "gap_over_variance_error": found.gap_error / variance}
+        rows.append({"recipe": name, "law": row, "runs": []})
         _tell(rows[-1])
+        for width in SIMULATED_WIDTHS[: 1 if quick else None] if found is not None else ():
+            start = {"initial.law": "theory", "training.time": STAYED, "network.n_neurons": width}
+            mean, error = stayed(recipe.replace({**start, "foreground.window": 0.9}), found)
+            expected = found.loss + found.trace_response / width
+            rows[-1]["runs"].append({"width": width, "loss": mean, "loss_error": error, "law_at_width": expected})
+            _tell(rows[-1]["runs"][-1])
     return rows
 
 
@@ -137,11 +153,7 @@ def extrapolation(*, quick: bool = False) -> list[dict[str, Any]]:
         law = solve_theory(recipe)
         means, errors = [], []
         for width in EXTRAPOLATED["widths"]:
-            experiment = Experiment(recipe.replace({"network.n_neurons": width, "engine.n_threads": 1}), solution=law)
-            while not experiment.is_complete:
-                experiment.advance(500)
-            losses = [row["loss"] for row in experiment.history.rows if row["is_averaged"]]
-            mean, error = averaged(np.array(losses))
+            mean, error = stayed(recipe.replace({"network.n_neurons": width}), law)
             means.append(mean)
             errors.append(error)
             _tell({"fraction": fraction, "width": width, "loss": mean, "loss_error": error})
