@@ -162,9 +162,8 @@ def tasks(*, quick: bool = False, names: Sequence[str] = TASKS) -> list[dict[str
         recipe = load_recipe(name)
         found, row = solved(recipe)
         if isinstance(found, ParticleTheory):
-            targets, weights = found.problem.targets, found.problem.weights[:, None]
-            variance = float((weights * (targets - (weights * targets).sum(0)) ** 2).sum())
-            row |= {"gap_over_variance": found.gap / variance, "gap_over_variance_error": found.gap_error / variance}
+            row["gap_over_variance"] = found.gap / found.target_variance
+            row["gap_over_variance_error"] = found.gap_error / found.target_variance
         rows.append({"recipe": name, "law": row, "runs": [], "exchanged": []})
         _tell(rows[-1])
         for width in SIMULATED_WIDTHS[: 1 if quick else None] if found is not None else ():

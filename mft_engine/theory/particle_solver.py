@@ -105,11 +105,11 @@ def solve_particles(
     witnesses = yield from judged(witnesses, start, rho)
     answer = told(witnesses, cloud)
     yield answer
-    # What every group of particles settles on by itself: their mean comes nearer the optimum with each. Where it has
-    # come near, but few particles bend the residual more than the gap may be, what the witnesses found goes on instead.
+    # What every group of particles settles on by itself: their mean comes nearer the optimum with each. Where it is
+    # near, but bent so far by few particles that the gap is wide, what the witnesses found is judged instead.
     settled, number = [rho], 2
     while _goes_on(answer, problem, precision, seconds, number - 1):
-        if answer.excess <= CLOSE * problem.temperature and _is_wide(answer):
+        if rounds[-1][0].excess.value <= CLOSE * problem.temperature and _is_wide(answer):
             rho = answer.visible_residual
             witnesses = yield from judged(fresh(number), prior, rho)
             number += 1
@@ -134,10 +134,7 @@ def solve_particles(
 
 def _is_wide(found: ParticleTheory) -> bool:
     """Whether the gap is large, and not by chance."""
-    problem = found.problem
-    mean = (problem.weights[:, None] * problem.targets).sum(0)
-    variance = float((problem.weights[:, None] * (problem.targets - mean) ** 2).sum())
-    return found.gap > USUAL_GAP * variance and found.gap > 2 * found.gap_error
+    return found.gap > USUAL_GAP * found.target_variance and found.gap > 2 * found.gap_error
 
 
 def _goes_on(

@@ -126,6 +126,12 @@ class ParticleTheory:
         return None
 
     @property
+    def target_variance(self) -> float:
+        """Sum over points and readouts of weight (y - mean y)^2: what a gap is small beside."""
+        weights, targets = self.problem.weights[:, None], self.problem.targets
+        return float((weights * (targets - (weights * targets).sum(0)) ** 2).sum())
+
+    @property
     def n_out(self) -> int:
         """Readouts of a neuron."""
         return self.problem.targets.shape[1]
