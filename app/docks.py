@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from PySide6.QtCore import QObject, Qt, QTimer, SignalInstance
+from PySide6.QtCore import QObject, Qt, SignalInstance
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 from shiboken6 import isValid
 
@@ -255,16 +255,19 @@ class Docks(QObject):
         names = (spec.name for spec in self._table if spec.area == BOTTOM)
         return next((name for name in names if not self._docks[name].visibleRegion().isEmpty()), "")
 
-    def put_back(self, layout: str = "explore") -> None:
+    def put_back(self, layout: str) -> None:
         """All docks where a layout has them, whatever was done to them."""
         self._window.restoreState(self._usual)
         self._arrange(LAYOUTS[layout])
-        QTimer.singleShot(0, self, self._tidy)
 
-    def _tidy(self) -> None:
-        """Qt leaves bars of tabs behind where docks were before; only those just above a dock are in use."""
+    def tidy(self) -> None:
+        """Qt leaves bars of tabs behind where docks were before; only those just above a dock are in use.
+
+        Names stay whole in a narrow window: what has no room is reached by the arrows of the bar.
+        """
         tops = [dock.geometry().topLeft() for dock in self if dock.isVisible() and not dock.isFloating()]
         for bar in self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            bar.setElideMode(Qt.TextElideMode.ElideNone)
             place = bar.geometry()
             if not any(place.x() == top.x() and abs(place.bottom() + 1 - top.y()) <= 1 for top in tops):
                 bar.hide()

@@ -1,12 +1,12 @@
-"""Changes of the recipe as entries of the undo stack."""
+"""Changes of the recipe, the view and the docks as entries of the undo stack."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from PySide6.QtGui import QUndoCommand
 
-from app.saved import ViewState
 from mft_engine.recipe import Recipe
 
 
@@ -46,9 +46,13 @@ class Edit(QUndoCommand):
 
 
 class ViewEdit(QUndoCommand):
-    """One change of how the clouds are looked at; it was made before it came into the history."""
+    """One change of how things are looked at, or of where docks are; it was made before it came into the history.
 
-    def __init__(self, use: Callable[[ViewState], None], before: ViewState, after: ViewState, text: str) -> None:
+    Args:
+        use: makes everything look like a state, of whatever kind before and after are.
+    """
+
+    def __init__(self, use: Callable[[Any], None], before: Any, after: Any, text: str) -> None:
         super().__init__(text)
         self._use, self._before, self._after = use, before, after
         self._is_first = True

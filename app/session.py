@@ -126,6 +126,8 @@ class Session(Told):
 
         The waiting is done once: a second call answers at once.
         """
+        # Entries hold the session, and the stack holds them where no collector looks: it would never be freed.
+        self.undo_stack.clear()
         return self._line.close(milliseconds)
 
     # What a person does --------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, Signal, Slot
 
+from mft_engine.itself import own_command
+
 CLOSE_MILLISECONDS = 2000
 _PROGRESS = re.compile(r"^\S+ (\d+) % \((.*)\)$")
-MODULE = "mft_engine.cli"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Studying(QObject):
         process.readyReadStandardError.connect(self._read_words)
         process.finished.connect(self._finished)
         process.errorOccurred.connect(self._not_started)
-        process.start(sys.executable, ["-m", MODULE, *words, "--out", str(order.folder), "--json"])
+        process.start(*own_command(*words, "--out", str(order.folder), "--json"))
         self.running_changed.emit(True)
         self.progress.emit(0.0, "Starting …")
 
@@ -134,4 +134,4 @@ class Studying(QObject):
             self._process.deleteLater()
             self._process = None
             self.running_changed.emit(False)
-            self.failed.emit(f"Python could not be started ({sys.executable})")
+            self.failed.emit(f"A process for the study could not be started ({own_command()[0]})")

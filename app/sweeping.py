@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal, Slot
 
+from mft_engine.itself import own_command
 from mft_engine.recipe import Recipe, RecipeError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PATIENCE_MILLISECONDS = 12_000
 CLOSE_MILLISECONDS = 3000
-MODULE = "mft_engine.studies.apart"
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ class Sweeping(QObject):
         process.readyReadStandardError.connect(self._read_complaints)
         process.finished.connect(self._finished)
         process.errorOccurred.connect(self._not_started)
-        process.start(sys.executable, ["-m", MODULE])
+        process.start(*own_command("apart"))
         process.write(json.dumps(order).encode() + b"\n")
         self.running_changed.emit(True)
         self.progress.emit(self._fraction, "Starting the workers …")
@@ -314,7 +313,7 @@ class Sweeping(QObject):
             self._process.deleteLater()
             self._process = None
             self.running_changed.emit(False)
-            self.refused.emit(f"Python could not be started for the sweep ({sys.executable})")
+            self.refused.emit(f"A process for the sweep could not be started ({own_command()[0]})")
 
     @Slot()
     def _lose_patience(self) -> None:

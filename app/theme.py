@@ -203,13 +203,14 @@ QMenu::separator {{ height: 1px; background: {theme.line}; margin: 4px 8px; }}
 QToolBar {{ background: {theme.window}; border: none; padding: 3px 6px; spacing: 3px; }}
 QToolBar::separator {{ width: 1px; background: {theme.line}; margin: 5px 5px; }}
 QToolButton {{ border: 1px solid transparent; border-radius: 5px; padding: 4px 7px; color: {theme.text}; }}
+QToolButton#qt_toolbar_ext_button {{ padding: 0; min-width: 16px; }}
 QToolButton:hover {{ background: {hover}; }}
 QToolButton:pressed, QToolButton:checked {{ background: {pressed}; }}
 QToolButton:focus {{ border-color: {theme.accent}; }}
 QToolButton:disabled {{ color: {mixed(theme.muted, theme.window, 0.55)}; }}
 QDockWidget {{ color: {theme.muted}; font-weight: 600; }}
 QDockWidget::title {{ background: {theme.window}; padding: 5px 8px; text-align: left; }}
-QTabBar::tab {{ background: transparent; color: {theme.muted}; padding: 5px 9px; border: none;
+QTabBar::tab {{ background: transparent; color: {theme.muted}; padding: 5px 6px; border: none;
   border-bottom: 2px solid transparent; }}
 QTabBar::tab:selected {{ color: {theme.text}; border-bottom-color: {theme.accent}; }}
 QTabBar::tab:hover {{ color: {theme.text}; }}
@@ -239,6 +240,7 @@ QComboBox::drop-down {{ border: none; width: 20px; }}
 QComboBox::down-arrow {{ image: url("{arrow}"); width: 10px; height: 10px; margin-right: 6px; }}
 QComboBox QAbstractItemView {{ background: {theme.panel}; border: 1px solid {theme.line};
   selection-background-color: {faint}; selection-color: {theme.text}; }}
+QSlider:horizontal {{ min-height: 20px; }}
 QSlider::groove:horizontal {{ height: 4px; background: {theme.line}; border-radius: 2px; }}
 QSlider::sub-page:horizontal {{ background: {theme.accent}; border-radius: 2px; }}
 QSlider::handle:horizontal {{ background: {theme.panel}; border: 2px solid {theme.accent}; width: 12px;

@@ -32,6 +32,7 @@ from app.docks import Docks, Ground
 from app.engine.messages import Built, EngineReady
 from app.keepers.brushing import BrushedViews, BrushKeeper
 from app.keepers.clouds import CloudKeeper
+from app.keepers.layouts import LayoutKeeper
 from app.keepers.loop import LoopKeeper
 from app.keepers.progress import ProgressKeeper
 from app.keepers.runs import RunsKeeper
@@ -161,18 +162,15 @@ class MainWindow(QMainWindow):
         self.docks["neurons"].visibilityChanged.connect(self.brush.refresh_soon)
         self.docks["fields"].visibilityChanged.connect(self.brush.refresh_soon)
         self.view_keeper = ViewKeeper(self.cloud, self.loss, self.brush, session.undo_stack)
-        self.saved = SavedKeeper(
-            session,
-            self.settings,
-            self.view_keeper,
-            (view(SweepView), view(RunsView)),
-            Desk(
-                lambda: self.saveState(LAYOUT_VERSION),
-                lambda state: self.restoreState(state, LAYOUT_VERSION),
-                lambda: self.docks.front,
-                self.docks.bring_to_front,
-            ),
+        desk = Desk(
+            lambda: self.saveState(LAYOUT_VERSION),
+            lambda state: self.restoreState(state, LAYOUT_VERSION),
+            lambda: self.docks.front,
+            self.docks.bring_to_front,
         )
+        self.layouts = LayoutKeeper(self, list(self.docks), desk, self._put_back, self.docks.tidy, session.undo_stack)
+        tabs = (view(SweepView), view(RunsView))
+        self.saved = SavedKeeper(session, self.settings, self.view_keeper, tabs, desk)
         ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
 
     @Slot()
@@ -249,7 +247,7 @@ class MainWindow(QMainWindow):
         commands.live_wanted.connect(self.clouds.go_live)
         commands.dock_wanted.connect(self.docks.bring_up)
         commands.view_reset_wanted.connect(self.cloud.reset_view)
-        commands.layout_wanted.connect(self.restore_layout)
+        commands.layout_wanted.connect(self.layouts.choose)
         commands.session_opened.connect(self.saved.open)
         commands.session_saved.connect(self.saved.save_to)
         commands.tour_wanted.connect(self.tour.start)
@@ -292,6 +290,10 @@ class MainWindow(QMainWindow):
             if spec.icon:
                 icon = qtawesome.icon(spec.icon, color=theme.text, color_disabled=theme.muted)
                 self.actions_by_name[spec.name].setIcon(icon)
+        # Opens what has no room in a narrow window; Qt draws it in the colours of another theme.
+        more = self._toolbar.findChild(QToolButton, "qt_toolbar_ext_button")
+        assert more is not None
+        more.setIcon(qtawesome.icon("mdi6.chevron-double-right", color=theme.text))
         self._show_running(self.session.is_running)
 
     @Slot(bool)
@@ -375,9 +377,8 @@ class MainWindow(QMainWindow):
         self.session.set_speed(speed if speed in SPEEDS else 0)
         self.show_speed(self.session.steps_per_frame)
 
-    def restore_layout(self, name: str) -> None:
-        """All docks where a layout has them."""
-        self.docks.put_back(name)
+    def _put_back(self, layout: str) -> None:
+        self.docks.put_back(layout)
         self._toolbar.show()
 
     @Slot()

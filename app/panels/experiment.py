@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app.engine.messages import TaskCard
 from app.panels.experiment_rows import SECTIONS, scale_row
 from app.panels.formulas import Formulas
 from app.theme import Theme
+from app.widgets.column import Column
 from app.widgets.controls import ChoiceControl, StepSizeControl, TextControl
 from app.widgets.row import Row
 from app.widgets.section import Section
@@ -114,10 +115,7 @@ class ExperimentPanel(QWidget):
         self.sections["Formulas in force"] = section
         column.addWidget(section)
         column.addStretch(1)
-        scroll = QScrollArea(self)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll = Column(self)
         scroll.setWidget(inside)
         layout.addWidget(scroll, 1)
         self.setMinimumWidth(308)

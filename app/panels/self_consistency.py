@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from app.panels.averages import AveragesSection
 from app.panels.certificate import CertificateSection, certificate_sentence
@@ -19,6 +19,7 @@ from app.panels.orders import cloud_orders, order_words
 from app.panels.verdict_card import VerdictCard
 from app.panels.verdict_words import HEADLINES, loss_sentence, verdict_sentence
 from app.theme import LIGHT, Theme
+from app.widgets.column import Column
 from app.widgets.titled import TitledSection
 from app.widgets.words import UNKNOWN, percent, written, written_error
 
@@ -39,7 +40,7 @@ _DIFFERENT = (
 )
 
 
-class SelfConsistencyPanel(QScrollArea):
+class SelfConsistencyPanel(Column):
     """Verdict first, then why; told what to show by `show_*`."""
 
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
@@ -56,9 +57,6 @@ class SelfConsistencyPanel(QScrollArea):
         self._certificate: Certificate | None = None
         self._answered: dict[str, Answer] = {}
         self._stale_reason = ""
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Self-consistency")
         self.page = QWidget(self)
         self.page.setObjectName("selfConsistencyPage")
@@ -93,7 +91,6 @@ class SelfConsistencyPanel(QScrollArea):
         self._refresh.setInterval(_REFRESH_MS)
         self._refresh.timeout.connect(self._show_latest)
         self._is_newer = False
-        self.setMinimumWidth(300)
         self.clear()
         self.apply_theme(theme)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QGraphicsItem, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
@@ -401,6 +401,8 @@ class LossView(QWidget):
         options = {"position": 0.985, "movable": False, "anchors": [(1, 1), (1, 1)]}
         line = pg.InfiniteLine(angle=0, label="", labelOpts=options)
         line.setZValue(z)
+        # Its ground is for the curves below, and leaves the line itself whole.
+        line.label.setFlag(QGraphicsItem.GraphicsItemFlag.ItemStacksBehindParent)
         line.setVisible(False)
         self.plot.addItem(line, ignoreBounds=True)
         return line

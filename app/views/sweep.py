@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Signal, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -25,6 +26,7 @@ from app.theme import LIGHT, Theme
 from app.views.phase import PhaseView
 
 N_FIELDS = 2
+NARROWEST, WIDEST, ROOM_FOR_DIAGRAM = 318, 400, 560  # pixels: of the controls, and what they leave
 LARGEST_SEEDS, LARGEST_WORKERS, LARGEST_REFINEMENT = 1000, 256, 1000
 _VALUES_TIP = (
     "START:STOP:logN or START:STOP:linN for N values from start to stop, or the values themselves with commas:\n"
@@ -54,6 +56,10 @@ class FieldChoice:
         self.values.setAccessibleName(f"Values of field {number + 1}")
         self.values.setToolTip(_VALUES_TIP)
         self.values.setPlaceholderText("1e-4:0.1:log8")
+        self.values.editingFinished.connect(self._show_beginning)
+
+    def _show_beginning(self) -> None:
+        self.values.setCursorPosition(0)
 
 
 class SweepView(QWidget):
@@ -166,14 +172,19 @@ class SweepView(QWidget):
         grid.addWidget(self.sentence, 6, 0, 1, 3)
         grid.setRowStretch(7, 1)
         grid.setColumnStretch(2, 1)
-        controls = QWidget(self)
+        controls = self._controls = QWidget(self)
         controls.setLayout(grid)
-        controls.setFixedWidth(318)
+        controls.setFixedWidth(NARROWEST)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(controls)
         layout.addWidget(self.phase, 1)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Values that are typed are seen whole where the diagram has room enough."""
+        super().resizeEvent(event)
+        self._controls.setFixedWidth(min(max(NARROWEST, self.width() - ROOM_FOR_DIAGRAM), WIDEST))
 
     # What is shown
 

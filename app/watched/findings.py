@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.panels.null_band import NullBand
 from app.panels.number_table import NumberTable
 from app.panels.verdict_card import VerdictCard
 from app.panels.verdict_words import HEADLINES, ROLES
 from app.theme import LIGHT, Theme
+from app.widgets.column import Column
 from app.widgets.titled import TitledSection
 from app.widgets.words import UNKNOWN, p_clause, written, written_p
 
@@ -30,17 +31,14 @@ _NO_VERDICT = "Nothing has been compared yet."
 _START = "Riders that were not drawn from the layer's own initial law make every later verdict meaningless."
 
 
-class FindingsPanel(QScrollArea):
+class FindingsPanel(Column):
     """Verdict first, then why; told what to show by `show_run`."""
 
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Neurons and riders")
         self._theme = theme
-        page = self._page = QWidget(self)
+        page = QWidget(self)
         page.setProperty("role", "page")
         column = QVBoxLayout(page)
         column.setContentsMargins(12, 12, 12, 12)
@@ -94,19 +92,12 @@ class FindingsPanel(QScrollArea):
         if about["stopped"]:
             rows.append(f"The watch has stopped: {about['stopped']}")
         self.about.setText("\n".join(rows))
-        self._fit()
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""
         self._theme = theme
         for part in (self.card, self.band, self.numbers, self.distance, self.besides, self.layer):
             part.apply_theme(theme)
-        self._fit()
-
-    def _fit(self) -> None:
-        """Numbers stay clear of the scroll bar, which may come or not."""
-        bar = self.verticalScrollBar().sizeHint().width()
-        self.setMinimumWidth(self._page.minimumSizeHint().width() + bar)
 
     def _fill(self, *tests: Comparison | None) -> None:
         texts = [_numbers(comparison) for comparison in tests]

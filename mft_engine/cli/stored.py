@@ -49,38 +49,47 @@ def export(
         typer.Option(help="A figure's name, or all; a+b+c for one page of several; may be repeated."),
     ] = None,
     wrong: Annotated[Path | None, typer.Option(help="The wrong-background run, for three-pictures.")] = None,
-    formats: Annotated[str, typer.Option("--format", help="pdf, svg, png, eps, tiff; comma-separated.")] = "pdf",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="pdf (default), svg, png, eps, tiff; comma-separated, may be repeated."),
+    ] = None,
     width_mm: Annotated[float, typer.Option(min=20, max=1000, help="Width of the figure in mm.")] = 85.0,
     caption: Annotated[bool, typer.Option(help="Write recipe, seed, sizes and verdict under the figure.")] = False,
-    animation: Annotated[str | None, typer.Option(help="gif, apng, png (frames) or mp4.")] = None,
-    data: Annotated[str | None, typer.Option(help="npz, csv, safetensors; comma-separated.")] = None,
+    animation: Annotated[
+        list[str] | None, typer.Option(help="gif, apng, png (frames), mp4; comma-separated, may be repeated.")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="npz, csv, safetensors; comma-separated, may be repeated.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("."),
 ) -> None:
     """Figures, animations and data of a run. Example: mft-lab export runs/clover --figure foreground --format pdf"""
     from mft_engine.figures.export import export_run
 
-    if figure and not _names(formats):
-        raise CommandError(f"--format {formats!r}: write formats with commas between, for example pdf,png", 2)
-    if not (figure or animation or _names(data or "")):
+    wanted = ["pdf"] if formats is None else _names(formats)
+    if figure and not wanted:
+        raise CommandError(f"--format {','.join(formats or ())!r}: write formats with commas between, like pdf,png", 2)
+    if not (figure or _names(animation) or _names(data)):
         raise CommandError("Nothing to export: give --figure, --animation or --data (see --help)", 2)
     files = export_run(
         run_folder,
         out,
         figures=figure or [],
         wrong=wrong,
-        formats=_names(formats),
+        formats=wanted,
         width_mm=width_mm,
         has_caption=caption,
-        animation=animation,
-        data=_names(data or ""),
+        animations=_names(animation),
+        data=_names(data),
     )
     for file in files:
         typer.echo(str(file))
 
 
-def _names(text: str) -> list[str]:
+def _names(texts: list[str] | None) -> list[str]:
     """What stands between commas, each once."""
-    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower())))
+    parts = ",".join(texts or ()).split(",")
+    return list(dict.fromkeys(name for part in parts if (name := part.strip().lower())))
 
 
 @app.command()

@@ -212,3 +212,11 @@ def sweep(
         typer.echo(f"  {', '.join(f'{axis.path} = {point[axis.path]}' for axis in done.axes)}: {point['sentence']}")
     for path in (table, *files):
         typer.echo(path)
+
+
+@app.command(hidden=True)
+def apart() -> None:
+    """A sweep ordered by a line of JSON on standard input: what the window starts (`mft_engine.studies.apart`)."""
+    from mft_engine.studies.apart import main
+
+    raise typer.Exit(main())

@@ -218,16 +218,16 @@ def export_run(
     formats: Sequence[str] = ("pdf",),
     width_mm: float = 85.0,
     has_caption: bool = False,
-    animation: str | None = None,
+    animations: Sequence[str] = (),
     data: Sequence[str] = (),
 ) -> list[Path]:
-    """Figures, animation and data of a stored run.
+    """Figures, animations and data of a stored run.
 
     Args:
         figures: names of `figures.FIGURES`; "all" for every one that this run has the numbers for.
         wrong: the twin run with the wrong background. "three-pictures" then also writes each picture by itself.
         formats, width_mm, has_caption: as `figures.save`.
-        animation: gif, png or mp4; data: of npz, csv, safetensors.
+        animations: of gif, apng, png, mp4; data: of npz, csv, safetensors.
 
     Returns:
         the files.
@@ -243,7 +243,7 @@ def export_run(
     if is_watched(run_folder):
         from mft_engine.figures.watched import export_watched
 
-        if wrong is not None or animation is not None:
+        if wrong is not None or animations:
             raise ExportError("A watched training has figures and data; it has no wrong background and no animation")
         return export_watched(
             run_folder, out, figures=figures, formats=formats, width_mm=width_mm, has_caption=has_caption, data=data
@@ -259,7 +259,7 @@ def export_run(
             files += drawing.save_three_pictures(outcome, twin, out, formats, width_mm, has_caption=has_caption)
         else:
             files += drawing.save(name, outcome, out, formats, width_mm, **options)
-    if animation:
+    for animation in animations:
         files += save_animation(outcome, out, animation)
     if data:
         files += save_data(outcome, out, data)

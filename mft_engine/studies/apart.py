@@ -7,7 +7,7 @@ wanted n_workers, scheduler, resume, both_ways, refine. Answers are lines on sta
 failed ones). The line "stop", or the end of the input because whoever ordered it is gone, ends it as Ctrl-C would: it
 can be resumed.
 
-    python -m mft_engine.studies.apart
+    mft-lab apart
 """
 
 from __future__ import annotations
@@ -88,7 +88,3 @@ def main() -> int:
     except (BrokenPipeError, ValueError):  # whoever ordered it is gone, or never said what
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

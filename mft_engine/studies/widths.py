@@ -15,7 +15,7 @@ from mft_engine.estimates import Estimate, averaged
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.measure import judging_measure, targets_on
-from mft_engine.questions.theory import improve_theory
+from mft_engine.questions.theory import improve_theory, why_no_theory
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks import Task, build_task
 from mft_engine.theory.finite_particles import FiniteParticles, solve_finite_particles
@@ -69,6 +69,9 @@ def study_any_widths(recipe: Recipe, widths: Sequence[int]) -> Iterator[float | 
         raise RecipeError("The law of finite width is known for one hidden layer; mft-lab theory solves two.")
     if recipe.network.readout_exponent != 1.0:
         raise RecipeError("Widths are compared at network.readout_exponent = 1 (mean field).")
+    reason = why_no_theory(recipe)
+    if reason:
+        raise RecipeError(reason)
     runs = [
         recipe.replace(
             {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QPoint, Qt, QTimer
+from PySide6.QtCore import QPoint, QPointF, Qt, QTimer
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import (
     QApplication,
@@ -39,6 +39,22 @@ SMALL = {
     "training.time": 12.0,
     "engine.n_threads": 1,
 }
+
+
+def pixel(plot: Any, x: float, y: float) -> QPoint:
+    return plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(x, y)))
+
+
+def draw_around(
+    qtbot: Any, plot: Any, low: float, high: float, held: Qt.KeyboardModifier = Qt.KeyboardModifier.ShiftModifier
+) -> None:
+    """A square line around the quarter of the plane where both coordinates lie between two values."""
+    corners = [pixel(plot, x, y) for x, y in ((low, low), (high, low), (high, high), (low, high), (low, low))]
+    viewport = plot.viewport()
+    qtbot.mousePress(viewport, LEFT, held, corners[0])
+    for corner in corners[1:]:
+        qtbot.mouseMove(viewport, corner)
+    qtbot.mouseRelease(viewport, LEFT, held, corners[-1])
 
 
 @dataclass(frozen=True)

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
-from journeys import SMALL, Journey
-from PySide6.QtCore import QPoint, QPointF, Qt
+from journeys import SMALL, Journey, draw_around, pixel
+from PySide6.QtCore import QPointF, Qt
 
 from app.views.brush import inside
 from mft_engine.network.activations import phi_numpy
 from mft_engine.recipe import load_recipe
 
 LEFT, SHIFT, NO_KEY = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.NoModifier
-
-
-def pixel(plot: Any, x: float, y: float) -> QPoint:
-    return plot.mapFromScene(plot.getViewBox().mapViewToScene(QPointF(x, y)))
-
-
-def draw_around(qtbot: Any, plot: Any, low: float, high: float, held: Qt.KeyboardModifier = SHIFT) -> None:
-    """A square line around the quarter of the plane where both coordinates lie between two values."""
-    corners = [pixel(plot, x, y) for x, y in ((low, low), (high, low), (high, high), (low, high), (low, low))]
-    viewport = plot.viewport()
-    qtbot.mousePress(viewport, LEFT, held, corners[0])
-    for corner in corners[1:]:
-        qtbot.mouseMove(viewport, corner)
-    qtbot.mouseRelease(viewport, LEFT, held, corners[-1])
 
 
 def test_points_inside_a_line_are_those_of_its_area() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent
+from fake_engine import FakeEngine
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QApplication
 
 from app.logs import LogBuffer
@@ -16,6 +17,7 @@ from app.session import Session
 from app.settings import Settings
 from app.theme import ThemeKeeper
 from app.window import MainWindow
+from mft_engine.recipe import Recipe
 
 
 def test_closed_windows_leave_no_widgets_behind_that_make_every_change_of_theme_slower(
@@ -46,3 +48,31 @@ def test_closed_windows_leave_no_widgets_behind_that_make_every_change_of_theme_
     assert [window() for window in windows[:2]] == [None, None]
     # What the last one shares with the application may stay until the next one is opened.
     assert after <= before + 5, f"{after - before} widgets more after three windows"
+
+
+def test_a_session_is_freed_with_its_window_whatever_is_in_its_history(
+    engine: FakeEngine, themes: ThemeKeeper, tmp_path: Path, qtbot: Any
+) -> None:
+    session, log = Session(Recipe(), load=lambda section: engine, is_threaded=False), LogBuffer()
+    window = MainWindow(session, Settings(tmp_path), themes, log)
+    window.show()
+    with qtbot.waitSignal(session.snapshot_ready):
+        session.start()
+    qtbot.wait(30)
+    # A parameter, the view and the docks: each kind of entry.
+    session.edit("regularisation.scale", 0.01)
+    qtbot.mouseClick(window.cloud.header.chips["initial"], Qt.MouseButton.LeftButton)
+    window.docks["log"].toggleViewAction().trigger()
+    qtbot.wait(30)
+    assert session.undo_stack.count() == 3
+    session.undo_stack.undo()
+    kept = weakref.ref(session)
+    window.close()
+    log.close()
+    window.deleteLater()
+    del session, window
+    for _ in range(3):
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        QApplication.processEvents()
+        gc.collect()
+    assert kept() is None, f"kept by {[type(one) for one in gc.get_referrers(kept())]}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from journeys import LONG, SMALL, Journey
+from journeys import LONG, SMALL, Journey, draw_around
 from PySide6.QtCore import QPointF, Qt
 
 from app.watched.window import WatchedWindow
@@ -105,6 +105,13 @@ def test_j4_modular_addition_memorised_then_generalised_and_where_the_transition
     journey.wait_for("comparison_ready", lambda: journey.press("resample"))
     journey.rest(6 * LONG)  # the law of all pairs is found beside it
     journey.picture("J4")
+    # Neurons chosen in that plane: which frequency they are at, and their phases.
+    draw_around(journey.qtbot, window.cloud.plot, 0.3, 0.95 * min(high for _, high in window.cloud.visible_range()))
+    chosen = window.brush.numbers["background"]
+    heights = window.fourier._chosen_bars["background"].opts["height"]
+    assert np.isclose(heights.sum(), len(chosen) / 256) and 0 < len(chosen) < 256 and np.argmax(heights) == 1
+    journey.look_at("fourier")
+    journey.picture("J4-brushed")
     # Where the transition lies: the share of right answers as the fraction of pairs that are shown moves.
     for path, number in (("network.n_neurons", "128"), ("training.time", "2")):
         journey.type_value(path, number)

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from mft_engine.cli import main
 from mft_engine.cli.doctor import known_bad_pairs
+from mft_engine.cli.program import app
 from mft_engine.recipe import load_recipe
 
 SMALL = ["--set", "network.n_neurons=64", "--set", "foreground.n_neurons=64", "--set", "training.time=0.5",
@@ -48,6 +50,41 @@ def test_the_same_recipe_gives_the_same_numbers_twice_and_another_seed_others(ca
         _, out, _ = call(capsys, "run", "clover", *SMALL, "--set", f"seed={seed}", "--out", str(tmp_path), "--json")
         losses.append(json.loads(out)["background"]["loss"])
     assert losses[0] == losses[1] != losses[2]
+
+
+def single_valued() -> list[tuple[list[str], str]]:
+    """Every option of every command that can have one value: the words before it, and its name."""
+    program = typer.main.get_command(app)
+    commands = {(): program, **{(name,): command for name, command in program.commands.items()}}
+    return [
+        (list(words), option.opts[0])
+        for words, command in commands.items()
+        for option in command.params
+        if option.param_type_name == "option" and not (option.multiple or option.is_flag)
+    ]
+
+
+@pytest.mark.parametrize(("words", "option"), single_valued(), ids=lambda part: "".join(part))
+def test_an_option_that_has_one_value_is_refused_when_it_is_given_twice(capsys, words, option) -> None:
+    code, out, err = call(capsys, *words, option, "1", f"{option}=2")
+    assert (code, out) == (2, "") and f"{option} is given twice" in err
+
+
+def test_formats_and_data_given_twice_are_all_written(capsys, tmp_path) -> None:
+    _, out, _ = call(capsys, "run", "clover", *SMALL, "--out", str(tmp_path), "--json")
+    folder, figures = json.loads(out)["run_dir"], tmp_path / "figures"
+    words = ["--figure", "loss", "--figure", "background", "--format", "svg", "--format", "png,svg"]
+    code, out, err = call(
+        capsys, "export", folder, *words, "--data", "csv", "--data", "npz", "--animation", "gif", "--animation", "apng",
+        "--out", str(figures),
+    )  # fmt: skip
+    assert code == 0, err
+    written = {path.name for path in figures.iterdir()}
+    assert written == {
+        "background-animated.png", "background.gif", "background.png", "background.svg", "clouds.csv", "clouds.npz",
+        "loss.png", "loss.svg",
+    }  # fmt: skip
+    assert len(out.split()) == len(written)
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_a_folder_that_cannot_be_written_is_said(outcome, tmp_path):
 def test_one_call_exports_figures_animation_and_data_of_a_run(folder, wrong_folder, tmp_path):
     files = export_run(
         folder, tmp_path, figures=["loss", "three_pictures"], wrong=wrong_folder, formats=["png", "svg"],
-        width_mm=85, has_caption=True, animation="gif", data=["npz"],
+        width_mm=85, has_caption=True, animations=["gif"], data=["npz"],
     )  # fmt: skip
     pictures = ("three-pictures", "background", "foreground", "wrong-background")
     figures = [f"{name}.{form}" for name in ("loss", *pictures) for form in ("png", "svg")]

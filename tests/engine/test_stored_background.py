@@ -36,7 +36,7 @@ def test_the_background_of_a_stored_run_keeps_its_cloud_and_its_averaged_field(f
 
 def test_an_exported_cloud_is_a_background_too_with_its_present_function(folder: Path, tmp_path: Path) -> None:
     export_run(folder, tmp_path, figures=[], wrong=None, formats=["png"], width_mm=85.0, has_caption=False,
-               animation=None, data=["npz"])  # fmt: skip
+               animations=[], data=["npz"])  # fmt: skip
     (file,) = tmp_path.glob("*.npz")
     experiment = Experiment(_with(file))
     theta = np.load(file)["background"]

@@ -84,13 +84,13 @@ def in_time(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def case(place: Path) -> Iterator[None]:
+def case(place: Path, seconds: float = LONGEST_SECONDS) -> Iterator[None]:
     """One case: nothing is executed, written outside of `place`, hung on or asked of memory without bound."""
     global _watched, _place
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _watched, _place = [], os.path.abspath(place)
     try:
-        with in_time(LONGEST_SECONDS):
+        with in_time(seconds):
             yield
     finally:
         found, _watched = _watched, None
