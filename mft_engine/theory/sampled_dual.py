@@ -163,7 +163,7 @@ class SampledDual:
 
     @cached_property
     def _likeness(self) -> Callable[[Tensor], Tensor]:
-        """Inverse of I + E[phi phi'] x (1/lambda_a + E[g g']/(lambda_a^2 T)): of features and fields that are independent.
+        """Inverse of I + E[phi phi'] x (1/lambda_a + E[g g']/(lambda_a^2 T)), as of independent features and fields.
 
         With it as a preconditioner modular addition (P = 11) needs 29 products, without 68.
         """
