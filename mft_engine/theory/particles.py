@@ -79,7 +79,7 @@ def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None)
         LawLost: the walk does not arrive.
     """
     rho = torch.zeros_like(problem.visible_target) if rho is None else rho
-    gain = newton_gain(problem, particles)
+    gain = newton_gain(problem, len(particles.u))
     amplitude, start = 0.0, rho + SampledDual(problem, particles, rho).output
     way = problem.visible_target - start
     largest = LARGEST_STEP * float(problem.visible_target.norm()) / max(float(way.norm()), 1e-300)
@@ -103,14 +103,14 @@ def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None)
     yield from settle(problem, particles, rho, 0.9)
 
 
-def newton_gain(problem: PointProblem, particles: Particles) -> float:
+def newton_gain(problem: PointProblem, n_particles: int) -> float:
     """Part of Newton's step that is taken: 1 where the particles are many times as many as the unknowns.
 
     A step answers the particles' noise, and reweights them by how they happen to lie: each step makes log Z of the walk
     too small by about gain x unknowns / particles, and of one well more than of another. With a part of a step, and
     moves between, the residual sees the mean of several populations (Robbins and Monro 1951).
     """
-    share = len(particles.u) / (EACH_UNKNOWN * problem.visible_target.numel())
+    share = n_particles / (EACH_UNKNOWN * problem.visible_target.numel())
     return min(1.0, max(SMALLEST_GAIN, share))
 
 
@@ -123,7 +123,7 @@ def settle(problem: PointProblem, particles: Particles, rho: Tensor, begin: floa
     Raises:
         LawLost: the optimum is not reached.
     """
-    gain = newton_gain(problem, particles)
+    gain = newton_gain(problem, len(particles.u))
     longer = min(LONGEST, 1.0 / math.sqrt(gain))
     n_averaged = round(longer * N_AVERAGED)
     n_settling = round(longer * N_FORGETTING) + n_averaged
