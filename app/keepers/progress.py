@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Slot
 from PySide6.QtGui import QAction
 
+from app.engine.messages import Built
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.session import Session
 from app.widgets.status_line import StatusLine
@@ -27,14 +28,17 @@ class ProgressKeeper(QObject):
         session.failed.connect(line.say_fault)
         session.device_changed.connect(line.show_device)
         session.snapshot_ready.connect(line.show_snapshot)
+        session.run_kept.connect(line.show_kept)
         session.experiment_changed.connect(self._built)
         session.progress.connect(self._show)
         session.job_changed.connect(self._job_changed)
         session.exported.connect(self._exported)
 
     @Slot(object)
-    def _built(self, event: object) -> None:
+    def _built(self, event: Built) -> None:
         self._line.forget_run()
+        if event.folder is not None:
+            self._line.show_kept(event.folder)
 
     @Slot(str, float, str)
     def _show(self, part: str, fraction: float, text: str) -> None:
