@@ -170,7 +170,7 @@ class MainWindow(QMainWindow):
         )
         self.layouts = LayoutKeeper(self, list(self.docks), desk, self._put_back, self.docks.tidy, session.undo_stack)
         self.saved = SavedKeeper(session, self.settings, self.view_keeper, (self.sweep_view, self.runs), desk)
-        ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
+        ProgressKeeper(session, self.library, self.status_line, self.self_consistency, actions["cancel"])
 
     @Slot()
     def _show_neurons(self) -> None:
