@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from mft_engine.kernels.forms import FORMS, PARITY, mode_of
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan, check_sizes
 from mft_engine.kernels.reference import check_arguments
 from mft_engine.kernels.slots import Slots, arrange
-from mft_engine.kernels.team import run_together
+from mft_engine.kernels.team import Crew, run_together
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_scale
 
@@ -75,6 +76,7 @@ class FusedKernel:
         self._base, self._is_one_sided = FORMS[activation.name]
         self._parity = PARITY[activation.parity]
         self._last: tuple[NDArray[np.float32], Slots] | None = None
+        self._crews: dict[tuple[int, ...], Crew] = {}
 
     @property
     def is_ready(self) -> bool:
@@ -140,12 +142,12 @@ class FusedKernel:
         check_sizes("fused", theta, points, signal=signal)
         empty = np.zeros(0)
         state, finite = self._state(theta), np.zeros(n_steps, dtype=np.bool_)
-        self._run(
+        is_whole = self._run(
             state, points, plan, first_step, n_steps, n_neurons=theta.shape[0], is_frozen=True,
             targets=empty, weights=empty, signal=_float64(signal), total=empty, prediction=empty,
             losses=empty, finite=finite,
         )  # fmt: skip
-        return FrozenResult(self._theta(state, theta), torch.tensor(bool(finite.all())))
+        return FrozenResult(self._theta(state, theta), torch.tensor(is_whole))
 
     def predict(
         self, theta: Tensor, points: Tensor, readout_exponent: float, *, dtype: torch.dtype | None = None
@@ -182,7 +184,8 @@ class FusedKernel:
         finite: NDArray[np.bool_],
         is_frozen: bool = False,
         moves_last: bool = True,
-    ) -> None:
+    ) -> bool:
+        """All steps; False where one was not finite, which is the last."""
         slots = self._slots(points)
         n_inputs, n_slots = points.shape[1], slots.x.shape[1]
         # With one input the second weight is a row of zeros behind the parameters.
@@ -191,17 +194,16 @@ class FusedKernel:
         n_kept = 0 if is_frozen else KEPT_BYTES // (4 * n_slots)
         n_kept = min(n_kept - n_kept % inner_loops.NEURON_BLOCK, state.shape[1])
         n_blocks = -(-state.shape[1] // inner_loops.NEURON_BLOCK)
-        n_members = max(1, min(n_threads(), n_blocks, n_blocks * n_slots // WORK_FOR_ONE))
-        u = _kept_array(n_kept + n_members * inner_loops.NEURON_BLOCK, n_slots)
+        n_most = max(1, min(n_threads(), n_blocks, n_blocks * n_slots // WORK_FOR_ONE))
+        u = _kept_array(n_kept + n_most * inner_loops.NEURON_BLOCK, n_slots)
         xi_now = np.empty((4 * -(-len(plan.rate) // 4) if plan.is_noisy else 0, state.shape[1]), dtype=np.float32)
-        parts = np.empty((2, n_blocks if n_members > 1 and not is_frozen else 0, n_slots), dtype=np.float32)
-        counter, is_bad = np.zeros(1, dtype=np.int64), np.zeros(n_members, dtype=np.bool_)
-        sums = np.zeros((2, n_slots))
+        parts = np.empty((2, n_blocks if n_most > 1 and not is_frozen else 0, n_slots), dtype=np.float32)
+        is_bad, sums = np.zeros(n_most, dtype=np.bool_), np.zeros((2, n_slots))
         key_0, key_1 = rng.seed_key(plan.seed)
         advance = self._function(slots.is_paired, n_inputs <= 2)
 
-        def work(member: int) -> None:
-            own = [signal, total, prediction, losses]
+        def work(member: int, n_members: int, first: int, n: int, counter: NDArray[np.int64]) -> None:
+            own = [signal, total, prediction, losses[first : first + n]]
             if member:
                 own = [array.copy() for array in own]
             advance(
@@ -209,12 +211,20 @@ class FusedKernel:
                 self._parity, is_frozen, moves_last, targets, weights, output_scale(n_neurons, plan.readout_exponent),
                 drive(n_neurons, plan.readout_exponent), _float32(plan.rate), _float32(plan.decay),
                 _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),
-                np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), plan.first_neuron, np.uint64(first_step),
-                n_steps,
-                *own, finite, xi_now, member, n_members, counter, parts, sums, is_bad,
+                np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), plan.first_neuron,
+                np.uint64(first_step + first), n, *own, finite[first : first + n], xi_now,
+                member, n_members, counter, parts, sums, is_bad,
             )  # fmt: skip
 
-        run_together(n_members, work)
+        # Members of a frozen field never wait for each other.
+        key = (n_most, n_blocks, n_slots, n_inputs, slots.is_paired, moves_last)
+        shifts = [(n_most, 0, n_steps)] if is_frozen else self._crews.setdefault(key, Crew(n_most)).shifts(n_steps)
+        for n_members, first, n in shifts:
+            counter = np.zeros(1, dtype=np.int64)
+            run_together(n_members, partial(work, n_members=n_members, first=first, n=n, counter=counter))
+            if is_bad[:n_members].any():
+                return False
+        return True
 
     def _function(self, is_paired: bool, is_planar: bool) -> Callable[..., None]:
         mode = mode_of(self._is_one_sided, is_paired)

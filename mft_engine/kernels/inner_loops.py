@@ -302,7 +302,8 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
     The function runs n_steps without returning to Python: forward pass, loss and signals in float64, backward
     pass, noise, update, in one sweep over blocks of neurons per step. It is called once by each member of a team
     (`team.run_together`) with the same theta, u, xi_now, finite, counter, parts, sums and is_bad; signal, total,
-    prediction and losses are each member's own and end equal.
+    prediction and losses are each member's own and end equal. In a frozen field members do not meet: `finite` is what
+    the first of them found, and is_bad says of each whether it had to stop.
     """
     BASE, MODE, IS_PLANAR, STAMP = base, mode, is_planar, SOURCES
 
@@ -368,8 +369,9 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                         for s in range(n_slots):
                             parts[0, block, s] = odd[s]
                             parts[1, block, s] = even[s]
-            n_meetings += 1
-            meet(counter, n_members, n_meetings)
+            if not is_frozen:  # neurons of a frozen field have nothing to tell each other
+                n_meetings += 1
+                meet(counter, n_members, n_meetings)
             if n_members > 1 and k < n_steps and not is_frozen:
                 # Block by block, as a single thread adds them: the same bits for any number of members.
                 for s in range(first_slot, last_slot):
@@ -380,14 +382,16 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                         sums[0, s] += parts[0, block, s]
                         sums[1, s] += parts[1, block, s]
             if k > 0:
-                has_failed = False
+                has_failed = is_bad[member]
                 for other in range(n_members):
-                    has_failed |= is_bad[other]
-                finite[k - 1] = not has_failed
+                    has_failed |= is_bad[other] and not is_frozen
+                if member == 0 or not is_frozen:
+                    finite[k - 1] = not has_failed
                 if has_failed:
                     break
-            n_meetings += 1
-            meet(counter, n_members, n_meetings)
+            if not is_frozen:
+                n_meetings += 1
+                meet(counter, n_members, n_meetings)
             if k < n_steps and not is_frozen:
                 collect(MODE, parity, scale, sums[0], sums[1], plus, minus, prediction)
                 losses[k] = measure(prediction, targets, weights, factor, total, signal)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from numba import njit, types
@@ -20,6 +21,11 @@ from numba.extending import intrinsic
 # Looks at the counter before the processor is offered to others: a meeting is over within a microsecond where every
 # member has a processor, and only then is waiting without sleep worth it.
 PATIENCE = 2000
+
+# Steps after which a number of members has been timed: at a first look, and while it is at work.
+LOOK_STEPS, SHIFT_STEPS = 16, 128
+# Between two looks at the whole team while one member alone is quicker: longer after every look that was in vain.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 # The system call that offers the processor to others, looked up by name so that compiled code can be cached.
 _yield = types.ExternalFunction("sched_yield", types.int32()) if sys.platform != "win32" else None
@@ -94,6 +100,58 @@ def run_together(n_members: int, work: Callable[[int], None]) -> None:
         work(0)
         for other in others:
             other.result()
+
+
+class Crew:
+    """How many members one kind of loop gets: all that it may have, or one where that is quicker.
+
+    Members meet at every step, so that beside other programs, which hold up now this member and now that one, several
+    can take many times as long as one. Their number changes no bit, so the clock may choose it.
+
+    Args:
+        n_most: members that the loop may have.
+    """
+
+    def __init__(self, n_most: int) -> None:
+        self.n_most = n_most
+        self._seconds: dict[int, float] = {}  # a step, by the number of members
+        self._n_members, self._length = 1, LOOK_STEPS
+        self._spent, self._n_steps = 0.0, 0
+        self._pause, self._due = FIRST_PAUSE, 0.0
+
+    def shifts(self, n_steps: int) -> Iterator[tuple[int, int, int]]:
+        """The parts of a call: members, first step, number of steps. What is done with each is timed."""
+        if self.n_most == 1:
+            yield 1, 0, n_steps
+            return
+        done = 0
+        while done < n_steps:
+            n = min(self._length - self._n_steps, n_steps - done)
+            start = time.perf_counter()
+            yield self._n_members, done, n
+            self._note(time.perf_counter() - start, n)
+            done += n
+
+    def _note(self, seconds: float, n_steps: int) -> None:
+        self._spent, self._n_steps = self._spent + seconds, self._n_steps + n_steps
+        if self._n_steps >= self._length:
+            self._seconds[self._n_members] = self._spent / self._n_steps
+            self._spent, self._n_steps = 0.0, 0
+            self._n_members, self._length = self._next()
+
+    def _next(self) -> tuple[int, int]:
+        """Members of the next shift and its length."""
+        alone, together = self._seconds[1], self._seconds.get(self.n_most)
+        if together is None:
+            return self.n_most, LOOK_STEPS
+        if together <= alone:
+            self._pause = FIRST_PAUSE
+            return self.n_most, SHIFT_STEPS
+        now = time.perf_counter()
+        if now < self._due:
+            return 1, SHIFT_STEPS
+        self._due, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE)
+        return self.n_most, LOOK_STEPS
 
 
 def _threads(n_wanted: int) -> ThreadPoolExecutor:

@@ -32,6 +32,8 @@ N_ROUNDS = 3
 # Part of the loss to which its error brings the rounds to an end, where no precision was asked for.
 USUAL_PRECISION = 0.015
 MOST_ROUNDS = 12
+# Gap over the target's variance below which no further round is made for its sake.
+USUAL_GAP = 0.02
 
 
 def solve_particles(
@@ -103,9 +105,17 @@ def solve_particles(
     witnesses = yield from judged(witnesses, start, rho)
     answer = told(witnesses, cloud)
     yield answer
-    # What every group of particles settles on by itself: their mean comes nearer the optimum with each.
+    # What every group of particles settles on by itself: their mean comes nearer the optimum with each. Where it is
+    # near, but bent so far by few particles that the gap is wide, what the witnesses found is judged instead.
     settled, number = [rho], 2
-    while _goes_on(answer, problem.temperature, precision, seconds, number - 1):
+    while _goes_on(answer, problem, precision, seconds, number - 1):
+        if rounds[-1][0].excess.value <= CLOSE * problem.temperature and _is_wide(answer):
+            rho = answer.visible_residual
+            witnesses = yield from judged(fresh(number), prior, rho)
+            number += 1
+            answer = told(witnesses, cloud)
+            yield answer
+            continue
         tail: list[Tensor] = []
         for moment in settle(problem, witnesses, rho):
             if moment is not None:
@@ -122,10 +132,15 @@ def solve_particles(
         yield answer
 
 
+def _is_wide(found: ParticleTheory) -> bool:
+    """Whether the gap is large, and not by chance."""
+    return found.gap > USUAL_GAP * found.target_variance and found.gap > 2 * found.gap_error
+
+
 def _goes_on(
-    found: ParticleTheory, temperature: float, precision: float | None, seconds: float | None, n_rounds: int
+    found: ParticleTheory, problem: PointProblem, precision: float | None, seconds: float | None, n_rounds: int
 ) -> bool:
-    is_close = found.excess <= CLOSE * temperature
+    is_close = found.excess <= CLOSE * problem.temperature
     if found.population_share < AGREED and is_close:  # more rounds of the same would not agree either
         return False
     if seconds is not None:
@@ -133,7 +148,7 @@ def _goes_on(
     if precision is not None:
         return n_rounds < MOST_ROUNDS and (found.loss_error > precision or not is_close)
     is_known = not found.shortfall and found.loss_error <= USUAL_PRECISION * found.loss
-    return n_rounds < N_ROUNDS and not (is_close or is_known)
+    return n_rounds < N_ROUNDS and (not (is_close or is_known) or (is_close and _is_wide(found)))
 
 
 def _is_neighbour(warm: ParticleTheory, problem: PointProblem) -> bool:

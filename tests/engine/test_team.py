@@ -14,7 +14,7 @@ from mft_engine.points.measure import polar_rule
 
 pytest.importorskip("numba")
 
-from mft_engine.kernels import fused
+from mft_engine.kernels import fused, team
 from mft_engine.kernels.fused import FusedKernel
 
 # 20 blocks of neurons, the last one not full; with 128 slots enough for two members, with WORK_FOR_ONE = 1 for more.
@@ -24,6 +24,8 @@ N_NEURONS = 19 * 64 + 13
 @pytest.fixture(autouse=True)
 def _many_members(monkeypatch):
     monkeypatch.setattr(fused, "WORK_FOR_ONE", 1)
+    monkeypatch.setattr(team.Crew, "_next", lambda crew: (crew.n_most, 7))  # whatever the clock says
+    monkeypatch.setattr(team, "LOOK_STEPS", 1)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -100,3 +102,46 @@ def test_two_callers_with_teams_of_their_own_do_not_wait_for_each_other_for_ever
     for caller in callers:
         caller.join(timeout=120)
     assert found == [True] * 30
+
+
+def worked(crew, n_steps, seconds, monkeypatch):
+    """Who did the steps of a call, on a clock that goes by `seconds` a step for so many members."""
+    clock, done = [worked.now], {}
+    monkeypatch.setattr(team.time, "perf_counter", lambda: clock[0])
+    for n_members, first, n in crew.shifts(n_steps):
+        assert first == sum(done.values())
+        done[n_members] = done.get(n_members, 0) + n
+        clock[0] += n * seconds[n_members]
+    worked.now = clock[0]
+    return done
+
+
+worked.now = 0.0
+QUIET, BUSY = {1: 1e-4, 4: 3e-5}, {1: 2e-4, 4: 1e-2}
+
+
+@pytest.fixture
+def _by_the_clock(_many_members, monkeypatch):
+    monkeypatch.undo()
+    worked.now = 0.0
+
+
+@pytest.mark.usefixtures("_by_the_clock")
+def test_members_that_wait_for_each_other_beside_other_programs_leave_the_work_to_one(monkeypatch):
+    crew = team.Crew(4)
+    assert worked(crew, 10_000, QUIET, monkeypatch) == {1: team.LOOK_STEPS, 4: 10_000 - team.LOOK_STEPS}
+    done = worked(crew, 10_000, BUSY, monkeypatch)
+    assert done[4] < 300
+    # Looks become rare: of a minute, few hundredths are spent on finding out that nothing has changed.
+    together = worked(crew, 300_000, BUSY, monkeypatch)[4]
+    assert 0 < together * BUSY[4] < 0.05 * 60
+    # And the whole team is back soon after the others have gone.
+    assert worked(crew, 2_000_000, QUIET, monkeypatch)[1] * QUIET[1] < 2 * team.LONGEST_PAUSE
+
+
+@pytest.mark.usefixtures("_by_the_clock")
+def test_calls_of_single_steps_are_timed_together(monkeypatch):
+    crew = team.Crew(4)
+    for _ in range(50):
+        worked(crew, 1, QUIET, monkeypatch)
+    assert worked(crew, 1, QUIET, monkeypatch) == {4: 1}
