@@ -25,7 +25,7 @@ from mft_engine.resources import installed_folder
 NUMBERS = "numbers"
 PLACE = Qt.ItemDataRole.UserRole
 # In the order of the list; pages that are not named here follow.
-FIRST = ("window", "tutorial", NUMBERS, "method", "physics", "watching")
+FIRST = ("window", NUMBERS, "tutorial", "method", "physics", "watching")
 
 
 def read_pages() -> dict[str, str]:
