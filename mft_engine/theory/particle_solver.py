@@ -14,7 +14,7 @@ from torch import Tensor
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, lingering, prior_particles
 from mft_engine.slices import relayed
 from mft_engine.theory.particle_theory import AGREED, CLOSE, FAR, ParticleTheory, Round, TestPoints, observables, report
-from mft_engine.theory.particles import N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
+from mft_engine.theory.particles import N_MOVES, Walked, Witnesses, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
 
 Found = TypeVar("Found")
@@ -23,7 +23,7 @@ N_PARTICLES = 8000
 # Populations of one replicate; two replicates give an error with seven degrees of freedom.
 POPULATIONS_EACH = 4
 # Effective share of the particles that a step of the witnesses leaves.
-KEPT_ON_WAY = 0.8
+KEPT_ON_WAY = 0.98
 # Moments of the witnesses at their end that are averaged, and numbers that their features may be.
 MOST_MOMENTS = 16
 MOST_FEATURES = 16_000_000
@@ -81,7 +81,7 @@ def solve_particles(
 
     def judged(witnesses: Particles, start: TiltedLaw, rho: Tensor) -> Generator[float, None, Particles]:
         """Witnesses under one law are led to that of rho, and judge."""
-        led = yield from _part(follow(witnesses, (start, problem.law(rho)), N_MOVES, KEPT_ON_WAY), 0.4, 0.5)
+        led = yield from _part(follow(witnesses, (start, problem.law(rho)), 1, KEPT_ON_WAY), 0.4, 0.5)
         job = lingering(led, problem.law(rho), N_MOVES, _n_moments(problem, len(led.u)))
         last, together = yield from _part(job, 0.9, 0.1)
         seen = Witnesses(problem, together, rho)
@@ -95,11 +95,11 @@ def solve_particles(
     if warm is not None and _is_neighbour(warm, problem):
         rho, old = _carried(problem, warm), warm.problem
         path = old.law(warm.cloud_rho), problem.law(rho)
-        walkers = yield from _part(follow(replace(warm.cloud, seed=seed), path, N_MOVES, KEPT_ON_WAY), 0.0, 0.1)
-        walked = yield from _walked(problem, walkers, rho)
+        walkers = yield from _part(follow(replace(warm.cloud, seed=seed), path, 1, KEPT_ON_WAY), 0.0, 0.1)
+        walked = yield from _walked(walk(problem, walkers, rho))
         start, witnesses = old.law(warm.judgements[-1].rho), replace(warm.witnesses, seed=seed + (1 << 48))
     else:
-        walked = yield from _walked(problem, fresh(0), None)
+        walked = yield from _walked(walk(problem, fresh(0)))
         start, witnesses = prior, fresh(1)
     cloud, rho = (walked.rho, walked.particles), walked.mean
     witnesses = yield from judged(witnesses, start, rho)
@@ -116,15 +116,11 @@ def solve_particles(
             answer = told(witnesses, cloud)
             yield answer
             continue
-        tail: list[Tensor] = []
-        for moment in settle(problem, witnesses, rho):
-            if moment is not None:
-                cloud = moment
-                tail.append(cloud[0])
-            yield 0.4 * min(1.0, len(tail) / N_SETTLING)
+        walked = yield from _walked(settle(problem, witnesses, rho))
+        cloud = (walked.rho, walked.particles)
         if rounds[-1][0].excess.value > FAR * problem.temperature:
             settled.clear()
-        settled.append(averaged(tail))
+        settled.append(walked.mean)
         rho = torch.stack(settled).mean(0)
         witnesses = yield from judged(fresh(number), prior, rho)
         number += 1
@@ -162,8 +158,8 @@ def _is_neighbour(warm: ParticleTheory, problem: PointProblem) -> bool:
     )
 
 
-def _walked(problem: PointProblem, particles: Particles, rho: Tensor | None) -> Generator[float, None, Walked]:
-    for item in walk(problem, particles, rho):
+def _walked(job: Iterator[float | Walked]) -> Generator[float, None, Walked]:
+    for item in job:
         if isinstance(item, Walked):
             return item
         yield 0.4 * item

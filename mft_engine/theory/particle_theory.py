@@ -19,7 +19,7 @@ from mft_engine.laws.particles import Particles, drawn_from, moved
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate
+from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate, standard_error
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 from mft_engine.theory.theory import LAYER_NUMBERS, NUMBERS, PARTICLE_NUMBERS
 
@@ -181,14 +181,14 @@ class ParticleTheory:
     def accuracy_of(self, x: Array, targets: Array) -> tuple[float, float]:
         """Share of inputs that the mean function puts into the right class, and its standard error.
 
-        The error is the scatter of what the halves answer over the root of their number.
+        The error is read off the scatter of what the halves answer, each by itself.
 
         Args:
             x: (n, n_inputs), targets: (n, n_out).
         """
         functions = self.predictions(x)
-        shares = np.array([accuracy(f, targets) for f in functions])
-        return accuracy(functions.mean(axis=0), targets), float(shares.std(ddof=1)) / math.sqrt(len(shares))
+        shares = torch.tensor([accuracy(f, targets) for f in functions], dtype=torch.float64)
+        return accuracy(functions.mean(axis=0), targets), standard_error(shares)
 
     def mean_output(self, features: Callable[[Tensor], Tensor]) -> Tensor:
         """E[a h(w)] at the optimum, (n, n_out), for any features h of neurons in units of the prior, (n_neurons, n)."""
