@@ -136,3 +136,5 @@ class StatusLine(QStatusBar):
         if (self.stored.text(), self.stored.toolTip()) != (text, tip):
             self.stored.setText(text)
             self.stored.setToolTip(tip)
+            self.stored.setProperty("role", "fault" if is_late else "chip")
+            self.stored.style().polish(self.stored)
