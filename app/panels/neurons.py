@@ -117,7 +117,7 @@ class NeuronsPanel(QWidget):
         self.empty = EmptyState(*_NOTHING, self, covers=True)
         self.table.currentCellChanged.connect(lambda row, *_: self._looked_at(row))
         self.clear_button.clicked.connect(self.cleared)
-        self.setMinimumSize(240, 160)
+        self.setMinimumHeight(160)
         self.apply_theme(theme)
         self.show_neurons({}, (), None)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtWidgets import QAbstractButton, QApplication, QDockWidget, QMenu, QTabBar, QToolButton
+from PySide6.QtWidgets import QAbstractButton, QApplication, QDockWidget, QLabel, QMenu, QTabBar, QToolButton
 
 from app.panels.history import HistoryPanel
 from app.window import MainWindow
@@ -177,6 +178,13 @@ def test_in_the_narrowest_window_names_of_tabs_numbers_and_the_rest_of_the_toolb
         assert needed <= bar.tabRect(k).width() and bar.rect().contains(bar.tabRect(k)), bar.tabText(k)
     panel = window.self_consistency
     assert panel.widget().width() <= panel.viewport().width()
+    window.docks.bring_up("neurons")
+    window.brush.choose({"background": np.arange(20)})
+    qtbot.wait(100)
+    labels = [one for one in window.docks["neurons"].findChildren(QLabel) if one.isVisible() and one.text()]
+    assert len(labels) > 10
+    for label in labels:
+        assert label.wordWrap() or label.width() >= label.sizeHint().width(), label.text()
     more = window.findChild(QToolButton, "qt_toolbar_ext_button")
     assert window.speed.isVisible() or (more.isVisible() and more.width() >= more.iconSize().width() > 0)
 
