@@ -104,7 +104,7 @@ def call(capsys, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_theory_answers_for_a_cubic_teacher_with_its_law_and_the_closure_beside_it(capsys) -> None:
-    changes = {"task.n_inputs": 3, "training.temperature": 0.1, "training.rule_size": [4, 8], "engine.device": "cpu"}
+    changes = {"task.n_inputs": 3, "training.temperature": 0.1, "training.n_points": 40, "engine.device": "cpu"}
     flags = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
     code, out, _ = call(
         capsys, "theory", "cubic-teacher", *flags, "--set", "theory.n_particles=512", "--seconds", ".1", "--json"
