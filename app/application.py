@@ -94,7 +94,6 @@ def main(
     themes.apply()
     session = Session(recipe, origin=origin, store=settings.runs_folder)
     voice = _Voice()
-    voice.said.connect(session.failed)
     hook = ExceptionHook(voice.said.emit)
     # In the engine's thread Python's collector could free a widget, which Qt does not survive: a timer does its work.
     collector = GarbageCollector()
@@ -104,6 +103,7 @@ def main(
     watch = StallWatch()
     session.engine_ready.connect(lambda ready: watch.start())
     window = MainWindow(session, settings, themes, log)
+    voice.said.connect(window.show_defect)
     session.engine_ready.connect(lambda ready: session.play() if play else None)
     if not (play or recipe_source or screenshot or quit_after):
         session.engine_ready.connect(lambda ready: window.welcome())

@@ -94,6 +94,8 @@ class Library(QObject):
     curves_ready = Signal(object)  # tuple of Curve
     planes_ready = Signal(object)  # tuple of StoredPlane
     compared = Signal(object)  # RunsCompared
+    comparing_changed = Signal(bool)
+    progress = Signal(str, float, str)  # of a comparison: its name, fraction, words
     failed = Signal(str)
     said = Signal(str)
 
@@ -105,8 +107,9 @@ class Library(QObject):
         super().__init__(parent)
         self._stores, self._undo_stack = stores, undo_stack
         self._worker: ThreadPoolExecutor | None = None
-        self._round = 0
+        self._round = self._comparison = 0
         self._is_closed = False
+        self.failed.connect(self.cancel)
         self._done.connect(self._deliver)
 
     # What a person does ----------------------------------------------------------------------------------------
@@ -142,16 +145,24 @@ class Library(QObject):
 
     def compare(self, first: RunRow, second: RunRow) -> None:
         """Ask how two runs differ, in recipe and cloud."""
-        self.said.emit(f"Comparing {first.title} with {second.title} …")
-        self._ask(
-            partial(_compare, (first.folder, first.title), (second.folder, second.title)),
-            lambda answer: self.compared.emit(answer),
-        )
+        self._comparison += 1
+        self.comparing_changed.emit(True)
+        self.progress.emit("compare", 0.0, f"comparing {first.title} with {second.title}")
+        places = (first.folder, first.title), (second.folder, second.title)
+        is_wanted = partial(self._is_wanted, self._comparison)
+        self._ask(partial(_compare, *places, is_wanted=is_wanted), partial(self._compared, self._comparison))
+
+    @Slot()
+    def cancel(self) -> None:
+        """Compare no longer."""
+        self._comparison += 1
+        self.comparing_changed.emit(False)
 
     def close(self) -> None:
         """Finish what is being written, forget the rest."""
         self._is_closed = True
         self._round += 1
+        self._comparison += 1
         if self._worker is not None:
             self._worker.shutdown(wait=True, cancel_futures=True)
 
@@ -181,6 +192,18 @@ class Library(QObject):
     def _deliver(self, then: Callable[[Any], None], answer: Any) -> None:
         if not self._is_closed:
             then(answer)
+
+    def _is_wanted(self, number: int) -> bool:
+        return number == self._comparison
+
+    def _compared(self, number: int, part: float | RunsCompared) -> None:
+        if not self._is_wanted(number):
+            return
+        if isinstance(part, float):
+            self.progress.emit("compare", part, "comparing the clouds")
+            return
+        self.comparing_changed.emit(False)
+        self.compared.emit(part)
 
     def _listed(self, part: tuple[tuple[RunRow, ...], bool]) -> None:
         self.rows_ready.emit(*part)
@@ -296,9 +319,9 @@ def _read_planes(folders: Sequence[Path]) -> tuple[StoredPlane, ...]:
     return tuple(found)
 
 
-def _compare(*places: tuple[Path, str]) -> RunsCompared:
+def _compare(*places: tuple[Path, str], is_wanted: Callable[[], bool]) -> Iterator[float | RunsCompared]:
     from mft_engine.experiment.storage import RunError
-    from mft_engine.runs.compare import compare_any, read_any
+    from mft_engine.runs.compare import comparing, read_any
 
     folders = [folder for folder, _ in places]
     first, second = (read_any(folder) for folder in folders)
@@ -308,9 +331,12 @@ def _compare(*places: tuple[Path, str]) -> RunsCompared:
     ]
     found = _differences(first, second)
     try:
-        return RunsCompared(sides[0], sides[1], found, compare_any(first, second))
+        for part in comparing(first, second):
+            if not is_wanted():
+                return
+            yield part if isinstance(part, float) else RunsCompared(sides[0], sides[1], found, part)
     except (RunError, ValueError, ArithmeticError) as error:
-        return RunsCompared(sides[0], sides[1], found, (), str(error))
+        yield RunsCompared(sides[0], sides[1], found, (), str(error))
 
 
 def _side(folder: Path, title: str, run: Outcome | WatchedRun, curve: Curve) -> Side:

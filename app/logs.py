@@ -71,7 +71,7 @@ def watch_for_crashes(folder: Path) -> IO[str] | None:
 
 
 class ExceptionHook:
-    """Sends every exception that nobody caught to the log, and its last line to `tell`; opens no dialog.
+    """Sends every exception that nobody caught to the log, and its last line to `tell`.
 
     `tell` is called in the thread that failed: it must be safe there (a queued Qt signal is).
     """

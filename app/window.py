@@ -169,9 +169,8 @@ class MainWindow(QMainWindow):
             self.docks.bring_to_front,
         )
         self.layouts = LayoutKeeper(self, list(self.docks), desk, self._put_back, self.docks.tidy, session.undo_stack)
-        tabs = (view(SweepView), view(RunsView))
-        self.saved = SavedKeeper(session, self.settings, self.view_keeper, tabs, desk)
-        ProgressKeeper(session, self.status_line, self.self_consistency, actions["cancel"], self)
+        self.saved = SavedKeeper(session, self.settings, self.view_keeper, (self.sweep_view, self.runs), desk)
+        ProgressKeeper(session, self.library, self.status_line, self.self_consistency, actions["cancel"])
 
     @Slot()
     def _show_neurons(self) -> None:
@@ -313,6 +312,12 @@ class MainWindow(QMainWindow):
         for spec in ACTIONS:
             if spec.needs == "engine":
                 self.actions_by_name[spec.name].setEnabled(True)
+
+    @Slot(str)
+    def show_defect(self, sentence: str) -> None:
+        """What nobody has caught: said in the status bar, with a report that can be copied."""
+        self.session.failed.emit(sentence)
+        self.commands.tell_defect(sentence, self.log_panel.whole)
 
     @Slot(str)
     def _show_undo_text(self, text: str) -> None:

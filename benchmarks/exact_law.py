@@ -9,19 +9,23 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+import torch
 
 from mft_engine import palette
+from mft_engine.device import to_host
 from mft_engine.estimates import averaged
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.figures.sheet import Sheet, bare, style
-from mft_engine.laws.particles import LawLost
+from mft_engine.laws.particles import LawLost, drawn_from
 from mft_engine.questions.theory import solve_theory
 from mft_engine.recipe import Recipe, load_recipe
+from mft_engine.theory.gibbs import _sweeps
 from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.theory import Theory
 
@@ -34,6 +38,9 @@ TASKS = ("digits", "cubic-teacher", "staircase", "parity")
 N_SEEDS = 5
 CURVE_PARTICLES = 4000
 SIMULATED_WIDTHS = (512, 1024)
+STAYED = 6.0
+# Sweeps of whole neurons, and the most numbers of features proposed at once.
+N_EXCHANGES, MOST_PROPOSED = 400, 8_000_000
 EXTRAPOLATED = {"fractions": (0.55, 0.7), "widths": (512, 1024, 2048), "time": 9.0}
 PARTS = ("modular", "tasks", "equilibrium", "extrapolation", "exponent", "curves")
 
@@ -100,19 +107,73 @@ def modular() -> list[dict[str, Any]]:
     return rows
 
 
-def tasks(*, quick: bool = False) -> list[dict[str, Any]]:
-    """Recipes with many inputs, each against runs of two widths started from the law."""
+def stayed(recipe: Recipe, law: Theory) -> tuple[float, float]:
+    """Mean loss of a run that starts from its law, and the standard error."""
+    experiment = Experiment(recipe.replace({"engine.n_threads": 1}), solution=law)
+    while not experiment.is_complete:
+        experiment.advance(500)
+    mean, error = averaged(np.array([row["loss"] for row in experiment.history.rows if row["is_averaged"]]))
+    return float(mean), float(error)
+
+
+def exchanged(law: ParticleTheory, n_neurons: int, seed: int = 0) -> dict[str, float]:
+    """A network of one readout at equilibrium: exact Gibbs sweeps whose proposals are the witnesses of the law.
+
+    Wells that no trajectory leaves in any time exchange their neurons.
+    """
+    problem, judged = law.problem, law.judgements[-1]
+    generator, field = np.random.default_rng(seed), problem.law(judged.rho)
+    n_each, losses, n_accepted = max(1, MOST_PROPOSED // (n_neurons * len(problem.weights))), [], 0
+    scale, target = np.sqrt(to_host(problem.weights)), to_host(problem.root_weights * problem.targets)[:, 0]
+
+    def proposed(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        particles = drawn_from(judged.particles, n, generator, seed)
+        theta = np.concatenate([to_host(particles.u.double()), np.zeros((n, 1))], axis=1)
+        if problem.orbits is not None:
+            theta = problem.orbits.scattered(theta, generator)
+        u = torch.as_tensor(theta[:, :-1], dtype=problem.dtype)
+        mean = field.field(u)[:, 0].double() * (2 * problem.temperature / problem.lambda_a) ** 0.5
+        features = problem.activation.phi(u @ problem.scaled_inputs.T).double()
+        return to_host(features) * scale, -to_host(field.log_tilt(u)), to_host(mean)
+
+    features, log_weight, mean = proposed(n_neurons)
+    readout = mean + (problem.temperature / problem.lambda_a) ** 0.5 * generator.standard_normal(n_neurons)
+    for _ in range(0, N_EXCHANGES, n_each):
+        shape = n_each, n_neurons
+        trial, trial_weight, _ = proposed(n_each * n_neurons)
+        predictions = np.empty((n_each, len(scale)))
+        n_accepted += _sweeps(
+            features, readout, log_weight, readout @ features / n_neurons, target, trial.reshape(*shape, -1),
+            trial_weight.reshape(shape), np.log(1.0 - generator.random(shape)), generator.standard_normal(shape),
+            problem.temperature, problem.lambda_a, np.empty(shape, dtype=np.int64), np.empty(shape), predictions,
+        )  # fmt: skip
+        losses.extend(((target - predictions) ** 2).sum(axis=1))
+    mean_loss, error = averaged(np.array(losses[len(losses) // 5 :]))
+    return {
+        "width": n_neurons, "loss": float(mean_loss), "loss_error": float(error),
+        "acceptance": n_accepted / (len(losses) * n_neurons),
+    }  # fmt: skip
+
+
+def tasks(*, quick: bool = False, names: Sequence[str] = TASKS) -> list[dict[str, Any]]:
+    """Recipes with many inputs, each against networks at equilibrium and runs that start from the law."""
     rows = []
-    for name in TASKS[: 1 if quick else None]:
+    for name in names[: 1 if quick else None]:
         recipe = load_recipe(name)
         found, row = solved(recipe)
-        runs = {}
-        if found is not None:
-            for width in SIMULATED_WIDTHS[: 1 if quick else None]:
-                start = {"initial.law": "theory", "training.time": 3.0, "network.n_neurons": width}
-                runs[width] = trained(recipe.replace(start))
-        rows.append({"recipe": name, "law": row, "runs": runs})
+        if isinstance(found, ParticleTheory):
+            row["gap_over_variance"] = found.gap / found.target_variance
+            row["gap_over_variance_error"] = found.gap_error / found.target_variance
+        rows.append({"recipe": name, "law": row, "runs": [], "exchanged": []})
         _tell(rows[-1])
+        for width in SIMULATED_WIDTHS[: 1 if quick else None] if found is not None else ():
+            start = {"initial.law": "theory", "training.time": STAYED, "network.n_neurons": width}
+            mean, error = stayed(recipe.replace({**start, "foreground.window": 0.9}), found)
+            expected = found.loss + found.trace_response / width
+            rows[-1]["runs"].append({"width": width, "loss": mean, "loss_error": error, "law_at_width": expected})
+            _tell(rows[-1]["runs"][-1])
+            rows[-1]["exchanged"].append(exchanged(found, width))
+            _tell(rows[-1]["exchanged"][-1])
     return rows
 
 
@@ -137,11 +198,7 @@ def extrapolation(*, quick: bool = False) -> list[dict[str, Any]]:
         law = solve_theory(recipe)
         means, errors = [], []
         for width in EXTRAPOLATED["widths"]:
-            experiment = Experiment(recipe.replace({"network.n_neurons": width, "engine.n_threads": 1}), solution=law)
-            while not experiment.is_complete:
-                experiment.advance(500)
-            losses = [row["loss"] for row in experiment.history.rows if row["is_averaged"]]
-            mean, error = averaged(np.array(losses))
+            mean, error = stayed(recipe.replace({"network.n_neurons": width}), law)
             means.append(mean)
             errors.append(error)
             _tell({"fraction": fraction, "width": width, "loss": mean, "loss_error": error})

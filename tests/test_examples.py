@@ -48,6 +48,22 @@ def test_the_python_of_the_readme_runs() -> None:
     assert "at infinite width: 0.29331" in _run("-c", code)
 
 
+def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), flags=re.S)
+    assert len(blocks) == 5
+    lines = _run("-c", "\n".join(blocks)).splitlines()
+    assert lines[0].startswith("consistent") and lines[1] == "inconsistent" and len(lines) == 5
+
+
+def test_the_documentation_is_built_as_html_and_every_page_is_in_its_contents(tmp_path: Path) -> None:
+    _run("-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path))
+    contents = (tmp_path / "index.html").read_text()
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert {"window", "tutorial", "numbers"} < pages
+    for page in pages:
+        assert (tmp_path / page / "index.html").exists() and f'href="{page}/"' in contents, page
+
+
 def test_every_command_of_the_readme_exists() -> None:
     shown = set(re.findall(r"\.venv/bin/mft-lab ([a-z]+)", (ROOT / "README.md").read_text()))
     listed = _run("-m", "mft_engine.cli", "--help")

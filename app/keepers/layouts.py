@@ -143,7 +143,8 @@ class LayoutKeeper(QObject):
         before, deed, now = self._before, self._deed, self._arrangement
         self._known, self._before, self._deed = now, None, ""
         if deed and before is not None and self._differ(before, now, deed):
-            self._stack.push(ViewEdit(self._restore, before, now, _words(before, now) or deed))
+            words = deed if deed.startswith("layout") else _words(before, now) or deed
+            self._stack.push(ViewEdit(self._restore, before, now, words))
 
     @staticmethod
     def _differ(before: Arrangement, now: Arrangement, deed: str) -> bool:

@@ -129,7 +129,6 @@ class RunsKeeper(QObject):
 
     @Slot(object)
     def _show_comparison(self, answer: RunsCompared) -> None:
-        self._session.status.emit("")
         window = self._view.window()
         dialog = CompareDialog(answer, self._theme(), window)
         dialog.finished.connect(dialog.deleteLater)

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 from app.panels.number_table import NumberTable
 from app.theme import Theme
 from app.widgets.titled import TitledSection
-from app.widgets.words import written
+from app.widgets.words import unbroken, written
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
@@ -57,7 +57,7 @@ class AveragesSection(TitledSection):
         if comparison is None or test is None:
             return
         for one in sorted(test.statistics, key=lambda s: -abs(s.z))[:_N_ROWS]:
-            self.numbers.add_row(one.name, one.words[:1].upper() + one.words[1:], _MEANING)
+            self.numbers.add_row(one.name, unbroken(one.words[:1].upper() + one.words[1:]), _MEANING)
             self.numbers.set_row(one.name, written(one.value, 3), written(one.expected, 3), written(one.z, 2))
         for key, _, _ in _NOTICED:
             size = getattr(comparison.resolution, key, None)

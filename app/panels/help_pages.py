@@ -25,7 +25,7 @@ from mft_engine.resources import installed_folder
 NUMBERS = "numbers"
 PLACE = Qt.ItemDataRole.UserRole
 # In the order of the list; pages that are not named here follow.
-FIRST = ("window", NUMBERS, "method", "physics", "watching")
+FIRST = ("window", NUMBERS, "tutorial", "method", "physics", "watching")
 
 
 def read_pages() -> dict[str, str]:
@@ -35,7 +35,9 @@ def read_pages() -> dict[str, str]:
         FileNotFoundError: the installation is incomplete.
     """
     folder = installed_folder("docs", f"{NUMBERS}.md")
-    found = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md"))}
+    # The index is the contents of the HTML pages; here they stand in the list.
+    paths = (path for path in sorted(folder.glob("*.md")) if path.stem != "index")
+    found = {path.stem: path.read_text(encoding="utf-8") for path in paths}
     return {name: found[name] for name in (*FIRST, *(name for name in found if name not in FIRST)) if name in found}
 
 

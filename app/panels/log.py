@@ -60,6 +60,11 @@ class LogPanel(QWidget):
                 shown = html.escape(part).replace(" ", "&nbsp;")
                 self.text.appendHtml(f'<span style="color:{colour}">{shown}</span>')
 
+    def whole(self) -> str:
+        """Everything that has been logged, as text."""
+        self.drain()
+        return self.text.toPlainText()
+
     def stop(self) -> None:
         """The end: no more draining."""
         self._timer.stop()
@@ -71,4 +76,4 @@ class LogPanel(QWidget):
 
     @Slot()
     def _copy(self) -> None:
-        QGuiApplication.clipboard().setText(self.text.toPlainText())
+        QGuiApplication.clipboard().setText(self.whole())

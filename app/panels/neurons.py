@@ -28,6 +28,7 @@ from app.widgets.words import UNKNOWN, written
 
 CLOUDS = ("background", "foreground")
 MOST_ROWS = 200
+MOST_COLUMNS = 3  # the last ones of a neuron: in a dock beside the cloud no more are seen whole
 _NOTHING = (
     "No neurons chosen",
     "Hold Shift and draw a line around neurons in the cloud, or along the axis of a histogram in Marginals.",
@@ -88,6 +89,7 @@ class NeuronsPanel(QWidget):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setTabKeyNavigation(False)
         self.table.setShowGrid(False)
+        self.table.setStyleSheet("QTableView::item { padding: 1px 4px; }")
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().height() + 6)
         self.table.horizontalHeader().setHighlightSections(False)
@@ -115,7 +117,7 @@ class NeuronsPanel(QWidget):
         self.empty = EmptyState(*_NOTHING, self, covers=True)
         self.table.currentCellChanged.connect(lambda row, *_: self._looked_at(row))
         self.clear_button.clicked.connect(self.cleared)
-        self.setMinimumSize(240, 160)
+        self.setMinimumHeight(160)
         self.apply_theme(theme)
         self.show_neurons({}, (), None)
 
@@ -148,7 +150,7 @@ class NeuronsPanel(QWidget):
         self._fill(rows, columns)
 
     def _fill(self, rows: Sequence[tuple[str, int, np.ndarray]], columns: Sequence[str]) -> None:
-        names = ["neuron", *columns[-4:]]
+        names = ["neuron", *columns[-MOST_COLUMNS:]]
         shown = tuple((name, number) for name, number, _ in rows)
         self._values = [(theta, name) for name, _, theta in rows]
         if shown != self._shown or self.table.columnCount() != len(names):
@@ -165,7 +167,10 @@ class NeuronsPanel(QWidget):
                     self.table.setItem(row, column, cell)
             self.table.blockSignals(False)
         for row, (name, number, theta) in enumerate(rows):
-            texts = [f"{'b' if name == 'background' else 'f'} {number:,}", *(written(float(v)) for v in theta[-4:])]
+            texts = [
+                f"{'b' if name == 'background' else 'f'} {number:,}",
+                *(written(float(v)) for v in theta[-MOST_COLUMNS:]),
+            ]
             for column, text in enumerate(texts[: len(names)]):
                 item = self.table.item(row, column)
                 if item is not None and item.text() != text:

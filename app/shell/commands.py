@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from app.engine.messages import DataPreview, Export
 from app.panels.command_palette import CommandPalette
 from app.panels.composer import ComposerDialog
 from app.panels.data_dialog import DataDialog
+from app.panels.defect import DefectDialog
 from app.panels.export_dialog import ExportDialog
 from app.panels.help_pages import NUMBERS, HelpPages
 from app.saved import SUFFIX
@@ -29,6 +31,7 @@ from app.views.loop import LoopView
 from app.watched.window import WatchedWindow
 from mft_engine.recipe import RecipeError, load_recipe, shipped_recipes
 
+PACKAGES = ("mft-lab", "torch", "numpy", "numba", "PySide6-Essentials", "pyqtgraph")
 SPEEDS = (1, 3, 10, 30, 100, 300, 1000, 0)  # steps per frame; 0: as many as fit
 
 
@@ -385,14 +388,31 @@ class Commands(PictureCommands):
 
     @Slot()
     def show_about(self) -> None:
-        packages = ("mft-lab", "torch", "numpy", "numba", "PySide6-Essentials", "pyqtgraph")
-        lines = "<br>".join(f"{name} {_version(name)}" for name in packages)
+        lines = "<br>".join(f"{name} {_version(name)}" for name in PACKAGES)
         self._tell(
             "About MFT Lab",
             "<b>MFT Lab</b><br>The mean-field theory of neural networks, live: a wide network as a gas of neurons, "
             "and the question whether a fresh neuron in its field ends up distributed like it."
             f"<p>Python {platform.python_version()}<br>{lines}</p><p>MIT licence</p>",
         )
+
+    def tell_defect(self, sentence: str, log: Callable[[], str]) -> None:
+        """The program itself is at fault: one dialog, however many faults there are while it is open."""
+        if not self._owner.isVisible():
+            return
+        open_one = self._owner.findChild(DefectDialog)
+        if open_one is not None:
+            open_one.add(sentence)
+            return
+
+        def report() -> str:
+            versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+            about = f"MFT Lab: {sentence}\nPython {platform.python_version()}, {platform.platform()}\n{versions}"
+            return f"{about}\n\n--- recipe ---\n{self._session.recipe.to_toml()}\n--- log ---\n{log()}\n"
+
+        dialog = DefectDialog(sentence, report, self._owner)
+        dialog.log_wanted.connect(lambda: self.dock_wanted.emit("log"))
+        dialog.show()
 
     def _tell(self, title: str, text: str) -> None:
         box = QMessageBox(self._owner)

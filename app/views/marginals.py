@@ -130,10 +130,11 @@ class MarginalsView(QWidget):
 
     def clear(self) -> None:
         """Forgets the clouds and the theory."""
+        self.show_clouds(None, None)
+        self.show_theory(None)
+        # At last: what is still drawn on the way would set the ranges of what comes.
         for span in (*self._ranges.values(), *self._heights.values()):
             span.forget()
-        self.show_theory(None)
-        self.show_clouds(None, None)
 
     def apply_theme(self, theme: Theme) -> None:
         """Takes the colours of a theme."""

@@ -243,7 +243,9 @@ class PhaseView(QWidget):
                 curves["image"].setImage(panel.mean, levels=(low, high if high > low else low + 1))
                 n, m = panel.mean.shape
                 curves["image"].setRect(QRectF(-0.5, -0.5, n, m))
-                title = f"{panel.words}<br>{written(low, 2)} to {written(high, 2)}"
+                table = sequential_points(self._theme)
+                ends = (_swatch(table[0]) + written(low, 2), _swatch(table[-1]) + written(high, 2))
+                title = f"{panel.words}<br>{' to '.join(ends)}"
                 self.items[self._curves.index(curves)].setTitle(title, color=self._theme.text, size="9pt")
 
     def _name_values(self) -> None:
@@ -314,6 +316,11 @@ class PhaseView(QWidget):
 def _together(row: Mapping[str, Any]) -> str:
     verdict = f"{row['verdict']} ({p_clause(written_tail(row['p_value']))})" if row["verdict"] else "no verdict"
     return f"{row['n_runs']} runs together: {verdict}"
+
+
+def _swatch(colour: np.ndarray) -> str:
+    """A square of a colour, for a line of text."""
+    return f"<span style='color: rgb{tuple(int(part) for part in colour[:3])}'>■</span> "
 
 
 def _is_known(row: Mapping[str, Any], panel: Measured) -> bool:

@@ -26,6 +26,7 @@ from app.theme import LIGHT, Theme
 from app.views.phase import PhaseView
 
 N_FIELDS = 2
+NAME_WIDTH = 150
 NARROWEST, WIDEST, ROOM_FOR_DIAGRAM = 318, 400, 560  # pixels: of the controls, and what they leave
 LARGEST_SEEDS, LARGEST_WORKERS, LARGEST_REFINEMENT = 1000, 256, 1000
 _VALUES_TIP = (
@@ -41,7 +42,7 @@ class FieldChoice:
         self.path = QComboBox(parent)
         self.path.setAccessibleName(f"Swept field {number + 1}")
         self.path.setToolTip("The field of the recipe that is swept")
-        self.path.setFixedWidth(150)
+        self.path.setFixedWidth(NAME_WIDTH)
         self.path.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.path.addItem("choose a field" if number == 0 else "no second field", "")
         for path in paths:
@@ -184,7 +185,10 @@ class SweepView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Values that are typed are seen whole where the diagram has room enough."""
         super().resizeEvent(event)
-        self._controls.setFixedWidth(min(max(NARROWEST, self.width() - ROOM_FOR_DIAGRAM), WIDEST))
+        width = min(max(NARROWEST, self.width() - ROOM_FOR_DIAGRAM), WIDEST)
+        self._controls.setFixedWidth(width)
+        for field in self.fields:
+            field.path.setFixedWidth(NAME_WIDTH + (width - NARROWEST) // 2)
 
     # What is shown
 

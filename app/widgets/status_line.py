@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QLabel, QProgressBar, QSizePolicy, QStatusBar, QWidget
@@ -11,6 +12,8 @@ from mft_engine.experiment.events import Snapshot
 
 SENTENCE_MILLISECONDS = 12_000
 RATE_SECONDS = 0.5
+# A run is written every few seconds while it trains: what is older than this has met a fault.
+LATE_SECONDS = 25.0
 
 
 class StatusLine(QStatusBar):
@@ -36,13 +39,16 @@ class StatusLine(QStatusBar):
         self.complete = QLabel("recipe complete", self)
         self.complete.setProperty("role", "chip")
         self.complete.setToolTip("The recipe's last step is done; that state equals mft-lab run. Sampling goes on.")
+        self.stored = QLabel("● stored", self)
+        self.stored.setProperty("role", "chip")
+        self.stored.setAccessibleName("Whether the run is stored")
         self.engine = QLabel("loading the engine", self)
         self.engine.setProperty("role", "chip")
         self.engine.setToolTip("Device and inner loop in force")
         self.addWidget(self.sentence, 1)
-        for widget in (self.part, self.bar, self.complete, self.run, self.engine):
+        for widget in (self.part, self.bar, self.stored, self.complete, self.run, self.engine):
             self.addPermanentWidget(widget)
-        for widget in (self.part, self.bar, self.complete):
+        for widget in (self.part, self.bar, self.stored, self.complete):
             widget.hide()
         self._fade = QTimer(self)
         self._fade.setSingleShot(True)
@@ -51,6 +57,9 @@ class StatusLine(QStatusBar):
         self._device = ""
         self._rate_from = (0.0, 0)
         self._rate = ""
+        self._folder: Path | None = None  # in which the run in hand is stored
+        self._step = self._kept_step = 0
+        self._unkept_since: float | None = None  # when the first step was shown that is not in it
 
     @Slot(str)
     def say(self, sentence: str) -> None:
@@ -99,9 +108,33 @@ class StatusLine(QStatusBar):
             self._rate_from = (now, snapshot.step)
         self.run.setText(f"step {snapshot.step:,} · t = {snapshot.time:.2f}{self._rate}")
         self.complete.setVisible(snapshot.is_complete)
+        self._step = snapshot.step
+        if self._step != self._kept_step and self._unkept_since is None:
+            self._unkept_since = now
+        self._show_kept()
         self.engine.setText(f"{self._device} · {snapshot.kernel}" if self._device else snapshot.kernel)
 
     def forget_run(self) -> None:
         """Another run: no speed yet, not complete."""
         self._rate_from, self._rate = (0.0, 0), ""
         self.complete.hide()
+        self._folder = None
+        self._show_kept()
+
+    def show_kept(self, folder: Path) -> None:
+        """The run in hand was written, as far as it has been shown."""
+        self._folder, self._kept_step, self._unkept_since = folder, self._step, None
+        self._show_kept()
+
+    def _show_kept(self) -> None:
+        self.stored.setVisible(self._folder is not None)
+        since = self._unkept_since
+        is_late = since is not None and time.perf_counter() - since > LATE_SECONDS
+        text = "○ not stored" if is_late else "● stored"
+        what = "What was trained lately could not be written to" if is_late else "Written to"
+        tip = f"{what} {self._folder}: every few seconds of training, at a verdict, and when the window closes"
+        if (self.stored.text(), self.stored.toolTip()) != (text, tip):
+            self.stored.setText(text)
+            self.stored.setToolTip(tip)
+            self.stored.setProperty("role", "fault" if is_late else "chip")
+            self.stored.style().polish(self.stored)

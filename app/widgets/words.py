@@ -100,6 +100,12 @@ def written_error(value: float, error: float | None) -> str:
     return f"{number}<br><small>± {error:.{decimals}f}</small>"
 
 
+def unbroken(text: str) -> str:
+    """The same words, with formulas among them that no line may break: |g|²/(2 λ T)."""
+    joined = re.sub(r"(?<=\S)(?=[/|·(])|(?<=[/|·²])(?=\S)", "\u2060", text)
+    return re.sub(r"\([^()]*\)", lambda found: found[0].replace(" ", "\u00a0"), joined)
+
+
 def percent(share: float | None, error: float | None = None) -> str:
     """A share, and below it, smaller, its standard error where it has one (rich text)."""
     number = UNKNOWN if share is None else f"{100 * share:.1f} %"

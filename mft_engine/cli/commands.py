@@ -149,8 +149,8 @@ def theory(
 ) -> None:
     """The infinite-width solution alone. Example: mft-lab theory modular-addition --set task.train_fraction=0.55
 
-    In the plane it is exact; with more inputs or readouts it is found by particles and has standard errors. A cubic
-    teacher seen by erf neurons is answered with its order-parameter closure where its recipe is in the paper's units.
+    In the plane it is exact; with more inputs or readouts it is found by particles and has standard errors. Beside a
+    cubic teacher's law, seen by erf neurons, stands what its order-parameter closure says.
     """
     from mft_engine.cli.reporting import ProgressReport
     from mft_engine.questions.closure import closure_summary
@@ -160,21 +160,17 @@ def theory(
         if value is not None and not value > 0:
             raise CommandError(f"{name} {value:g}: give a number above 0", 2)
     chosen = recipe_of(recipe, changes)
-    closure = closure_summary(chosen)
-    if closure:
-        answer = {"schema": "mft-lab/closure/1", "recipe": recipe, **closure}
-    else:
-        progress = ProgressReport()
-        try:
-            found = solve_theory(
-                chosen,
-                precision=precision,
-                seconds=seconds,
-                report=lambda done: progress.show("theory", done, "the infinite-width law, by particles"),
-            )
-        finally:
-            progress.close()
-        answer = {"schema": "mft-lab/theory/2", "recipe": recipe, **found.to_dict()}
+    progress = ProgressReport()
+    try:
+        found = solve_theory(
+            chosen,
+            precision=precision,
+            seconds=seconds,
+            report=lambda done: progress.show("theory", done, "the infinite-width law, by particles"),
+        )
+    finally:
+        progress.close()
+    answer = {"schema": "mft-lab/theory/2", "recipe": recipe, **found.to_dict(), "closure": closure_summary(chosen)}
     if as_json:
         print_json(answer)
         return

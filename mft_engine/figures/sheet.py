@@ -74,15 +74,16 @@ _STYLE = {
 
 
 def register_fonts() -> None:
-    """Make matplotlib's own DejaVu Sans known to it.
+    """Make matplotlib's own fonts known to it.
 
     Its list of fonts is kept in the user's cache, and one that was written by another installation can lack them:
-    italics are then silently set upright.
+    italics are then silently set upright, and every formula is complained about on standard error.
     """
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     known = {entry.fname for entry in fontManager.ttflist}
-    for file in sorted(folder.glob("DejaVuSans*.ttf")):
-        if str(file) not in known:
+    for file in sorted(folder.glob("*.ttf")):
+        # Not the one whose letters are pictures of what is missing.
+        if str(file) not in known and not file.name.startswith("LastResort"):
             fontManager.addfont(file)
 
 

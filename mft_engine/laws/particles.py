@@ -39,6 +39,9 @@ N_SLIDES = 2
 SLIDES = (0.03, 0.6)
 # Rows that are moved together: their features stay in a core's cache.
 BLOCK_ROWS = 1024
+# Rows whose tilt is taken at once: a matrix of them stays in a core's own cache; of fewer rows calls cost more.
+CACHED_NUMBERS = 131_072
+FEWEST_ROWS = 128
 # A population is resampled where its weights leave less than this share of its particles worth something.
 RESAMPLED_BELOW = 0.7
 MAX_RUNGS = 2000
@@ -82,10 +85,15 @@ class TiltedLaw:
 
     def tilt(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The tilt of each particle in units of the prior, (n,), and its gradient, (n, n_inputs)."""
-        phi, slope = self.activation.both(w @ self.inputs.T)
-        field = phi @ self.drive
-        slope = slope * (field @ (2.0 * self.drive.T))
-        return (field * field).sum(1), slope @ self.inputs
+        tilt, gradient, back = w.new_empty(len(w)), torch.empty_like(w), 2.0 * self.drive.T
+        n_rows = max(FEWEST_ROWS, CACHED_NUMBERS // len(self.inputs))
+        for k in range(0, len(w), n_rows):
+            rows = slice(k, k + n_rows)
+            phi, pull = self.activation.linearised(w[rows] @ self.inputs.T)
+            field = phi @ self.drive
+            torch.mm(pull(field @ back), self.inputs, out=gradient[rows])
+            tilt[rows] = field.square_().sum(1)
+        return tilt, gradient
 
     def towards(self, other: TiltedLaw, part: float) -> TiltedLaw:
         """The law whose field is (1 - part) of this one's plus part of the other's."""
@@ -352,6 +360,16 @@ def follow(
     return particles
 
 
+def led(particles: Particles, first: TiltedLaw, second: TiltedLaw, n_steps: int) -> Generator[None, None, Particles]:
+    """Particles of one law under a neighbouring one: so many equal steps of the field, and a move after each."""
+    for number in range(n_steps):
+        start, end = first.field(particles.u), second.field(particles.u)
+        change = _between(start, end, (number + 1) / n_steps) - _between(start, end, number / n_steps)
+        law = first.towards(second, (number + 1) / n_steps)
+        particles = yield from moving(resampled(reweighted(particles, change)), law, 1)
+    return particles
+
+
 def lingering(
     particles: Particles, law: TiltedLaw, n_moves: int, n_moments: int
 ) -> Generator[float, None, tuple[Particles, Particles]]:
@@ -366,11 +384,10 @@ def lingering(
     Returns:
         the last moment alone, and all moments as populations that are n_moments times larger.
     """
-    moments = [particles.u.reshape(particles.n_populations, particles.n_each, -1)]
-    weights = particles.log_weights
-    for number in range(1, n_moments):
+    moments, weights = [], particles.log_weights
+    for number in range(n_moments):
         particles = yield from telling(moving(particles, law, n_moves), number / n_moments)
-        moments.append(particles.u.reshape(moments[0].shape))
+        moments.append(particles.u.reshape(particles.n_populations, particles.n_each, -1))
     together = replace(
         particles,
         u=torch.cat(moments, 1).flatten(0, 1),

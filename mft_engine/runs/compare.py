@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from mft_engine.compare.clouds import Comparison, compare
+from mft_engine.compare.clouds import Comparison, compare_clouds
 from mft_engine.compare.moments import with_moments
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.storage import RunError
@@ -24,39 +25,45 @@ def read_any(folder: str | Path) -> Outcome | WatchedRun:
 
 
 def compare_any(first: Outcome | WatchedRun, second: Outcome | WatchedRun) -> tuple[Comparison, ...]:
-    """The neurons of two stored runs, the lab's own or watched ones, one comparison a hidden layer.
+    """`comparing` run to its end; same arguments and errors."""
+    *_, answers = comparing(first, second)
+    assert isinstance(answers, tuple)
+    return answers
+
+
+def comparing(first: Outcome | WatchedRun, second: Outcome | WatchedRun) -> Iterator[float | tuple[Comparison, ...]]:
+    """The neurons of two stored runs, the lab's own or watched ones: how far it is, then one comparison a hidden layer.
 
     Raises:
         RunError: networks whose neurons are told by other numbers.
     """
     if isinstance(first, Outcome) and isinstance(second, Outcome):
-        return compare_runs(first, second)
+        yield from _comparing_runs(first, second)
+        return
     if isinstance(first, WatchedRun) and isinstance(second, WatchedRun):
-        return (_compare_watched(first, second),)
+        yield from _comparing_watched(first, second)
+        return
     names = [run.name if isinstance(run, WatchedRun) else run.recipe.name for run in (first, second)]
     watched, own = names if isinstance(first, WatchedRun) else names[::-1]
     raise RunError(f"{watched} is a watched training and {own} is a run of the lab: their neurons differ in kind")
 
 
-def _compare_watched(ours: WatchedRun, theirs: WatchedRun) -> Comparison:
+def _comparing_watched(ours: WatchedRun, theirs: WatchedRun) -> Iterator[float | tuple[Comparison, ...]]:
     if ours.columns != theirs.columns:
         raise RunError(
             f"These two runs cannot be compared: the neurons of {ours.name} ({ours.about['layer']}) are told by other "
             f"numbers than those of {theirs.name} ({theirs.about['layer']})"
         )
     clouds = ours.clouds["background"], theirs.clouds["background"]
-    found = compare(*clouds, ours.n_inputs, names=ours.columns)
-    return with_moments(found, *clouds, ours.n_inputs, ours.columns)
+    for found in compare_clouds(*clouds, ours.n_inputs, names=ours.columns):
+        if isinstance(found, Comparison):
+            yield (with_moments(found, *clouds, ours.n_inputs, ours.columns),)
+        else:
+            yield found
 
 
-def compare_runs(first: Outcome, second: Outcome) -> tuple[Comparison, ...]:
-    """The backgrounds of two runs, one comparison a hidden layer, with their moments beside the distance.
-
-    Permutations and seed are the first recipe's.
-
-    Raises:
-        RunError: networks whose neurons are told by other numbers.
-    """
+def _comparing_runs(first: Outcome, second: Outcome) -> Iterator[float | tuple[Comparison, ...]]:
+    """The backgrounds, with their moments beside the distance; permutations and seed are the first recipe's."""
     ours, theirs = first.background.clouds, second.background.clouds
     if [cloud.names for cloud in ours] != [cloud.names for cloud in theirs]:
         raise RunError(
@@ -73,14 +80,20 @@ def compare_runs(first: Outcome, second: Outcome) -> tuple[Comparison, ...]:
         n_inputs = mine.theta.shape[1] - (n_out if layer == 1 else 1)
         parity = table_parity(network.activations, layer)
         seed = first.recipe.seed + (layer if len(ours) > 1 else 0)
-        found = compare(
+        n_permutations = first.recipe.comparison.n_permutations
+        for found in compare_clouds(
             mine.theta,
             other.theta,
             n_inputs,
             parity=parity,
-            n_permutations=first.recipe.comparison.n_permutations,
+            n_permutations=n_permutations,
             seed=seed,
             names=mine.names,
-        )
-        answers.append(with_moments(found, mine.theta, other.theta, n_inputs, mine.names, parity=parity, seed=seed))
-    return tuple(answers)
+        ):
+            if isinstance(found, Comparison):
+                answers.append(
+                    with_moments(found, mine.theta, other.theta, n_inputs, mine.names, parity=parity, seed=seed)
+                )
+            else:
+                yield (layer - 1 + found) / len(ours)
+    yield tuple(answers)

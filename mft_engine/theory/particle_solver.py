@@ -14,7 +14,7 @@ from torch import Tensor
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, lingering, prior_particles
 from mft_engine.slices import relayed
 from mft_engine.theory.particle_theory import AGREED, CLOSE, FAR, ParticleTheory, Round, TestPoints, observables, report
-from mft_engine.theory.particles import N_MOVES, N_SETTLING, Walked, Witnesses, averaged, settle, walk
+from mft_engine.theory.particles import N_MOVES, Walked, Witnesses, newton_gain, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
 
 Found = TypeVar("Found")
@@ -24,6 +24,7 @@ N_PARTICLES = 8000
 POPULATIONS_EACH = 4
 # Effective share of the particles that a step of the witnesses leaves.
 KEPT_ON_WAY = 0.8
+KEPT_ON_LONG_WAY = 0.98
 # Moments of the witnesses at their end that are averaged, and numbers that their features may be.
 MOST_MOMENTS = 16
 MOST_FEATURES = 16_000_000
@@ -32,6 +33,8 @@ N_ROUNDS = 3
 # Part of the loss to which its error brings the rounds to an end, where no precision was asked for.
 USUAL_PRECISION = 0.015
 MOST_ROUNDS = 12
+# Gap over the target's variance below which no further round is made for its sake.
+USUAL_GAP = 0.02
 
 
 def solve_particles(
@@ -74,12 +77,15 @@ def solve_particles(
         shape = problem.inputs.shape[1], n_populations, n_each
         return prior_particles(*shape, seed=own, device=problem.inputs.device, dtype=problem.dtype)
 
+    # Where unknowns are many the way is long: its noise counts. On short ways the moves have to find far narrow wells.
+    is_long = newton_gain(problem, n_populations * n_each) < 1.0
+    way = (1, KEPT_ON_LONG_WAY) if is_long else (N_MOVES, KEPT_ON_WAY)
     rounds: list[Round] = []
     prior = problem.law(torch.zeros_like(problem.visible_target))
 
     def judged(witnesses: Particles, start: TiltedLaw, rho: Tensor) -> Generator[float, None, Particles]:
         """Witnesses under one law are led to that of rho, and judge."""
-        led = yield from _part(follow(witnesses, (start, problem.law(rho)), N_MOVES, KEPT_ON_WAY), 0.4, 0.5)
+        led = yield from _part(follow(witnesses, (start, problem.law(rho)), *way), 0.4, 0.5)
         job = lingering(led, problem.law(rho), N_MOVES, _n_moments(problem, len(led.u)))
         last, together = yield from _part(job, 0.9, 0.1)
         seen = Witnesses(problem, together, rho)
@@ -93,28 +99,32 @@ def solve_particles(
     if warm is not None and _is_neighbour(warm, problem):
         rho, old = _carried(problem, warm), warm.problem
         path = old.law(warm.cloud_rho), problem.law(rho)
-        walkers = yield from _part(follow(replace(warm.cloud, seed=seed), path, N_MOVES, KEPT_ON_WAY), 0.0, 0.1)
-        walked = yield from _walked(problem, walkers, rho)
+        walkers = yield from _part(follow(replace(warm.cloud, seed=seed), path, *way), 0.0, 0.1)
+        walked = yield from _walked(walk(problem, walkers, rho))
         start, witnesses = old.law(warm.judgements[-1].rho), replace(warm.witnesses, seed=seed + (1 << 48))
     else:
-        walked = yield from _walked(problem, fresh(0), None)
+        walked = yield from _walked(walk(problem, fresh(0)))
         start, witnesses = prior, fresh(1)
     cloud, rho = (walked.rho, walked.particles), walked.mean
     witnesses = yield from judged(witnesses, start, rho)
     answer = told(witnesses, cloud)
     yield answer
-    # What every group of particles settles on by itself: their mean comes nearer the optimum with each.
+    # What every group of particles settles on by itself: their mean comes nearer the optimum with each. Where it is
+    # near, but bent so far by few particles that the gap is wide, what the witnesses found is judged instead.
     settled, number = [rho], 2
-    while _goes_on(answer, problem.temperature, precision, seconds, number - 1):
-        tail: list[Tensor] = []
-        for moment in settle(problem, witnesses, rho):
-            if moment is not None:
-                cloud = moment
-                tail.append(cloud[0])
-            yield 0.4 * min(1.0, len(tail) / N_SETTLING)
+    while _goes_on(answer, problem, precision, seconds, number - 1):
+        if rounds[-1][0].excess.value <= CLOSE * problem.temperature and _is_wide(answer):
+            rho = answer.visible_residual
+            witnesses = yield from judged(fresh(number), prior, rho)
+            number += 1
+            answer = told(witnesses, cloud)
+            yield answer
+            continue
+        walked = yield from _walked(settle(problem, witnesses, rho))
+        cloud = (walked.rho, walked.particles)
         if rounds[-1][0].excess.value > FAR * problem.temperature:
             settled.clear()
-        settled.append(averaged(tail))
+        settled.append(walked.mean)
         rho = torch.stack(settled).mean(0)
         witnesses = yield from judged(fresh(number), prior, rho)
         number += 1
@@ -122,10 +132,20 @@ def solve_particles(
         yield answer
 
 
+def _is_wide(found: ParticleTheory) -> bool:
+    """Whether the gap is large, and not by chance.
+
+    Of one readout: to the gap of many each unknown adds its noise, and it stays at some per cent where the step to the
+    optimum is known well (modular addition).
+    """
+    is_large = found.gap > USUAL_GAP * found.target_variance and found.gap > 2 * found.gap_error
+    return is_large and found.n_out == 1
+
+
 def _goes_on(
-    found: ParticleTheory, temperature: float, precision: float | None, seconds: float | None, n_rounds: int
+    found: ParticleTheory, problem: PointProblem, precision: float | None, seconds: float | None, n_rounds: int
 ) -> bool:
-    is_close = found.excess <= CLOSE * temperature
+    is_close = found.excess <= CLOSE * problem.temperature
     if found.population_share < AGREED and is_close:  # more rounds of the same would not agree either
         return False
     if seconds is not None:
@@ -133,7 +153,7 @@ def _goes_on(
     if precision is not None:
         return n_rounds < MOST_ROUNDS and (found.loss_error > precision or not is_close)
     is_known = not found.shortfall and found.loss_error <= USUAL_PRECISION * found.loss
-    return n_rounds < N_ROUNDS and not (is_close or is_known)
+    return n_rounds < N_ROUNDS and (not (is_close or is_known) or (is_close and _is_wide(found)))
 
 
 def _is_neighbour(warm: ParticleTheory, problem: PointProblem) -> bool:
@@ -147,8 +167,8 @@ def _is_neighbour(warm: ParticleTheory, problem: PointProblem) -> bool:
     )
 
 
-def _walked(problem: PointProblem, particles: Particles, rho: Tensor | None) -> Generator[float, None, Walked]:
-    for item in walk(problem, particles, rho):
+def _walked(job: Iterator[float | Walked]) -> Generator[float, None, Walked]:
+    for item in job:
         if isinstance(item, Walked):
             return item
         yield 0.4 * item

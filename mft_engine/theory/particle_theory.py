@@ -19,7 +19,7 @@ from mft_engine.laws.particles import Particles, drawn_from, moved
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate
+from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate, standard_error
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 from mft_engine.theory.theory import LAYER_NUMBERS, NUMBERS, PARTICLE_NUMBERS
 
@@ -59,9 +59,9 @@ class ParticleTheory:
     Meanings as in `PlanarTheory`; loss is the sum over points and readouts of weight (y - f)^2, without the half.
 
     Attributes:
-        loss, test_loss, free_energy, gap, excess: with `_error` each. gap and excess are those of the residual that was
-            judged: F(mu_r) - D(r) and D* - D(r), without bias, so that either may come out slightly negative. The
-            numbers themselves are taken one Newton step further.
+        loss, test_loss, free_energy, gap, excess: with `_error` each. gap is that of the residual that was judged last,
+            F(mu_r) - D(r), excess the mean D* - D(r) of all that count, without bias, so that either may come out
+            slightly negative. The numbers themselves are taken one Newton step further.
         dual: D*, which at the optimum is the free energy.
         log_z: log Z at the judged residual, counted on the way there and on the way back.
         order_parameters, order_parameters_error: overlap, or cosines in the plane.
@@ -126,6 +126,12 @@ class ParticleTheory:
         return None
 
     @property
+    def target_variance(self) -> float:
+        """Sum over points and readouts of weight (y - mean y)^2: what a gap is small beside."""
+        weights, targets = self.problem.weights[:, None], self.problem.targets
+        return float((weights * (targets - (weights * targets).sum(0)) ** 2).sum())
+
+    @property
     def n_out(self) -> int:
         """Readouts of a neuron."""
         return self.problem.targets.shape[1]
@@ -175,14 +181,14 @@ class ParticleTheory:
     def accuracy_of(self, x: Array, targets: Array) -> tuple[float, float]:
         """Share of inputs that the mean function puts into the right class, and its standard error.
 
-        The error is the scatter of what the halves answer over the root of their number.
+        The error is read off the scatter of what the halves answer, each by itself.
 
         Args:
             x: (n, n_inputs), targets: (n, n_out).
         """
         functions = self.predictions(x)
-        shares = np.array([accuracy(f, targets) for f in functions])
-        return accuracy(functions.mean(axis=0), targets), float(shares.std(ddof=1)) / math.sqrt(len(shares))
+        shares = torch.tensor([accuracy(f, targets) for f in functions], dtype=torch.float64)
+        return accuracy(functions.mean(axis=0), targets), standard_error(shares)
 
     def mean_output(self, features: Callable[[Tensor], Tensor]) -> Tensor:
         """E[a h(w)] at the optimum, (n, n_out), for any features h of neurons in units of the prior, (n_neurons, n)."""
@@ -322,7 +328,6 @@ def report(
     left_out = LEFT_OUT * abs(excess)
     loss, loss_error = _mean([j.loss for j in judged])
     energy, energy_error = _mean([j.dual for j in judged])
-    gap, gap_error = _mean([j.gap for j in judged])
     seen = {name: _mean([found[name] for _, found in good]) for name in good[0][1]}
     last = judged[-1]
     power = float((problem.visible_target**2).sum())
@@ -344,8 +349,8 @@ def report(
         alignment=alignment,
         free_energy=energy,
         free_energy_error=math.hypot(energy_error, left_out),
-        gap=gap,
-        gap_error=gap_error,
+        gap=last.gap.value,
+        gap_error=last.gap.error,
         excess=excess,
         excess_error=excess_error,
         log_z=last.log_z,

@@ -25,9 +25,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
-from mft_engine.laws.particles import LawLost, Particles, moving, resampled
+from mft_engine.laws.particles import LawLost, Particles, led
 from mft_engine.slices import telling
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 
@@ -38,10 +39,15 @@ LARGEST_STEP = 0.08
 # alone, whose noise adds up as the squares of the steps do, so that smaller steps leave less of it (to 93 %: a
 # quarter); but where few steps are made, far narrow wells are found by the moves alone, and are lost with one or two.
 N_MOVES = 4
-# Steps at full amplitude, and how many of the last ones make the residual's average.
-N_SETTLING = 10
+# Whole steps at full amplitude that forget the way, and residuals after them that make an average; up to so many times
+# as many where the steps are parts. More of them would add up what each does to log Z.
+N_FORGETTING = 2
 N_AVERAGED = 8
+LONGEST = 2.0
 MAX_STEPS = 400
+# Particles that an unknown takes for whole Newton steps, and the smallest part of one.
+EACH_UNKNOWN = 40.0
+SMALLEST_GAIN = 0.1
 # Products and tolerance of conjugate gradients where a large noise and the answer to it must cancel.
 FINELY = (200, 0.002)
 
@@ -73,64 +79,66 @@ def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None)
         LawLost: the walk does not arrive.
     """
     rho = torch.zeros_like(problem.visible_target) if rho is None else rho
+    gain = newton_gain(problem, len(particles.u))
     amplitude, start = 0.0, rho + SampledDual(problem, particles, rho).output
     way = problem.visible_target - start
     largest = LARGEST_STEP * float(problem.visible_target.norm()) / max(float(way.norm()), 1e-300)
     for _ in range(MAX_STEPS):
         dual = SampledDual(problem, particles, rho)
-        correction = dual.solve(dual.gradient(start + amplitude * way))
+        correction = gain * dual.solve(dual.gradient(start + amplitude * way))
         shortened = dual.largest_push(torch.zeros_like(rho), correction, 1.0, KEPT_ON_WALK)
         step = shortened * correction
         if shortened == 1.0 and amplitude < 1.0:
             forward = dual.solve(way)
-            gain = dual.largest_push(step, forward, min(largest, 1.0 - amplitude), KEPT_ON_WALK)
-            step, amplitude = step + gain * forward, amplitude + gain
+            onward = dual.largest_push(step, forward, min(largest, 1.0 - amplitude), KEPT_ON_WALK)
+            step, amplitude = step + onward * forward, amplitude + onward
             amplitude = 1.0 if amplitude > 1.0 - 1e-9 else amplitude
-        particles, rho = resampled(dual.pushed(step)(1.0)), rho + step
-        job = moving(particles, problem.law(rho), N_MOVES)
-        particles = yield from telling(job, 0.9 * amplitude)
+        job = led(particles, problem.law(rho), problem.law(rho + step), N_MOVES)
+        particles, rho = (yield from telling(job, 0.9 * amplitude)), rho + step
         yield 0.9 * amplitude
         if amplitude == 1.0:
             break
     else:
         raise LawLost("The walk to the full target does not arrive; more particles or a higher temperature help")
-    tail: list[Tensor] = []
-    last = (rho, particles)
-    for item in settle(problem, particles, rho):
-        if item is None:
-            yield 0.9 + 0.1 * min(1.0, len(tail) / N_SETTLING)
-            continue
-        last = item
-        tail.append(last[0])
-        yield 0.9 + 0.1 * min(1.0, len(tail) / N_SETTLING)
-    yield Walked(averaged(tail), *last)
+    yield from settle(problem, particles, rho, 0.9)
 
 
-def averaged(tail: list[Tensor]) -> Tensor:
-    """The mean of the last residuals of `settle`."""
-    return torch.stack(tail[-N_AVERAGED:]).mean(0)
+def newton_gain(problem: PointProblem, n_particles: int) -> float:
+    """Part of Newton's step that is taken: 1 where the particles are many times as many as the unknowns.
+
+    A step answers the particles' noise, and reweights them by how they happen to lie: each step makes log Z of the walk
+    too small by about gain x unknowns / particles, and of one well more than of another. With a part of a step, and
+    moves between, the residual sees the mean of several populations (Robbins and Monro 1951).
+    """
+    share = n_particles / (EACH_UNKNOWN * problem.visible_target.numel())
+    return min(1.0, max(SMALLEST_GAIN, share))
 
 
-def settle(problem: PointProblem, particles: Particles, rho: Tensor) -> Iterator[tuple[Tensor, Particles] | None]:
-    """Newton steps of the sampled dual with moves between them: to the optimum, then N_SETTLING residuals about it.
+def settle(problem: PointProblem, particles: Particles, rho: Tensor, begin: float = 0.0) -> Iterator[float | Walked]:
+    """Newton steps of the sampled dual with moves between them: to the optimum, then residuals about it.
 
     Yields:
-        the residual, and the particles under its law; None between them, while they move.
+        share of the way behind, from `begin` on; at last where it led.
 
     Raises:
         LawLost: the optimum is not reached.
     """
-    n_settled = 0
+    gain = newton_gain(problem, len(particles.u))
+    longer = min(LONGEST, 1.0 / math.sqrt(gain))
+    n_averaged = round(longer * N_AVERAGED)
+    n_settling = round(longer * N_FORGETTING) + n_averaged
+    tail: list[Tensor] = []
     for _ in range(MAX_STEPS):
         dual = SampledDual(problem, particles, rho)
-        step = dual.solve(dual.gradient())
+        step = gain * dual.solve(dual.gradient())
         length = dual.largest_push(torch.zeros_like(rho), step, 1.0, KEPT_ON_WALK)
-        rho, particles = rho + length * step, resampled(dual.pushed(step)(length))
-        job = moving(particles, problem.law(rho), N_MOVES)
-        particles = yield from telling(job, None)
-        n_settled += n_settled > 0 or length == 1.0
-        yield rho, particles
-        if n_settled > N_SETTLING:
+        job = led(particles, problem.law(rho), problem.law(rho + length * step), N_MOVES)
+        particles = yield from telling(job, begin + (1 - begin) * len(tail) / (n_settling + 1))
+        rho = rho + length * step
+        if tail or length == 1.0:
+            tail.append(rho)
+        if len(tail) > n_settling:
+            yield Walked(torch.stack(tail[-n_averaged:]).mean(0), rho, particles)
             return
     raise LawLost("The walk to the optimum does not arrive; more particles or a higher temperature help")
 
@@ -159,9 +167,23 @@ class Estimate:
 
 
 def estimate(value: float, parts: Tensor) -> Estimate:
-    """A number whose error is that of the mean of the parts."""
-    n = len(parts)
-    return Estimate(value, float(parts.std()) / math.sqrt(n) if n > 1 else math.nan, parts)
+    """A number whose error is that of the mean of the parts, which are deviations from the means of two halves."""
+    return Estimate(value, standard_error(parts, 2), parts)
+
+
+def standard_error(parts: Tensor, n_means: int = 1) -> float:
+    """Half the width of the interval about the mean of independent parts that holds the truth in 68 % of cases.
+
+    Of a few parts the scatter is itself uncertain: Student's factor, 1.09 for eight parts and 1.84 for two.
+
+    Args:
+        parts: (n,) numbers, or what is left of them; n_means: how many means are lost to their freedom.
+    """
+    n, freedom = len(parts), len(parts) - n_means
+    if freedom < 1:
+        return math.nan
+    variance = float(parts.var(correction=n_means)) / n
+    return math.sqrt(variance) * float(stdtrit(freedom, ndtr(1.0)))
 
 
 @dataclass(frozen=True)

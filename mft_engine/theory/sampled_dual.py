@@ -22,6 +22,8 @@ from mft_engine.theory.orbits import Orbits
 
 N_PRODUCTS = 60
 SOLVED = 0.02
+# Unknowns of one readout up to which I + C/T is made milder by its likeness in two factors.
+MOST_FACTORED = 400
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,21 @@ class SampledDual:
             right: (n_unknowns, n_out).
             n_products: at most; tolerance: of the remainder's length over that of `right`.
         """
-        return conjugate_gradients(self.curvature_product, right, n_products, tolerance)
+        milder = self._likeness if len(self.rho) <= MOST_FACTORED else None
+        return conjugate_gradients(self.curvature_product, right, n_products, tolerance, milder)
+
+    @cached_property
+    def _likeness(self) -> Callable[[Tensor], Tensor]:
+        """Inverse of I + E[phi phi'] x (1/lambda_a + E[g g']/(lambda_a^2 T)), as of independent features and fields.
+
+        With it as a preconditioner modular addition (P = 11) needs 29 products, without 68.
+        """
+        weighted = self.p[:, None] * self.features
+        stiff, along = torch.linalg.eigh(self._sum(weighted))
+        pull, across = torch.linalg.eigh((self.field.T @ (self.p[:, None] * self.field)).double())
+        scale = 1.0 / self.problem.lambda_a
+        size = 1.0 + stiff.clamp(min=0)[:, None] * (scale + scale**2 * pull.clamp(min=0) / self.problem.temperature)
+        return lambda v: along @ ((along.T @ v @ across) / size) @ across.T
 
     def slope_of_mean(self, centred: Tensor, slope: Tensor | None) -> Tensor:
         """Slope by rho, (n_unknowns, n_out), of the mean of a function of a neuron.
@@ -188,22 +204,29 @@ class SampledDual:
 
 
 def conjugate_gradients(
-    product: Callable[[Tensor], Tensor], right: Tensor, n_products: int = 200, tolerance: float = 1e-3
+    product: Callable[[Tensor], Tensor],
+    right: Tensor,
+    n_products: int = 200,
+    tolerance: float = 1e-3,
+    milder: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Solve a positive-definite system.
 
     Args:
         product: of the matrix; right: the right side; n_products: at most; tolerance: of the remainder's length.
+        milder: an inverse of something like the matrix, symmetric and positive definite: the preconditioner.
     """
-    x, rest, direction = torch.zeros_like(right), right.clone(), right.clone()
-    power = float((rest**2).sum())
-    goal = tolerance**2 * power
+    x, rest = torch.zeros_like(right), right.clone()
+    direction = rest.clone() if milder is None else milder(rest)
+    power = float((rest * direction).sum())
+    goal = tolerance**2 * float((rest**2).sum())
     for _ in range(n_products):
-        if power <= goal:
+        if float((rest**2).sum()) <= goal:
             break
         image = product(direction)
         step = power / float((direction * image).sum())
         x, rest = x + step * direction, rest - step * image
-        new = float((rest**2).sum())
-        direction, power = rest + (new / power) * direction, new
+        mild = rest if milder is None else milder(rest)
+        new = float((rest * mild).sum())
+        direction, power = mild + (new / power) * direction, new
     return x

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtWidgets import QAbstractButton, QDockWidget, QMenu, QTabBar, QToolButton
+from PySide6.QtWidgets import QAbstractButton, QApplication, QDockWidget, QLabel, QMenu, QTabBar, QToolButton
 
 from app.panels.history import HistoryPanel
 from app.window import MainWindow
@@ -19,8 +20,15 @@ CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftM
 def settled(window: MainWindow, qtbot: Any) -> MainWindow:
     """A window whose docks have come to rest."""
     qtbot.wait(50)
+    rest(window, qtbot)
     assert window.session.undo_stack.count() == 0
     return window
+
+
+def rest(window: MainWindow, qtbot: Any) -> None:
+    """Until the docks are where they are going to be, and the history knows it."""
+    QApplication.processEvents()
+    qtbot.waitUntil(lambda: not window.layouts._timer.isActive() and not window.layouts._deed)
 
 
 def texts(window: MainWindow) -> list[str]:
@@ -34,7 +42,7 @@ def places(window: MainWindow) -> dict[str, tuple[bool, bool, object]]:
 
 def press_button(dock: QDockWidget, name: str, qtbot: Any) -> None:
     qtbot.mouseClick(dock.findChild(QAbstractButton, f"qt_dockwidget_{name}button"), LEFT)
-    qtbot.wait(30)
+    rest(dock.parentWidget(), qtbot)
 
 
 def pick_from_view_menu(window: MainWindow, name: str, qtbot: Any) -> None:
@@ -43,7 +51,7 @@ def pick_from_view_menu(window: MainWindow, name: str, qtbot: Any) -> None:
     qtbot.mouseClick(bar, LEFT, pos=bar.actionGeometry(menu.menuAction()).center())
     qtbot.waitUntil(menu.isVisible)
     qtbot.mouseClick(menu, LEFT, pos=menu.actionGeometry(action).center())
-    qtbot.wait(30)
+    rest(window, qtbot)
 
 
 def key(window: MainWindow, letter: Qt.Key, held: Qt.KeyboardModifier, qtbot: Any) -> None:
@@ -51,7 +59,7 @@ def key(window: MainWindow, letter: Qt.Key, held: Qt.KeyboardModifier, qtbot: An
     qtbot.waitUntil(window.isActiveWindow)
     window.setFocus()
     qtbot.keyClick(window, letter, held)
-    qtbot.wait(30)
+    rest(window, qtbot)
 
 
 def undo(window: MainWindow, qtbot: Any) -> None:
@@ -120,7 +128,8 @@ def test_tabs_dragged_into_another_order_go_back(settled: MainWindow, qtbot: Any
     for step in range(1, 8):
         qtbot.mouseMove(bar, start + QPoint(20 * step, 0))
     qtbot.mouseRelease(bar, LEFT, pos=start + QPoint(140, 0))
-    qtbot.wait(400)
+    qtbot.wait(300)  # the tab glides into its place
+    rest(settled, qtbot)
     assert order() != before and texts(settled) == ["move tabs"]
     undo(settled, qtbot)
     assert order() == before
@@ -136,7 +145,7 @@ def test_a_dock_dragged_by_its_title_to_the_other_side_goes_back(settled: MainWi
         qtbot.wait(5)
     assert texts(window) == []  # not before it is let go
     qtbot.mouseRelease(dock, LEFT, pos=start)
-    qtbot.wait(400)
+    rest(window, qtbot)
     assert dock.isFloating() and texts(window) == ["float Self-consistency"]
     undo(window, qtbot)
     assert places(window) == before
@@ -145,7 +154,7 @@ def test_a_dock_dragged_by_its_title_to_the_other_side_goes_back(settled: MainWi
 def test_what_the_program_does_to_docks_is_no_entry(settled: MainWindow, qtbot: Any) -> None:
     window = settled
     window.docks.bring_up("neurons")  # as the first chosen neurons do
-    qtbot.wait(30)
+    rest(window, qtbot)
     assert texts(window) == []
     press_button(window.docks["experiment"], "close", qtbot)
     undo(window, qtbot)
@@ -169,6 +178,13 @@ def test_in_the_narrowest_window_names_of_tabs_numbers_and_the_rest_of_the_toolb
         assert needed <= bar.tabRect(k).width() and bar.rect().contains(bar.tabRect(k)), bar.tabText(k)
     panel = window.self_consistency
     assert panel.widget().width() <= panel.viewport().width()
+    window.docks.bring_up("neurons")
+    window.brush.choose({"background": np.arange(20)})
+    qtbot.wait(100)
+    labels = [one for one in window.docks["neurons"].findChildren(QLabel) if one.isVisible() and one.text()]
+    assert len(labels) > 10
+    for label in labels:
+        assert label.wordWrap() or label.width() >= label.sizeHint().width(), label.text()
     more = window.findChild(QToolButton, "qt_toolbar_ext_button")
     assert window.speed.isVisible() or (more.isVisible() and more.width() >= more.iconSize().width() > 0)
 

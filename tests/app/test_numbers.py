@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QTextLayout
+from PySide6.QtWidgets import QApplication
 
 from app.widgets.controls import NumberControl
 from app.widgets.log_slider import LogSlider
 from app.widgets.points_control import PointsControl
-from app.widgets.words import read_number, read_whole_number, written
+from app.widgets.words import read_number, read_whole_number, unbroken, written
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,16 @@ def test_every_field_follows_the_rule(qtbot: Any) -> None:
     for control in (whole, decimal, slider, points):
         type_in(qtbot, control, "1,000")
     assert said == {"whole": [1000], "decimal": [12.5, 1000.0], "slider": [12.5, 1000.0], "points": [1000]}
+
+
+def test_no_line_breaks_inside_a_formula(qapp: QApplication) -> None:
+    words = unbroken("Mean tilt |g|²/(2 λ T)")
+    assert words.replace("\u2060", "").replace("\u00a0", " ") == "Mean tilt |g|²/(2 λ T)"
+    layout = QTextLayout(words)
+    layout.beginLayout()
+    ends = []
+    while (line := layout.createLine()).isValid():
+        line.setLineWidth(1)
+        ends.append(words[line.textStart() : line.textStart() + line.textLength()].strip())
+    layout.endLayout()
+    assert [end.replace("\u2060", "").replace("\u00a0", " ") for end in ends] == ["Mean", "tilt", "|g|²/(2 λ T)"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,41 @@ def test_two_picked_runs_are_compared_with_linked_axes_and_the_difference_of_the
     # A column may be a few pixels of some 400 wider than the other, and scales are the same.
     assert second.viewRange()[0] == pytest.approx(first.viewRange()[0], rel=0.03)
     dialog.close()
+
+
+def test_a_comparison_tells_how_far_it_is_and_esc_ends_it(
+    window: MainWindow, listed: list[Path], qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mft_engine.runs.compare as comparing
+
+    go_on, parts = threading.Event(), iter([0.25, 0.5, 0.75])
+
+    def slowly(first: object, second: object) -> Iterator[float]:
+        for part in parts:
+            yield part
+            assert go_on.wait(20)
+            go_on.clear()
+
+    monkeypatch.setattr(comparing, "comparing", slowly)
+    line, cancel, answers = window.status_line, window.actions_by_name["cancel"], []
+    window.library.compared.connect(answers.append)
+    click(window, listed[0], qtbot)
+    click(window, listed[1], qtbot, CONTROL)
+    assert not cancel.isEnabled()
+    qtbot.mouseClick(window.runs.buttons["compare"], LEFT)
+    qtbot.waitUntil(lambda: line.bar.value() == 250)
+    assert line.bar.isVisible() and cancel.isEnabled() and line.part.text() == "Comparing the clouds"
+    go_on.set()
+    qtbot.waitUntil(lambda: line.bar.value() == 500)
+    window.setFocus()
+    qtbot.keyClick(window, Qt.Key.Key_Escape)
+    assert not line.bar.isVisible() and not cancel.isEnabled()
+    go_on.set()
+    # What is asked next comes after it, and nothing comes of it.
+    with qtbot.waitSignal(window.library.curves_ready, timeout=20_000):
+        window.library.read_curves([listed[0]])
+    assert not answers and next(parts, None) is None
+    assert not line.bar.isVisible() and not window.findChildren(CompareDialog)
 
 
 def test_a_dragged_run_is_its_folder_and_the_listing_ends_with_the_window(

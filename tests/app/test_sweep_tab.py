@@ -112,6 +112,10 @@ def test_two_fields_make_a_heat_map_that_grows(window: MainWindow, tmp_path: Pat
         image = phase._curves[0]["image"].image
         assert image.shape == (3, 2) and np.isfinite(image).sum() == n_cells
     assert np.allclose(image, [[1.05, 1.05], [2.05, 2.05], [3.05, 3.05]])
+    # Which colour is which number.
+    title, table = phase.items[0].titleLabel.text, phase._curves[0]["image"].lut
+    for number, colour in (("1.1", table[0]), ("3.0", table[-1])):
+        assert f"rgb{tuple(int(part) for part in colour[:3])}'>■</span> {number}" in title
     qtbot.wait(20)
     place = phase.items[0].getViewBox().mapViewToScene(QPointF(2, 1))
     with qtbot.waitSignal(phase.run_picked) as picked:

@@ -139,3 +139,15 @@ def test_clearing_returns_to_the_sentence(view: MarginalsView) -> None:
     view.clear()
     assert view.empty.isVisible()
     assert not view._curves["w1", "background"].isVisible()
+
+
+def test_a_layer_with_shorter_axes_is_not_drawn_on_those_of_the_layer_before(view: MarginalsView) -> None:
+    wide = gaussian(200, 2)
+    view.set_columns(("w1", "w2", "v"), has_weights=True)
+    view.show_theory(None, wide)
+    view.show_clouds(3.0 * wide)
+    view.set_columns(("u", "v", "b"), has_weights=False)
+    view.clear()
+    view.show_clouds(0.1 * wide)
+    low, high = view._items[view._axes[0].key].viewRange()[0]
+    assert high - low < 1.0

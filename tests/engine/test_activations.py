@@ -68,6 +68,16 @@ def test_both_is_phi_and_dphi(activation: Activation):
 
 
 @every_activation
+def test_linearised_is_phi_and_a_product_with_dphi(activation: Activation):
+    z = torch.tensor(Z)
+    along = torch.linspace(-2.0, 3.0, len(Z), dtype=torch.float64)
+    value, pull = activation.linearised(z)
+    assert torch.equal(value, activation.phi(z))
+    # Slopes have at most a few roundings more.
+    torch.testing.assert_close(pull(along.clone()), along * activation.dphi(z), rtol=1e-13, atol=1e-14)
+
+
+@every_activation
 def test_declared_parity_holds(activation: Activation):
     z = torch.linspace(0.01, 5.0, 100, dtype=torch.float64)
     plus, minus = activation.phi(z), activation.phi(-z)

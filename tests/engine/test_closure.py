@@ -103,11 +103,16 @@ def call(capsys, *arguments: str) -> tuple[int, str, str]:
     return int(exit_.value.code or 0), out, err
 
 
-def test_theory_answers_for_a_cubic_teacher_with_its_closure(capsys) -> None:
-    code, out, _ = call(capsys, "theory", "cubic-teacher-preview", "--json")
+def test_theory_answers_for_a_cubic_teacher_with_its_law_and_the_closure_beside_it(capsys) -> None:
+    changes = {"task.n_inputs": 3, "training.temperature": 0.1, "training.n_points": 40, "engine.device": "cpu"}
+    flags = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
+    code, out, _ = call(
+        capsys, "theory", "cubic-teacher", *flags, "--set", "theory.n_particles=512", "--seconds", ".1", "--json"
+    )
     document = json.loads(out)
-    assert code == 0 and document["schema"] == "mft-lab/closure/1"
-    assert document["overlap"] == solve_closure(PREVIEW).overlap
+    assert code == 0 and document["schema"] == "mft-lab/theory/2" and document["method"] == "particles"
+    assert 0 < document["loss_error"] < document["loss"] < document["target_power"]
+    assert document["closure"]["overlap"] == solve_closure(load_recipe("cubic-teacher").replace(changes)).overlap
     code, _, err = call(capsys, "theory", "sgd-clover")
     assert code == 2 and "temperature 0" in err
 

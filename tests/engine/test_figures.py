@@ -166,13 +166,16 @@ def test_svg_carries_every_letter_that_it_shows(right, wrong, tmp_path, name):
     assert "stroke-linejoin" in root.find("{*}defs/{*}style").text
 
 
-def test_italics_stay_italic_with_a_font_cache_of_another_installation(right, tmp_path, monkeypatch):
+def test_italics_stay_italic_and_nothing_is_complained_about_with_a_font_cache_of_another_installation(
+    right, tmp_path, monkeypatch, caplog
+):
     own = matplotlib.get_data_path()
     others = [entry for entry in fontManager.ttflist if not entry.fname.startswith(own)]
     monkeypatch.setattr(fontManager, "ttflist", others)
     fontManager._findfont_cached.cache_clear()
     (file,) = save("loss", right, tmp_path, ("svg",), 170)
     assert "font-style: oblique" in file.read_text("utf-8")
+    assert not [record for record in caplog.records if "findfont" in record.message]
 
 
 def test_the_same_figure_is_the_same_file(right, wrong, tmp_path):

@@ -12,7 +12,7 @@ from mft_engine.compare.moments import with_moments
 from mft_engine.compare.pooling import pool
 from mft_engine.recipe import load_recipe
 from mft_engine.rng import Stream, host_generator
-from mft_engine.runs.compare import compare_runs
+from mft_engine.runs.compare import compare_any
 from mft_engine.runs.runs import load, run_stored
 
 NAMES = ("w1", "w2", "a")
@@ -84,7 +84,7 @@ def test_two_stored_runs_of_one_recipe_agree_and_one_at_another_temperature_is_t
         return load(run_stored(recipe, tmp_path).folder)
 
     first = run(0, 0.02)
-    (same,), (hotter,) = compare_runs(first, run(1, 0.02)), compare_runs(first, run(0, 0.03))
+    (same,), (hotter,) = compare_any(first, run(1, 0.02)), compare_any(first, run(0, 0.03))
     assert same.verdict == "consistent" and same.averages is not None
     assert hotter.verdict != "consistent" and hotter.what_differs
 

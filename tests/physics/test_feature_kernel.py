@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -41,6 +44,18 @@ def test_the_kernel_is_the_mean_over_neurons(activation: str) -> None:
     for i in range(8):
         each = phi[:, i : i + 1] * phi
         assert np.all(np.abs(each.mean(0) - found[i]) < 5 * each.std(0) / np.sqrt(len(w)) + 1e-12)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+def test_kernel_and_posterior_are_those_of_neural_tangents(activation: str) -> None:
+    reference = json.loads(Path(__file__).with_name("neural_tangents.json").read_text())
+    x, y, expected = np.array(reference["inputs"]), np.array(reference["targets"]), reference[activation]
+    variance, lambda_a, temperature, n = reference["variance"], reference["lambda_a"], 0.05, len(x)
+    np.testing.assert_allclose(feature_kernel(x, activation, variance), expected["kernel"], atol=1e-10)
+    found = solve_point_process(x, y, np.full(n, 1 / n), activation, temperature, temperature / variance, lambda_a)
+    np.testing.assert_allclose(y - found.residual, expected["mean"], atol=1e-10)
+    # Theirs is the posterior of f with a unit prior variance of the readouts: T / lambda_a of it is ours.
+    assert found.variance == pytest.approx(temperature / lambda_a * expected["covariance_trace"] / n, abs=1e-10)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "erf", "relu_tanh"])

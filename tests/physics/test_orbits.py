@@ -109,8 +109,10 @@ def test_a_problem_is_solved_alike_with_its_symmetries_and_without() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["parity", "staircase"])
-def test_problems_with_deep_wells_are_solved_to_a_gap_of_two_percent(name: str) -> None:
+@pytest.mark.parametrize("name", ["parity", "staircase", "cubic-teacher", "digits"])
+def test_recipes_of_many_inputs_are_solved_to_a_gap_of_two_percent(name: str) -> None:
     found = solve_theory(load_recipe(name).replace({"engine.device": "cpu"}))
     assert isinstance(found, ParticleTheory)
-    assert found.gap - 2 * found.gap_error < 0.02 * found.target_power and found.gap_error < 0.02 * found.target_power
+    # Of the target's variance. A gap is known to some 2 % with two deep wells' shares to be counted, else far better.
+    assert found.gap - 2 * found.gap_error < 0.02 * found.target_variance
+    assert found.gap_error < 0.03 * found.target_variance
