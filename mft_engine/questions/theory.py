@@ -37,8 +37,6 @@ MOST_POINTS_OF_TWO = 1024
 # Particles x points that one round takes without being asked for more: some tens of seconds on two cores.
 USUAL_WORK = 2_000_000
 FEWEST_PARTICLES, USUAL_PARTICLES = 2000, 6000
-# With fewer particles an unknown the walk's residual says little; particles x points beyond which it has to do.
-EACH_UNKNOWN, MOST_WORK = 2, 6_000_000
 # Where symmetries leave few unknowns and many wells that are one another's images.
 PARTICLES_OF_ORBITS = 8000
 SAMPLES_SHOWN = 2000
@@ -170,7 +168,6 @@ def improve_theory(
         raise RecipeError(f"The exact infinite-width solver takes at most {MOST_POINTS:,} training points.")
     problem = _problem(recipe, task, measure)
     usual = int(np.clip(USUAL_WORK // n_points, FEWEST_PARTICLES, USUAL_PARTICLES))
-    usual = max(usual, min(EACH_UNKNOWN * problem.targets.numel(), MOST_WORK // n_points))
     if problem.orbits is not None:
         usual = PARTICLES_OF_ORBITS
     judges = _judges(recipe, task)
