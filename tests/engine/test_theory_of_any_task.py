@@ -115,7 +115,7 @@ def test_another_number_of_particles_solves_anew() -> None:
 
 
 def test_moves_of_particles_have_the_same_bits_for_any_number_of_threads() -> None:
-    """Members of the team took threads of their own for products: three times as slow, and added up in another order."""
+    """Members of the team took threads of their own for products, and added up in another order."""
     numbers = torch.Generator().manual_seed(0)
     inputs, drive = torch.randn(300, 22, generator=numbers), 0.05 * torch.randn(300, 11, generator=numbers)
     law = TiltedLaw(inputs, get_activation("relu_tanh"), drive)
