@@ -112,20 +112,17 @@ def solve_particles(
     # What every group of particles settles on by itself: their mean comes nearer the optimum with each. Where it is
     # near, but bent so far by few particles that the gap is wide, what the witnesses found is judged instead.
     settled, number = [rho], 2
-    while _goes_on(answer, problem, precision, seconds, number - 1):
-        if rounds[-1][0].excess.value <= CLOSE * problem.temperature and _is_wide(answer):
+    while _goes_on(answer, precision, seconds, number - 1):
+        excess = rounds[-1][0].excess.value
+        if excess <= CLOSE * problem.temperature and _is_wide(answer):
             rho = answer.visible_residual
-            witnesses = yield from judged(fresh(number), prior, rho)
-            number += 1
-            answer = told(witnesses, cloud)
-            yield answer
-            continue
-        walked = yield from _walked(settle(problem, witnesses, rho))
-        cloud = (walked.rho, walked.particles)
-        if rounds[-1][0].excess.value > FAR * problem.temperature:
-            settled.clear()
-        settled.append(walked.mean)
-        rho = torch.stack(settled).mean(0)
+        else:
+            walked = yield from _walked(settle(problem, witnesses, rho))
+            cloud = (walked.rho, walked.particles)
+            if excess > FAR * problem.temperature:
+                settled.clear()
+            settled.append(walked.mean)
+            rho = torch.stack(settled).mean(0)
         witnesses = yield from judged(fresh(number), prior, rho)
         number += 1
         answer = told(witnesses, cloud)
@@ -142,10 +139,8 @@ def _is_wide(found: ParticleTheory) -> bool:
     return is_large and found.n_out == 1
 
 
-def _goes_on(
-    found: ParticleTheory, problem: PointProblem, precision: float | None, seconds: float | None, n_rounds: int
-) -> bool:
-    is_close = found.excess <= CLOSE * problem.temperature
+def _goes_on(found: ParticleTheory, precision: float | None, seconds: float | None, n_rounds: int) -> bool:
+    is_close = found.excess <= CLOSE * found.problem.temperature
     if found.population_share < AGREED and is_close:  # more rounds of the same would not agree either
         return False
     if seconds is not None:

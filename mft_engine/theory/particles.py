@@ -25,9 +25,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
+from mft_engine.device import to_host
+from mft_engine.estimates import standard_error
 from mft_engine.laws.particles import LawLost, Particles, led
 from mft_engine.slices import telling
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
@@ -168,22 +169,7 @@ class Estimate:
 
 def estimate(value: float, parts: Tensor) -> Estimate:
     """A number whose error is that of the mean of the parts, which are deviations from the means of two halves."""
-    return Estimate(value, standard_error(parts, 2), parts)
-
-
-def standard_error(parts: Tensor, n_means: int = 1) -> float:
-    """Half the width of the interval about the mean of independent parts that holds the truth in 68 % of cases.
-
-    Of a few parts the scatter is itself uncertain: Student's factor, 1.09 for eight parts and 1.84 for two.
-
-    Args:
-        parts: (n,) numbers, or what is left of them; n_means: how many means are lost to their freedom.
-    """
-    n, freedom = len(parts), len(parts) - n_means
-    if freedom < 1:
-        return math.nan
-    variance = float(parts.var(correction=n_means)) / n
-    return math.sqrt(variance) * float(stdtrit(freedom, ndtr(1.0)))
+    return Estimate(value, standard_error(to_host(parts), 2), parts)
 
 
 @dataclass(frozen=True)
