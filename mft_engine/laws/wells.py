@@ -29,7 +29,7 @@ from mft_engine.rng import Stream, host_generator
 SAME = 0.15
 # Numbers that one block of curvatures takes, so that it stays in a cache, and rows of a block of particles.
 BLOCK_NUMBERS = 4_000_000
-BLOCK_ROWS = 512
+BLOCK_ROWS = 256
 # A climb: nats that need not be climbed any more, the longest step, tries of each step, each so much shorter.
 CLIMBED = 0.02
 LONGEST_STEP = 1.5
@@ -48,7 +48,7 @@ N_BETWEEN = 4
 N_LEAPS = 4
 LEAP = 0.6
 # Nearest wells that may claim a particle.
-N_NEAREST = 12
+N_NEAREST = 6
 
 
 @dataclass(frozen=True)
@@ -306,18 +306,14 @@ def _claim(wells: Wells, chosen: Tensor, own: Tensor, u: Tensor, is_mirrored: bo
     Args:
         chosen: (n,) the wells; own: (n,) log density by them alone; u: (n, n_inputs) the particles.
     """
-    signs = (1.0, -1.0) if is_mirrored else (1.0,)
-    n_nearest = min(N_NEAREST, len(wells))
-    near = _distances(u, wells.modes, is_mirrored).topk(n_nearest, largest=False).indices
-    roots = wells.roots[near] / WIDER
-    size = torch.log_softmax(wells.log_weights, 0)[near] + roots.diagonal(dim1=2, dim2=3).log().sum(2).double()
-    densities = []
-    for sign in signs:
-        z = ((sign * u[:, None] - wells.modes[near])[:, :, None, :] @ roots)[:, :, 0]
-        densities.append(size - 0.5 * (z * z).sum(2).double())
-    is_near = near == chosen[:, None]
-    # The own well's is known better than once more through u; it counts where it is not among the nearest, too.
-    densities[0] = torch.where(is_near, own[:, None], densities[0])
-    others = torch.logsumexp(torch.cat(densities, 1), 1)
-    together = torch.where(is_near.any(1), others, torch.logaddexp(others, own))
-    return own - together + math.log(len(signs))
+    n_wells = len(wells)
+    centres = torch.cat([wells.modes, -wells.modes]) if is_mirrored else wells.modes
+    near = torch.cdist(u, centres).topk(min(N_NEAREST, len(centres)), largest=False).indices
+    mine = near % n_wells
+    roots = wells.roots[mine] / WIDER
+    size = torch.log_softmax(wells.log_weights, 0)[mine] + roots.diagonal(dim1=2, dim2=3).log().sum(2).double()
+    z = ((u[:, None] - centres[near])[:, :, None, :] @ roots)[:, :, 0]
+    # The own well counts once, whether or not it is among the nearest.
+    densities = torch.where(near == chosen[:, None], -math.inf, size - 0.5 * (z * z).sum(2).double())
+    together = torch.logsumexp(torch.cat([own[:, None], densities], 1), 1)
+    return own - together + (math.log(2.0) if is_mirrored else 0.0)

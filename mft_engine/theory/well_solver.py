@@ -32,16 +32,17 @@ from mft_engine.laws.wells import (
 from mft_engine.slices import telling
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 
-# Particles of the walk and of the scouts; of a step.
+# Particles of the walk and of the scouts; of a step on the way, and of one that enters an average.
 N_WALKERS = 4000
-N_SCOUTS = 6000
+N_SCOUTS = 4000
 N_SCOUTINGS = 2
+N_ON_WAY = 8000
 N_DRAWN = 16_000
 N_POPULATIONS = 8
 # Newton's steps from a start, and from a wells' law a step away.
 FIRST_CLIMB, NEXT_CLIMB = 25, 4
 # Share of the particles that a step leaves worth something, and shortening of one that led downwards, up to so often.
-KEPT_ON_STEP = 0.4
+KEPT_ON_STEP = 0.25
 SHORTENED, MOST_SHORTENED = 0.4, 6
 # Free energy, in units of T, by which a step may seem to lead downwards.
 BY_CHANCE = 0.5
@@ -113,12 +114,12 @@ def settle_around(
     """
     rho, wells = start.rho, start.wells
     base, step, length, highest = rho, torch.zeros_like(rho), 1.0, -math.inf
-    n_whole = n_shortened = 0
+    n_whole, n_shortened, n_each = 0, 0, (N_DRAWN if n_averaged else N_ON_WAY) // N_POPULATIONS
     for number in range(MOST_STEPS):
         done = n_whole / (N_FORGETTING + n_averaged)
         law = problem.law(rho)
         wells = yield from telling(climbed(law, wells.modes, NEXT_CLIMB), done)
-        job = drawn_around(wells, law, N_POPULATIONS, N_DRAWN // N_POPULATIONS, seed=seed + (number << 24))
+        job = drawn_around(wells, law, N_POPULATIONS, n_each, seed=seed + (number << 24))
         particles = truncated((yield from telling(job, done)))
         dual = SampledDual(problem, particles, rho)
         value = dual.value()
