@@ -260,13 +260,17 @@ class Docks(QObject):
         self._window.restoreState(self._usual)
         self._arrange(LAYOUTS[layout])
 
+    def bars(self) -> list[QTabBar]:
+        """Every bar of tabs, also those that Qt leaves behind."""
+        return self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly)
+
     def tidy(self) -> None:
         """Qt leaves bars of tabs behind where docks were before; only those just above a dock are in use.
 
         Names stay whole in a narrow window: what has no room is reached by the arrows of the bar.
         """
         tops = [dock.geometry().topLeft() for dock in self if dock.isVisible() and not dock.isFloating()]
-        for bar in self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+        for bar in self.bars():
             bar.setElideMode(Qt.TextElideMode.ElideNone)
             place = bar.geometry()
             if not any(place.x() == top.x() and abs(place.bottom() + 1 - top.y()) <= 1 for top in tops):

@@ -167,8 +167,10 @@ class MainWindow(QMainWindow):
             lambda state: self.restoreState(state, LAYOUT_VERSION),
             lambda: self.docks.front,
             self.docks.bring_to_front,
+            self.docks.bars,
+            self.docks.tidy,
         )
-        self.layouts = LayoutKeeper(self, list(self.docks), desk, self._put_back, self.docks.tidy, session.undo_stack)
+        self.layouts = LayoutKeeper(self, list(self.docks), desk, self._put_back, session.undo_stack)
         self.saved = SavedKeeper(session, self.settings, self.view_keeper, (self.sweep_view, self.runs), desk)
         ProgressKeeper(session, self.library, self.status_line, self.self_consistency, actions["cancel"])
 

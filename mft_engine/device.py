@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -91,6 +92,20 @@ def set_threads(section: EngineSection) -> int:
 def n_threads() -> int:
     """CPU threads that compiled loops may use: what `set_threads` set."""
     return torch.get_num_threads()
+
+
+@contextmanager
+def team_of_threads() -> Iterator[ThreadPoolExecutor]:
+    """`n_threads()` threads, each of which takes one for its own products.
+
+    Teams within a team take several times as long and add up in another order.
+    """
+    n = n_threads()
+    try:
+        with ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as team:
+            yield team
+    finally:
+        torch.set_num_threads(n)  # in some libraries what one thread sets holds for all
 
 
 @contextmanager

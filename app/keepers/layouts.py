@@ -36,7 +36,7 @@ class LayoutKeeper(QObject):
     """Tells what a person does to docks from what the program does: only the former is an entry of the history.
 
     Args:
-        put_back: arranges the docks as a named layout has them; tidy: what is to be done after any change.
+        put_back: arranges the docks as a named layout has them.
     """
 
     def __init__(
@@ -45,12 +45,11 @@ class LayoutKeeper(QObject):
         docks: list[QDockWidget],
         desk: Desk,
         put_back: Callable[[str], None],
-        tidy: Callable[[], None],
         stack: QUndoStack,
     ) -> None:
         super().__init__(window)
         self._window, self._docks, self._desk = window, docks, desk
-        self._put_back, self._tidy, self._stack = put_back, tidy, stack
+        self._put_back, self._stack = put_back, stack
         self._known: Arrangement | None = None
         self._deed = ""  # what a person is doing, empty where it is the program
         self._before: Arrangement | None = None
@@ -82,13 +81,15 @@ class LayoutKeeper(QObject):
             self._timer.start(0)
         return False
 
-    @property
-    def _arrangement(self) -> Arrangement:
-        bars = self._window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    def _follow_bars(self) -> None:
+        """Qt makes bars of tabs as it needs them."""
+        bars = self._desk.bars()
         for bar in bars:
             if bar not in self._bars:
                 bar.tabMoved.connect(self._tab_moved)
         self._bars = bars
+
+    def _arrangement(self) -> Arrangement:
         return Arrangement(
             bytes(self._desk.save_layout().data()),
             self._desk.front(),
@@ -101,7 +102,7 @@ class LayoutKeeper(QObject):
                 )
                 for dock in self._docks
             },
-            frozenset(tuple(bar.tabText(k) for k in range(bar.count())) for bar in bars if bar.isVisible()),
+            frozenset(tuple(bar.tabText(k) for k in range(bar.count())) for bar in self._bars if bar.isVisible()),
         )
 
     def _begin(self, deed: str) -> None:
@@ -139,8 +140,9 @@ class LayoutKeeper(QObject):
         if self._is_held():
             self._timer.start(HELD_MILLISECONDS)
             return
-        self._tidy()
-        before, deed, now = self._before, self._deed, self._arrangement
+        self._desk.tidy()
+        self._follow_bars()
+        before, deed, now = self._before, self._deed, self._arrangement()
         self._known, self._before, self._deed = now, None, ""
         if deed and before is not None and self._differ(before, now, deed):
             words = deed if deed.startswith("layout") else _words(before, now) or deed

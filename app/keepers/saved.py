@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loguru import logger
 from PySide6.QtCore import QByteArray, QObject, Slot
+from PySide6.QtWidgets import QTabBar
 
 from app.keepers.view import ViewKeeper
 from app.saved import SavedSession, SavedSessionError, SweepState, ViewState, read_session, recipe_of, write_session
@@ -20,12 +21,14 @@ from mft_engine.recipe import RecipeError, load_recipe
 
 @dataclass(frozen=True)
 class Desk:
-    """What the window can tell and be told of its docks: their layout in Qt's bytes, and the tab in front."""
+    """What the window can tell and be told of its docks: their layout in Qt's bytes, the tab in front, bars of tabs."""
 
     save_layout: Callable[[], QByteArray]
     restore_layout: Callable[[QByteArray], bool]
     front: Callable[[], str]
     bring_to_front: Callable[[str], None]
+    bars: Callable[[], list[QTabBar]]
+    tidy: Callable[[], None]
 
 
 class SavedKeeper(QObject):

@@ -140,12 +140,11 @@ class FusedKernel:
         """n_steps of independent neurons; arguments and result as in `ReferenceKernel.advance_frozen`."""
         check_arguments(theta, points, plan, n_steps)
         check_sizes("fused", theta, points, signal=signal)
-        empty = np.zeros(0)
-        state, finite = self._state(theta), np.zeros(n_steps, dtype=np.bool_)
+        empty, state = np.zeros(0), self._state(theta)
         is_whole = self._run(
             state, points, plan, first_step, n_steps, n_neurons=theta.shape[0], is_frozen=True,
             targets=empty, weights=empty, signal=_float64(signal), total=empty, prediction=empty,
-            losses=empty, finite=finite,
+            losses=empty, finite=np.zeros(0, dtype=np.bool_),
         )  # fmt: skip
         return FrozenResult(self._theta(state, theta), torch.tensor(is_whole))
 

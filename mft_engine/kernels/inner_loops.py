@@ -302,8 +302,8 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
     The function runs n_steps without returning to Python: forward pass, loss and signals in float64, backward
     pass, noise, update, in one sweep over blocks of neurons per step. It is called once by each member of a team
     (`team.run_together`) with the same theta, u, xi_now, finite, counter, parts, sums and is_bad; signal, total,
-    prediction and losses are each member's own and end equal. In a frozen field members do not meet: `finite` is what
-    the first of them found, and is_bad says of each whether it had to stop.
+    prediction and losses are each member's own and end equal. In a frozen field members do not meet and leave `finite`
+    alone; is_bad says of each whether it had to stop.
     """
     BASE, MODE, IS_PLANAR, STAMP = base, mode, is_planar, SOURCES
 
@@ -383,9 +383,9 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                         sums[1, s] += parts[1, block, s]
             if k > 0:
                 has_failed = is_bad[member]
-                for other in range(n_members):
-                    has_failed |= is_bad[other] and not is_frozen
-                if member == 0 or not is_frozen:
+                if not is_frozen:
+                    for other in range(n_members):
+                        has_failed |= is_bad[other]
                     finite[k - 1] = not has_failed
                 if has_failed:
                     break

@@ -15,14 +15,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.device import host_device, n_threads
+from mft_engine.device import host_device, n_threads, team_of_threads
 from mft_engine.laws.law import Tilted
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
@@ -258,7 +257,7 @@ def moving(particles: Particles, law: Tilted, n_moves: int) -> Generator[None, N
 
     n_accepted = 0
     if n_threads() > 1 and u.device == host_device() and len(starts) > 1:
-        with ThreadPoolExecutor(n_threads()) as team:
+        with team_of_threads() as team:
             for count in team.map(lambda number: finished(work(number)), range(len(starts))):
                 n_accepted += count
                 yield

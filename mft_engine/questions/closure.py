@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mft_engine.network.scaling import LAZY_EXPONENT
 from mft_engine.recipe import Recipe, RecipeError
 from mft_engine.tasks.directions import cubic_weight
 from mft_engine.theory.cubic_closure import CubicClosure, CubicTeacher, solve_cubic_closure
@@ -88,7 +89,7 @@ def closure_summary(recipe: Recipe) -> dict[str, Any] | None:
     if why_no_closure(recipe) or kind not in ("trained", "lazy"):
         return None
     if kind == "lazy":
-        recipe = recipe.replace({"network.readout_exponent": 0.5})
+        recipe = recipe.replace({"network.readout_exponent": LAZY_EXPONENT})
     found = solve_closure(recipe)
     return {
         "loss": found.loss,

@@ -36,7 +36,9 @@ MOST_POINTS = 16_384
 MOST_POINTS_OF_TWO = 1024
 # Particles x points that one round takes without being asked for more: some tens of seconds on two cores.
 USUAL_WORK = 2_000_000
-FEWEST_PARTICLES, USUAL_PARTICLES = 2000, 8000
+FEWEST_PARTICLES, USUAL_PARTICLES = 2000, 6000
+# Where symmetries leave few unknowns and many wells that are one another's images.
+PARTICLES_OF_ORBITS = 8000
 SAMPLES_SHOWN = 2000
 
 
@@ -166,8 +168,8 @@ def improve_theory(
         raise RecipeError(f"The exact infinite-width solver takes at most {MOST_POINTS:,} training points.")
     problem = _problem(recipe, task, measure)
     usual = int(np.clip(USUAL_WORK // n_points, FEWEST_PARTICLES, USUAL_PARTICLES))
-    if problem.orbits is not None:  # few unknowns and many wells that are one another's images
-        usual = USUAL_PARTICLES
+    if problem.orbits is not None:
+        usual = PARTICLES_OF_ORBITS
     judges = _judges(recipe, task)
     for item in solve_particles(
         problem,

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mft_engine.device import to_host
+from mft_engine.estimates import standard_error
 from mft_engine.laws.corrected import CorrectedLaw, carried
 from mft_engine.laws.law import Sample
 from mft_engine.laws.particles import Particles, drawn_from, effective_share, follow, moved, prior_particles, reweighted
 from mft_engine.rng import DRAWS, Stream, host_generator
 from mft_engine.theory.particle_theory import ParticleTheory
-from mft_engine.theory.particles import standard_error
 from mft_engine.theory.sampled_dual import PointProblem, conjugate_gradients
 
 Array = NDArray[np.float64]
@@ -319,7 +319,7 @@ def solve_finite_particles(theory: ParticleTheory, n_neurons: int) -> Iterator[f
 def _together(theory: ParticleTheory, n_neurons: int, rows: list[dict[str, float]], solve: _Solve) -> FiniteParticles:
     """The exact law's numbers plus the replicates' mean differences."""
     mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    scatter = {name: standard_error(torch.tensor([row[name] for row in rows])) for name in rows[0]}
+    scatter = {name: standard_error([row[name] for row in rows]) for name in rows[0]}
     base = {
         "loss": (theory.loss, theory.loss_error),
         "mean_norm": (theory.mean_norm, theory.mean_norm_error),

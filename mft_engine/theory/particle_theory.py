@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mft_engine.device import to_host
+from mft_engine.estimates import standard_error
 from mft_engine.laws.particles import Particles, drawn_from, moved
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.statistics import ORDERS
 from mft_engine.rng import Stream, host_generator
-from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate, standard_error
+from mft_engine.theory.particles import FINELY, N_MOVES, Estimate, Judgement, Witnesses, estimate
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 from mft_engine.theory.theory import LAYER_NUMBERS, NUMBERS, PARTICLE_NUMBERS
 
@@ -187,7 +188,7 @@ class ParticleTheory:
             x: (n, n_inputs), targets: (n, n_out).
         """
         functions = self.predictions(x)
-        shares = torch.tensor([accuracy(f, targets) for f in functions], dtype=torch.float64)
+        shares = [accuracy(f, targets) for f in functions]
         return accuracy(functions.mean(axis=0), targets), standard_error(shares)
 
     def mean_output(self, features: Callable[[Tensor], Tensor]) -> Tensor:

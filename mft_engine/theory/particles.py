@@ -25,9 +25,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
+from mft_engine.device import to_host
+from mft_engine.estimates import standard_error
 from mft_engine.laws.particles import LawLost, Particles, led
 from mft_engine.slices import telling
 from mft_engine.theory.sampled_dual import PointProblem, SampledDual
@@ -79,7 +80,7 @@ def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None)
         LawLost: the walk does not arrive.
     """
     rho = torch.zeros_like(problem.visible_target) if rho is None else rho
-    gain = newton_gain(problem, particles)
+    gain = newton_gain(problem, len(particles.u))
     amplitude, start = 0.0, rho + SampledDual(problem, particles, rho).output
     way = problem.visible_target - start
     largest = LARGEST_STEP * float(problem.visible_target.norm()) / max(float(way.norm()), 1e-300)
@@ -103,14 +104,14 @@ def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None)
     yield from settle(problem, particles, rho, 0.9)
 
 
-def newton_gain(problem: PointProblem, particles: Particles) -> float:
+def newton_gain(problem: PointProblem, n_particles: int) -> float:
     """Part of Newton's step that is taken: 1 where the particles are many times as many as the unknowns.
 
     A step answers the particles' noise, and reweights them by how they happen to lie: each step makes log Z of the walk
     too small by about gain x unknowns / particles, and of one well more than of another. With a part of a step, and
     moves between, the residual sees the mean of several populations (Robbins and Monro 1951).
     """
-    share = len(particles.u) / (EACH_UNKNOWN * problem.visible_target.numel())
+    share = n_particles / (EACH_UNKNOWN * problem.visible_target.numel())
     return min(1.0, max(SMALLEST_GAIN, share))
 
 
@@ -123,7 +124,7 @@ def settle(problem: PointProblem, particles: Particles, rho: Tensor, begin: floa
     Raises:
         LawLost: the optimum is not reached.
     """
-    gain = newton_gain(problem, particles)
+    gain = newton_gain(problem, len(particles.u))
     longer = min(LONGEST, 1.0 / math.sqrt(gain))
     n_averaged = round(longer * N_AVERAGED)
     n_settling = round(longer * N_FORGETTING) + n_averaged
@@ -168,22 +169,7 @@ class Estimate:
 
 def estimate(value: float, parts: Tensor) -> Estimate:
     """A number whose error is that of the mean of the parts, which are deviations from the means of two halves."""
-    return Estimate(value, standard_error(parts, 2), parts)
-
-
-def standard_error(parts: Tensor, n_means: int = 1) -> float:
-    """Half the width of the interval about the mean of independent parts that holds the truth in 68 % of cases.
-
-    Of a few parts the scatter is itself uncertain: Student's factor, 1.09 for eight parts and 1.84 for two.
-
-    Args:
-        parts: (n,) numbers, or what is left of them; n_means: how many means are lost to their freedom.
-    """
-    n, freedom = len(parts), len(parts) - n_means
-    if freedom < 1:
-        return math.nan
-    variance = float(parts.var(correction=n_means)) / n
-    return math.sqrt(variance) * float(stdtrit(freedom, ndtr(1.0)))
+    return Estimate(value, standard_error(to_host(parts), 2), parts)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Numbers typed by people: one rule for reading, and it reads what the window writes."""
+"""Numbers for people: one rule for reading what they type, and it reads what the window writes."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +13,17 @@ from PySide6.QtWidgets import QApplication
 from app.widgets.controls import NumberControl
 from app.widgets.log_slider import LogSlider
 from app.widgets.points_control import PointsControl
-from app.widgets.words import read_number, read_whole_number, unbroken, written
+from app.widgets.words import (
+    UNKNOWN,
+    p_clause,
+    read_number,
+    read_whole_number,
+    unbroken,
+    written,
+    written_error,
+    written_p,
+    written_tail,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +95,21 @@ def test_no_line_breaks_inside_a_formula(qapp: QApplication) -> None:
         ends.append(words[line.textStart() : line.textStart() + line.textLength()].strip())
     layout.endLayout()
     assert [end.replace("\u2060", "").replace("\u00a0", " ") for end in ends] == ["Mean", "tilt", "|g|²/(2 λ T)"]
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert written(0.00203) == "0.00203"
+    assert written(164.2) == "164"
+    assert written(-0.5) == "−0.500"
+    assert written(3e-9, 2) == "3.0 × 10⁻⁹"
+    assert written(0.0) == "0"
+    assert (written(math.inf), written(-math.inf)) == ("∞", "−∞")
+    assert written(math.nan) == written(None) == UNKNOWN
+    assert written(123456.0) == "1.23 × 10⁵"
+    assert written_p(1 / 501, 500) == "≤ 0.0020"
+    assert written_p(2 / 501, 500) == "0.0040"
+    # Below what float64 holds it is a bound: no p-value is 0.
+    assert p_clause(written_p(1 / 501, 500)) == "p ≤ 0.0020" and p_clause(written_tail(0.25)) == "p = 0.25"
+    assert p_clause(written_tail(0.0)) == p_clause(written_p(0.0, 500)) == "p < 1 × 10⁻³⁰⁰"
+    assert written_error(-0.5621, 0.0123).startswith("−0.562<br>")
+    assert "± 0.012" in written_error(-0.5621, 0.0123)

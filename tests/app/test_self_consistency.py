@@ -14,12 +14,11 @@ from pytestqt.qtbot import QtBot
 
 from app.panels.certificate import certificate_sentence
 from app.panels.gauges import stability_sentence, zone
-from app.panels.null_band import NullBand
 from app.panels.orders import cloud_orders
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.panels.verdict_words import verdict_sentence
 from app.theme import DARK, LIGHT, Theme
-from app.widgets.words import UNKNOWN, p_clause, written, written_error, written_p, written_tail
+from app.widgets.words import UNKNOWN, written_error
 from mft_engine.compare.averages import AveragesTest, Statistic
 from mft_engine.compare.clouds import Comparison
 from mft_engine.compare.resolution import Resolution
@@ -486,60 +485,6 @@ def contrast(a: QColor, b: QColor) -> float:
         for colour in (a, b)
     )  # fmt: skip
     return (light[1] + 0.05) / (light[0] + 0.05)
-
-
-def test_the_band_is_linear_nearby_and_logarithmic_far_away(qtbot: QtBot) -> None:
-    band = NullBand(LIGHT)
-    qtbot.addWidget(band)
-    band.resize(300, 116)
-    band.show_null(NULL, 0.0028, 0.002, "good")
-    assert not band.is_logarithmic
-    assert band.position(0.002) == pytest.approx(0.5 * (band.position(0.0015) + band.position(0.0025)), abs=1e-9)
-    band.show_null(NULL, 0.0028, 0.344, "bad")
-    assert band.is_logarithmic
-    # The null keeps a readable share of the axis although the distance is 160 times larger.
-    assert band.position(0.0028) - band.position(float(NULL.min())) > 0.1
-    assert band.position(0.0028) < band.position(0.344) < 1.0
-    band.grab()
-
-
-@pytest.mark.parametrize("null", [np.zeros(100), np.full(100, 0.002), np.array([0.001])], ids=["zero", "equal", "one"])
-def test_degenerate_nulls_are_drawn(qtbot: QtBot, null: np.ndarray) -> None:
-    band = NullBand(LIGHT)
-    qtbot.addWidget(band)
-    band.resize(300, 116)
-    for observed in (0.0, 0.002, 5.0):
-        band.show_null(null, float(null.max()), observed, "good")
-        band.grab()
-        assert 0.0 <= band.position(observed) <= 1.0
-
-
-def test_numbers_are_written_for_people() -> None:
-    assert written(0.00203) == "0.00203"
-    assert written(164.2) == "164"
-    assert written(-0.5) == "−0.500"
-    assert written(3e-9, 2) == "3.0 × 10⁻⁹"
-    assert written(0.0) == "0"
-    assert (written(math.inf), written(-math.inf)) == ("∞", "−∞")
-    assert written(math.nan) == written(None) == UNKNOWN
-    assert written(123456.0) == "1.23 × 10⁵"
-    assert written_p(1 / 501, 500) == "≤ 0.0020"
-    assert written_p(2 / 501, 500) == "0.0040"
-    # Below what float64 holds it is a bound: no p-value is 0.
-    assert p_clause(written_p(1 / 501, 500)) == "p ≤ 0.0020" and p_clause(written_tail(0.25)) == "p = 0.25"
-    assert p_clause(written_tail(0.0)) == p_clause(written_p(0.0, 500)) == "p < 1 × 10⁻³⁰⁰"
-    assert written_error(-0.5621, 0.0123).startswith("−0.562<br>")
-    assert "± 0.012" in written_error(-0.5621, 0.0123)
-
-
-@pytest.mark.parametrize("span", [1.0, 1.7, 2.5, 4.4, 4.6, 8.9, 9.0, 9.3, 9.99])
-def test_every_width_of_the_null_band_finds_its_ticks(span: float) -> None:
-    from app.panels.null_band import _ticks
-
-    for scale in (1e-4, 1.0, 1e3):
-        ticks = _ticks(0.0, span * scale, False)
-        assert 2 <= len(ticks) <= 6
-        assert ticks[-1] <= span * scale * (1 + 1e-9)
 
 
 def test_the_change_of_the_data_kernel_stands_beside_the_kl_from_the_prior(panel: SelfConsistencyPanel) -> None:

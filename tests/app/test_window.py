@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,12 @@ from PySide6.QtGui import QColor, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication, QDialogButtonBox, QSlider, QStyle, QToolBar, QToolButton
 
 from app.engine.messages import Export, TaskCard
-from app.logs import ExceptionHook, LogBuffer
-from app.panels.defect import DefectDialog
+from app.logs import LogBuffer
 from app.panels.export_dialog import ExportDialog
 from app.session import Session
 from app.settings import Settings
 from app.theme import DARK, ThemeKeeper
 from app.widgets.controls import ChoiceControl, LogControl, NumberControl, StepSizeControl
-from app.widgets.status_line import LATE_SECONDS
 from app.widgets.task_gallery import TaskGallery
 from app.window import LAYOUT_VERSION, MainWindow
 from mft_engine.recipe import Recipe, load_recipe
@@ -394,30 +391,6 @@ def test_the_fields_are_computed_only_while_they_are_looked_at(
     qtbot.waitUntil(lambda: bool(calls))
 
 
-def test_an_exception_that_nobody_caught_reaches_the_log_and_the_status_bar(window: MainWindow, qtbot: Any) -> None:
-    hook = ExceptionHook(window.show_defect)
-    try:
-        hook._caught(ValueError, ValueError("odd thing"), None)
-        hook._caught(ValueError, ValueError("another thing"), None)
-    finally:
-        hook.remove()
-    assert "another thing" in window.status_line.sentence.text()
-    # One dialog in plain words, with a report that can be copied; the log is a click away.
-    (dialog,) = window.findChildren(DefectDialog)
-    assert dialog.isVisible() and "2 faults" in dialog.informativeText() and "Traceback" not in dialog.text()
-    qtbot.mouseClick(dialog.copy, Qt.MouseButton.LeftButton)
-    report = QApplication.clipboard().text()
-    for words in ("ValueError: odd thing", "another thing", "torch", "[training]", window.session.recipe.name):
-        assert words in report
-    assert dialog.isVisible()
-    window.docks.bring_up("loss")
-    qtbot.mouseClick(dialog.log, Qt.MouseButton.LeftButton)
-    assert window.docks.front == "log"
-    qtbot.waitUntil(lambda: not window.findChildren(DefectDialog))
-    window.log_panel.drain()
-    assert "ValueError: odd thing" in window.log_panel.text.toPlainText()
-
-
 def test_the_log_shows_what_was_said_in_any_thread(window: MainWindow) -> None:
     logger.info("a line <with> signs & spaces")
     window.log_panel.drain()
@@ -474,29 +447,3 @@ def test_an_automatic_step_size_is_not_cut_off_in_the_narrowest_panel(qtbot: Any
     qtbot.wait(20)
     room = entry.width() - 2 * entry.style().pixelMetric(QStyle.PixelMetric.PM_DefaultFrameWidth) - 12
     assert entry.fontMetrics().horizontalAdvance(entry.text()) <= room
-
-
-def test_a_dot_says_whether_the_run_is_stored(window: MainWindow, monkeypatch: pytest.MonkeyPatch) -> None:
-    line, clock = window.status_line, [100.0]
-    monkeypatch.setattr("app.widgets.status_line.time.perf_counter", lambda: clock[0])
-
-    def step(number: int) -> None:
-        line.show_snapshot(SimpleNamespace(step=number, time=0.1, is_complete=False, kernel="fused"))
-
-    step(10)
-    assert not line.stored.isVisible()  # before it has been written for the first time
-    window.session.run_kept.emit(Path("/runs/clover"))
-    assert line.stored.isVisible() and line.stored.text() == "● stored" and "/runs/clover" in line.stored.toolTip()
-    for number, seconds in ((11, 1.0), (12, 20.0)):
-        clock[0] += seconds
-        step(number)
-        assert line.stored.text() == "● stored"
-    clock[0] += LATE_SECONDS
-    step(13)
-    assert line.stored.text() == "○ not stored" and "could not be written" in line.stored.toolTip()
-    window.session.run_kept.emit(Path("/runs/clover"))
-    clock[0] += 1000.0
-    step(13)  # nothing new since
-    assert line.stored.text() == "● stored"
-    line.forget_run()
-    assert not line.stored.isVisible()

@@ -7,10 +7,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.laws.particles import LawLost
+from mft_engine.laws.particles import LawLost, TiltedLaw, moved, prior_particles
 from mft_engine.laws.stopped import SolveStopped
+from mft_engine.network.activations import get_activation
 from mft_engine.questions.theory import improve_theory, mean_field_problem, solve_theory, why_no_theory
 from mft_engine.recipe import Recipe, RecipeError, load_recipe
 from mft_engine.theory.particle_theory import ParticleTheory
@@ -110,3 +112,20 @@ def test_another_number_of_particles_solves_anew() -> None:
     assert experiment.solution.loss != first.loss
     error = np.hypot(first.loss_error, experiment.solution.loss_error)
     assert abs(first.loss - experiment.solution.loss) < 5 * error
+
+
+def test_moves_of_particles_have_the_same_bits_for_any_number_of_threads() -> None:
+    """Members of the team took threads of their own for products, and added up in another order."""
+    numbers = torch.Generator().manual_seed(0)
+    inputs, drive = torch.randn(300, 22, generator=numbers), 0.05 * torch.randn(300, 11, generator=numbers)
+    law = TiltedLaw(inputs, get_activation("relu_tanh"), drive)
+    start = prior_particles(22, 4, 600, seed=0, device=torch.device("cpu"), dtype=torch.float32)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 2, 3):
+            torch.set_num_threads(n_threads)
+            found.append(moved(start, law, 1).u.numpy().tobytes())
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]

@@ -200,7 +200,7 @@ def test_the_error_of_the_corrected_law_falls_as_one_over_n_squared_and_the_unco
     points, targets, weights = clover_points()
     errors, spread, plain = [], [], []
     sizes = np.array([8, 16, 32])
-    for n_neurons, n_sweeps in zip(sizes, (300_000, 150_000, 75_000), strict=True):
+    for n_neurons, n_sweeps in zip(sizes, (1_200_000, 600_000, 300_000), strict=True):
         background = GibbsBackground(points, targets, weights, int(n_neurons), *SETTINGS, seed=11)
         background.sweep(n_sweeps // 20)
         background.forget()
@@ -218,9 +218,10 @@ def test_the_error_of_the_corrected_law_falls_as_one_over_n_squared_and_the_unco
         best = (errors * shape / spread**2).sum() / (shape**2 / spread**2).sum()
         return float((((errors - best * shape) / spread) ** 2).sum())
 
-    # chi^2 with two degrees of freedom exceeds 13.8 with probability 0.001
+    # chi^2 with two degrees of freedom exceeds 13.8 with probability 0.001 and 6.0 with 0.05. With the errors found
+    # (-0.9 at N = 8, known to 0.06) 1/N is expected to miss by 23: below 6.0 it falls in one of fifty series.
     assert misfit(2.0) < 13.8
-    assert misfit(1.0) > 13.8
+    assert misfit(1.0) > 6.0
     slope = np.polyfit(np.log(sizes), np.log(plain), 1)[0]
     # the noise of the averaged residual adds to the tilt at small N
     assert -1.4 < slope < -0.8

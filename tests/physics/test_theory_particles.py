@@ -132,8 +132,8 @@ def test_the_curvature_of_the_sampled_dual_is_that_of_its_gradient() -> None:
 
 @pytest.mark.slow
 def test_standard_errors_of_forty_planar_problems_are_honest() -> None:
-    # 60 to 76 % within one and 90 % within two standard errors is what the lab promises. With seven degrees of freedom
-    # 65 % and 91 % are expected: of 40 problems at least 20 and 33 but for one case in a hundred.
+    # 60 to 76 % within one and 90 % within two standard errors is what the lab promises. Errors with Student's
+    # factor hold 68 and 92 %: of 40 problems at least 20 and 33 but for one case in a hundred.
     losses, energies = [], []
     for number in range(40):
         exact, problem = disguised(number)
