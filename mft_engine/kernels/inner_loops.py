@@ -38,7 +38,7 @@ from mft_engine.kernels.forms import (
     TANH_SQUARED,
 )
 from mft_engine.kernels.noise import fill_normal
-from mft_engine.kernels.team import meet
+from mft_engine.kernels.team import meet, share
 
 NEURON_GROUP = 4
 NEURON_BLOCK = 64
@@ -296,6 +296,16 @@ def measure(prediction, targets, weights, factor, total, signal):
     return loss
 
 
+@njit(nogil=True)
+def blocks_of(member, n_members, n_padded, n_kept):
+    """A member's blocks of neurons whose u is kept, and of the others, which take longer: first and number of each."""
+    n_blocks = (n_padded + NEURON_BLOCK - 1) // NEURON_BLOCK
+    n_kept_blocks = (n_kept + NEURON_BLOCK - 1) // NEURON_BLOCK
+    first_kept, last_kept = share(n_kept_blocks, member, n_members)
+    first_other, last_other = share(n_blocks - n_kept_blocks, member, n_members)
+    return first_kept, last_kept - first_kept, n_kept_blocks + first_other, last_other - first_other
+
+
 def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Callable[..., None]:
     """Compile (or load from the cache) the step loop for one b, one mode and planar or general inputs.
 
@@ -322,10 +332,9 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
         n_noise = xi_now.shape[0]
         words = np.empty((4, NEURON_BLOCK), u64)
         xi_next = np.empty((n_noise, NEURON_BLOCK), f32)
-        # My blocks of neurons, and the slots that I sum.
         n_blocks = (n_padded + NEURON_BLOCK - 1) // NEURON_BLOCK
-        first_block, last_block = member * n_blocks // n_members, (member + 1) * n_blocks // n_members
-        first_slot, last_slot = member * n_slots // n_members, (member + 1) * n_slots // n_members
+        first_kept, n_own_kept, first_other, n_own_other = blocks_of(member, n_members, n_padded, n_kept)
+        first_slot, last_slot = share(n_slots, member, n_members)
         n_meetings = 0
         if is_frozen:
             spread(MODE, parity, signal, plus, minus, c_plus, c_minus)
@@ -336,7 +345,8 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                 break
             if n_members == 1:
                 sums[:] = 0.0
-            for block in range(first_block, last_block):
+            for own in range(n_own_kept + n_own_other):
+                block = first_kept + own if own < n_own_kept else first_other + own - n_own_kept
                 i0 = block * NEURON_BLOCK
                 i1 = min(i0 + NEURON_BLOCK, n_padded)
                 n = min(i1, n_neurons) - i0
