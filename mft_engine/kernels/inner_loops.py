@@ -43,7 +43,7 @@ from mft_engine.kernels.team import meet, share
 NEURON_GROUP = 4
 NEURON_BLOCK = 64
 
-# Sums may be reordered, and nothing inside asks for non-finite values (`_has_nonfinite` looks at the bits).
+# Sums may be reordered, and nothing inside asks for non-finite values (`has_nonfinite` looks at the bits).
 # Reciprocal estimates are left out: they differ between processors and cost accuracy without gaining time.
 SETTINGS: dict[str, Any] = {
     "fastmath": {"nnan", "ninf", "nsz", "contract", "reassoc"},
@@ -249,7 +249,7 @@ def update(theta, n_params, i0, n, drift, rate, decay, noise, is_noisy, uses_nex
 
 
 @fast
-def _has_nonfinite(theta, n_params, i0, n):
+def has_nonfinite(theta, n_params, i0, n):
     largest = i32(0)
     for j in range(n_params):
         row = theta[j]
@@ -364,7 +364,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                     if is_noisy:
                         fill_normal(key_0, key_1, stream, step, first_neuron + i0, n, words, xi_next)
                     update(theta, n_params, i0, n, drift, rate, decay, noise, is_noisy, uses_next, xi_now, xi_next)
-                    is_bad[member] |= _has_nonfinite(theta, n_params, i0, n)
+                    is_bad[member] |= has_nonfinite(theta, n_params, i0, n)
                 # One call site with sums: a state gives the same f whether it is met inside a call or begins the next.
                 if k < n_steps and not is_frozen:
                     for s in range(n_slots):
