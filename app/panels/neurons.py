@@ -170,7 +170,7 @@ class NeuronsPanel(QWidget):
         for row, (name, number, theta) in enumerate(rows):
             texts = [
                 f"{'b' if name == 'background' else 'f'} {number:,}",
-                *(written(float(v)) for v in theta[-MOST_COLUMNS:]),
+                *(_short(float(v)) for v in theta[-MOST_COLUMNS:]),
             ]
             for column, text in enumerate(texts[: len(names)]):
                 item = self.table.item(row, column)
@@ -199,6 +199,11 @@ class NeuronsPanel(QWidget):
         for part in (self.section, self.numbers, self.inset, self.empty):
             part.apply_theme(theme)
         self._draw_function(self.table.currentRow())
+
+
+def _short(value: float) -> str:
+    """As wide as a column of the table has room for: a thousandth is the least that is told."""
+    return written(value) if abs(value) >= 1 else f"{value:.3f}".replace("-", "−")
 
 
 def _written(share: Share, key: str) -> str:

@@ -246,11 +246,16 @@ class FusedKernel:
         """Rows of parameters, padded with zero neurons; with one input also a row of zeros."""
         n_neurons, n_params = theta.shape
         n_padded = -(-n_neurons // inner_loops.NEURON_GROUP) * inner_loops.NEURON_GROUP
-        state = np.zeros((n_params + (n_params == 2), n_padded), dtype=np.float32)
+        state = np.empty((n_params + (n_params == 2), n_padded), dtype=np.float32)
         state[:n_params, :n_neurons] = theta.detach().numpy().T
+        state[:, n_neurons:] = 0.0
+        state[n_params:] = 0.0
         return state
 
     @staticmethod
     def _theta(state: NDArray[np.float32], like: Tensor) -> Tensor:
         n_neurons, n_params = like.shape
-        return torch.from_numpy(np.ascontiguousarray(state[:n_params, :n_neurons].T))
+        theta = np.empty((n_neurons, n_params), dtype=np.float32)
+        for j in range(n_params):  # column by column: less than half the time of numpy's transposed copy
+            theta[:, j] = state[j, :n_neurons]
+        return torch.from_numpy(theta)

@@ -38,12 +38,12 @@ from mft_engine.kernels.forms import (
     TANH_SQUARED,
 )
 from mft_engine.kernels.noise import fill_normal
-from mft_engine.kernels.team import meet
+from mft_engine.kernels.team import meet, share
 
 NEURON_GROUP = 4
 NEURON_BLOCK = 64
 
-# Sums may be reordered, and nothing inside asks for non-finite values (`_has_nonfinite` looks at the bits).
+# Sums may be reordered, and nothing inside asks for non-finite values (`has_nonfinite` looks at the bits).
 # Reciprocal estimates are left out: they differ between processors and cost accuracy without gaining time.
 SETTINGS: dict[str, Any] = {
     "fastmath": {"nnan", "ninf", "nsz", "contract", "reassoc"},
@@ -249,7 +249,7 @@ def update(theta, n_params, i0, n, drift, rate, decay, noise, is_noisy, uses_nex
 
 
 @fast
-def _has_nonfinite(theta, n_params, i0, n):
+def has_nonfinite(theta, n_params, i0, n):
     largest = i32(0)
     for j in range(n_params):
         row = theta[j]
@@ -296,6 +296,16 @@ def measure(prediction, targets, weights, factor, total, signal):
     return loss
 
 
+@njit(nogil=True)
+def blocks_of(member, n_members, n_padded, n_kept):
+    """A member's blocks of neurons whose u is kept, and of the others, which take longer: first and number of each."""
+    n_blocks = (n_padded + NEURON_BLOCK - 1) // NEURON_BLOCK
+    n_kept_blocks = (n_kept + NEURON_BLOCK - 1) // NEURON_BLOCK
+    first_kept, last_kept = share(n_kept_blocks, member, n_members)
+    first_other, last_other = share(n_blocks - n_kept_blocks, member, n_members)
+    return first_kept, last_kept - first_kept, n_kept_blocks + first_other, last_other - first_other
+
+
 def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Callable[..., None]:
     """Compile (or load from the cache) the step loop for one b, one mode and planar or general inputs.
 
@@ -322,10 +332,9 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
         n_noise = xi_now.shape[0]
         words = np.empty((4, NEURON_BLOCK), u64)
         xi_next = np.empty((n_noise, NEURON_BLOCK), f32)
-        # My blocks of neurons, and the slots that I sum.
         n_blocks = (n_padded + NEURON_BLOCK - 1) // NEURON_BLOCK
-        first_block, last_block = member * n_blocks // n_members, (member + 1) * n_blocks // n_members
-        first_slot, last_slot = member * n_slots // n_members, (member + 1) * n_slots // n_members
+        first_kept, n_own_kept, first_other, n_own_other = blocks_of(member, n_members, n_padded, n_kept)
+        first_slot, last_slot = share(n_slots, member, n_members)
         n_meetings = 0
         if is_frozen:
             spread(MODE, parity, signal, plus, minus, c_plus, c_minus)
@@ -336,7 +345,8 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                 break
             if n_members == 1:
                 sums[:] = 0.0
-            for block in range(first_block, last_block):
+            for own in range(n_own_kept + n_own_other):
+                block = first_kept + own if own < n_own_kept else first_other + own - n_own_kept
                 i0 = block * NEURON_BLOCK
                 i1 = min(i0 + NEURON_BLOCK, n_padded)
                 n = min(i1, n_neurons) - i0
@@ -354,7 +364,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                     if is_noisy:
                         fill_normal(key_0, key_1, stream, step, first_neuron + i0, n, words, xi_next)
                     update(theta, n_params, i0, n, drift, rate, decay, noise, is_noisy, uses_next, xi_now, xi_next)
-                    is_bad[member] |= _has_nonfinite(theta, n_params, i0, n)
+                    is_bad[member] |= has_nonfinite(theta, n_params, i0, n)
                 # One call site with sums: a state gives the same f whether it is met inside a call or begins the next.
                 if k < n_steps and not is_frozen:
                     for s in range(n_slots):

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.device import host_device
-from mft_engine.kernels.plan import BackgroundResult, StepPlan
+from mft_engine.device import host_device, one_thread
+from mft_engine.kernels.plan import BackgroundResult, Kernel, StepPlan
 from mft_engine.network.layered import LayeredNetwork, flat_normal
 from mft_engine.network.scaling import drive
 from mft_engine.points.loss import LOSS
 from mft_engine.rng import seed_key
 
 Noise = Callable[[int, int, int, int], Tensor]
+
+# Points x parameters from which several threads pay for products that meet a hundred times a step, and numbers in all
+# the parts of a drift (64 MB) up to which compiled steps are quicker.
+WORK_FOR_SEVERAL = 2**28
+MOST_COMPILED = 2**24
+
+
+def choose_layered(
+    network: LayeredNetwork, device: torch.device, dtype: torch.dtype, n_points: int, kind: str = "auto"
+) -> Kernel:
+    """The fastest kernel that serves such a network ("auto", "fused"), or matrix products one by one ("reference")."""
+    is_compiled = kind != "reference" and device.type == host_device().type and dtype == torch.float32
+    if is_compiled and importlib.util.find_spec("numba") is not None:
+        from mft_engine.kernels.fused_layered import FusedLayeredKernel, cut
+
+        if network.n_parameters * cut(n_points)[1] <= MOST_COMPILED:
+            return FusedLayeredKernel(network)
+    return LayeredKernel(network, device, dtype)
 
 
 class LayeredKernel:
@@ -60,20 +80,22 @@ class LayeredKernel:
         finite: list[Tensor] = []
         is_lm = plan.integrator == "leimkuhler-matthews"
         now = self._noise(plan.seed, plan.stream, first_step, len(theta)) if plan.is_noisy else None
-        for step in range(first_step, first_step + n_steps):
-            parts = network.split(theta)
-            found = network.forward(parts, points, exponent)
-            told = LOSS.signal(targets, found.prediction)
-            drift = network.drift(parts, points, found, factor * told)
-            theta = (theta * shrink).addcmul_(rate, drift)
-            if now is not None:
-                following = self._noise(plan.seed, plan.stream, step + 1, len(theta))
-                theta = theta.addcmul_(noise_scale, (now + following).mul_(0.5) if is_lm else now)
-                now = following
-            total += found.prediction
-            wide = LOSS.values(targets.to(total.dtype), found.prediction.to(total.dtype))
-            losses.append((weights.to(total.dtype) * wide).sum())
-            finite.append(torch.isfinite(losses[-1]) & torch.isfinite(theta.sum()))
+        is_small = theta.device.type == host_device().type and len(points) * len(theta) < WORK_FOR_SEVERAL
+        with one_thread() if is_small else nullcontext():
+            for step in range(first_step, first_step + n_steps):
+                parts = network.split(theta)
+                found = network.forward(parts, points, exponent)
+                told = LOSS.signal(targets, found.prediction)
+                drift = network.drift(parts, points, found, factor * told)
+                theta = (theta * shrink).addcmul_(rate, drift)
+                if now is not None:
+                    following = self._noise(plan.seed, plan.stream, step + 1, len(theta))
+                    theta = theta.addcmul_(noise_scale, (now + following).mul_(0.5) if is_lm else now)
+                    now = following
+                total += found.prediction
+                wide = LOSS.values(targets.to(total.dtype), found.prediction.to(total.dtype))
+                losses.append((weights.to(total.dtype) * wide).sum())
+                finite.append(torch.isfinite(losses[-1]) & torch.isfinite(theta.sum()))
         return BackgroundResult(theta, total, torch.stack(losses), found.prediction, torch.stack(finite), first_step)
 
 

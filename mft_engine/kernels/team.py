@@ -85,6 +85,12 @@ else:
                     _yield()
 
 
+@njit(nogil=True)
+def share(n, member, n_members):
+    """First and behind the last of n things that are a member's own: as many as any other's, but for one."""
+    return member * n // n_members, (member + 1) * n // n_members
+
+
 def run_together(n_members: int, work: Callable[[int], None]) -> None:
     """Call work(0) .. work(n_members - 1) at the same time, each in a thread of its own; work(0) in this one.
 

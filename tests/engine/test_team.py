@@ -14,7 +14,7 @@ from mft_engine.points.measure import polar_rule
 
 pytest.importorskip("numba")
 
-from mft_engine.kernels import fused, team
+from mft_engine.kernels import fused, inner_loops, team
 from mft_engine.kernels.fused import FusedKernel
 
 # 20 blocks of neurons, the last one not full; with 128 slots enough for two members, with WORK_FOR_ONE = 1 for more.
@@ -61,16 +61,27 @@ def everything(kernel, n_inputs, *, rate=1e-2):
 
 @pytest.mark.parametrize("n_inputs", [1, 2, 5])
 @pytest.mark.parametrize("name", ["relu_tanh", "sin"])
-@pytest.mark.parametrize("is_kept", [True, False])
-def test_any_number_of_threads_gives_the_same_bits(monkeypatch, name, n_inputs, is_kept):
-    if not is_kept:
-        monkeypatch.setattr(fused, "KEPT_BYTES", 0)
+@pytest.mark.parametrize("kept_bytes", [fused.KEPT_BYTES, 9 * 64 * 128 * 4, 0])
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch, name, n_inputs, kept_bytes):
+    monkeypatch.setattr(fused, "KEPT_BYTES", kept_bytes)
     kernel = FusedKernel(get_activation(name))
     torch.set_num_threads(1)
     alone = everything(kernel, n_inputs)
     for n_threads in (2, 3, 7):
         torch.set_num_threads(n_threads)
         assert everything(kernel, n_inputs) == alone
+
+
+@pytest.mark.parametrize("n_members", [1, 2, 3, 7])
+@pytest.mark.parametrize("n_kept", [0, 9 * 64, N_NEURONS + 3])
+def test_neurons_that_are_computed_twice_are_shared_as_evenly_as_the_others(n_kept, n_members):
+    found = [inner_loops.blocks_of(member, n_members, N_NEURONS + 3, n_kept) for member in range(n_members)]
+    parts = [range(first, first + n) for first, n, *_ in found]
+    others = [range(first, first + n) for *_, first, n in found]
+    assert sorted(block for part in (*parts, *others) for block in part) == list(range(20))
+    assert all(block * 64 < n_kept for part in parts for block in part)
+    for shares in (parts, others):
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_the_first_step_that_is_not_finite_is_the_same_for_any_number_of_threads():

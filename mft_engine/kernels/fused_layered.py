@@ -1,0 +1,155 @@
+"""Networks of several hidden layers in compiled steps: on the CPU, in float32, by as many threads as pay."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+from mft_engine import rng
+from mft_engine.device import n_threads
+from mft_engine.kernels import layered_loop
+from mft_engine.kernels.forms import FORMS
+from mft_engine.kernels.plan import BackgroundResult, StepPlan
+from mft_engine.kernels.team import Crew, run_together
+from mft_engine.network.layered import LayeredNetwork
+from mft_engine.network.scaling import drive, output_scale
+
+# Points that go through the network together. Fewer make the products slow, more leave work for fewer threads; beyond
+# MOST_CHUNKS, each of which leaves a drift of all parameters, chunks are larger.
+CHUNK, MOST_CHUNKS = 128, 8
+# Points x parameters below which a second thread costs more than it saves.
+WORK_FOR_ONE = 2**20
+
+_registering = threading.Lock()
+
+
+@cache
+def _loop() -> Any:
+    try:
+        return layered_loop.build_advance(cache=True)
+    except RuntimeError:
+        # No folder in which the compiler may cache: compile in memory.
+        return layered_loop.build_advance(cache=False)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries of matrix products that compiled code calls, and how many threads they take."""
+    import scipy.linalg.cython_blas  # noqa: F401  (what compiled code calls must be there to be found)
+
+    return ThreadpoolController()
+
+
+def cut(n_points: int) -> tuple[int, int]:
+    """Points of a chunk and number of chunks; the last one may be smaller."""
+    chunk = max(CHUNK, -(-n_points // MOST_CHUNKS))
+    return chunk, -(-n_points // chunk)
+
+
+class FusedLayeredKernel:
+    """Like `LayeredKernel`, to float32 rounding, with the same bits for any number of threads.
+
+    After a step that is not finite the remaining steps are not taken; their losses are NaN.
+    """
+
+    name = "layered, compiled"
+
+    def __init__(self, network: LayeredNetwork) -> None:
+        self.network = network
+        self._crews: dict[tuple[int, int], Crew] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a call would run at once."""
+        with _registering:
+            return bool(_loop().signatures)
+
+    def warm_up(self, points: Tensor | None = None) -> None:
+        """Compile, or load from the cache; takes some seconds for the first time on a machine."""
+        n = self.network.n_inputs
+        one, flat = torch.zeros(1), torch.zeros(self.network.n_parameters)
+        n_groups = self.network.n_layers + 1
+        plan = StepPlan((0.0,) * n_groups, (0.0,) * n_groups, (0.0,) * n_groups, "euler", 0, 0)
+        self.advance_background(flat, torch.zeros(1, n), one, one, plan, 0, 1, one.double())
+
+    def predict(self, theta: Tensor, points: Tensor, readout_exponent: float) -> Tensor:
+        """f at the points, (n_points,)."""
+        return self.network.forward(self.network.split(theta), points, readout_exponent).prediction
+
+    def advance_background(
+        self,
+        theta: Tensor,
+        points: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        plan: StepPlan,
+        first_step: int,
+        n_steps: int,
+        prediction_sum: Tensor,
+    ) -> BackgroundResult:
+        """n_steps of the whole network; arguments and result as for `Kernel.advance_background`.
+
+        Raises:
+            ValueError: theta that is not float32, or a prediction_sum that is not float64.
+        """
+        if theta.dtype != torch.float32 or prediction_sum.dtype != torch.float64:
+            raise ValueError(
+                "compiled layers compute in float32 and sum f in float64, "
+                f"not in {theta.dtype} and {prediction_sum.dtype}"
+            )
+        network, n_points = self.network, len(points)
+        chunk, n_chunks = cut(n_points)
+        n_padded = -(-network.n_parameters // layered_loop.PARAMETERS) * layered_loop.PARAMETERS
+        state, total = _own(theta, np.float32), _own(prediction_sum, np.float64)
+        losses, finite = np.full(n_steps, np.nan), np.zeros(n_steps, dtype=np.bool_)
+        prediction = np.empty(n_points, dtype=np.float32)
+        n_most = max(1, min(n_threads(), n_chunks, n_points * network.n_parameters // WORK_FOR_ONE))
+        is_bad = np.zeros(n_most, dtype=np.bool_)
+        key_0, key_1 = rng.seed_key(plan.seed)
+        exponent, top = plan.readout_exponent, network.n_neurons[-1]
+        forms = [FORMS[activation.name] for activation in network.activations]
+        shared = (
+            state, np.cumsum([0, *network.sizes]), np.array([network.n_inputs, *network.n_neurons]),
+            np.array([base for base, _ in forms]), np.array([is_one_sided for _, is_one_sided in forms]),
+            np.array([network.input_scale(layer) for layer in range(1, network.n_layers + 1)], dtype=np.float32),
+            _own(points, np.float32), _own(targets, np.float32), _own(weights, np.float64),
+            _own(weights * drive(top, exponent), np.float32), np.float32(output_scale(top, exponent)), chunk,
+            *(np.array(values, dtype=np.float32) for values in (plan.rate, plan.decay, plan.noise)),
+            plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0), np.uint64(key_1),
+            np.uint64(int(plan.stream) & rng.MASK_32),
+        )  # fmt: skip
+        moved = np.empty((n_chunks, network.n_parameters), dtype=np.float32)
+        xi_now = np.empty(n_padded, dtype=np.float32)
+        loop = _loop()
+
+        def work(member: int, n_members: int, first: int, n: int, counter: NDArray[np.int64]) -> None:
+            loop(
+                *shared, np.uint64(first_step + first), n, prediction, total, losses[first : first + n],
+                finite[first : first + n], moved, xi_now, member, n_members, counter, is_bad,
+            )  # fmt: skip
+
+        with _libraries().limit(limits=1, user_api="blas"):
+            for n_members, first, n in self._crews.setdefault((n_most, n_points), Crew(n_most)).shifts(n_steps):
+                counter = np.zeros(1, dtype=np.int64)
+                run_together(n_members, partial(work, n_members=n_members, first=first, n=n, counter=counter))
+                if is_bad[:n_members].any():
+                    break
+        return BackgroundResult(
+            torch.from_numpy(state),
+            torch.from_numpy(total),
+            torch.from_numpy(losses),
+            torch.from_numpy(prediction),
+            torch.from_numpy(finite & np.isfinite(losses)),
+            first_step,
+        )
+
+
+def _own(tensor: Tensor, dtype: type) -> NDArray[Any]:
+    return np.array(tensor.detach().numpy(), dtype=dtype, order="C")
