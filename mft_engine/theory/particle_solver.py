@@ -24,10 +24,11 @@ from mft_engine.theory.well_solver import (
     N_WALKERS,
     NEXT_CLIMB,
     Settled,
+    approach,
+    average,
     can_list_wells,
     listed,
     scouted,
-    settle_around,
 )
 
 Found = TypeVar("Found")
@@ -175,9 +176,10 @@ def _solve_around_wells(
         own = seed + ((2 * number + 1) << 48)
         for scouting in range(0 if rounds else N_SCOUTINGS):
             begun, part = 0.3 + 0.2 * scouting, own + (scouting << 44)
-            found = yield from _part(settle_around(problem, found, seed=part, n_averaged=0), begun, 0.15)
+            found = yield from _part(approach(problem, found, seed=part), begun, 0.15)
             found = yield from _part(scouted(problem, found, seed=part), begun + 0.15, 0.05)
-        found = yield from _part(settle_around(problem, found, seed=own + (1 << 40)), 0.7, 0.2)
+        found = yield from _part(approach(problem, found, seed=own + (1 << 40)), 0.7, 0.1)
+        found = yield from _part(average(problem, found, seed=own + (3 << 40)), 0.8, 0.1)
         ends.append(found.rho)
         rho = torch.stack(ends).mean(0)
         law = problem.law(rho)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mft_engine.device import one_thread
 from mft_engine.laws.particles import Particles, TiltedLaw, effective_share, reweighted
 from mft_engine.network.activations import Activation
 from mft_engine.theory.orbits import Orbits
@@ -106,12 +107,15 @@ class PointProblem:
 class SampledDual:
     """The dual on particles that stay where they are: only their weights follow the residual.
 
+    Products are short, and sums are to have the same bits for any number of threads: all is reckoned in one.
+
     Args:
         problem: the problem.
         particles: under the law of rho.
         rho: (n_unknowns, n_out) coordinates of r.
     """
 
+    @one_thread()
     def __init__(self, problem: PointProblem, particles: Particles, rho: Tensor) -> None:
         self.problem, self.particles, self.rho = problem, particles, rho
         self.features = problem.features(particles.u)
@@ -153,6 +157,7 @@ class SampledDual:
         pulled = self._sum(self.p[:, None] * (along + self.field * shared)) / problem.lambda_a
         return v + pulled - self.output * (float((self.output * v).sum()) / problem.temperature)
 
+    @one_thread()
     def covariance(self) -> Tensor:
         """C = Cov(a phi) of one readout, (n_unknowns, n_unknowns)."""
         problem = self.problem
@@ -160,6 +165,7 @@ class SampledDual:
         scaled = self.features * (self.p * square).sqrt()[:, None]
         return (scaled.T @ scaled).double() - self.output @ self.output.T
 
+    @one_thread()
     def solve(self, right: Tensor, n_products: int = N_PRODUCTS, tolerance: float = SOLVED) -> Tensor:
         """(I + C/T)^-1 right by conjugate gradients.
 
@@ -183,6 +189,7 @@ class SampledDual:
         size = 1.0 + stiff.clamp(min=0)[:, None] * (scale + scale**2 * pull.clamp(min=0) / self.problem.temperature)
         return lambda v: along @ ((along.T @ v @ across) / size) @ across.T
 
+    @one_thread()
     def slope_of_mean(self, centred: Tensor, slope: Tensor | None) -> Tensor:
         """Slope by rho, (n_unknowns, n_out), of the mean of a function of a neuron.
 
@@ -199,6 +206,7 @@ class SampledDual:
         present = self._tilt_of(self.field)
         return lambda length: reweighted(self.particles, self._tilt_of(self.field + length * along) - present)
 
+    @one_thread()
     def largest_push(self, base: Tensor, direction: Tensor, most: float, kept_share: float) -> float:
         """Largest length up to `most` at which rho + base + length x direction keeps so many particles effective."""
         along, more = (self.features @ d.to(self.field.dtype) for d in (base, direction))

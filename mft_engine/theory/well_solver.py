@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,23 +36,26 @@ from mft_engine.theory.sampled_dual import PointProblem, SampledDual
 N_WALKERS = 4000
 N_SCOUTS = 4000
 N_SCOUTINGS = 2
-N_ON_WAY = 8000
+N_ON_WAY = 10_000
 N_DRAWN = 16_000
 N_POPULATIONS = 8
 # Newton's steps from a start, and from a wells' law a step away.
 FIRST_CLIMB, NEXT_CLIMB = 25, 4
-# Share of the particles that a step leaves worth something, and shortening of one that led downwards, up to so often.
+# Share of the particles that a step leaves worth something, and shortening of one that led downwards.
 KEPT_ON_STEP = 0.25
-SHORTENED, MOST_SHORTENED = 0.4, 6
+SHORTENED = 0.4
 # Free energy, in units of T, by which a step may seem to lead downwards.
 BY_CHANCE = 0.5
+# The same below which an average is none.
+MOST_BELOW = 10.0
 # Parts of a step that are tried, each .8 of the one before.
 N_PARTS = 25
 # Particles of equal weight that an unknown takes for a whole step.
 ENOUGH_EACH_UNKNOWN = 0.3
-# Whole steps that forget the start, and more of them, of which the k-th is 1/k of a step, so that their ends are means.
-N_FORGETTING, N_AVERAGED = 2, 6
-MOST_STEPS = 80
+# Draws after which the end of an approach can be expected, and at most; draws in vain after which it is there.
+USUAL_STEPS, MOST_STEPS, MOST_IN_VAIN = 15, 80, 4
+# Steps of an average; the first two forget where they began.
+N_AVERAGED = 8
 # Effective share of the scouts that a step on their way leaves.
 KEPT_BY_SCOUTS = 0.9
 # Numbers that the roots of as many wells as unknowns may be.
@@ -97,53 +100,73 @@ def listed(problem: PointProblem, rho: Tensor, particles: Particles) -> Generato
     return distinct(joined((mine, others)), has_mirrors(law))
 
 
-def settle_around(
-    problem: PointProblem, start: Settled, *, seed: int, n_averaged: int = N_AVERAGED
-) -> Generator[float, None, Settled]:
-    """Newton's steps of the dual on particles drawn around the wells, to the optimum and about it.
+def approach(problem: PointProblem, start: Settled, *, seed: int) -> Generator[float, None, Settled]:
+    """Newton's steps of the dual on particles drawn around the wells, until they are whole or lead no higher.
 
     Args:
-        problem: the problem; start: a residual and the wells of its law, or of one nearby.
-        seed: of the draws; n_averaged: steps of the average, 0 where only the neighbourhood is wanted.
+        problem: the problem; start: a residual and the wells of its law, or of one nearby; seed: of the draws.
 
     Yields:
-        share behind.
+        share behind, as far as it can be known.
 
     Raises:
         LawLost: the optimum is not reached.
     """
-    rho, wells = start.rho, start.wells
-    base, step, length, highest = rho, torch.zeros_like(rho), 1.0, -math.inf
-    n_whole, n_shortened, n_each = 0, 0, (N_DRAWN if n_averaged else N_ON_WAY) // N_POPULATIONS
+    rho, wells, highest, n_vain = start.rho, start.wells, -math.inf, 0
+    top = start
+    by_chance = BY_CHANCE * problem.temperature
     for number in range(MOST_STEPS):
-        done = n_whole / (N_FORGETTING + n_averaged)
-        law = problem.law(rho)
-        wells = yield from telling(climbed(law, wells.modes, NEXT_CLIMB), done)
-        job = drawn_around(wells, law, N_POPULATIONS, n_each, seed=seed + (number << 24))
-        particles = truncated((yield from telling(job, done)))
-        dual = SampledDual(problem, particles, rho)
+        job = _drawn(problem, rho, wells, N_ON_WAY, seed + (number << 24))
+        wells, dual = yield from telling(job, min(1.0, number / USUAL_STEPS))
         value = dual.value()
-        if value < highest - BY_CHANCE * problem.temperature and n_shortened < MOST_SHORTENED:
-            n_shortened, length = n_shortened + 1, SHORTENED * length
-            rho = base + length * step
+        n_vain = 0 if value > highest + by_chance else n_vain + 1
+        if n_vain > MOST_IN_VAIN:
+            return top
+        if value < highest - by_chance:
+            rho = top.rho + SHORTENED * (rho - top.rho)
             continue
-        base, highest, length, n_shortened = rho, value, 1.0, 0
-        enough = ENOUGH_EACH_UNKNOWN * rho.numel()
-        newton = min(1.0, effective_number(particles) / enough) * dual.solve(dual.gradient())
-        part = dual.largest_push(torch.zeros_like(rho), newton, 1.0, KEPT_ON_STEP)
+        if value > highest:
+            highest, top = value, replace(start, rho=rho, wells=wells)
+        newton, part = _newton(dual)
         if part == 1.0:
-            n_whole += 1
-            part = 1.0 / max(1, n_whole - N_FORGETTING)
-        else:
-            part = max(part, _best_part(problem, wells, rho, newton))
-        step = part * newton
-        rho = rho + step
-        yield done
-        if n_whole >= N_FORGETTING + n_averaged:
-            law = problem.law(rho)
-            wells = yield from telling(climbed(law, wells.modes, NEXT_CLIMB), done)
-            return Settled(rho, distinct(wells, has_mirrors(law)), start.missing)
+            return replace(start, rho=rho + newton, wells=wells)
+        rho = rho + max(part, _best_part(problem, wells, rho, newton)) * newton
     raise LawLost("The steps to the optimum do not arrive; more particles or a higher temperature help")
+
+
+def average(problem: PointProblem, start: Settled, *, seed: int) -> Generator[float, None, Settled]:
+    """The mean of where steps from near the optimum lead: the k-th goes 1/k of its way (Robbins and Monro 1951).
+
+    Args and yields as `approach`.
+    """
+    rho, wells, highest = start.rho, start.wells, -math.inf
+    for number in range(N_AVERAGED):
+        job = _drawn(problem, rho, wells, N_DRAWN, seed + (number << 24))
+        wells, dual = yield from telling(job, number / N_AVERAGED)
+        value = dual.value()
+        if value < highest - MOST_BELOW * problem.temperature:
+            raise LawLost("The residual does not settle about its optimum; more particles or a higher temperature help")
+        highest = max(highest, value)
+        newton, part = _newton(dual)
+        rho = rho + part / max(1, number) * newton
+    return replace(start, rho=rho, wells=distinct(wells, has_mirrors(problem.law(rho))))
+
+
+def _drawn(
+    problem: PointProblem, rho: Tensor, wells: Wells, n: int, seed: int
+) -> Generator[None, None, tuple[Wells, SampledDual]]:
+    """The wells of the law of rho, from those of one nearby, and the dual on so many particles around them."""
+    law = problem.law(rho)
+    wells = yield from climbed(law, wells.modes, NEXT_CLIMB)
+    particles = yield from drawn_around(wells, law, N_POPULATIONS, n // N_POPULATIONS, seed=seed)
+    return wells, SampledDual(problem, truncated(particles), rho)
+
+
+def _newton(dual: SampledDual) -> tuple[Tensor, float]:
+    """Newton's step, shorter where the particles are few, and the part of it to which they can be reweighted."""
+    share = effective_number(dual.particles) / (ENOUGH_EACH_UNKNOWN * dual.rho.numel())
+    newton = min(1.0, share) * dual.solve(dual.gradient())
+    return newton, dual.largest_push(torch.zeros_like(newton), newton, 1.0, KEPT_ON_STEP)
 
 
 def _best_part(problem: PointProblem, wells: Wells, rho: Tensor, step: Tensor) -> float:

@@ -65,7 +65,7 @@ def test_particles_around_listed_wells_find_the_law_that_particles_from_the_prio
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(particle_solver, "MANY_UNKNOWNS", 0)
-    for name, number in {"N_WALKERS": 400, "N_SCOUTS": 800, "N_ON_WAY": 800, "N_DRAWN": 1600}.items():
+    for name, number in {"N_WALKERS": 400, "N_SCOUTS": 800, "N_ON_WAY": 2400, "N_DRAWN": 4800}.items():
         for module in (particle_solver, well_solver):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, number)
