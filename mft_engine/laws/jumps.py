@@ -11,8 +11,9 @@ Source: Tierney, Ann. Statist. 22 (1994), 1701 (independence chains); the fit by
 
 from __future__ import annotations
 
-import math
+import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ N_WELLS = 32
 PRIOR_SHARE = 0.25
 # Of fitted covariances: wells of kinked features have longer tails than Gaussians.
 INFLATION = 1.5
-FITTED = 4000
+# Particles that are fitted, and turns of the fit.
+FITTED, N_TURNS = 2000, 30
 # Inputs up to which Gaussians resemble wells well enough to be accepted.
 MOST_INPUTS = 32
 
@@ -37,12 +39,13 @@ class Jumps:
 
     Attributes:
         shares: (n,) of total 1; means: (n, n_inputs); roots: (n, n_inputs, n_inputs) lower, of the covariances;
-            the first is the prior.
+            inverses: of the roots. The first Gaussian is the prior.
     """
 
     shares: Array
     means: Tensor
     roots: Tensor
+    inverses: Tensor
 
     def draw(self, n: int, generator: np.random.Generator) -> Tensor:
         """(n, n_inputs) proposals."""
@@ -53,15 +56,17 @@ class Jumps:
 
     def log_density(self, u: Tensor) -> Tensor:
         """(n,) log q over the prior's density."""
-        parts = []
-        for share, mean, root in zip(self.shares, self.means, self.roots, strict=True):
-            scaled = torch.linalg.solve_triangular(root, (u - mean).T, upper=False)
-            parts.append(math.log(share) - float(root.diagonal().log().sum()) - 0.5 * (scaled * scaled).sum(0))
-        return torch.logsumexp(torch.stack(parts), 0) + 0.5 * (u * u).sum(1)
+        scaled = torch.matmul(u - self.means[:, None], self.inverses.transpose(1, 2))
+        return torch.logsumexp(self._heights[:, None] - 0.5 * scaled.square_().sum(2), 0) + 0.5 * (u * u).sum(1)
+
+    @cached_property
+    def _heights(self) -> Tensor:
+        """(n,) log of each Gaussian's share over the root of its determinant."""
+        return torch.as_tensor(self.shares).log().to(self.means) + self.inverses.diagonal(dim1=1, dim2=2).log().sum(1)
 
 
 def fitted_jumps(u: Array, weights: Array, *, seed: int, device: torch.device, dtype: torch.dtype) -> Jumps | None:
-    """The mixture about the wells of some particles; None where there are too few particles in wells, or too many inputs.
+    """The mixture about the wells of some particles; None with too few of them in wells, or too many inputs.
 
     Args:
         u: (n, n_inputs) particles; weights: (n,) how much each tells of the wells, at least 0: its probability times
@@ -70,7 +75,8 @@ def fitted_jumps(u: Array, weights: Array, *, seed: int, device: torch.device, d
     d, total = u.shape[1], float(weights.sum())
     if d > MOST_INPUTS or not total > 0:
         return None
-    from sklearn.mixture import GaussianMixture  # a second that only short ways are worth
+    from sklearn.exceptions import ConvergenceWarning  # a second that only short ways are worth
+    from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
     marks = (np.arange(FITTED) + 0.5) / FITTED * total
@@ -78,9 +84,11 @@ def fitted_jumps(u: Array, weights: Array, *, seed: int, device: torch.device, d
     n_wells = min(N_WELLS, len(np.unique(chosen)) // (2 * d))
     if n_wells < 1:
         return None
-    with threadpool_limits(1):  # the same bits for any number of threads
+    # One thread: the same bits for any number. A fit that has not come to its end proposes well enough.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
         fit = GaussianMixture(
-            n_wells, reg_covar=1e-4, max_iter=60, tol=1e-2, init_params="k-means++", random_state=seed % 2**31
+            n_wells, reg_covar=1e-4, max_iter=N_TURNS, tol=1e-2, init_params="k-means++", random_state=seed % 2**31
         ).fit(u[chosen])
         roots = np.linalg.cholesky(INFLATION * fit.covariances_)
     shares = np.concatenate([[PRIOR_SHARE], (1 - PRIOR_SHARE) * fit.weights_])
@@ -88,8 +96,6 @@ def fitted_jumps(u: Array, weights: Array, *, seed: int, device: torch.device, d
     def tensor(values: Array) -> Tensor:
         return torch.as_tensor(values, dtype=dtype, device=device)
 
-    return Jumps(
-        shares / shares.sum(),
-        tensor(np.concatenate([np.zeros((1, d)), fit.means_])),
-        tensor(np.concatenate([np.eye(d)[None], roots])),
-    )
+    roots = np.concatenate([np.eye(d)[None], roots])
+    means = np.concatenate([np.zeros((1, d)), fit.means_])
+    return Jumps(shares / shares.sum(), tensor(means), tensor(roots), tensor(np.linalg.inv(roots)))

@@ -24,6 +24,7 @@ from torch import Tensor
 from mft_engine.device import host_device, n_threads, team_of_threads
 from mft_engine.laws.jumps import Jumps
 from mft_engine.laws.law import Tilted
+from mft_engine.laws.wider import PRECISIONS, log_widened
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
 from mft_engine.slices import finished, telling
@@ -42,9 +43,7 @@ BLOCK_ROWS = 1024
 # Rows whose tilt is taken at once: a matrix of them stays in a core's own cache; of fewer rows calls cost more.
 CACHED_NUMBERS = 131_072
 FEWEST_ROWS = 128
-# Gaussians whose mean is the wider prior that short ways begin at: their precisions, in units of the prior's; and the
-# power of the part of a way that is behind by which it narrows.
-PRECISIONS = (1.0, 0.5, 0.25, 0.1)
+# Power of the part of a way that is behind by which it narrows to the prior.
 WIDE_POWER = 2
 # A population is resampled where its weights leave less than this share of its particles worth something.
 RESAMPLED_BELOW = 0.7
@@ -101,9 +100,9 @@ class TiltedLaw:
             torch.mm(pull(field @ back), self.inputs, out=gradient[rows])
             tilt[rows] = field.square_().sum(1)
         if self.widening:
-            wider, pull = log_widened(w)
+            wider, outward = log_widened(w)
             tilt.add_(wider, alpha=self.widening)
-            gradient.addcmul_(w, pull[:, None], value=self.widening)
+            gradient.addcmul_(w, outward[:, None], value=self.widening)
         return tilt, gradient
 
     def _widening_to(self, other: TiltedLaw, part: float) -> float:
@@ -184,17 +183,6 @@ class Particles:
         u = self.u.reshape(self.n_populations, self.n_each, -1)[chosen].flatten(0, 1)
         parts = (self.log_weights[chosen], self.log_z[chosen], self.log_z_back[chosen])
         return replace(self, u=u, log_weights=parts[0], log_z=parts[1], log_z_back=parts[2])
-
-
-def log_widened(u: Tensor) -> tuple[Tensor, Tensor]:
-    """Log of the wider prior's density over the prior's, (n,), and its slope over u, (n,).
-
-    The wider one is a mean of Gaussians of the precisions PRECISIONS, of which the first is the prior.
-    """
-    precision = torch.tensor(PRECISIONS, dtype=u.dtype, device=u.device)
-    square = 0.5 * (u * u).sum(1, keepdim=True)
-    each = square * (1.0 - precision) + 0.5 * u.shape[1] * precision.log()
-    return torch.logsumexp(each, 1) - math.log(len(PRECISIONS)), torch.softmax(each, 1) @ (1.0 - precision)
 
 
 def prior_particles(
@@ -349,9 +337,7 @@ def _trajectories(
             yield
         after = 0.5 * ((momentum * momentum).sum(1) + (trial * trial).sum(1)) - trial_tilt
         is_accepted = torch.log1p(-chance) < before - after
-        u = torch.where(is_accepted[:, None], trial, u)
-        slope = torch.where(is_accepted[:, None], trial_slope, slope)
-        tilt = torch.where(is_accepted, trial_tilt, tilt)
+        u, tilt, slope = _taken(is_accepted, (trial, trial_tilt, trial_slope), (u, tilt, slope))
         n_accepted += int(is_accepted.sum())
         # Wells are narrow in direction and long in length, where the features are nearly flat: neurons slide along.
         for _ in range(N_SLIDES):
@@ -361,22 +347,29 @@ def _trajectories(
             trial = u * torch.exp(slide)[:, None]
             trial_tilt, trial_slope = law.tilt(trial)
             gain = trial_tilt - tilt + 0.5 * ((u * u).sum(1) - (trial * trial).sum(1)) + u.shape[1] * slide
-            is_accepted = torch.log1p(-chance) < gain
-            u = torch.where(is_accepted[:, None], trial, u)
-            slope = torch.where(is_accepted[:, None], trial_slope, slope)
-            tilt = torch.where(is_accepted, trial_tilt, tilt)
+            taken = torch.log1p(-chance) < gain
+            u, tilt, slope = _taken(taken, (trial, trial_tilt, trial_slope), (u, tilt, slope))
             yield
         if jumps is not None:
             trial = jumps.draw(len(u), generator)
             chance = numbers(generator.random(len(u), dtype=np.float32))
             trial_tilt, trial_slope = law.tilt(trial)
             gain = trial_tilt - tilt + jumps.log_density(u) - jumps.log_density(trial)
-            is_accepted = torch.log1p(-chance) < gain
-            u = torch.where(is_accepted[:, None], trial, u)
-            slope = torch.where(is_accepted[:, None], trial_slope, slope)
-            tilt = torch.where(is_accepted, trial_tilt, tilt)
+            taken = torch.log1p(-chance) < gain
+            u, tilt, slope = _taken(taken, (trial, trial_tilt, trial_slope), (u, tilt, slope))
             yield
     return u, n_accepted
+
+
+Moments = tuple[Tensor, Tensor, Tensor]
+
+
+def _taken(is_accepted: Tensor, trial: Moments, old: Moments) -> Moments:
+    """Where every particle is, its tilt and its slope, after a proposal."""
+    (u, tilt, slope), by_row = trial, is_accepted[:, None]
+    return (
+        torch.where(by_row, u, old[0]), torch.where(is_accepted, tilt, old[1]), torch.where(by_row, slope, old[2])
+    )  # fmt: skip
 
 
 def follow(

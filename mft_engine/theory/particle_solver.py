@@ -84,10 +84,10 @@ def solve_particles(
         particles = prior_particles(*shape, seed=own, device=device, dtype=problem.dtype, is_wide=is_wide)
         return replace(particles, jumps=jumps)
 
-    # Where unknowns are many the way is long: its noise counts. On short ways narrow wells are what matters. From the prior
-    # those far out, which hold a few per cent at the end and nothing on the way, are missed by most populations (by all of
-    # eight, as often as not), so that witnesses come from a wider one; and those whose entrance is narrow are entered by
-    # jumps that know from the walkers where they lie.
+    # Where unknowns are many the way is long: its noise counts. On short ways narrow wells are what matters. From the
+    # prior those far out, which hold a few per cent at the end and nothing on the way, are missed by most populations
+    # (by all of eight, as often as not), so that witnesses come from a wider one; and those whose entrance is narrow
+    # are entered by jumps that know from the walkers where they lie.
     is_long = newton_gain(problem, n_populations * n_each) < 1.0
     way = (1, KEPT_ON_LONG_WAY) if is_long else (N_MOVES, KEPT_ON_WAY)
     rounds: list[Round] = []

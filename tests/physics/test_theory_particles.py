@@ -79,8 +79,8 @@ def test_every_population_finds_the_narrow_wells_far_out_that_hold_a_part_of_the
     exact, problem = disguised(5)
     found = solved(problem, seed=3, n_particles=4000)
     # Two wells at 6.4 lengths of the prior hold .060 of the neurons, some 30 of the 500 particles of each population;
-    # the others, at 3.4 and nearer, reach beyond 5.2 in one neuron of a thousand. From the prior itself five populations
-    # of 64 had found one of the two.
+    # the others, at 3.4 and nearer, reach beyond 5.2 in one neuron of a thousand. From the prior itself five
+    # populations of 64 had found one of the two.
     is_far = (found.witnesses.u.norm(dim=1) > 5.2).reshape(8, -1)
     assert int((is_far.sum(1) > 3).sum()) >= 7
     assert abs(found.loss - exact.loss) < 1e-3
