@@ -1,7 +1,7 @@
 """A wider prior that particles may begin at.
 
-From the prior itself narrow wells far out, which hold a few per cent of a law at the end of the way and nothing in its
-middle, are missed by most populations of particles, all alike. On a way from a wider one they hold something throughout.
+From the prior itself narrow wells far out, which hold a few per cent of a law at the end of the way and nothing in
+its middle, are missed by most populations, all alike. On a way from a wider one they hold something throughout.
 """
 
 from __future__ import annotations
