@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from mft_engine.recipe import RecipeError
 from mft_engine.sections import EngineSection
+
+Found = TypeVar("Found")
 
 # What compilers call NVIDIA's devices.
 NVIDIA = "cuda"
@@ -120,6 +123,23 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(*works: Callable[[], Found]) -> list[Found]:
+    """What several functions find that have nothing to do with each other: as many at once as there are threads.
+
+    Each has one thread for its products, so that it finds the same whether others run beside it or not. Where processes
+    talk to each other they must all do so in one order: one after the other then.
+    """
+    n_helpers = min(n_threads(), len(works)) - 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        n_helpers = 0
+    with one_thread():
+        if n_helpers == 0:
+            return [work() for work in works]
+        with ThreadPoolExecutor(n_helpers, initializer=torch.set_num_threads, initargs=(1,)) as helpers:
+            others = [helpers.submit(work) for work in works[1:]]
+            return [works[0](), *(other.result() for other in others)]
 
 
 def can_record_graphs(device: torch.device) -> bool:
