@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -137,9 +138,17 @@ def side_by_side(*works: Callable[[], Found]) -> list[Found]:
     with one_thread():
         if n_helpers == 0:
             return [work() for work in works]
-        with ThreadPoolExecutor(n_helpers, initializer=torch.set_num_threads, initargs=(1,)) as helpers:
-            others = [helpers.submit(work) for work in works[1:]]
+        others = [_helpers(n_helpers).submit(work) for work in works[1:]]
+        try:
             return [works[0](), *(other.result() for other in others)]
+        finally:
+            wait(others)
+
+
+@cache
+def _helpers(n: int) -> ThreadPoolExecutor:
+    """Threads that stay: libraries of matrix products keep memory for every thread that ever called them."""
+    return ThreadPoolExecutor(n, thread_name_prefix="mft-beside", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def can_record_graphs(device: torch.device) -> bool:
