@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -145,6 +146,31 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(*works: Callable[[], Found]) -> list[Found]:
+    """What several functions find that have nothing to do with each other: as many at once as there are threads.
+
+    Each has one thread for its products, so that it finds the same whether others run beside it or not. Where processes
+    talk to each other they must all do so in one order: one after the other then.
+    """
+    n_helpers = min(n_threads(), len(works)) - 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        n_helpers = 0
+    with one_thread():
+        if n_helpers == 0:
+            return [work() for work in works]
+        others = [_helpers(n_helpers).submit(work) for work in works[1:]]
+        try:
+            return [works[0](), *(other.result() for other in others)]
+        finally:
+            wait(others)
+
+
+@cache
+def _helpers(n: int) -> ThreadPoolExecutor:
+    """Threads that stay: libraries of matrix products keep memory for every thread that ever called them."""
+    return ThreadPoolExecutor(n, thread_name_prefix="mft-beside", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def can_record_graphs(device: torch.device) -> bool:

@@ -8,11 +8,23 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 
 from mft_engine.cli.program import recipe_of
 from mft_engine.recipe import RecipeError
+
+
+class _Once(argparse.Action):
+    """An option with one value is refused where it is given again, as by every command of the program."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{self.option_strings[0]} is given twice: it can have one value")
+        setattr(namespace, self.dest, values)
 
 
 def main() -> None:
@@ -26,8 +38,8 @@ def main() -> None:
     parser.add_argument(
         "--set", dest="changes", action="append", metavar="NAME=VALUE", help="change a value; repeatable"
     )
-    parser.add_argument("--out", type=Path, help="folder in which a new one is made for the run")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run folder")
+    parser.add_argument("--out", action=_Once, type=Path, help="folder in which a new one is made for the run")
+    parser.add_argument("--resume", action=_Once, type=Path, metavar="RUN", help="go on with this run folder")
     arguments = parser.parse_args()
     if not dist.is_torchelastic_launched():
         parser.error(

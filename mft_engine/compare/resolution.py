@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.compare.averages import Expectation, averages
+from mft_engine.device import side_by_side
 from mft_engine.field.field import MeanField
 from mft_engine.rng import Stream
 
@@ -159,11 +160,19 @@ def resolve(
         change[len(change) - expected.modes.shape[1] :] = 0.0
         return change
 
+    weight_scale, readout_scale, turn, prior_share, temperature_scale, other_share = side_by_side(
+        lambda: smallest(lambda size: found(scaled(size, 0, n_inputs)), 1.0),
+        lambda: smallest(lambda size: found(scaled(size, n_inputs, n_params)), 1.0),
+        lambda: smallest(lambda size: found(turned(size)), math.pi / 2) if n_inputs == 2 else None,
+        lambda: smallest(mixed, 1.0),
+        lambda: smallest(lambda size: found(heated(size)), 1.0),
+        lambda: smallest(exchanged, 0.5),
+    )
     return Resolution(
-        prior_share=smallest(mixed, 1.0),
-        weight_scale=smallest(lambda size: found(scaled(size, 0, n_inputs)), 1.0),
-        readout_scale=smallest(lambda size: found(scaled(size, n_inputs, n_params)), 1.0),
-        turn=smallest(lambda size: found(turned(size)), math.pi / 2) if n_inputs == 2 else None,
-        temperature=smallest(lambda size: found(heated(size)), 1.0),
-        other_share=smallest(exchanged, 0.5),
+        prior_share=prior_share,
+        weight_scale=weight_scale,
+        readout_scale=readout_scale,
+        turn=turn,
+        temperature=temperature_scale,
+        other_share=other_share,
     )

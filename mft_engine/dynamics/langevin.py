@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mft_engine.device import side_by_side
 from mft_engine.dynamics.divergence import AUTO_STEP, Diverged, stable_step
 from mft_engine.dynamics.hyper import LARGEST_STEP, Hyper, resolving_step
 from mft_engine.dynamics.problem import Problem, points_at
@@ -73,12 +74,16 @@ def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:
     since = state.step - state.change_step
     if state.checked_step == state.step or not _is_look_due(state):
         return state
-    value = problem.eigenvalue(state.theta, hyper)
     step_size = hyper.step_size
-    if step_size is None:
+    if step_size is not None:
+        value = problem.eigenvalue(state.theta, hyper)
+    else:
+        resolving, value = side_by_side(
+            lambda: problem.resolving_step(state.theta, hyper), lambda: problem.eigenvalue(state.theta, hyper)
+        )
         factor = AUTO_STEP if hyper.is_preconditioned else RAW_AUTO_STEP
         largest = factor / value if value > 0 and math.isfinite(value) else LARGEST_STEP
-        largest = min(largest, problem.resolving_step(state.theta, hyper), decaying_step(hyper))
+        largest = min(largest, resolving, decaying_step(hyper))
         step_size = min(largest, state.step_size) if since and state.step_size else largest
     return replace(
         state,

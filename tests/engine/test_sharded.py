@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from mft_engine import rng
+from mft_engine.cli import sharded as command
 from mft_engine.experiment.background import Background
 from mft_engine.experiment.experiment import Experiment
 from mft_engine.kernels import ReferenceKernel, StepPlan, choose
@@ -142,6 +143,15 @@ def test_two_processes_train_the_network_of_one_and_their_checkpoints_are_interc
         each.advance(20, beyond=True)
     theta, wanted = (np.asarray(each.state.theta, dtype=np.float64) for each in (together, single))
     assert np.abs(theta - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("option", ["--out", "--resume"])
+def test_an_option_of_several_processes_that_is_given_twice_is_refused_by_name(monkeypatch, capsys, option) -> None:
+    monkeypatch.setattr(sys, "argv", ["sharded", "clover", option, "one", f"{option}=two"])
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    assert stopped.value.code == 2
+    assert f"{option} is given twice" in capsys.readouterr().err
 
 
 @pytest.mark.slow
