@@ -52,8 +52,9 @@ def test_z_and_the_length_of_a_neuron_are_those_of_the_grid(name: str) -> None:
     exact, square = on_a_grid(law)
     particles = finished(drawn_around(wells_of(law), law, 16, 4000, seed=3))
     found, error = log_z_of(particles)
-    # Fifteen degrees of freedom; heavy weights make the errors themselves uncertain.
-    assert abs(found - exact) < 4 * error and error < 0.02
+    # A hundredth of Z may lie where particles from the Gaussians seldom come: heavy weights that are seldom drawn, and
+    # of which the scatter of the populations that did not draw them knows nothing.
+    assert abs(found - exact) < 4 * error + 0.01 and error < 0.02
     parts = (particles.log_weights.exp() * (particles.u.double() ** 2).sum(1).reshape(16, -1)).sum(1)
     assert abs(float(parts.mean()) - square) < 4 * float(parts.std()) / 4
 
@@ -80,7 +81,7 @@ def test_a_well_that_is_not_listed_is_missed_and_one_listed_twice_is_counted_onc
     assert float(share[0]) > 0.5 and found < exact - 0.5
     twice = joined((wells, wells.some(torch.tensor([0, 1]))))
     found, error = log_z_of(finished(drawn_around(twice, law, 16, 1500, seed=1)))
-    assert abs(found - exact) < 4 * error
+    assert abs(found - exact) < 4 * error + 0.01
     assert len(distinct(twice, True)) == len(wells)
 
 
