@@ -371,6 +371,12 @@ def test_approximations_have_the_stated_absolute_error(name, exact, reach, error
     assert np.abs(found - exact(z.astype(np.float64))).max() < error
 
 
+def test_a_signal_s_share_of_a_slope_is_never_a_subnormal_number():
+    """Those take a hundred times as long as others: training on a cubic teacher took six times as long."""
+    found = np.float32([approximations.erf_slope(z) for z in np.float32([0.0, 5.0, 8.0, 9.3, 20.0, 1e10])])
+    assert (found * np.float32(1e-10) >= np.finfo(np.float32).tiny).all()
+
+
 @pytest.mark.parametrize("name", ["tanh", "erf", "gaussian"])
 def test_approximations_saturate_at_huge_arguments(name):
     function = getattr(approximations, name)
