@@ -22,11 +22,12 @@ pytest.importorskip("numba")
 
 from mft_engine.kernels import approximations, fused, slots
 from mft_engine.kernels.fused import FusedKernel
+from mft_engine.kernels.fused_many import FusedManyKernel
 from mft_engine.kernels.noise import fill_normal
 from mft_engine.points.measure import polar_rule, rotation
 
 every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
-every_kernel = pytest.mark.parametrize("kernel_class", [ReferenceKernel, GraphedKernel, FusedKernel])
+every_kernel = pytest.mark.parametrize("kernel_class", [ReferenceKernel, GraphedKernel, FusedKernel, FusedManyKernel])
 
 
 class Setting:
@@ -487,15 +488,17 @@ def test_every_point_has_exactly_one_place_and_padding_has_none(is_paired, n_poi
 # ------------------------------------------------------------------------------------------------------------ choosing
 
 
-def test_the_fused_kernel_is_chosen_where_it_serves_and_the_reference_elsewhere():
+def test_the_fused_kernel_is_chosen_where_it_serves_and_others_elsewhere():
     def name(**change):
         arguments = {"device": "cpu", "dtype": torch.float32, "n_inputs": 2, "n_out": 1} | change
         return choose("relu_tanh", **arguments).name
 
     assert name() == "fused" and name(n_inputs=16) == "fused"
     assert name(kind="reference") == "reference"
-    for change in ({"dtype": torch.float64}, {"n_inputs": 17}, {"n_out": 2}, {"device": "meta"}):
-        assert name(**change) == "reference"
+    changes = ({"dtype": torch.float64}, {"n_inputs": 17}, {"n_out": 2}, {"device": "meta"})
+    found = ("reference", "compiled products", "compiled products", "reference")
+    for change, elsewhere in zip(changes, found, strict=True):
+        assert name(**change) == elsewhere
         with pytest.raises(ValueError, match="cannot serve"):
             name(**change, kind="fused")
     with pytest.raises(ValueError, match="not auto, fused, graphed or reference"):
