@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,9 @@ import torch
 from torch import Tensor
 
 from mft_engine.device import host_device, n_threads, team_of_threads
+from mft_engine.laws.jumps import Jumps
 from mft_engine.laws.law import Tilted
+from mft_engine.laws.wider import PRECISIONS, log_widened
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
 from mft_engine.slices import finished, telling
@@ -41,6 +43,8 @@ BLOCK_ROWS = 1024
 # Rows whose tilt is taken at once: a matrix of them stays in a core's own cache; of fewer rows calls cost more.
 CACHED_NUMBERS = 131_072
 FEWEST_ROWS = 128
+# Power of the part of a way that is behind by which it narrows to the prior.
+WIDE_POWER = 2
 # A population is resampled where its weights leave less than this share of its particles worth something.
 RESAMPLED_BELOW = 0.7
 MAX_RUNGS = 2000
@@ -58,11 +62,14 @@ class TiltedLaw:
         inputs: (n_points, n_inputs) sqrt(T / lambda_w) x, so that w.x = u.inputs.
         activation: phi.
         drive: (n_points, n_out) B.
+        widening: power to which the wider prior's density over the prior's enters (`log_widened`): 1 where a way begins
+            at the wider one, 0 of the law itself.
     """
 
     inputs: Tensor
     activation: Activation
     drive: Tensor
+    widening: float = 0.0
 
     @property
     def variance(self) -> float:
@@ -80,7 +87,7 @@ class TiltedLaw:
 
     def log_tilt(self, u: Tensor) -> Tensor:
         """(n,) float64 the tilt of each particle."""
-        return (self.field(u) ** 2).sum(1).double()
+        return self.way_to(self, u)(0.0)
 
     def tilt(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The tilt of each particle in units of the prior, (n,), and its gradient, (n, n_inputs)."""
@@ -92,16 +99,38 @@ class TiltedLaw:
             field = phi @ self.drive
             torch.mm(pull(field @ back), self.inputs, out=gradient[rows])
             tilt[rows] = field.square_().sum(1)
+        if self.widening:
+            wider, outward = log_widened(w)
+            tilt.add_(wider, alpha=self.widening)
+            gradient.addcmul_(w, outward[:, None], value=self.widening)
         return tilt, gradient
+
+    def _widening_to(self, other: TiltedLaw, part: float) -> float:
+        return self.widening + part**WIDE_POWER * (other.widening - self.widening)
 
     def towards(self, other: TiltedLaw, part: float) -> TiltedLaw:
         """The law whose field is (1 - part) of this one's plus part of the other's."""
+        widening = self._widening_to(other, part)
         if self.inputs is other.inputs:
-            return replace(self, drive=(1 - part) * self.drive + part * other.drive)
+            drive = (1 - part) * self.drive + part * other.drive
+            return replace(self, drive=drive, widening=widening)
         if part == 0.0 or part == 1.0:
             return self if part == 0.0 else other
         inputs = torch.cat([self.inputs, other.inputs])
-        return TiltedLaw(inputs, self.activation, torch.cat([(1 - part) * self.drive, part * other.drive]))
+        drive = torch.cat([(1 - part) * self.drive, part * other.drive])
+        return TiltedLaw(inputs, self.activation, drive, widening)
+
+    def way_to(self, other: TiltedLaw, u: Tensor) -> Callable[[float], Tensor]:
+        """part -> (n,) float64 the tilt of each particle so far on the way to the other law (`towards`)."""
+        start = self.field(u)
+        end = start if other is self else other.field(u)
+        wider = log_widened(u)[0].double() if self.widening or other.widening else 0.0
+
+        def tilt(part: float) -> Tensor:
+            field = torch.lerp(start, end, part)
+            return (field * field).sum(1).double() + self._widening_to(other, part) * wider
+
+        return tilt
 
 
 @dataclass(frozen=True)
@@ -115,6 +144,7 @@ class Particles:
         log_z_back: (n_populations,) float64, the same from reweighting each new population to the law before it.
         log_step: of the leapfrog steps; acceptance: of the last moves.
         seed, n_moves: of the randomness, whose counter is the number of moves made.
+        jumps: whole neurons that are proposed after every trajectory, fitted to other particles; None: none.
     """
 
     u: Tensor
@@ -125,6 +155,7 @@ class Particles:
     acceptance: float
     seed: int
     n_moves: int
+    jumps: Jumps | None = None
 
     @property
     def n_populations(self) -> int:
@@ -155,10 +186,19 @@ class Particles:
 
 
 def prior_particles(
-    n_inputs: int, n_populations: int, n: int, *, seed: int, device: torch.device, dtype: torch.dtype
+    n_inputs: int,
+    n_populations: int,
+    n: int,
+    *,
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    is_wide: bool = False,
 ) -> Particles:
-    """Independent draws of the prior, of equal weights; Z = 1."""
+    """Independent draws, of equal weights, of the prior or of the wider one (`log_widened`); Z = 1."""
     u = host_generator(seed, Stream.THEORY, 0).standard_normal((n_populations * n, n_inputs))
+    if is_wide:
+        u /= np.sqrt(np.resize(PRECISIONS, len(u)))[:, None]
     zero = torch.zeros(n_populations, dtype=torch.float64, device=device)
     return Particles(
         u=torch.as_tensor(u, dtype=dtype, device=device),
@@ -252,7 +292,7 @@ def moving(particles: Particles, law: Tilted, n_moves: int) -> Generator[None, N
     def work(number: int) -> Generator[None, None, int]:
         rows = slice(starts[number], starts[number] + BLOCK_ROWS)
         generator = host_generator(particles.seed + (number << 32), Stream.THEORY, 2 * particles.n_moves + 2)
-        u[rows], n_accepted = yield from _trajectories(u[rows], law, n_moves, size, generator)
+        u[rows], n_accepted = yield from _trajectories(u[rows], law, n_moves, size, generator, particles.jumps)
         return n_accepted
 
     n_accepted = 0
@@ -270,9 +310,9 @@ def moving(particles: Particles, law: Tilted, n_moves: int) -> Generator[None, N
 
 
 def _trajectories(
-    u: Tensor, law: Tilted, n_moves: int, size: float, generator: np.random.Generator
+    u: Tensor, law: Tilted, n_moves: int, size: float, generator: np.random.Generator, jumps: Jumps | None
 ) -> Generator[None, None, tuple[Tensor, int]]:
-    """Moves of N_LEAPS leapfrog steps each and N_SLIDES changes of length, Metropolis-adjusted.
+    """Moves of N_LEAPS leapfrog steps each, N_SLIDES changes of length and a jump, Metropolis-adjusted.
 
     The trajectories' length varies so that no orbit closes.
     """
@@ -297,9 +337,7 @@ def _trajectories(
             yield
         after = 0.5 * ((momentum * momentum).sum(1) + (trial * trial).sum(1)) - trial_tilt
         is_accepted = torch.log1p(-chance) < before - after
-        u = torch.where(is_accepted[:, None], trial, u)
-        slope = torch.where(is_accepted[:, None], trial_slope, slope)
-        tilt = torch.where(is_accepted, trial_tilt, tilt)
+        u, tilt, slope = _taken(is_accepted, (trial, trial_tilt, trial_slope), (u, tilt, slope))
         n_accepted += int(is_accepted.sum())
         # Wells are narrow in direction and long in length, where the features are nearly flat: neurons slide along.
         for _ in range(N_SLIDES):
@@ -309,12 +347,29 @@ def _trajectories(
             trial = u * torch.exp(slide)[:, None]
             trial_tilt, trial_slope = law.tilt(trial)
             gain = trial_tilt - tilt + 0.5 * ((u * u).sum(1) - (trial * trial).sum(1)) + u.shape[1] * slide
-            is_accepted = torch.log1p(-chance) < gain
-            u = torch.where(is_accepted[:, None], trial, u)
-            slope = torch.where(is_accepted[:, None], trial_slope, slope)
-            tilt = torch.where(is_accepted, trial_tilt, tilt)
+            taken = torch.log1p(-chance) < gain
+            u, tilt, slope = _taken(taken, (trial, trial_tilt, trial_slope), (u, tilt, slope))
+            yield
+        if jumps is not None:
+            trial = jumps.draw(len(u), generator)
+            chance = numbers(generator.random(len(u), dtype=np.float32))
+            trial_tilt, trial_slope = law.tilt(trial)
+            gain = trial_tilt - tilt + jumps.log_density(u) - jumps.log_density(trial)
+            taken = torch.log1p(-chance) < gain
+            u, tilt, slope = _taken(taken, (trial, trial_tilt, trial_slope), (u, tilt, slope))
             yield
     return u, n_accepted
+
+
+Moments = tuple[Tensor, Tensor, Tensor]
+
+
+def _taken(is_accepted: Tensor, trial: Moments, old: Moments) -> Moments:
+    """Where every particle is, its tilt and its slope, after a proposal."""
+    (u, tilt, slope), by_row = trial, is_accepted[:, None]
+    return (
+        torch.where(by_row, u, old[0]), torch.where(is_accepted, tilt, old[1]), torch.where(by_row, slope, old[2])
+    )  # fmt: skip
 
 
 def follow(
@@ -336,12 +391,11 @@ def follow(
     """
     n_rungs = 0
     for number, (first, second) in enumerate(itertools.pairwise(path)):
-        done = 0.0
-        start, end = first.field(particles.u), second.field(particles.u)
+        done, tilt = 0.0, first.way_to(second, particles.u)
         while done < 1.0:
-            step, present = 1.0 - done, _between(start, end, done)
+            step, present = 1.0 - done, tilt(done)
             while True:
-                trial = reweighted(particles, _between(start, end, done + step) - present)
+                trial = reweighted(particles, tilt(done + step) - present)
                 if effective_share(trial) >= kept_share * effective_share(particles) or step < 1e-6:
                     break
                 step /= 1.3
@@ -352,9 +406,8 @@ def follow(
             old_count = particles.log_z_back
             job = moving(resampled(trial), first.towards(second, done), n_moves)
             particles = yield from telling(job, (number + before) / (len(path) - 1))
-            start, end = first.field(particles.u), second.field(particles.u)
-            change = _between(start, end, done) - _between(start, end, before)
-            particles = counted_back(particles, change, old_count)
+            tilt = first.way_to(second, particles.u)
+            particles = counted_back(particles, tilt(done) - tilt(before), old_count)
             yield (number + done) / (len(path) - 1)
     return particles
 
@@ -362,8 +415,8 @@ def follow(
 def led(particles: Particles, first: TiltedLaw, second: TiltedLaw, n_steps: int) -> Generator[None, None, Particles]:
     """Particles of one law under a neighbouring one: so many equal steps of the field, and a move after each."""
     for number in range(n_steps):
-        start, end = first.field(particles.u), second.field(particles.u)
-        change = _between(start, end, (number + 1) / n_steps) - _between(start, end, number / n_steps)
+        tilt = first.way_to(second, particles.u)
+        change = tilt((number + 1) / n_steps) - tilt(number / n_steps)
         law = first.towards(second, (number + 1) / n_steps)
         particles = yield from moving(resampled(reweighted(particles, change)), law, 1)
     return particles
@@ -393,9 +446,3 @@ def lingering(
         log_weights=weights.repeat(1, n_moments) - math.log(n_moments),
     )
     return particles, together
-
-
-def _between(start: Tensor, end: Tensor, part: float) -> Tensor:
-    """(n,) the tilt of the field a part of the way."""
-    field = torch.lerp(start, end, part)
-    return (field * field).sum(1).double()

@@ -8,10 +8,14 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mft_engine.device import to_host
+from mft_engine.laws.jumps import Jumps, fitted_jumps
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, lingering, prior_particles
+from mft_engine.rng import Stream, host_generator
 from mft_engine.slices import relayed
 from mft_engine.theory.particle_theory import AGREED, CLOSE, FAR, ParticleTheory, Round, TestPoints, observables, report
 from mft_engine.theory.particles import N_MOVES, Walked, Witnesses, newton_gain, settle, walk
@@ -25,6 +29,8 @@ POPULATIONS_EACH = 4
 # Effective share of the particles that a step of the witnesses leaves.
 KEPT_ON_WAY = 0.8
 KEPT_ON_LONG_WAY = 0.98
+# Parts of the usual settling after which walkers on short ways have learnt better where the wells lie.
+RESETTLED = (0.5,)
 # Moments of the witnesses at their end that are averaged, and numbers that their features may be.
 MOST_MOMENTS = 16
 MOST_FEATURES = 16_000_000
@@ -72,16 +78,21 @@ def solve_particles(
     n_populations += n_populations % 2
     n_each = max(64, (n_particles or N_PARTICLES) // n_populations)
 
-    def fresh(number: int) -> Particles:
-        own = seed + (number << 48)
+    def fresh(number: int, is_wide: bool = False, jumps: Jumps | None = None) -> Particles:
+        own, device = seed + (number << 48), problem.inputs.device
         shape = problem.inputs.shape[1], n_populations, n_each
-        return prior_particles(*shape, seed=own, device=problem.inputs.device, dtype=problem.dtype)
+        particles = prior_particles(*shape, seed=own, device=device, dtype=problem.dtype, is_wide=is_wide)
+        return replace(particles, jumps=jumps)
 
-    # Where unknowns are many the way is long: its noise counts. On short ways the moves have to find far narrow wells.
+    # Where unknowns are many the way is long: its noise counts. On short ways narrow wells are what matters. From the
+    # prior those far out, which hold a few per cent at the end and nothing on the way, are missed by most populations
+    # (by all of eight, as often as not), so that witnesses come from a wider one; and those whose entrance is narrow
+    # are entered by jumps that know from the walkers where they lie.
     is_long = newton_gain(problem, n_populations * n_each) < 1.0
     way = (1, KEPT_ON_LONG_WAY) if is_long else (N_MOVES, KEPT_ON_WAY)
     rounds: list[Round] = []
-    prior = problem.law(torch.zeros_like(problem.visible_target))
+    wide = replace(problem.law(torch.zeros_like(problem.visible_target)), widening=0.0 if is_long else 1.0)
+    jumps: Jumps | None = None
 
     def judged(witnesses: Particles, start: TiltedLaw, rho: Tensor) -> Generator[float, None, Particles]:
         """Witnesses under one law are led to that of rho, and judge."""
@@ -104,7 +115,14 @@ def solve_particles(
         start, witnesses = old.law(warm.judgements[-1].rho), replace(warm.witnesses, seed=seed + (1 << 48))
     else:
         walked = yield from _walked(walk(problem, fresh(0)))
-        start, witnesses = prior, fresh(1)
+        start, witnesses = wide, fresh(1, not is_long)
+    for effort in () if is_long else RESETTLED:
+        jumps = _jumps_to(problem, walked, seed)
+        knowing = replace(walked.particles, jumps=jumps)
+        walked = yield from _walked(settle(problem, knowing, walked.rho, 0.9, effort))
+    if not is_long:
+        jumps = _jumps_to(problem, walked, seed)
+        witnesses = replace(witnesses, jumps=jumps)
     cloud, rho = (walked.rho, walked.particles), walked.mean
     witnesses = yield from judged(witnesses, start, rho)
     answer = told(witnesses, cloud)
@@ -123,10 +141,20 @@ def solve_particles(
                 settled.clear()
             settled.append(walked.mean)
             rho = torch.stack(settled).mean(0)
-        witnesses = yield from judged(fresh(number), prior, rho)
+        witnesses = yield from judged(fresh(number, not is_long, jumps), wide, rho)
         number += 1
         answer = told(witnesses, cloud)
         yield answer
+
+
+def _jumps_to(problem: PointProblem, walked: Walked, seed: int) -> Jumps | None:
+    """Proposals about the wells of some walkers, and about what the symmetries make of them."""
+    u, tilt = to_host(walked.particles.u.double()), problem.law(walked.rho).log_tilt(walked.particles.u)
+    if problem.orbits is not None:
+        generator = host_generator(seed, Stream.THEORY, 2**46)
+        u = problem.orbits.scattered(np.concatenate([u, np.zeros((len(u), 1))], axis=1), generator)[:, :-1]
+    weights = to_host(walked.particles.probabilities * tilt)
+    return fitted_jumps(u, weights, seed=seed, device=problem.inputs.device, dtype=problem.dtype)
 
 
 def _is_wide(found: ParticleTheory) -> bool:

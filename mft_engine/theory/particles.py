@@ -45,6 +45,8 @@ N_MOVES = 4
 N_FORGETTING = 2
 N_AVERAGED = 8
 LONGEST = 2.0
+# Part of these that a warm start makes: its particles have settled with a neighbour's residual.
+WARM_EFFORT = 0.5
 MAX_STEPS = 400
 # Particles that an unknown takes for whole Newton steps, and the smallest part of one.
 EACH_UNKNOWN = 40.0
@@ -79,6 +81,7 @@ def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None)
     Raises:
         LawLost: the walk does not arrive.
     """
+    effort = 1.0 if rho is None else WARM_EFFORT
     rho = torch.zeros_like(problem.visible_target) if rho is None else rho
     gain = newton_gain(problem, len(particles.u))
     amplitude, start = 0.0, rho + SampledDual(problem, particles, rho).output
@@ -101,7 +104,7 @@ def walk(problem: PointProblem, particles: Particles, rho: Tensor | None = None)
             break
     else:
         raise LawLost("The walk to the full target does not arrive; more particles or a higher temperature help")
-    yield from settle(problem, particles, rho, 0.9)
+    yield from settle(problem, particles, rho, 0.9, effort)
 
 
 def newton_gain(problem: PointProblem, n_particles: int) -> float:
@@ -115,8 +118,13 @@ def newton_gain(problem: PointProblem, n_particles: int) -> float:
     return min(1.0, max(SMALLEST_GAIN, share))
 
 
-def settle(problem: PointProblem, particles: Particles, rho: Tensor, begin: float = 0.0) -> Iterator[float | Walked]:
+def settle(
+    problem: PointProblem, particles: Particles, rho: Tensor, begin: float = 0.0, effort: float = 1.0
+) -> Iterator[float | Walked]:
     """Newton steps of the sampled dual with moves between them: to the optimum, then residuals about it.
+
+    Args:
+        effort: part of the usual number of steps.
 
     Yields:
         share of the way behind, from `begin` on; at last where it led.
@@ -125,7 +133,7 @@ def settle(problem: PointProblem, particles: Particles, rho: Tensor, begin: floa
         LawLost: the optimum is not reached.
     """
     gain = newton_gain(problem, len(particles.u))
-    longer = min(LONGEST, 1.0 / math.sqrt(gain))
+    longer = effort * min(LONGEST, 1.0 / math.sqrt(gain))
     n_averaged = round(longer * N_AVERAGED)
     n_settling = round(longer * N_FORGETTING) + n_averaged
     tail: list[Tensor] = []
