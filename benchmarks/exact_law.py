@@ -47,6 +47,8 @@ ROADS = {
     ),
 }
 TASKS = ("digits", "cubic-teacher", "staircase", "parity")
+# Of the recipes' runs.
+RUN_TIMES = {11: 12, 23: 6}
 N_SEEDS = 5
 CURVE_PARTICLES = 4000
 SIMULATED_WIDTHS = (512, 1024)
@@ -276,30 +278,40 @@ def curves(*, quick: bool = False, modulus: int = 11) -> dict[str, Any]:
 
 
 def draw(document: dict[str, Any], width_mm: float = 140.0) -> Any:
-    """Left: test accuracy against the part of the pairs shown. Right: against temperature."""
+    """Left: test accuracy against the part of the pairs shown. Right: against temperature. For each modulus."""
+    known = [(modulus, document[part]) for modulus, part in ((11, "curves"), (23, "curves_23")) if part in document]
     with matplotlib.rc_context(style(width_mm)):
         sheet = Sheet(width_mm, 60.0)
         both = sheet.axes(12, 3, 54, 45), sheet.axes(80, 3, 54, 45)
-        labels = ("part of the pairs shown", "temperature, prior fixed, 70 % shown")
+        labels = ("part of the pairs shown", "temperature, prior fixed")
         for axes, name, label in zip(both, ("fraction", "temperature"), labels, strict=True):
-            law = [row for row in document[name]["law"] if row.get("test_accuracy") is not None]
-            x = [row[name] for row in law]
-            axes.plot(x, [row["test_accuracy"] for row in law], color=palette.THEORY, marker=".", label="exact law")
-            runs = document[name]["runs"]
-            axes.plot(
-                [row[name] for row in runs], [row["test_accuracy"] for row in runs], "o", color=palette.BACKGROUND,
-                markersize=4, markerfacecolor="none", label="512 neurons, $t$ = 12",
-            )  # fmt: skip
+            for (modulus, roads), line, point in zip(known, ("-", "--"), ("o", "s"), strict=False):
+                law = [row for row in roads[name]["law"] if row.get("test_accuracy") is not None]
+                accuracy = [row["test_accuracy"] for row in law]
+                axes.plot(
+                    [row[name] for row in law], accuracy, line, color=palette.THEORY, marker=".",
+                    label=f"exact law, $P$ = {modulus}",
+                )  # fmt: skip
+                runs = roads[name]["runs"]
+                axes.plot(
+                    [row[name] for row in runs], [row["test_accuracy"] for row in runs], point,
+                    color=palette.BACKGROUND, markersize=4, markerfacecolor="none",
+                    label=f"512 neurons, $t$ = {RUN_TIMES[modulus]}, $P$ = {modulus}",
+                )  # fmt: skip
             axes.set_ylim(-0.05, 1.05)
             axes.set_xlabel(label)
             bare(axes)
         both[0].set_ylabel("test accuracy")
-        both[1].legend(frameon=False, loc="lower left")
+        both[1].legend(frameon=False, loc="lower left", fontsize="x-small")
         return sheet.figure
 
 
 def _tell(row: dict[str, Any]) -> None:
     print(json.dumps(row, default=float), file=sys.stderr, flush=True)
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1, default=lambda value: np.asarray(value).tolist())
 
 
 def main() -> None:
@@ -323,13 +335,15 @@ def main() -> None:
                 "curves_23": functools.partial(curves, modulus=23),
             }[part]
             document[part] = job(quick=arguments.quick)  # type: ignore[operator]
-    text = json.dumps(document, indent=1, default=lambda value: np.asarray(value).tolist())
-    print(text)
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "exact_law.json").write_text(text + "\n")
-        if "curves" in document:
-            draw(document["curves"]).savefig(arguments.out / "modular-addition-law.svg")
+        kept = arguments.out / "exact_law.json"
+        if kept.exists():  # parts that were not made anew stay
+            document = json.loads(kept.read_text()) | document
+        kept.write_text(_text(document) + "\n")
+        if "curves" in document or "curves_23" in document:
+            draw(document).savefig(arguments.out / "modular-addition-law.svg")
+    print(_text(document))
 
 
 if __name__ == "__main__":
