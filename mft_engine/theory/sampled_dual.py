@@ -16,6 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mft_engine.device import one_thread
 from mft_engine.laws.particles import Particles, TiltedLaw, effective_share, reweighted
 from mft_engine.network.activations import Activation
 from mft_engine.theory.orbits import Orbits
@@ -103,12 +104,15 @@ class PointProblem:
 class SampledDual:
     """The dual on particles that stay where they are: only their weights follow the residual.
 
+    Its products take one thread, and add up in one order: two bring little (they wait for memory) and give other bits.
+
     Args:
         problem: the problem.
         particles: under the law of rho.
         rho: (n_unknowns, n_out) coordinates of r.
     """
 
+    @one_thread()
     def __init__(self, problem: PointProblem, particles: Particles, rho: Tensor) -> None:
         self.problem, self.particles, self.rho = problem, particles, rho
         self.features = problem.features(particles.u)
@@ -123,6 +127,7 @@ class SampledDual:
         return (field * field).sum(1).double() / (2 * self.problem.lambda_a * self.problem.temperature)
 
     @cached_property
+    @one_thread()
     def outputs(self) -> Tensor:
         """(n_populations, n_unknowns, n_out) f_r by each population alone, times sqrt(weight)."""
         particles, n = self.particles, self.particles.n_each
@@ -136,6 +141,7 @@ class SampledDual:
         """grad D, (n_unknowns, n_out), for the problem's target or for another one in the same coordinates."""
         return (self.problem.visible_target if target is None else target) - self.rho - self.output
 
+    @one_thread()
     def curvature_product(self, v: Tensor) -> Tensor:
         """(I + C/T) v, (n_unknowns, n_out)."""
         problem = self.problem
@@ -144,6 +150,7 @@ class SampledDual:
         pulled = self._sum(self.p[:, None] * (along + self.field * shared)) / problem.lambda_a
         return v + pulled - self.output * (float((self.output * v).sum()) / problem.temperature)
 
+    @one_thread()
     def covariance(self) -> Tensor:
         """C = Cov(a phi) of one readout, (n_unknowns, n_unknowns)."""
         problem = self.problem
@@ -151,6 +158,7 @@ class SampledDual:
         scaled = self.features * (self.p * square).sqrt()[:, None]
         return (scaled.T @ scaled).double() - self.output @ self.output.T
 
+    @one_thread()
     def solve(self, right: Tensor, n_products: int = N_PRODUCTS, tolerance: float = SOLVED) -> Tensor:
         """(I + C/T)^-1 right by conjugate gradients.
 
@@ -174,6 +182,7 @@ class SampledDual:
         size = 1.0 + stiff.clamp(min=0)[:, None] * (scale + scale**2 * pull.clamp(min=0) / self.problem.temperature)
         return lambda v: along @ ((along.T @ v @ across) / size) @ across.T
 
+    @one_thread()
     def slope_of_mean(self, centred: Tensor, slope: Tensor | None) -> Tensor:
         """Slope by rho, (n_unknowns, n_out), of the mean of a function of a neuron.
 
@@ -184,12 +193,14 @@ class SampledDual:
         pull = centred[:, None] * self.field / scale
         return self._sum(self.p[:, None] * (pull if slope is None else pull + slope))
 
+    @one_thread()
     def pushed(self, direction: Tensor) -> Callable[[float], Particles]:
         """length -> the particles reweighted to the law of rho + length x direction."""
         along = self.features @ direction.to(self.field.dtype)
         present = self._tilt_of(self.field)
         return lambda length: reweighted(self.particles, self._tilt_of(self.field + length * along) - present)
 
+    @one_thread()
     def largest_push(self, base: Tensor, direction: Tensor, most: float, kept_share: float) -> float:
         """Largest length up to `most` at which rho + base + length x direction keeps so many particles effective."""
         along, more = (self.features @ d.to(self.field.dtype) for d in (base, direction))

@@ -86,6 +86,19 @@ def test_every_population_finds_the_narrow_wells_far_out_that_hold_a_part_of_the
     assert abs(found.loss - exact.loss) < 1e-3
 
 
+def test_two_threads_find_the_same_law_to_the_last_bit() -> None:
+    _, problem = disguised(0)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            found.append(solved(problem, seed=0, n_particles=2048))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].to_dict() | {"seconds": 0} == found[1].to_dict() | {"seconds": 0}
+    np.testing.assert_array_equal(found[0].residual(), found[1].residual())
+
+
 def test_samples_of_the_law_make_the_function_of_the_theory() -> None:
     _, problem = disguised(0)
     found = solved(problem, seed=0, n_particles=4000)
