@@ -13,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mft_engine.device import one_thread
 from mft_engine.laws.particles import Particles, TiltedLaw, effective_share, reweighted
 from mft_engine.network.activations import Activation
 from mft_engine.theory.orbits import Orbits
@@ -35,6 +37,7 @@ class PointProblem:
         activation, temperature, lambda_w, lambda_a: T and the regularisation of one input weight and one readout.
         dtype: of the particles.
         orbits: symmetries; the optimum is looked for among the residuals that have them.
+        images: -> (n_images, n_inputs) array, orders of the inputs; a well put into one of them is nearly another well.
     """
 
     inputs: Tensor
@@ -46,6 +49,7 @@ class PointProblem:
     lambda_a: float
     dtype: torch.dtype = torch.float32
     orbits: Orbits | None = None
+    images: Callable[[], np.ndarray] | None = None
 
     @cached_property
     def scaled_inputs(self) -> Tensor:
@@ -103,12 +107,15 @@ class PointProblem:
 class SampledDual:
     """The dual on particles that stay where they are: only their weights follow the residual.
 
+    Products are short, and sums are to have the same bits for any number of threads: all is reckoned in one.
+
     Args:
         problem: the problem.
         particles: under the law of rho.
         rho: (n_unknowns, n_out) coordinates of r.
     """
 
+    @one_thread()
     def __init__(self, problem: PointProblem, particles: Particles, rho: Tensor) -> None:
         self.problem, self.particles, self.rho = problem, particles, rho
         self.features = problem.features(particles.u)
@@ -132,6 +139,12 @@ class SampledDual:
         ]
         return torch.stack(parts).double() / self.problem.lambda_a
 
+    def value(self) -> float:
+        """D by these particles' estimate of log Z."""
+        problem, rho, both = self.problem, self.rho, 0.5 * (self.particles.log_z + self.particles.log_z_back)
+        log_z = float(torch.logsumexp(both, 0)) - math.log(len(both))
+        return float(((problem.visible_target - 0.5 * rho) * rho).sum()) - problem.temperature * log_z
+
     def gradient(self, target: Tensor | None = None) -> Tensor:
         """grad D, (n_unknowns, n_out), for the problem's target or for another one in the same coordinates."""
         return (self.problem.visible_target if target is None else target) - self.rho - self.output
@@ -144,6 +157,7 @@ class SampledDual:
         pulled = self._sum(self.p[:, None] * (along + self.field * shared)) / problem.lambda_a
         return v + pulled - self.output * (float((self.output * v).sum()) / problem.temperature)
 
+    @one_thread()
     def covariance(self) -> Tensor:
         """C = Cov(a phi) of one readout, (n_unknowns, n_unknowns)."""
         problem = self.problem
@@ -151,6 +165,7 @@ class SampledDual:
         scaled = self.features * (self.p * square).sqrt()[:, None]
         return (scaled.T @ scaled).double() - self.output @ self.output.T
 
+    @one_thread()
     def solve(self, right: Tensor, n_products: int = N_PRODUCTS, tolerance: float = SOLVED) -> Tensor:
         """(I + C/T)^-1 right by conjugate gradients.
 
@@ -174,6 +189,7 @@ class SampledDual:
         size = 1.0 + stiff.clamp(min=0)[:, None] * (scale + scale**2 * pull.clamp(min=0) / self.problem.temperature)
         return lambda v: along @ ((along.T @ v @ across) / size) @ across.T
 
+    @one_thread()
     def slope_of_mean(self, centred: Tensor, slope: Tensor | None) -> Tensor:
         """Slope by rho, (n_unknowns, n_out), of the mean of a function of a neuron.
 
@@ -190,6 +206,7 @@ class SampledDual:
         present = self._tilt_of(self.field)
         return lambda length: reweighted(self.particles, self._tilt_of(self.field + length * along) - present)
 
+    @one_thread()
     def largest_push(self, base: Tensor, direction: Tensor, most: float, kept_share: float) -> float:
         """Largest length up to `most` at which rho + base + length x direction keeps so many particles effective."""
         along, more = (self.features @ d.to(self.field.dtype) for d in (base, direction))
