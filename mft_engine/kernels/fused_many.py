@@ -22,8 +22,8 @@ from mft_engine.kernels.team import Crew, run_together
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_scale
 
-# Numbers in all the parts of a drift (64 MB), and in the features of a chunk (16 MB, three times for each member), up to
-# which nothing is walked through in blocks.
+# Numbers in all the parts of a drift (64 MB), and in the features of a chunk (16 MB, three times for each member), up
+# to which nothing is walked through in blocks.
 MOST_NUMBERS, MOST_FEATURES = 2**24, 2**22
 # Points x parameters below which a second thread costs more than it saves.
 WORK_FOR_ONE = 2**20
