@@ -1,11 +1,13 @@
 """The exact law beyond the plane: figures that the README quotes, and modular addition's curves beside simulations.
 
-python -m benchmarks.exact_law [modular] [tasks] [equilibrium] [extrapolation] [exponent] [curves] [--quick] [--out DIR]
+python -m benchmarks.exact_law [modular] [tasks] [equilibrium] [extrapolation] [exponent] [curves] [curves_23]
+                               [--quick] [--out DIR]
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -30,10 +32,20 @@ from mft_engine.theory.particle_theory import ParticleTheory
 from mft_engine.theory.theory import Theory
 
 FRACTIONS = (0.45, 0.55, 0.6, 0.7)
-CURVE_FRACTIONS = (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)
-# Temperatures at the prior of the recipe: lambda moves with T.
-TEMPERATURES = (0.003, 0.01, 0.02, 0.025, 0.03, 0.04, 0.05)
-RUN_FRACTIONS, RUN_TEMPERATURES = (0.3, 0.45, 0.55, 0.7), (0.003, 0.02, 0.03, 0.05)
+# Of each modulus: recipe, and values of the law and of runs along both roads. Temperatures at the prior of the recipe:
+# lambda moves with T.
+ROADS = {
+    11: (
+        "modular-addition",
+        ((0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7), (0.3, 0.45, 0.55, 0.7)),
+        ((0.003, 0.01, 0.02, 0.025, 0.03, 0.04, 0.05), (0.003, 0.02, 0.03, 0.05)),
+    ),
+    23: (
+        "modular-addition-23",
+        ((0.25, 0.3, 0.35, 0.4, 0.5, 0.6), (0.3, 0.4, 0.5, 0.6)),
+        ((0.003, 0.006, 0.01, 0.015, 0.02), (0.003, 0.01, 0.02)),
+    ),
+}
 TASKS = ("digits", "cubic-teacher", "staircase", "parity")
 N_SEEDS = 5
 CURVE_PARTICLES = 4000
@@ -42,17 +54,17 @@ STAYED = 6.0
 # Sweeps of whole neurons, and the most numbers of features proposed at once.
 N_EXCHANGES, MOST_PROPOSED = 400, 8_000_000
 EXTRAPOLATED = {"fractions": (0.55, 0.7), "widths": (512, 1024, 2048), "time": 9.0}
-PARTS = ("modular", "tasks", "equilibrium", "extrapolation", "exponent", "curves")
+PARTS = ("modular", "tasks", "equilibrium", "extrapolation", "exponent", "curves", "curves_23")
 
 
-def at_fraction(fraction: float) -> Recipe:
+def at_fraction(fraction: float, name: str = "modular-addition") -> Recipe:
     """Modular addition with another part of the pairs shown."""
-    return load_recipe("modular-addition").replace({"task.train_fraction": fraction})
+    return load_recipe(name).replace({"task.train_fraction": fraction})
 
 
-def at_temperature(temperature: float) -> Recipe:
+def at_temperature(temperature: float, name: str = "modular-addition") -> Recipe:
     """Modular addition at another temperature and the same prior."""
-    recipe = load_recipe("modular-addition")
+    recipe = load_recipe(name)
     ratio = temperature / recipe.training.temperature
     return recipe.replace(
         {"training.temperature": temperature, "regularisation.scale": recipe.regularisation.scale * ratio}
@@ -244,23 +256,21 @@ def exponent(*, quick: bool = False) -> dict[str, Any]:
     return row
 
 
-def curves(*, quick: bool = False) -> dict[str, Any]:
-    """Test accuracy and loss of the exact law along two roads, and runs of t = 12 from the prior beside them."""
+def curves(*, quick: bool = False, modulus: int = 11) -> dict[str, Any]:
+    """Test accuracy and loss of the exact law along two roads, and runs from the prior beside them, as the recipe's."""
     document: dict[str, Any] = {}
-    roads = (
-        ("fraction", at_fraction, CURVE_FRACTIONS, RUN_FRACTIONS),
-        ("temperature", at_temperature, TEMPERATURES, RUN_TEMPERATURES),
-    )
-    for name, recipe_at, values, run_values in roads:
-        rows = []
-        for value in values[:: 4 if quick else 1]:
-            _, row = solved(recipe_at(value).replace({"theory.n_particles": CURVE_PARTICLES}))
-            rows.append({name: value, **row})
-            _tell(rows[-1])
+    recipe_name, *values_of = ROADS[modulus]
+    roads = ("fraction", at_fraction), ("temperature", at_temperature)
+    for (name, recipe_at), (values, run_values) in zip(roads, values_of, strict=True):
         runs = []
         for value in run_values[: 1 if quick else None]:
-            runs.append({name: value, **trained(recipe_at(value), is_judged=False)})
+            runs.append({name: value, **trained(recipe_at(value, recipe_name), is_judged=False)})
             _tell(runs[-1])
+        rows = []
+        for value in values[:: 4 if quick else 1]:
+            _, row = solved(recipe_at(value, recipe_name).replace({"theory.n_particles": CURVE_PARTICLES}))
+            rows.append({name: value, **row})
+            _tell(rows[-1])
         document[name] = {"law": rows, "runs": runs}
     return document
 
@@ -310,6 +320,7 @@ def main() -> None:
                 "extrapolation": extrapolation,
                 "exponent": exponent,
                 "curves": curves,
+                "curves_23": functools.partial(curves, modulus=23),
             }[part]
             document[part] = job(quick=arguments.quick)  # type: ignore[operator]
     text = json.dumps(document, indent=1, default=lambda value: np.asarray(value).tolist())

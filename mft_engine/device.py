@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mft_engine.recipe import RecipeError
 from mft_engine.sections import EngineSection
+from mft_engine.slices import finished
 
 Found = TypeVar("Found")
 
@@ -110,6 +111,27 @@ def team_of_threads() -> Iterator[ThreadPoolExecutor]:
             yield team
     finally:
         torch.set_num_threads(n)  # in some libraries what one thread sets holds for all
+
+
+def in_team(
+    work: Callable[[int], Generator[None, None, Found]], n_blocks: int, device: torch.device
+) -> Generator[None, None, list[Found]]:
+    """What the work on each block finds, in slices; the blocks of the host are shared out among its threads.
+
+    Args:
+        work: number of a block -> its work, which reads what no other block writes, and has random numbers of its own,
+            so that the result is the same for any number of threads.
+    """
+    found: list[Found] = []
+    if n_threads() > 1 and device == host_device() and n_blocks > 1:
+        with team_of_threads() as team:
+            for each in team.map(lambda number: finished(work(number)), range(n_blocks)):
+                found.append(each)
+                yield
+        return found
+    for number in range(n_blocks):
+        found.append((yield from work(number)))
+    return found
 
 
 @contextmanager

@@ -47,6 +47,12 @@ def why_not_fused(device: torch.device | str, dtype: torch.dtype, n_inputs: int,
     return None
 
 
+def _has_compiled_products(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether several readouts, and many inputs, are compiled here."""
+    is_here = importlib.util.find_spec("numba") is not None
+    return is_here and device.type == host_device().type and dtype == torch.float32
+
+
 def compiler_for(device: torch.device | str) -> str | None:
     """The package that compiles fused steps for this device, or None where there is none."""
     device = torch.device(device)
@@ -88,6 +94,10 @@ def choose(
         raise ValueError(f"the fused kernel cannot serve here: {reason}")
     if kind == "graphed" or (kind == "auto" and reason is not None and can_record_graphs(torch.device(device))):
         return GraphedKernel(activation)
+    if kind == "auto" and reason is not None and _has_compiled_products(torch.device(device), dtype):
+        from mft_engine.kernels.fused_many import FusedManyKernel
+
+        return FusedManyKernel(activation)
     if kind == "reference" or reason is not None:
         return ReferenceKernel(activation)
     if compiler_for(device) == "triton":

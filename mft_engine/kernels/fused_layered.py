@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from typing import Any
 
@@ -45,6 +46,11 @@ def _libraries() -> ThreadpoolController:
     import scipy.linalg.cython_blas  # noqa: F401  (what compiled code calls must be there to be found)
 
     return ThreadpoolController()
+
+
+def one_thread_each() -> AbstractContextManager[Any]:
+    """Inside, every product that compiled code asks for takes one thread: its members are the threads."""
+    return _libraries().limit(limits=1, user_api="blas")
 
 
 def cut(n_points: int) -> tuple[int, int]:
@@ -107,7 +113,7 @@ class FusedLayeredKernel:
         network, n_points = self.network, len(points)
         chunk, n_chunks = cut(n_points)
         n_padded = -(-network.n_parameters // layered_loop.PARAMETERS) * layered_loop.PARAMETERS
-        state, total = _own(theta, np.float32), _own(prediction_sum, np.float64)
+        state, total = own_copy(theta, np.float32), own_copy(prediction_sum, np.float64)
         losses, finite = np.full(n_steps, np.nan), np.zeros(n_steps, dtype=np.bool_)
         prediction = np.empty(n_points, dtype=np.float32)
         n_most = max(1, min(n_threads(), n_chunks, n_points * network.n_parameters // WORK_FOR_ONE))
@@ -119,8 +125,8 @@ class FusedLayeredKernel:
             state, np.cumsum([0, *network.sizes]), np.array([network.n_inputs, *network.n_neurons]),
             np.array([base for base, _ in forms]), np.array([is_one_sided for _, is_one_sided in forms]),
             np.array([network.input_scale(layer) for layer in range(1, network.n_layers + 1)], dtype=np.float32),
-            _own(points, np.float32), _own(targets, np.float32), _own(weights, np.float64),
-            _own(weights * drive(top, exponent), np.float32), np.float32(output_scale(top, exponent)), chunk,
+            own_copy(points, np.float32), own_copy(targets, np.float32), own_copy(weights, np.float64),
+            own_copy(weights * drive(top, exponent), np.float32), np.float32(output_scale(top, exponent)), chunk,
             *(np.array(values, dtype=np.float32) for values in (plan.rate, plan.decay, plan.noise)),
             plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0), np.uint64(key_1),
             np.uint64(int(plan.stream) & rng.MASK_32),
@@ -135,7 +141,7 @@ class FusedLayeredKernel:
                 finite[first : first + n], moved, xi_now, member, n_members, counter, is_bad,
             )  # fmt: skip
 
-        with _libraries().limit(limits=1, user_api="blas"):
+        with one_thread_each():
             for n_members, first, n in self._crews.setdefault((n_most, n_points), Crew(n_most)).shifts(n_steps):
                 counter = np.zeros(1, dtype=np.int64)
                 run_together(n_members, partial(work, n_members=n_members, first=first, n=n, counter=counter))
@@ -151,5 +157,6 @@ class FusedLayeredKernel:
         )
 
 
-def _own(tensor: Tensor, dtype: type) -> NDArray[Any]:
+def own_copy(tensor: Tensor, dtype: type) -> NDArray[Any]:
+    """A contiguous array that shares no memory with the tensor."""
     return np.array(tensor.detach().numpy(), dtype=dtype, order="C")

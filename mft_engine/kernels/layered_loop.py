@@ -14,7 +14,9 @@ parameters by the parts of all chunks, added in their order: the same bits for a
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, check-untyped-defs=False
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numba import njit
@@ -24,6 +26,8 @@ from mft_engine.kernels.inner_loops import FUNCTIONS, SETTINGS, SOURCES, ZERO, f
 from mft_engine.kernels.noise import fill_normal
 from mft_engine.kernels.team import meet, share
 
+# What other files make of this one is compiled anew with it.
+LAYER_SOURCES = zlib.crc32(Path(__file__).read_bytes())
 # Rows of the noise counter, of four parameters each, that are updated together.
 ROWS = 64
 PARAMETERS = 4 * ROWS

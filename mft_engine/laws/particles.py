@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.device import host_device, n_threads, one_thread, team_of_threads
+from mft_engine.device import in_team, one_thread
 from mft_engine.laws.jumps import Jumps
 from mft_engine.laws.law import Tilted
 from mft_engine.laws.wider import PRECISIONS, log_widened
@@ -296,15 +296,7 @@ def moving(particles: Particles, law: Tilted, n_moves: int) -> Generator[None, N
         u[rows], n_accepted = yield from _trajectories(u[rows], law, n_moves, size, generator, particles.jumps)
         return n_accepted
 
-    n_accepted = 0
-    if n_threads() > 1 and u.device == host_device() and len(starts) > 1:
-        with team_of_threads() as team:
-            for count in team.map(lambda number: finished(work(number)), range(len(starts))):
-                n_accepted += count
-                yield
-    else:
-        for number in range(len(starts)):
-            n_accepted += yield from work(number)
+    n_accepted = sum((yield from in_team(work, len(starts), u.device)))
     acceptance = n_accepted / (n_moves * u.shape[0])
     log_step = particles.log_step + float(np.clip(acceptance - TARGET_ACCEPTANCE, -0.35, 0.35))
     return replace(particles, u=u, log_step=log_step, acceptance=acceptance, n_moves=particles.n_moves + n_moves)

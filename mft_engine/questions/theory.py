@@ -286,7 +286,8 @@ def _solve_two_hidden(recipe: Recipe, task: Task, measure: Measure) -> Iterator[
 def _problem(recipe: Recipe, task: Task, measure: Measure) -> PointProblem:
     targets = targets_on(measure, task).reshape(len(measure.weights), -1)
     orbits = find_orbits(measure.inputs, targets, measure.weights)
-    return replace(point_problem(recipe, measure.inputs, targets, measure.weights), orbits=orbits)
+    problem = point_problem(recipe, measure.inputs, targets, measure.weights)
+    return replace(problem, orbits=orbits, images=task.images)
 
 
 def _judges(recipe: Recipe, task: Task) -> Judges | None:

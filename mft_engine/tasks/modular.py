@@ -48,6 +48,7 @@ def build_modular_addition(name: str, parameters: Mapping[str, Any]) -> Task:
         split=functools.partial(_split, modulus=modulus, fraction=fraction, scale=scale),
         projections=fourier_planes(modulus),
         modulus=modulus,
+        images=functools.partial(affine_images, modulus),
         is_classification=True,
     )
 
@@ -89,6 +90,23 @@ def _split(seed: int, *, modulus: int, fraction: float, scale: float) -> OwnPoin
     source = f"the table of additions modulo {modulus}"
     parts = (inputs[:n_train], targets[:n_train], inputs[n_train:], targets[n_train:])
     return OwnPoints(*parts, source, total_weight=n_train / len(pairs))
+
+
+def affine_images(modulus: int) -> np.ndarray:
+    """Orders of the 2P inputs by n -> k n + s, m -> k m + t, which turn a table of sums mod P, P prime, into itself.
+
+    k and P - k differ by a reflection; one of each pair is here.
+
+    Returns:
+        ((P - 1)/2 * P^2, 2P): where each input weight of the image comes from; of a P that is not prime, k = 1 alone.
+    """
+    numbers = np.arange(modulus)
+    is_prime = all(modulus % k for k in range(2, math.isqrt(modulus) + 1))
+    factors = np.arange(1, (modulus - 1) // 2 + 1 if is_prime else 2)
+    moved = (factors[:, None, None] * numbers + numbers[:, None]) % modulus  # factor, shift, number
+    first = np.broadcast_to(moved[:, :, None], (len(factors), modulus, modulus, modulus))
+    second = np.broadcast_to(modulus + moved[:, None], first.shape)
+    return np.concatenate([first, second], axis=-1).reshape(-1, 2 * modulus)
 
 
 def fourier_planes(modulus: int) -> dict[str, np.ndarray]:

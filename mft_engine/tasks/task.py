@@ -68,6 +68,7 @@ class Task:
         split: seed -> the task's own data, where each seed shows another part of it.
         projections: name -> (n_inputs,) direction, in which a cloud of this task is worth looking at.
         modulus: P of an addition modulo P, else 0.
+        images: -> (n, n_inputs) orders of the inputs that leave the target's whole table as it is.
         data: what was found out about a file of data (dialect, target, inputs, what was left out), for the summary.
     """
 
@@ -86,6 +87,7 @@ class Task:
     split: Callable[[int], OwnPoints] | None = None
     projections: Mapping[str, np.ndarray] = field(default_factory=dict)
     modulus: int = 0
+    images: Callable[[], np.ndarray] | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property

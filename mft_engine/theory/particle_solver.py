@@ -15,11 +15,25 @@ from torch import Tensor
 from mft_engine.device import to_host
 from mft_engine.laws.jumps import Jumps, fitted_jumps
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, lingering, prior_particles
+from mft_engine.laws.wells import climbed, drawn_around
 from mft_engine.rng import Stream, host_generator
 from mft_engine.slices import relayed
 from mft_engine.theory.particle_theory import AGREED, CLOSE, FAR, ParticleTheory, Round, TestPoints, observables, report
 from mft_engine.theory.particles import N_MOVES, Walked, Witnesses, newton_gain, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
+from mft_engine.theory.well_solver import (
+    N_DRAWN,
+    N_POPULATIONS,
+    N_SCOUTINGS,
+    N_WALKERS,
+    NEXT_CLIMB,
+    Settled,
+    approach,
+    average,
+    can_list_wells,
+    listed,
+    scouted,
+)
 
 Found = TypeVar("Found")
 
@@ -35,6 +49,8 @@ RESETTLED = (0.5,)
 # Moments of the witnesses at their end that are averaged, and numbers that their features may be.
 MOST_MOMENTS = 16
 MOST_FEATURES = 16_000_000
+# Unknowns above which wells are listed, where they can be: four particles each, as many as are usual.
+MANY_UNKNOWNS = 1500
 # Rounds of witnesses without a wanted precision, and with one.
 N_ROUNDS = 3
 # Part of the loss to which its error brings the rounds to an end, where no precision was asked for.
@@ -83,6 +99,10 @@ def solve_particles(
     is_long = newton_gain(problem, wanted) < 1.0
     n_populations = (POPULATIONS_EACH if is_long else POPULATIONS_SHORT) * max(2, n_replicates)
     n_each = max(64, wanted // n_populations)
+    if problem.visible_target.numel() > MANY_UNKNOWNS and can_list_wells(problem):
+        n_drawn = max(N_DRAWN, n_particles)
+        yield from _solve_around_wells(problem, seed, n_drawn, n_populations, precision, seconds, warm, test)
+        return
 
     def fresh(number: int, is_wide: bool = False, jumps: Jumps | None = None) -> Particles:
         own, device = seed + (number << 48), problem.inputs.device
@@ -146,6 +166,57 @@ def solve_particles(
         number += 1
         answer = told(witnesses, cloud)
         yield answer
+
+
+def _solve_around_wells(
+    problem: PointProblem,
+    seed: int,
+    n_drawn: int,
+    n_populations: int,
+    precision: float | None,
+    seconds: float | None,
+    warm: ParticleTheory | None,
+    test: TestPoints | None,
+) -> Iterator[float | ParticleTheory]:
+    """`solve_particles` where unknowns and wells are as many as particles."""
+    begin = time.perf_counter()
+    if warm is not None and _is_neighbour(warm, problem):
+        rho, near = _carried(problem, warm), warm.cloud
+    else:
+        shape = problem.inputs.shape[1], N_POPULATIONS, N_WALKERS // N_POPULATIONS
+        walkers = prior_particles(*shape, seed=seed, device=problem.inputs.device, dtype=problem.dtype)
+        walked = yield from _walked(walk(problem, walkers))
+        rho, near = walked.mean, walked.particles
+    wells = yield from _part(listed(problem, rho, near), 0.2, 0.1)
+    found, ends = Settled(rho, wells), list[Tensor]()
+    rounds: list[Round] = []
+    while True:
+        number = len(rounds)
+        own = seed + ((2 * number + 1) << 48)
+        for scouting in range(0 if rounds else N_SCOUTINGS):
+            begun, part = 0.3 + 0.2 * scouting, own + (scouting << 44)
+            found = yield from _part(approach(problem, found, seed=part), begun, 0.15)
+            found = yield from _part(scouted(problem, found, seed=part), begun + 0.15, 0.05)
+        found = yield from _part(approach(problem, found, seed=own + (1 << 40)), 0.7, 0.1)
+        found = yield from _part(average(problem, found, seed=own + (3 << 40)), 0.8, 0.1)
+        ends.append(found.rho)
+        rho = torch.stack(ends).mean(0)
+        law = problem.law(rho)
+        wells = yield from _part(relayed(climbed(law, found.wells.modes, NEXT_CLIMB), lambda _: 0.0), 0.9, 0.0)
+        drawn = drawn_around(wells, law, n_populations, n_drawn // n_populations, seed=own + (2 << 40))
+        witnesses = yield from _part(relayed(drawn, lambda _: 0.0), 0.9, 0.1)
+        seen = Witnesses(problem, witnesses, rho)
+        rounds.append((seen.judge(), observables(seen, test, 0)))
+        elapsed = time.perf_counter() - begin
+        answer = report(
+            problem, rounds, witnesses, (rho, witnesses), n_populations // POPULATIONS_EACH, elapsed, precision
+        )
+        # Of a well that is not listed the residual does not know how deep it has made it.
+        unseen = problem.temperature * found.missing
+        answer = replace(answer, free_energy_error=math.hypot(answer.free_energy_error, unseen))
+        yield answer
+        if not _goes_on(answer, precision, seconds, len(rounds)):
+            return
 
 
 def _jumps_to(problem: PointProblem, walked: Walked, seed: int) -> Jumps | None:

@@ -64,7 +64,8 @@ class ParticleTheory:
             F(mu_r) - D(r), excess the mean D* - D(r) of all that count, without bias, so that either may come out
             slightly negative. The numbers themselves are taken one Newton step further.
         dual: D*, which at the optimum is the free energy.
-        log_z: log Z at the judged residual, counted on the way there and on the way back.
+        log_z: log Z at the judged residual, counted on the way there and on the way back; the same number twice where
+            particles were drawn around listed wells.
         order_parameters, order_parameters_error: overlap, or cosines in the plane.
         population_share: effective share of the populations: 1 where they agree on Z.
         n_particles, n_replicates, n_rounds: witnesses of the last round, halves, rounds.

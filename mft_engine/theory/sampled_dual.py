@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,7 @@ class PointProblem:
         activation, temperature, lambda_w, lambda_a: T and the regularisation of one input weight and one readout.
         dtype: of the particles.
         orbits: symmetries; the optimum is looked for among the residuals that have them.
+        images: -> (n_images, n_inputs) array, orders of the inputs; a well put into one of them is nearly another well.
     """
 
     inputs: Tensor
@@ -47,6 +49,7 @@ class PointProblem:
     lambda_a: float
     dtype: torch.dtype = torch.float32
     orbits: Orbits | None = None
+    images: Callable[[], np.ndarray] | None = None
 
     @cached_property
     def scaled_inputs(self) -> Tensor:
@@ -104,7 +107,7 @@ class PointProblem:
 class SampledDual:
     """The dual on particles that stay where they are: only their weights follow the residual.
 
-    Its products take one thread, and add up in one order: two bring little (they wait for memory) and give other bits.
+    Products are short, and sums are to have the same bits for any number of threads: all is reckoned in one.
 
     Args:
         problem: the problem.
@@ -136,6 +139,12 @@ class SampledDual:
             self.features[k * n : (k + 1) * n].T @ own[k * n : (k + 1) * n] for k in range(particles.n_populations)
         ]
         return torch.stack(parts).double() / self.problem.lambda_a
+
+    def value(self) -> float:
+        """D by these particles' estimate of log Z."""
+        problem, rho, both = self.problem, self.rho, 0.5 * (self.particles.log_z + self.particles.log_z_back)
+        log_z = float(torch.logsumexp(both, 0)) - math.log(len(both))
+        return float(((problem.visible_target - 0.5 * rho) * rho).sum()) - problem.temperature * log_z
 
     def gradient(self, target: Tensor | None = None) -> Tensor:
         """grad D, (n_unknowns, n_out), for the problem's target or for another one in the same coordinates."""

@@ -7,8 +7,11 @@ import pytest
 
 from benchmarks.modular import run_seeds, summary_of
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.questions.theory import improve_theory
+from mft_engine.laws.particles import follow, prior_particles
+from mft_engine.questions.theory import improve_theory, solve_theory
 from mft_engine.recipe import load_recipe
+from mft_engine.slices import finished
+from mft_engine.theory import particle_solver, well_solver
 from mft_engine.theory.particle_theory import ParticleTheory
 
 
@@ -56,6 +59,45 @@ def test_two_particles_an_unknown_do_not_fit_their_own_noise() -> None:
         abs(first.loss - 0.02113) < 4 * first.loss_error
         and abs(first.free_energy - 0.17622) < 4 * first.free_energy_error
     )
+
+
+def test_particles_around_listed_wells_find_the_law_that_particles_from_the_prior_find(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(particle_solver, "MANY_UNKNOWNS", 0)
+    for name, number in {"N_WALKERS": 400, "N_SCOUTS": 800, "N_ON_WAY": 2400, "N_DRAWN": 4800}.items():
+        for module in (particle_solver, well_solver):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, number)
+    recipe = load_recipe("modular-addition").replace(
+        {"task.modulus": 7, "task.train_fraction": 0.6, "theory.n_particles": 400, "engine.n_threads": 1}
+    )
+    found = [item for item in improve_theory(recipe) if not isinstance(item, float)][-1]
+    assert isinstance(found, ParticleTheory) and not found.shortfall
+    # 8,000 particles from the prior give loss .02113(1) and free energy .17622(7).
+    assert abs(found.loss - 0.02113) < 4 * found.loss_error and found.loss_error < 5e-4
+    assert abs(found.free_energy - 0.17622) < 4 * found.free_energy_error and found.free_energy_error < 3e-3
+
+
+@pytest.mark.slow
+def test_the_law_of_the_larger_modulus_has_the_z_that_particles_from_the_prior_count() -> None:
+    recipe = load_recipe("modular-addition-23").replace({"engine.n_threads": 1})
+    found = solve_theory(recipe)
+    assert isinstance(found, ParticleTheory)
+    # From a walk of 14,576 particles instead of 4,000: loss .8439(4), free energy 1.9336(2).
+    assert abs(found.loss - 0.8439) < 4 * np.hypot(found.loss_error, 4e-4)
+    assert abs(found.free_energy - 1.9336) < 4 * np.hypot(found.free_energy_error, 2e-4)
+    assert found.test_accuracy is not None and found.test_accuracy > 0.99
+    problem, rho = found.problem, found.judgements[-1].rho
+    plain, law = problem.law(0.0 * rho), problem.law(rho)
+    shape = problem.inputs.shape[1], 8, 1000
+    prior = prior_particles(*shape, seed=2**50, device=rho.device, dtype=problem.dtype)
+    scouts = finished(follow(prior, (plain, law), 1, 0.97))
+    counted = np.exp((scouts.log_z - scouts.log_z.max()).numpy())
+    log_z = float(scouts.log_z.max()) + np.log(counted.mean())
+    error = counted.std(ddof=1) / counted.mean() / np.sqrt(len(counted))
+    # The listed wells hold all but a tenth: .1 is its logarithm.
+    assert abs(found.log_z[0] - log_z) < 3 * error + 0.1
 
 
 @pytest.mark.slow
