@@ -22,8 +22,9 @@ from mft_engine.kernels.team import Crew, run_together
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_scale
 
-# Numbers in all the parts of a drift, and in the features of a chunk, up to which nothing is walked through in blocks.
-MOST_NUMBERS = 2**24
+# Numbers in all the parts of a drift (64 MB), and in the features of a chunk (16 MB, three times for each member), up
+# to which nothing is walked through in blocks.
+MOST_NUMBERS, MOST_FEATURES = 2**24, 2**22
 # Points x parameters below which a second thread costs more than it saves.
 WORK_FOR_ONE = 2**20
 
@@ -165,7 +166,8 @@ class FusedManyKernel(ReferenceKernel):
 
 def _fits(theta: Tensor, points: Tensor) -> bool:
     chunk, n_chunks = cut(len(points))
-    return theta.dtype == torch.float32 and max(n_chunks * theta.numel(), chunk * theta.shape[0]) <= MOST_NUMBERS
+    is_small = n_chunks * theta.numel() <= MOST_NUMBERS and chunk * theta.shape[0] <= MOST_FEATURES
+    return theta.dtype == torch.float32 and is_small
 
 
 def _columns(tensor: Tensor, points: Tensor, dtype: type) -> NDArray[Any]:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.device import in_team
+from mft_engine.device import in_team, one_thread
 from mft_engine.laws.jumps import Jumps
 from mft_engine.laws.law import Tilted
 from mft_engine.laws.wider import PRECISIONS, log_widened
@@ -80,6 +80,7 @@ class TiltedLaw:
         """(n, n_points) phi(w.x_mu)."""
         return self.activation.phi(u @ self.inputs.T)
 
+    @one_thread()
     def field(self, u: Tensor) -> Tensor:
         """(n, n_out) the field in units in which its square is the tilt."""
         blocks = [self.features(u[k : k + BLOCK_ROWS]) @ self.drive for k in range(0, len(u), BLOCK_ROWS)]

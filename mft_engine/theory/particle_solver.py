@@ -38,8 +38,9 @@ from mft_engine.theory.well_solver import (
 Found = TypeVar("Found")
 
 N_PARTICLES = 8000
-# Populations of one replicate; two replicates give an error with seven degrees of freedom.
-POPULATIONS_EACH = 4
+# Populations of one replicate on long ways and on short ones; two replicates give an error with six or fourteen degrees
+# of freedom: of six, one in fourteen numbers is beyond two errors however well they are made.
+POPULATIONS_EACH, POPULATIONS_SHORT = 4, 8
 # Effective share of the particles that a step of the witnesses leaves.
 KEPT_ON_WAY = 0.8
 KEPT_ON_LONG_WAY = 0.98
@@ -90,9 +91,14 @@ def solve_particles(
         LawLost: the particles cannot follow the law at all.
     """
     begin = time.perf_counter()
-    n_populations = POPULATIONS_EACH * max(2, n_replicates)
-    n_populations += n_populations % 2
-    n_each = max(64, (n_particles or N_PARTICLES) // n_populations)
+    wanted = n_particles or N_PARTICLES
+    # Where unknowns are many the way is long: its noise counts. On short ways narrow wells are what matters. From the
+    # prior those far out, which hold a few per cent at the end and nothing on the way, are missed by most populations
+    # (by all of eight, as often as not), so that witnesses come from a wider one; and those whose entrance is narrow
+    # are entered by jumps that know from the walkers where they lie.
+    is_long = newton_gain(problem, wanted) < 1.0
+    n_populations = (POPULATIONS_EACH if is_long else POPULATIONS_SHORT) * max(2, n_replicates)
+    n_each = max(64, wanted // n_populations)
     if problem.visible_target.numel() > MANY_UNKNOWNS and can_list_wells(problem):
         n_drawn = max(N_DRAWN, n_particles)
         yield from _solve_around_wells(problem, seed, n_drawn, n_populations, precision, seconds, warm, test)
@@ -104,11 +110,6 @@ def solve_particles(
         particles = prior_particles(*shape, seed=own, device=device, dtype=problem.dtype, is_wide=is_wide)
         return replace(particles, jumps=jumps)
 
-    # Where unknowns are many the way is long: its noise counts. On short ways narrow wells are what matters. From the
-    # prior those far out, which hold a few per cent at the end and nothing on the way, are missed by most populations
-    # (by all of eight, as often as not), so that witnesses come from a wider one; and those whose entrance is narrow
-    # are entered by jumps that know from the walkers where they lie.
-    is_long = newton_gain(problem, n_populations * n_each) < 1.0
     way = (1, KEPT_ON_LONG_WAY) if is_long else (N_MOVES, KEPT_ON_WAY)
     rounds: list[Round] = []
     wide = replace(problem.law(torch.zeros_like(problem.visible_target)), widening=0.0 if is_long else 1.0)

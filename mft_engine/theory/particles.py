@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mft_engine.device import to_host
+from mft_engine.device import one_thread, to_host
 from mft_engine.estimates import standard_error
 from mft_engine.laws.particles import LawLost, Particles, led
 from mft_engine.slices import telling
@@ -209,6 +209,7 @@ class Witnesses:
         problem: the problem; particles: an even number of populations under the law of rho; rho: (n_unknowns, n_out).
     """
 
+    @one_thread()
     def __init__(self, problem: PointProblem, particles: Particles, rho: Tensor) -> None:
         self.problem, self.particles, self.rho = problem, particles, rho
         half = particles.n_populations // 2
@@ -225,6 +226,7 @@ class Witnesses:
         # What each population adds to its half's gradient: deviations of mean zero, counted by its estimate of Z.
         self.scatter = -(share * half)[:, None, None] * (outputs - mean)
 
+    @one_thread()
     def functions(self, features: Callable[[Particles], Tensor]) -> tuple[Tensor, Tensor]:
         """f at the optimum by each half, (n, n_out), to first order in the step there.
 
@@ -300,6 +302,7 @@ class Witnesses:
         found = estimate(value, parts)
         return replace(found, error=math.hypot(found.error, noise))
 
+    @one_thread()
     def observable(self, values: Callable[[SampledDual], tuple[Tensor, Tensor | None]]) -> Estimate:
         """The mean of a function of a neuron at the optimum.
 

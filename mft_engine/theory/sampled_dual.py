@@ -130,6 +130,7 @@ class SampledDual:
         return (field * field).sum(1).double() / (2 * self.problem.lambda_a * self.problem.temperature)
 
     @cached_property
+    @one_thread()
     def outputs(self) -> Tensor:
         """(n_populations, n_unknowns, n_out) f_r by each population alone, times sqrt(weight)."""
         particles, n = self.particles, self.particles.n_each
@@ -149,6 +150,7 @@ class SampledDual:
         """grad D, (n_unknowns, n_out), for the problem's target or for another one in the same coordinates."""
         return (self.problem.visible_target if target is None else target) - self.rho - self.output
 
+    @one_thread()
     def curvature_product(self, v: Tensor) -> Tensor:
         """(I + C/T) v, (n_unknowns, n_out)."""
         problem = self.problem
@@ -200,6 +202,7 @@ class SampledDual:
         pull = centred[:, None] * self.field / scale
         return self._sum(self.p[:, None] * (pull if slope is None else pull + slope))
 
+    @one_thread()
     def pushed(self, direction: Tensor) -> Callable[[float], Particles]:
         """length -> the particles reweighted to the law of rho + length x direction."""
         along = self.features @ direction.to(self.field.dtype)

@@ -95,8 +95,9 @@ def test_the_first_step_that_is_not_finite_is_told_and_is_the_last():
     assert not frozen.is_finite
 
 
-def test_clouds_too_large_for_compiled_products_go_step_by_step(monkeypatch):
-    monkeypatch.setattr(fused_many, "MOST_NUMBERS", 100)
+@pytest.mark.parametrize("limit", ["MOST_NUMBERS", "MOST_FEATURES"])
+def test_clouds_too_large_for_compiled_products_go_step_by_step(monkeypatch, limit):
+    monkeypatch.setattr(fused_many, limit, 100)
     for found, wanted in zip(
         both(FusedManyKernel(get_activation("tanh")), 6, plan(6)),
         both(ReferenceKernel(get_activation("tanh")), 6, plan(6)),

@@ -110,12 +110,16 @@ def test_a_problem_is_solved_alike_with_its_symmetries_and_without() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "known"), [("parity", 0.06), ("staircase", 0.03), ("cubic-teacher", 0.03), ("digits", 0.03)]
+    ("name", "known"), [("parity", 0.01), ("staircase", 0.01), ("cubic-teacher", 0.03), ("digits", 0.03)]
 )
 def test_recipes_of_many_inputs_show_no_gap_above_two_percent(name: str, known: float) -> None:
     found = solve_theory(load_recipe(name).replace({"engine.device": "cpu"}))
     assert isinstance(found, ParticleTheory)
-    # Of the target's variance. Where few particles say how many every deep well gets (parity) a gap is known to 1.4 to
-    # 4.4 % (seeds 1 and 0), else far better.
+    # Of the target's variance.
     assert found.gap - 2 * found.gap_error < 0.02 * found.target_variance
     assert found.gap_error < known * found.target_variance
+    if name == "parity":
+        # By importance sampling in one of sixteen like orthants (400,000 draws of the prior and of Gaussians about the
+        # well, log Z to .002); particles that do not jump between wells miss most of it: loss .0197, free energy .126.
+        assert abs(found.loss - 0.01687) < 4e-4
+        assert abs(found.free_energy - 0.11688) < 1e-3

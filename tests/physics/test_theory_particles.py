@@ -86,6 +86,19 @@ def test_every_population_finds_the_narrow_wells_far_out_that_hold_a_part_of_the
     assert abs(found.loss - exact.loss) < 1e-3
 
 
+def test_two_threads_find_the_same_law_to_the_last_bit() -> None:
+    _, problem = disguised(0)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            found.append(solved(problem, seed=0, n_particles=2048))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].to_dict() | {"seconds": 0} == found[1].to_dict() | {"seconds": 0}
+    np.testing.assert_array_equal(found[0].residual(), found[1].residual())
+
+
 def test_samples_of_the_law_make_the_function_of_the_theory() -> None:
     _, problem = disguised(0)
     found = solved(problem, seed=0, n_particles=4000)
@@ -147,7 +160,7 @@ def test_the_curvature_of_the_sampled_dual_is_that_of_its_gradient() -> None:
 @pytest.mark.slow
 def test_standard_errors_of_forty_planar_problems_are_honest() -> None:
     # 60 to 76 % within one and 90 % within two standard errors is what the lab promises. Errors with Student's
-    # factor hold 68 and 92 %: of 40 problems at least 20 and 33 but for one case in a hundred.
+    # factor hold 68 and 94 %: of 40 problems at least 20 and 34 but for one case in a hundred.
     losses, energies = [], []
     for number in range(40):
         exact, problem = disguised(number)
@@ -156,4 +169,4 @@ def test_standard_errors_of_forty_planar_problems_are_honest() -> None:
         energies.append(abs(found.free_energy - exact.free_energy) / found.free_energy_error)
         assert abs(found.loss - exact.loss) < 2e-3
     for scores in (np.array(losses), np.array(energies)):
-        assert (scores < 1).sum() >= 20 and (scores < 2).sum() >= 33
+        assert (scores < 1).sum() >= 20 and (scores < 2).sum() >= 34
