@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -346,11 +347,13 @@ def _too_deep(origin: str) -> str:
 
 
 def toml_value(text: str) -> Any:
-    """A value as typed on a command line: TOML where it parses as TOML, else the text itself.
+    """A value as typed on a command line: TOML where it parses as TOML, else the text itself; .5 is 0.5.
 
     Raises:
         RecipeError: TOML that is nested too deeply, or a number of thousands of digits.
     """
+    if re.fullmatch(r"[+-]?\.\d+(e[+-]?\d+)?", text.strip()):
+        text = text.replace(".", "0.", 1)
     try:
         tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

@@ -8,7 +8,16 @@ import sys
 import pytest
 
 from mft_engine.changes import Change
-from mft_engine.recipe import Recipe, RecipeError, all_paths, load_recipe, parse_recipe, plan_change, shipped_recipes
+from mft_engine.recipe import (
+    Recipe,
+    RecipeError,
+    all_paths,
+    load_recipe,
+    parse_recipe,
+    plan_change,
+    shipped_recipes,
+    toml_value,
+)
 from mft_engine.tasks import build_task
 
 
@@ -117,3 +126,10 @@ def test_a_file_that_is_not_toml_is_named(tmp_path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError, match=r"broken\.toml"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(".55", 0.55), ("-.5", -0.5), (".3e-2", 0.003), ("0.7", 0.7), (".5*x", ".5*x"), ("./a", "./a")]
+)
+def test_a_number_typed_without_its_zero_is_a_number(text: str, value: object) -> None:
+    assert toml_value(text) == value
