@@ -25,7 +25,6 @@ from torch import Tensor
 
 from mft_engine import dynamics
 from mft_engine.dynamics import Problem, State
-from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.dynamics.table import DYNAMICS
 from mft_engine.points.measure import sobol_normal
 from mft_engine.questions.replay import InForce
@@ -43,6 +42,8 @@ MOST_WORK = 4e10
 SLICE_STEPS = 10
 # Chance of a word of alarm about a network that does follow the curve, all its records together.
 LEVEL = 0.001
+# Relative difference of two steps that are one.
+SAME_STEP = 1e-6
 COLUMNS = ("times", "losses", "errors", "expected", "spread")
 
 
@@ -123,15 +124,17 @@ def training_curve(
     """
     reason = why_no_curve(recipe)
     n_neurons, n_points = recipe.network.n_neurons[0], len(problem.inputs)
-    if not reason and state.step < RECORD_EVERY:
-        reason = "The curve of infinite width begins with the first record."
+    if not reason and len(rows) < (2 if recipe.training.step_size == "auto" else 1):
+        reason = "The curve of infinite width begins with the first records."
     exponent = int(np.clip(math.ceil(math.log2(8 * n_neurons)), SMALLEST_NET, LARGEST_NET))
     work = (N_SCRAMBLINGS * 2**exponent + N_NETWORKS * N_SMALL) * n_points * state.step
     if not reason and work > MOST_WORK:
-        reason = f"The curve of infinite width would take {work / MOST_WORK:.0f} times as long as is worth the wait."
+        reason = f"The curve of infinite width would take {work / MOST_WORK:.2g} times as long as is worth the wait."
     if reason:
         yield no_answer(reason)
         return
+    is_automatic = recipe.training.step_size == "auto"
+    path = _at_the_runs_pace(path, rows) if is_automatic else path
     curves: list[np.ndarray] = []
     n_curves = N_SCRAMBLINGS + N_NETWORKS
     shares = np.array([2.0**exponent] * N_SCRAMBLINGS + [float(N_SMALL)] * N_NETWORKS)
@@ -144,7 +147,10 @@ def training_curve(
                 yield float(ends[k] - (1 - item) * shares[k] / shares.sum())
             else:
                 curves.append(item)
-    nets, small = np.array(curves[:N_SCRAMBLINGS]), np.array(curves[N_SCRAMBLINGS:])
+    # Within its first record a run looks for its step while the cloud forms: the curve begins with the second.
+    first = 1 if is_automatic else 0
+    nets, small = (np.array(part)[:, first:] for part in (curves[:N_SCRAMBLINGS], curves[N_SCRAMBLINGS:]))
+    rows = rows[first:]
     mean, error = nets.mean(axis=0), nets.std(axis=0, ddof=1) / N_SCRAMBLINGS**0.5
     expected = mean + (small.mean(axis=0) - mean) * N_SMALL / n_neurons
     spread = small.std(axis=0, ddof=1) * (N_SMALL / n_neurons) ** 0.5
@@ -162,6 +168,28 @@ def training_curve(
     )
     limit, errors, middle, scatter = (tuple(map(float, column)) for column in (mean, error, expected, spread))
     yield TrainingCurve(times, limit, errors, middle, scatter, farthest, verdict, why)
+
+
+def _at_the_runs_pace(path: Sequence[InForce], rows: Sequence[Mapping[str, float]]) -> list[InForce]:
+    """The same path with the steps that the run took from record to record.
+
+    An automatic step depends on the neurons: other networks would be elsewhere in time at the same record.
+    """
+    ahead, found = list(path), list[InForce]()
+    recipe = ahead[0][1]
+    step, time, size = 0, 0.0, 0.0
+    for row in rows:
+        taken = (row["time"] - time) / (row["step"] - step)
+        inside = [begin for begin, _ in ahead if step < begin < row["step"]]
+        for begin in (step, *inside):
+            before = recipe
+            while ahead and ahead[0][0] <= begin:
+                recipe = ahead.pop(0)[1]
+            if recipe is not before or abs(taken - size) > SAME_STEP * taken:
+                size = taken
+                found.append((begin, recipe.replace({"training.step_size": size})))
+        step, time = int(row["step"]), row["time"]
+    return found
 
 
 def _net(recipe: Recipe, problem: Problem, exponent: int, draw: int) -> Tensor:

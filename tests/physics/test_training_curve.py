@@ -69,6 +69,27 @@ def test_a_run_is_on_the_curve_and_one_from_another_start_is_off() -> None:
     assert TrainingCurve.from_dict(wrong.to_dict()) == wrong
 
 
+@pytest.mark.slow
+def test_a_quench_with_automatic_steps_is_on_the_curve_too() -> None:
+    """Every network would choose steps of its own, and be compared at other times than the run's: 7 to 10 off."""
+    changes = {"training.temperature": 0.0, "initial.law": "gaussian", "training.time": 2.0, "engine.n_threads": 1}
+    for seed in range(3):
+        run = trained(load_recipe("clover").replace({**changes, "seed": seed}))
+        found = curve_of(run)
+        assert len(found.times) > 8 and found.verdict == "on the curve", found.why
+
+
+def test_other_networks_take_the_steps_that_the_run_took() -> None:
+    cold, colder = FREE.replace({"training.step_size": "auto"}), FREE.replace({"regularisation.scale": 0.2})
+    rows = [{"step": 50, "time": 1.0}, {"step": 100, "time": 1.5}, {"step": 150, "time": 2.0}]
+    path = question._at_the_runs_pace([(0, cold), (60, colder)], rows)
+    sizes = [(step, recipe.training.step_size, recipe.regularisation.scale) for step, recipe in path]
+    scale = cold.regularisation.scale
+    assert sizes == [(0, 0.02, scale), (50, 0.01, scale), (60, 0.01, 0.2)]
+    steps = [*(step for step, _, _ in sizes), 150]
+    assert sum(size * (steps[k + 1] - steps[k]) for k, (_, size, _) in enumerate(sizes)) == pytest.approx(2.0)
+
+
 def test_changes_on_the_way_are_followed() -> None:
     change = {"step": 60, "path": "regularisation.scale", "value": 0.2}
     scheduled = FREE.model_validate(FREE.model_dump() | {"schedule": [change]})
