@@ -2,8 +2,8 @@
 
     loss = E (y - f)^2,   signal = -(1/2) d loss / df = y - f,   summed over the readouts
 
-Everything written in Python asks `LOSS`. The compiled inner loops (`kernels.inner_loops`, `kernels.gpu`) and the theory
-are written for the squared loss, whose dual is quadratic.
+Everything written in Python asks `LOSS`. The compiled inner loops (`kernels.inner_loops`, `kernels.layered_loop`,
+`kernels.many_loop`, `kernels.gpu`) and the theory are written for the squared loss, whose dual is quadratic.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from mft_engine.points.loss import LOSS, mean_loss
 
 ENGINE = Path(__file__).parents[2] / "mft_engine"
 # Written for the squared loss, and says so: theory and its laws, answers that compare with them, compiled loops.
-SQUARED = ("theory/", "laws/", "kernels/inner_loops.py", "kernels/gpu/", "questions/loop.py",
+SQUARED = ("theory/", "laws/", "kernels/inner_loops.py", "kernels/layered_loop.py", "kernels/many_loop.py",
+           "kernels/gpu/", "questions/loop.py",
            "questions/certificate.py", "questions/widths.py", "points/loss.py")  # fmt: skip
 
 
