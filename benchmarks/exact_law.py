@@ -1,7 +1,7 @@
 """The exact law beyond the plane: figures that the README quotes, and modular addition's curves beside simulations.
 
 python -m benchmarks.exact_law [modular] [tasks] [equilibrium] [extrapolation] [exponent] [curves] [curves_23]
-                               [--quick] [--out DIR]
+                               [relaxation] [--quick] [--out DIR]
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ STAYED = 6.0
 # Sweeps of whole neurons, and the most numbers of features proposed at once.
 N_EXCHANGES, MOST_PROPOSED = 400, 8_000_000
 EXTRAPOLATED = {"fractions": (0.55, 0.7), "widths": (512, 1024, 2048), "time": 9.0}
-PARTS = ("modular", "tasks", "equilibrium", "extrapolation", "exponent", "curves", "curves_23")
+# A run that is watched on its way to the law, and the means of its accuracy that are drawn.
+RELAXED = {"fraction": 0.55, "time": 300.0, "seeds": 3, "n_means": 24}
+PARTS = ("modular", "tasks", "equilibrium", "extrapolation", "exponent", "curves", "curves_23", "relaxation")
 
 
 def at_fraction(fraction: float, name: str = "modular-addition") -> Recipe:
@@ -277,6 +279,63 @@ def curves(*, quick: bool = False, modulus: int = 11) -> dict[str, Any]:
     return document
 
 
+def relaxation(*, quick: bool = False) -> dict[str, Any]:
+    """Modular addition at 55 % from the prior for a long time: test accuracy on the way to that of the exact law.
+
+    Grokking, seen as what it is here: the pairs shown are known at once, the law is reached slowly.
+    """
+    law, _ = solved(at_fraction(RELAXED["fraction"]))
+    document: dict[str, Any] = {
+        "law": None if law is None else {"test_accuracy": law.test_accuracy, "loss": law.loss},
+        "runs": [],
+    }
+    for seed in range(1 if quick else RELAXED["seeds"]):
+        length = 10.0 if quick else RELAXED["time"]
+        recipe = at_fraction(RELAXED["fraction"]).replace(
+            {"training.time": length, "seed": seed, "engine.n_threads": 1}
+        )
+        experiment = Experiment(recipe)
+        while not experiment.is_complete:
+            experiment.advance(2000)
+        known = [row for row in experiment.history.rows if row.get("test_accuracy") is not None]
+        time = np.array([row["time"] for row in known])
+        edges = np.geomspace(time[0], time[-1] * 1.0001, RELAXED["n_means"] + 1)
+        places = np.digitize(time, edges)
+        run: dict[str, Any] = {"seed": seed}
+        for name in ("test_accuracy", "train_accuracy", "loss"):
+            values = np.array([row.get(name, np.nan) for row in known])
+            run[name] = [float(values[places == k].mean()) for k in np.unique(places)]
+        run["time"] = [float(time[places == k].mean()) for k in np.unique(places)]
+        document["runs"].append(run)
+        _tell({"seed": seed, "last": run["test_accuracy"][-1], "loss": run["loss"][-1]})
+    return document
+
+
+def draw_relaxation(document: dict[str, Any], width_mm: float = 140.0) -> Any:
+    """Accuracies against time on a logarithmic axis, the law's as a line."""
+    with matplotlib.rc_context(style(width_mm)):
+        sheet = Sheet(width_mm, 60.0)
+        axes = sheet.axes(12, 3, 122, 45)
+        for run in document["runs"]:
+            is_first = run is document["runs"][0]
+            axes.semilogx(
+                run["time"], run["train_accuracy"], ":", color=palette.BACKGROUND,
+                label="pairs shown, 512 neurons" if is_first else None,
+            )  # fmt: skip
+            axes.semilogx(
+                run["time"], run["test_accuracy"], "-", color=palette.BACKGROUND,
+                label="pairs held back" if is_first else None,
+            )  # fmt: skip
+        if document["law"] is not None:
+            axes.axhline(document["law"]["test_accuracy"], color=palette.THEORY, label="held back, exact law of seed 0")
+        axes.set_ylim(-0.05, 1.05)
+        axes.set_xlabel("time $t$")
+        axes.set_ylabel("accuracy")
+        bare(axes)
+        axes.legend(frameon=False, loc="center left")
+        return sheet.figure
+
+
 def draw(document: dict[str, Any], width_mm: float = 140.0) -> Any:
     """Left: test accuracy against the part of the pairs shown. Right: against temperature. For each modulus."""
     known = [(modulus, document[part]) for modulus, part in ((11, "curves"), (23, "curves_23")) if part in document]
@@ -319,7 +378,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
     parser.add_argument("--quick", action="store_true", help="one case of each")
-    parser.add_argument("--out", type=Path, help="folder for exact_law.json and modular-addition-law.svg")
+    parser.add_argument("--out", type=Path, help="folder for exact_law.json and the two figures of modular addition")
     arguments = parser.parse_args()
     document: dict[str, Any] = {}
     for part in arguments.parts or PARTS:
@@ -333,6 +392,7 @@ def main() -> None:
                 "exponent": exponent,
                 "curves": curves,
                 "curves_23": functools.partial(curves, modulus=23),
+                "relaxation": relaxation,
             }[part]
             document[part] = job(quick=arguments.quick)  # type: ignore[operator]
     if arguments.out is not None:
@@ -343,6 +403,8 @@ def main() -> None:
         kept.write_text(_text(document) + "\n")
         if "curves" in document or "curves_23" in document:
             draw(document).savefig(arguments.out / "modular-addition-law.svg")
+        if "relaxation" in document:
+            draw_relaxation(document["relaxation"]).savefig(arguments.out / "modular-addition-relaxation.svg")
     print(_text(document))
 
 
