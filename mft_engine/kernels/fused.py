@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from mft_engine.kernels.forms import FORMS, PARITY, mode_of
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan, check_sizes
 from mft_engine.kernels.reference import check_arguments
 from mft_engine.kernels.slots import Slots, arrange
-from mft_engine.kernels.team import Crew, run_together
+from mft_engine.kernels.team import Crew, built, run_shift
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_scale
 
@@ -38,11 +37,7 @@ def _advance_function(base: int, mode: int, is_planar: bool) -> Any:
     key = (base, mode, is_planar)
     with _registering:
         if key not in _compiled:
-            try:
-                _compiled[key] = inner_loops.build_advance(*key, cache=True)
-            except RuntimeError:
-                # No folder in which the compiler may cache: compile in memory.
-                _compiled[key] = inner_loops.build_advance(*key, cache=False)
+            _compiled[key] = built(inner_loops.build_advance, *key)
         return _compiled[key]
 
 
@@ -217,13 +212,9 @@ class FusedKernel:
 
         # Members of a frozen field never wait for each other.
         key = (n_most, n_blocks, n_slots, n_inputs, slots.is_paired, moves_last)
-        shifts = [(n_most, 0, n_steps)] if is_frozen else self._crews.setdefault(key, Crew(n_most)).shifts(n_steps)
-        for n_members, first, n in shifts:
-            counter = np.zeros(1, dtype=np.int64)
-            run_together(n_members, partial(work, n_members=n_members, first=first, n=n, counter=counter))
-            if is_bad[:n_members].any():
-                return False
-        return True
+        crew = self._crews.setdefault(key, Crew(n_most))
+        shifts: Iterable[tuple[int, int, int]] = [(n_most, 0, n_steps)] if is_frozen else crew.shifts(n_steps)
+        return all(run_shift(work, *shift, is_bad) for shift in shifts)
 
     def _function(self, is_paired: bool, is_planar: bool) -> Callable[..., None]:
         mode = mode_of(self._is_one_sided, is_paired)

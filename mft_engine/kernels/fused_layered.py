@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import AbstractContextManager
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from mft_engine.device import n_threads
 from mft_engine.kernels import layered_loop
 from mft_engine.kernels.forms import FORMS
 from mft_engine.kernels.plan import BackgroundResult, StepPlan
-from mft_engine.kernels.team import Crew, run_together
+from mft_engine.kernels.team import Crew, built, run_shift
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.network.scaling import drive, output_scale
 
@@ -28,16 +27,10 @@ CHUNK, MOST_CHUNKS = 128, 8
 # Points x parameters below which a second thread costs more than it saves.
 WORK_FOR_ONE = 2**20
 
-_registering = threading.Lock()
-
 
 @cache
 def _loop() -> Any:
-    try:
-        return layered_loop.build_advance(cache=True)
-    except RuntimeError:
-        # No folder in which the compiler may cache: compile in memory.
-        return layered_loop.build_advance(cache=False)
+    return built(layered_loop.build_advance)
 
 
 @cache
@@ -74,8 +67,7 @@ class FusedLayeredKernel:
     @property
     def is_ready(self) -> bool:
         """Whether a call would run at once."""
-        with _registering:
-            return bool(_loop().signatures)
+        return bool(_loop().signatures)
 
     def warm_up(self, points: Tensor | None = None) -> None:
         """Compile, or load from the cache; takes some seconds for the first time on a machine."""
@@ -142,10 +134,9 @@ class FusedLayeredKernel:
             )  # fmt: skip
 
         with one_thread_each():
-            for n_members, first, n in self._crews.setdefault((n_most, n_points), Crew(n_most)).shifts(n_steps):
-                counter = np.zeros(1, dtype=np.int64)
-                run_together(n_members, partial(work, n_members=n_members, first=first, n=n, counter=counter))
-                if is_bad[:n_members].any():
+            crew = self._crews.setdefault((n_most, n_points), Crew(n_most))
+            for shift in crew.shifts(n_steps):
+                if not run_shift(work, *shift, is_bad):
                     break
         return BackgroundResult(
             torch.from_numpy(state),

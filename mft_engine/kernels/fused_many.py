@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from mft_engine.kernels.forms import FORMS
 from mft_engine.kernels.fused_layered import cut, one_thread_each, own_copy
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel, check_arguments
-from mft_engine.kernels.team import Crew, run_together
+from mft_engine.kernels.team import Crew, built, run_shift
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_scale
 
@@ -28,16 +27,10 @@ MOST_NUMBERS, MOST_FEATURES = 2**24, 2**22
 # Points x parameters below which a second thread costs more than it saves.
 WORK_FOR_ONE = 2**20
 
-_registering = threading.Lock()
-
 
 @cache
 def _loop() -> Any:
-    try:
-        return many_loop.build_advance(cache=True)
-    except RuntimeError:
-        # No folder in which the compiler may cache: compile in memory.
-        return many_loop.build_advance(cache=False)
+    return built(many_loop.build_advance)
 
 
 class FusedManyKernel(ReferenceKernel):
@@ -56,8 +49,7 @@ class FusedManyKernel(ReferenceKernel):
     @property
     def is_ready(self) -> bool:  # type: ignore[override]
         """Whether a call would run at once."""
-        with _registering:
-            return bool(_loop().signatures)
+        return bool(_loop().signatures)
 
     def warm_up(self, points: Tensor | None = None) -> None:
         """Compile, or load from the cache; takes some seconds for the first time on a machine."""
@@ -156,10 +148,8 @@ class FusedManyKernel(ReferenceKernel):
 
         with one_thread_each():
             crew = self._crews.setdefault((n_most, n_points, is_frozen), Crew(n_most))
-            for n_members, first, n in crew.shifts(n_steps):
-                counter = np.zeros(1, dtype=np.int64)
-                run_together(n_members, partial(work, n_members=n_members, first=first, n=n, counter=counter))
-                if is_bad[:n_members].any():
+            for shift in crew.shifts(n_steps):
+                if not run_shift(work, *shift, is_bad):
                     break
         return torch.from_numpy(np.ascontiguousarray(state.T)), finite
 

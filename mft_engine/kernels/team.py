@@ -13,10 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 # Looks at the counter before the processor is offered to others: a meeting is over within a microsecond where every
 # member has a processor, and only then is waiting without sleep worth it.
@@ -106,6 +109,31 @@ def run_together(n_members: int, work: Callable[[int], None]) -> None:
         work(0)
         for other in others:
             other.result()
+
+
+def run_shift(
+    work: Callable[[int, int, int, int, NDArray[np.int64]], None],
+    n_members: int,
+    first: int,
+    n_steps: int,
+    is_bad: NDArray[np.bool_],
+) -> bool:
+    """Let so many members do some steps; whether all they made is finite.
+
+    Args:
+        work: member, members, first step, steps, the counter of their meetings; marks `is_bad`, (most members,).
+    """
+    counter = np.zeros(1, dtype=np.int64)
+    run_together(n_members, lambda member: work(member, n_members, first, n_steps, counter))
+    return not is_bad[:n_members].any()
+
+
+def built(build: Callable[..., Any], *key: Any) -> Any:
+    """A loop by its builder, compiled in memory where there is no folder in which the compiler may cache."""
+    try:
+        return build(*key, cache=True)
+    except RuntimeError:
+        return build(*key, cache=False)
 
 
 class Crew:
