@@ -169,6 +169,11 @@ class Particles:
         return self.log_weights.shape[1]
 
     @property
+    def mean_log_z(self) -> float:
+        """log of the mean of the populations' estimates of Z."""
+        return float(torch.logsumexp(0.5 * (self.log_z + self.log_z_back), 0)) - math.log(self.n_populations)
+
+    @property
     def shares(self) -> Tensor:
         """(n_populations,) of total 1: a population counts by its estimate of Z."""
         return torch.softmax(0.5 * (self.log_z + self.log_z_back), 0)

@@ -230,11 +230,6 @@ def drawn_around(
     )
 
 
-def effective_number(particles: Particles) -> float:
-    """Of how many particles of equal weight these are worth."""
-    return float(1.0 / (particles.probabilities**2).sum())
-
-
 def truncated(particles: Particles) -> Particles:
     """The same, in which no weight is more than sqrt(n) times their mean.
 

@@ -17,7 +17,7 @@ from mft_engine.laws.jumps import Jumps, fitted_jumps
 from mft_engine.laws.particles import Particles, TiltedLaw, follow, lingering, prior_particles
 from mft_engine.laws.wells import climbed, drawn_around
 from mft_engine.rng import Stream, host_generator
-from mft_engine.slices import relayed
+from mft_engine.slices import relayed, telling
 from mft_engine.theory.particle_theory import AGREED, CLOSE, FAR, ParticleTheory, Round, TestPoints, observables, report
 from mft_engine.theory.particles import N_MOVES, Walked, Witnesses, newton_gain, settle, walk
 from mft_engine.theory.sampled_dual import PointProblem
@@ -202,9 +202,9 @@ def _solve_around_wells(
         ends.append(found.rho)
         rho = torch.stack(ends).mean(0)
         law = problem.law(rho)
-        wells = yield from _part(relayed(climbed(law, found.wells.modes, NEXT_CLIMB), lambda _: 0.0), 0.9, 0.0)
+        wells = yield from _part(telling(climbed(law, found.wells.modes, NEXT_CLIMB), 0.0), 0.9, 0.0)
         drawn = drawn_around(wells, law, n_populations, n_drawn // n_populations, seed=own + (2 << 40))
-        witnesses = yield from _part(relayed(drawn, lambda _: 0.0), 0.9, 0.1)
+        witnesses = yield from _part(telling(drawn, 0.0), 0.9, 0.1)
         seen = Witnesses(problem, witnesses, rho)
         rounds.append((seen.judge(), observables(seen, test, 0)))
         elapsed = time.perf_counter() - begin

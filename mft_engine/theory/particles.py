@@ -270,10 +270,9 @@ class Witnesses:
         along = torch.cat(
             [(self.scatter[:half] * step_2).flatten(1).sum(1), (self.scatter[half:] * step_1).flatten(1).sum(1)]
         )
-        both = 0.5 * (particles.log_z + particles.log_z_back)
-        log_z, n = float(torch.logsumexp(both, 0)) - math.log(len(both)), len(both)
-        dual = float((problem.visible_target * rho).sum()) - 0.5 * float((rho**2).sum()) - problem.temperature * log_z
-        seen = torch.softmax(both, 0) * n - 1.0
+        n = particles.n_populations
+        dual = problem.dual(rho, particles.mean_log_z)
+        seen = particles.shares * n - 1.0
         step = 0.5 * (self.answers[0] + self.answers[1])
         power = float((problem.visible_target**2).sum())
         ways = tuple(float(torch.logsumexp(z, 0)) - math.log(n) for z in (particles.log_z, particles.log_z_back))

@@ -98,6 +98,10 @@ class PointProblem:
         """The same problem with an unknown for every point."""
         return replace(self, orbits=None)
 
+    def dual(self, rho: Tensor, log_z: float) -> float:
+        """D of the residual with coordinates rho, (n_unknowns, n_out), whose law has this log Z."""
+        return float((self.visible_target * rho).sum()) - 0.5 * float((rho**2).sum()) - self.temperature * log_z
+
     def law(self, rho: Tensor) -> TiltedLaw:
         """The law of one neuron in the field of the residual with coordinates rho, (n_unknowns, n_out)."""
         drive = self.root_weights * self.unfolded(rho) / math.sqrt(2 * self.lambda_a * self.temperature)
@@ -142,9 +146,7 @@ class SampledDual:
 
     def value(self) -> float:
         """D by these particles' estimate of log Z."""
-        problem, rho, both = self.problem, self.rho, 0.5 * (self.particles.log_z + self.particles.log_z_back)
-        log_z = float(torch.logsumexp(both, 0)) - math.log(len(both))
-        return float(((problem.visible_target - 0.5 * rho) * rho).sum()) - problem.temperature * log_z
+        return self.problem.dual(self.rho, self.particles.mean_log_z)
 
     def gradient(self, target: Tensor | None = None) -> Tensor:
         """grad D, (n_unknowns, n_out), for the problem's target or for another one in the same coordinates."""

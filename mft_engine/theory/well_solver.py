@@ -23,7 +23,6 @@ from mft_engine.laws.wells import (
     climbed,
     distinct,
     drawn_around,
-    effective_number,
     has_mirrors,
     is_new,
     joined,
@@ -164,7 +163,8 @@ def _drawn(
 
 def _newton(dual: SampledDual) -> tuple[Tensor, float]:
     """Newton's step, shorter where the particles are few, and the part of it to which they can be reweighted."""
-    share = effective_number(dual.particles) / (ENOUGH_EACH_UNKNOWN * dual.rho.numel())
+    n_effective = float(1.0 / (dual.particles.probabilities**2).sum())
+    share = n_effective / (ENOUGH_EACH_UNKNOWN * dual.rho.numel())
     newton = min(1.0, share) * dual.solve(dual.gradient())
     return newton, dual.largest_push(torch.zeros_like(newton), newton, 1.0, KEPT_ON_STEP)
 
@@ -183,7 +183,7 @@ def _best_part(problem: PointProblem, wells: Wells, rho: Tensor, step: Tensor) -
         changed = rho + part * step
         tilt = ((field + part * along) ** 2).sum(1).double()
         log_z = float(torch.logsumexp(wells.log_weights + (tilt - present) / scale, 0))
-        return float(((problem.visible_target - 0.5 * changed) * changed).sum()) - problem.temperature * log_z
+        return problem.dual(changed, log_z)
 
     return max((0.8**k for k in range(N_PARTS)), key=value)
 
