@@ -114,7 +114,7 @@ def backward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_mi
 
 @overload(forward, jit_options=INLINED, prefer_literal=True)
 def _forward(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
-    kept, value, _ = FUNCTIONS[base.literal_value]
+    _, value, _ = FUNCTIONS[base.literal_value]
     kept_of_four, factor = OF_FOUR[base.literal_value]
     summed = SUMMED[mode.literal_value]
     has_odd = has_sums.literal_value
@@ -145,24 +145,28 @@ def _forward(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, od
     def general(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
         use_widest_vectors()
         n_inputs, n_slots = x.shape
-        for i in range(i0, i1):
-            readout = theta[a, i]
-            u_i = u[row + i - i0]
-            for s in range(n_slots):
-                z[s] = theta[w[0], i] * x[0, s]
-            for j in range(1, n_inputs):
-                weight = theta[w[j], i]
-                x_j = x[j]
+        z0, z1, z2, z3 = z[0], z[1], z[2], z[3]
+        for i in range(i0, i1, 4):
+            z[:] = ZERO
+            for j in range(n_inputs):
+                p, x_j = theta[w[j]], x[j]
+                p0, p1, p2, p3 = factor * p[i], factor * p[i + 1], factor * p[i + 2], factor * p[i + 3]
                 for s in range(n_slots):
-                    z[s] += weight * x_j[s]
+                    z0[s] += p0 * x_j[s]
+                    z1[s] += p1 * x_j[s]
+                    z2[s] += p2 * x_j[s]
+                    z3[s] += p3 * x_j[s]
+            a0, a1, a2, a3 = theta[a, i], theta[a, i + 1], theta[a, i + 2], theta[a, i + 3]
+            k = row + i - i0
+            u0, u1, u2, u3 = u[k], u[k + 1], u[k + 2], u[k + 3]
             for s in range(n_slots):
-                v = kept(z[s])
-                u_i[s] = v
+                v0, v1, v2, v3 = kept_of_four(z0[s], z1[s], z2[s], z3[s])
+                u0[s], u1[s], u2[s], u3[s] = v0, v1, v2, v3
                 if has_odd:
-                    b = value(v)
-                    odd[s] += readout * summed(b)
+                    b0, b1, b2, b3 = value(v0), value(v1), value(v2), value(v3)
+                    odd[s] += a0 * summed(b0) + a1 * summed(b1) + a2 * summed(b2) + a3 * summed(b3)
                     if has_even:
-                        even[s] += readout * abs(b)
+                        even[s] += a0 * abs(b0) + a1 * abs(b1) + a2 * abs(b2) + a3 * abs(b3)
 
     return planar if is_planar.literal_value else general
 
@@ -211,20 +215,36 @@ def _backward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_m
     def general(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, h):
         use_widest_vectors()
         n_inputs, n_slots = x.shape
-        for i in range(i0, i1):
-            u_i = u[row + i - i0]
-            total = ZERO
+        h0, h1, h2, h3 = h[0], h[1], h[2], h[3]
+        for i in range(i0, i1, 4):
+            k = row + i - i0
+            u0, u1, u2, u3 = u[k], u[k + 1], u[k + 2], u[k + 3]
+            a0 = a1 = a2 = a3 = ZERO
             for s in range(n_slots):
-                c = chosen(u_i[s], c_plus[s], c_minus[s])
-                total += c * value(u_i[s])
-                h[s] = c * slope(u_i[s])
-            drift[a, i - i0] = total
+                c = chosen(u0[s], c_plus[s], c_minus[s])
+                a0 += c * value(u0[s])
+                h0[s] = c * slope(u0[s])
+                c = chosen(u1[s], c_plus[s], c_minus[s])
+                a1 += c * value(u1[s])
+                h1[s] = c * slope(u1[s])
+                c = chosen(u2[s], c_plus[s], c_minus[s])
+                a2 += c * value(u2[s])
+                h2[s] = c * slope(u2[s])
+                c = chosen(u3[s], c_plus[s], c_minus[s])
+                a3 += c * value(u3[s])
+                h3[s] = c * slope(u3[s])
+            k = i - i0
+            drift[a, k], drift[a, k + 1], drift[a, k + 2], drift[a, k + 3] = a0, a1, a2, a3
             for j in range(n_inputs):
                 x_j = x[j]
-                total = ZERO
+                p0 = p1 = p2 = p3 = ZERO
                 for s in range(n_slots):
-                    total += h[s] * x_j[s]
-                drift[w[j], i - i0] = total
+                    p0 += h0[s] * x_j[s]
+                    p1 += h1[s] * x_j[s]
+                    p2 += h2[s] * x_j[s]
+                    p3 += h3[s] * x_j[s]
+                q = drift[w[j]]
+                q[k], q[k + 1], q[k + 2], q[k + 3] = p0, p1, p2, p3
         finish_drift(has_kink, theta, w, a, i0, i1, drift)
 
     return planar if is_planar.literal_value else general
@@ -339,7 +359,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
     ):  # fmt: skip
         _ = STAMP
         n_params, n_padded, n_slots = rate.shape[0], theta.shape[1], x.shape[1]
-        odd, even, z = np.zeros(n_slots, f32), np.zeros(n_slots, f32), np.zeros(n_slots, f32)
+        odd, even, z = np.zeros(n_slots, f32), np.zeros(n_slots, f32), np.zeros((NEURON_GROUP, n_slots), f32)
         c_plus, c_minus = np.zeros(n_slots, f32), np.zeros(n_slots, f32)
         drift = np.zeros((theta.shape[0], NEURON_BLOCK), f32)
         n_noise = xi_now.shape[0]
