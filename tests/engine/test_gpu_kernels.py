@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import sys
 from collections.abc import Iterator
@@ -11,40 +10,19 @@ from typing import Any
 
 import pytest
 import torch
+from interpreting import interpreted_module
 
 from mft_engine import kernels, rng
 from mft_engine.kernels import GraphedKernel, ReferenceKernel, StepPlan, choose
 from mft_engine.network.activations import ACTIVATIONS, get_activation
 
 triton = pytest.importorskip("triton", reason="Triton, which compiles steps for GPUs, is not installed")
-PACKAGE = "mft_engine.kernels.gpu"
-
-
-def _set_aside() -> dict[str, ModuleType]:
-    kernels.__dict__.pop("gpu", None)
-    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(PACKAGE)}
 
 
 @pytest.fixture(scope="module")
 def interpreted() -> Iterator[ModuleType]:
-    """`mft_engine.kernels.gpu.kernel` whose kernels Triton's interpreter runs, program after program, on the CPU."""
-    from triton import knobs
-    from triton.runtime.interpreter import InterpretedFunction
-
-    compiled = _set_aside()
-    with knobs.runtime.scope():
-        knobs.runtime.interpret = True
-        module = importlib.import_module(f"{PACKAGE}.kernel")
-    # Whoever imports the package from here on gets the compiled one.
-    _set_aside()
-    sys.modules.update(compiled)
-    if PACKAGE in compiled:
-        kernels.__dict__["gpu"] = compiled[PACKAGE]
-    with pytest.MonkeyPatch.context() as patch:
-        # The language is patched once by the kernel's own call; doing so again in every function it calls takes most
-        # of the time.
-        patch.setattr(InterpretedFunction, "__call__", lambda self, *a, **k: self.rewrite()(*a, **k))
-        yield module
+    """`mft_engine.kernels.gpu.kernel` whose kernels Triton's interpreter runs."""
+    yield from interpreted_module("kernel")
 
 
 class Setting:
@@ -210,10 +188,10 @@ def test_points_that_are_others_at_every_step_are_not_fetched_from_the_device(
 def test_a_trial_compares_with_the_reference_and_a_kernel_that_differs_is_not_used(
     interpreted: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interpreted, "TRIAL_NEURONS", 17)
-    monkeypatch.setattr(interpreted, "TRIAL_HALF", 8)
+    monkeypatch.setattr(interpreted.trial, "N_NEURONS", 17)
+    monkeypatch.setattr(interpreted.trial, "N_POINTS", 16)
     setting, said = Setting(n_neurons=5), []
-    monkeypatch.setattr(interpreted.logger, "warning", lambda text, *values: said.append(text.format(*values)))
+    monkeypatch.setattr(interpreted.trial.logger, "warning", lambda text, *values: said.append(text.format(*values)))
     wanted = setting.background(ReferenceKernel(get_activation("tanh")), setting.plan(), 0, 1)
     good = interpreted.TritonKernel(get_activation("tanh"))
     assert not good.is_ready
@@ -326,12 +304,16 @@ def test_a_gpu_gets_compiled_steps_where_triton_is_there_and_recorded_ones_elsew
 
     assert type(chosen()).__name__ == "TritonKernel" and type(chosen(kind="fused")).__name__ == "TritonKernel"
     assert type(chosen(n_inputs=16)).__name__ == "TritonKernel"
-    for change in ({"dtype": torch.float64}, {"n_inputs": 17}, {"n_out": 2}, {"kind": "graphed"}):
+    for change in ({"n_inputs": 17}, {"n_out": 2}):
+        assert type(chosen(**change)).__name__ == "ProductKernel"
+        assert type(chosen(**change, kind="graphed")) is GraphedKernel
+        assert type(chosen(**change, dtype=torch.float64)) is GraphedKernel
+    for change in ({"dtype": torch.float64}, {"kind": "graphed"}):
         assert type(chosen(**change)) is GraphedKernel
     assert type(chosen(kind="reference")) is ReferenceKernel
     assert choose("relu_tanh", device="mps", dtype=torch.float32, n_inputs=2).name == "reference"
     monkeypatch.setattr(torch.version, "hip", "7.0")
-    assert type(chosen()) is GraphedKernel
+    assert type(chosen()) is GraphedKernel and type(chosen(n_out=2)) is GraphedKernel
     monkeypatch.undo()
     monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
     assert type(chosen()) is GraphedKernel
