@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from interpreting import interpreted_module
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mft_engine import rng
+from mft_engine.cli.bench import load_part
 from mft_engine.kernels import GraphedKernel, LayeredKernel, ReferenceKernel, StepPlan, choose, choose_layered
 from mft_engine.network.activations import ACTIVATIONS, get_activation
 from mft_engine.network.layered import LayeredNetwork, flat_normal
@@ -279,23 +278,10 @@ def test_features_that_would_not_fit_go_through_the_recorded_steps_in_blocks(
 # ------------------------------------------------------------------------------------------------- what is launched
 
 
-class Launches(TorchDispatchMode):
-    """Counts what a device would be given: operations that are no views, by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
-        if not function.is_view:
-            self.names[function.__name__] += 1
-        return function(*arguments, **(named or {}))
-
-
 class Counted:
     """In the place of a Triton kernel: counts its launches, and launches nothing."""
 
-    def __init__(self, launches: Launches, name: str) -> None:
+    def __init__(self, launches: Any, name: str) -> None:
         self.launches, self.name = launches, name
 
     def __getitem__(self, grid: Any) -> Any:
@@ -325,7 +311,7 @@ def test_a_step_of_products_is_a_dozen_launches(
         else product_kernels.LayeredProductKernel(layers(*made_for), CPU),
         monkeypatch,
     )
-    launches = Launches()
+    launches = load_part("gpu_predictions").Launches()
     for name in ("activate", "measure", "pull", "update"):
         monkeypatch.setattr(product_steps, name, Counted(launches, name))
 
