@@ -52,6 +52,8 @@ GPUS = (
 ISSUED, SPECIAL, LANES = 4.0, 0.5, 128.0
 # Registers, warps and programs that a multiprocessor holds.
 REGISTERS, WARPS, PROGRAMS = 65_536, 64, 32
+# Of the kernels between products: Triton's default.
+WARPS_A_PROGRAM = 4
 # Cycles that one unrolled body takes a lone warp: a load from the first cache, then the longest chain of dependent
 # instructions (product, exponential, sum, reciprocal, product, sum); more for every input beyond two. Estimates.
 LATENCY, LATENCY_AN_INPUT = 130.0, 8.0
@@ -143,15 +145,28 @@ def _products(kind: Any, gpu: Gpu) -> dict[str, float]:
         shapes += [(n, here, below), (here, below, n)]
     shapes += [(n, below, here) for below, here in itertools.pairwise(sizes[1:])]
     products = sum(_product_us(*shape, gpu) for shape in shapes)
-    between = 2 * len(kind.n_neurons) + 1 + (not kind.is_frozen)
+    between = _between(kind, gpu)
     # z read, phi and its slope written; both read again with what comes from above, which is written; and the update.
     numbers = 6 * n * sum(kind.n_neurons) + 4 * sum(kind.sizes)
     moved = 4e-3 * numbers / gpu.gigabytes_s
-    n_launches = len(shapes) + between
+    n_launches = len(shapes) + len(between)
     return {
         "launches": n_launches,
         "products_us": products,
-        "predicted_us": n_launches * (LAUNCH_US + MEMORY_US) + products + moved,
+        "between_us": sum(between.values()) + moved,
+        "predicted_us": n_launches * (LAUNCH_US + MEMORY_US) + products + sum(between.values()) + moved,
+    }
+
+
+def _between(kind: Any, gpu: Gpu) -> dict[tuple[str, int], float]:
+    """Microseconds in which each kernel between products issues its instructions, every thread taking all of them."""
+    from mft_engine.kernels.gpu.compiled import compile_products
+    from mft_engine.kernels.gpu.products import grid_of
+
+    issued = ISSUED * gpu.n_multiprocessors * 1e3 * gpu.clock_ghz
+    return {
+        launch: math.prod(grid_of(kind, *launch)) * WARPS_A_PROGRAM * code.n_instructions / issued
+        for launch, code in compile_products(kind, gpu.capability).items()
     }
 
 

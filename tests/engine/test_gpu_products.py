@@ -151,6 +151,21 @@ def test_interpreted_layers_are_the_layered_steps(
     assert_same(problem.background(fast, plan, 2**32 - 1, 2), problem.background(slow, plan, 2**32 - 1, 2), 2e-6)
 
 
+def test_no_parameter_of_an_odd_number_of_them_is_left_behind(
+    interpreted: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """513 of them: fours of a whole program, and one more."""
+    network = LayeredNetwork(1, (1, 256), (get_activation("tanh"), get_activation("erf")))
+    problem = Problem(1, network.n_neurons, n_points=3)
+    assert len(problem.theta) == 513
+    fast = trusted(interpreted.LayeredProductKernel(network, CPU), monkeypatch)
+    found, wanted = (
+        problem.background(kernel, problem.plan(), 0, 1)
+        for kernel in (fast, LayeredKernel(network, CPU, torch.float32))
+    )
+    assert_same(found, wanted, 1e-6)
+
+
 def test_the_noise_of_a_launch_is_that_of_the_program(interpreted: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parameters at zero, moved by noise alone, are the noise: rows of any length, parts of a cloud, flat layers."""
     problem = Problem(5, 19, 2)
@@ -349,7 +364,7 @@ def assert_clean(kind: Any, capability: int) -> None:
     from mft_engine.kernels.gpu.compiled import compile_products
 
     codes = compile_products(kind, capability)
-    assert {"activate 1", "pull 1", "update"} <= set(codes)
+    assert {("activate", 1), ("pull", 1), ("update", 0)} <= set(codes)
     for name, code in codes.items():
         # Half of what the smallest of these devices lets every thread of a full multiprocessor have is 32.
         assert code.stack_bytes == 0 and code.n_registers <= 64, name

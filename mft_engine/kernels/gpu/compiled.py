@@ -14,9 +14,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from mft_engine.device import NVIDIA
-from mft_engine.kernels.gpu import product_steps, steps
+from mft_engine.kernels.gpu import product_steps, products, steps
 from mft_engine.kernels.gpu.buffers import Kind, constants_of
-from mft_engine.kernels.gpu.products import ProductKind, constants_of_launches
 from mft_engine.kernels.gpu.tiles import tiles
 
 _TYPES = {
@@ -57,11 +56,13 @@ class Code:
     Attributes:
         n_registers: of a thread.
         stack_bytes: memory of a thread beyond its registers; above 0 something has been spilled.
+        n_instructions: of a thread that takes every branch once.
         loops: in the order of the code.
     """
 
     n_registers: int
     stack_bytes: int
+    n_instructions: int
     loops: tuple[Loop, ...]
 
 
@@ -77,11 +78,11 @@ def compile_frozen(kind: Kind, capability: int) -> Code:
     return _compile(steps.frozen_steps, constants_of(kind), capability)
 
 
-def compile_products(kind: ProductKind, capability: int) -> dict[str, Code]:
-    """Every kernel of `product_steps` that such a step launches between its products, by name."""
+def compile_products(kind: products.ProductKind, capability: int) -> dict[tuple[str, int], Code]:
+    """Every kernel of `product_steps` that such a step launches between its products, by name and layer."""
     return {
-        name: _compile(getattr(product_steps, name.split()[0]), constants, capability)
-        for name, constants in constants_of_launches(kind).items()
+        (name, layer): _compile(getattr(product_steps, name), products.constants_of(kind, name, layer), capability)
+        for name, layer in products.launches_of(kind)
     }
 
 
@@ -111,7 +112,8 @@ def _read(binary: bytes) -> Code:
     match = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     if match is None:
         raise ValueError(f"cuobjdump told nothing of the step's registers: {usage[:200]!r}")
-    return Code(int(match[1]), int(match[2]), _loops(listing))
+    n_instructions = sum(_INSTRUCTION.match(line) is not None for line in listing.splitlines())
+    return Code(int(match[1]), int(match[2]), n_instructions, _loops(listing))
 
 
 def _tool(name: str, *arguments: str) -> str:

@@ -143,9 +143,7 @@ class ProductBuffers:
                 below = self.features[layer - 1]
             if not kind.is_frozen:
                 torch.mm(below, self._readouts, out=self.f)
-                steps.measure[(self.n_parts,)](
-                    self.f, self.points, self.found, self.signal, self.scales, self.parts, self.n_values, BLOCK=VALUES
-                )
+                self._measure()
             torch.mm(below.T, self.signal, out=self._readout_drift)
             if kind.n_out > 1:
                 torch.mm(self.signal, self._readouts.T, out=self.backs[-1])
@@ -158,28 +156,31 @@ class ProductBuffers:
             self._update()
 
     def _activate(self, layer: int) -> None:
-        features = self.features[layer - 1]
-        constants = activate_constants(self.kind, layer)
-        steps.activate[(-(-features.numel() // constants["BLOCK"]),)](
-            features, self.slopes[layer - 1], self.counts, features.numel(), self.kind.input_scale(layer), **constants
-        )
+        features, kind = self.features[layer - 1], self.kind
+        steps.activate[grid_of(kind, "activate", layer)](
+            features, self.slopes[layer - 1], self.counts, features.numel(), kind.input_scale(layer),
+            **constants_of(kind, "activate", layer),
+        )  # fmt: skip
 
     def _pull(self, layer: int) -> None:
         kind = self.kind
-        n = kind.n_neurons[layer - 1]
-        constants = pull_constants(kind, layer)
         # What comes from above lacks the scale with which this layer's features reached it.
         scale = 1.0 if layer == len(kind.n_neurons) else kind.input_scale(layer + 1)
-        steps.pull[(kind.n_points, -(-n // constants["BLOCK"]))](
-            self.backs[layer - 1], self.slopes[layer - 1], self.signal, self._readouts, n, self._readouts.stride(0),
-            scale, **constants,
+        steps.pull[grid_of(kind, "pull", layer)](
+            self.backs[layer - 1], self.slopes[layer - 1], self.signal, self._readouts, kind.n_neurons[layer - 1],
+            self._readouts.stride(0), scale, **constants_of(kind, "pull", layer),
+        )  # fmt: skip
+
+    def _measure(self) -> None:
+        steps.measure[grid_of(self.kind, "measure")](
+            self.f, self.points, self.found, self.signal, self.scales, self.parts, self.n_values,
+            **constants_of(self.kind, "measure"),
         )  # fmt: skip
 
     def _update(self) -> None:
-        n_quads = -(-self.n_params // self.kind.n_columns) * -(-self.kind.n_columns // 4)
-        steps.update[(-(-n_quads // QUADS),)](
+        steps.update[grid_of(self.kind, "update")](
             self.theta, self.drift, self.numbers, self.counts, self.marks, self.losses, self.parts, self.n_params,
-            self.n_parts, **update_constants(self.kind),
+            self.n_parts, **constants_of(self.kind, "update"),
         )  # fmt: skip
 
     def run(self, n_steps: int) -> None:
@@ -193,32 +194,39 @@ class ProductBuffers:
             self._recorded = Recorded(self.step, self.counts.zero_, self.kind.device)
 
 
-def activate_constants(kind: ProductKind, layer: int) -> dict[str, Any]:
-    """What `product_steps.activate` is compiled for."""
-    base, is_one_sided = kind.forms[layer - 1]
-    block = FEW_ELEMENTS if kind.n_points * kind.n_neurons[layer - 1] < LARGE else MANY_ELEMENTS
-    return {"BASE": base, "IS_ONE_SIDED": is_one_sided, "IS_FIRST": layer == 1, "BLOCK": block}
+def launches_of(kind: ProductKind) -> list[tuple[str, int]]:
+    """Name and layer of every launch between the products of a step."""
+    layers = range(1, len(kind.n_neurons) + 1)
+    rows = [("activate", layer) for layer in layers] + [("pull", layer) for layer in layers]
+    return [*rows, ("update", 0)] if kind.is_frozen else [*rows, ("measure", 0), ("update", 0)]
 
 
-def pull_constants(kind: ProductKind, layer: int) -> dict[str, Any]:
-    """What `product_steps.pull` is compiled for."""
-    is_outer = layer == len(kind.n_neurons) and kind.n_out == 1
-    return {"IS_OUTER": is_outer, "BLOCK": FEW_ELEMENTS if kind.n_neurons[layer - 1] <= FEW_ELEMENTS else MANY_ELEMENTS}
-
-
-def update_constants(kind: ProductKind) -> dict[str, Any]:
-    """What `product_steps.update` is compiled for."""
+def constants_of(kind: ProductKind, name: str, layer: int = 0) -> dict[str, Any]:
+    """What a kernel of `product_steps` is compiled for."""
+    n_neurons = kind.n_neurons[layer - 1]
+    if name == "activate":
+        base, is_one_sided = kind.forms[layer - 1]
+        block = FEW_ELEMENTS if kind.n_points * n_neurons < LARGE else MANY_ELEMENTS
+        return {"BASE": base, "IS_ONE_SIDED": is_one_sided, "IS_FIRST": layer == 1, "BLOCK": block}
+    if name == "pull":
+        is_outer = layer == len(kind.n_neurons) and kind.n_out == 1
+        return {"IS_OUTER": is_outer, "BLOCK": FEW_ELEMENTS if n_neurons <= FEW_ELEMENTS else MANY_ELEMENTS}
+    if name == "measure":
+        return {"BLOCK": VALUES}
     return {
         "N_COLUMNS": kind.n_columns, "IS_FLAT": kind.is_flat, "IS_NOISY": kind.is_noisy,
         "USES_NEXT": kind.uses_next, "HAS_LOSS": not kind.is_frozen, "BLOCK": QUADS,
     }  # fmt: skip
 
 
-def constants_of_launches(kind: ProductKind) -> dict[str, dict[str, Any]]:
-    """Kernel and layer -> what that launch is compiled for, for all launches of a step."""
-    layers = range(1, len(kind.n_neurons) + 1)
-    found = {f"activate {layer}": activate_constants(kind, layer) for layer in layers}
-    found |= {f"pull {layer}": pull_constants(kind, layer) for layer in layers}
-    if not kind.is_frozen:
-        found["measure"] = {"BLOCK": VALUES}
-    return found | {"update": update_constants(kind)}
+def grid_of(kind: ProductKind, name: str, layer: int = 0) -> tuple[int, ...]:
+    """How many programs of a kernel are launched."""
+    block, n_neurons = constants_of(kind, name, layer)["BLOCK"], kind.n_neurons[layer - 1]
+    if name == "activate":
+        return (-(-kind.n_points * n_neurons // block),)
+    if name == "pull":
+        return kind.n_points, -(-n_neurons // block)
+    if name == "measure":
+        return (-(-kind.n_points * kind.n_out // block),)
+    n_rows, n_quads = -(-sum(kind.sizes) // kind.n_columns), -(-kind.n_columns // 4)
+    return (-(-n_rows * n_quads // block),)
