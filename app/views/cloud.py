@@ -146,9 +146,9 @@ class CloudView(QWidget):
             self._draw(only=name)
 
     @property
-    def counted(self) -> tuple[str, ...]:
-        """Names of the clouds that are counted elsewhere and shall be seen."""
-        return tuple(name for name, layer in self.layers.items() if layer.is_counted and layer.is_wanted)
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the clouds that shall be seen where they are."""
+        return tuple(name for name, layer in self.layers.items() if layer.is_wanted)
 
     @property
     def plane(self) -> Plane | None:

@@ -103,7 +103,7 @@ class CloudLayer:
         self.n_sent, self.n_neurons, self.is_counted = len(theta), n_neurons, is_counted
         self.theta = np.asarray(theta, np.float32)
         if not is_counted:
-            self.seen = None
+            self.seen = self._drawn = None
         elif seen is not None:
             self.take_seen(seen)
 

@@ -57,6 +57,8 @@ class CloudAlong:
 
     def outline(self, span: StableRange) -> Outline | None:
         """Its density in a range, or where it was counted; None while that is to come."""
+        if self.values is not None and not span.is_set:
+            return None
         if self.values is not None:
             # Bins of a few neurons each show nothing but their noise.
             n_bins = min(N_BINS, max(_FEWEST_BINS, round(2 * len(self.values) ** 0.5)))
