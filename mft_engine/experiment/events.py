@@ -6,17 +6,16 @@ engine will not write again. This module imports no torch, so the window can kno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mft_engine.estimates import Estimate
-from mft_engine.looks import Seen
-
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
     from mft_engine.experiment.outcome import Cloud, Outcome
+    from mft_engine.looks import Seen
     from mft_engine.questions.certificate import Certificate
     from mft_engine.questions.kernel_study import DataKernels
     from mft_engine.questions.loop import Iteration
@@ -128,7 +127,7 @@ class ForegroundReady(Event):
     seconds: float
     accuracies: dict[str, float] = field(default_factory=dict)
     sizes: tuple[int, ...] = ()
-    orders: dict[str, Estimate] = field(default_factory=dict)
+    orders: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def theta(self) -> Array:
