@@ -145,8 +145,8 @@ class FrozenResult:
 
 
 def _first_false(flags: Tensor, offset: int) -> int | None:
-    bad = torch.nonzero(~flags)
-    return None if len(bad) == 0 else offset + int(bad[0].item())
+    bad = [k for k, is_finite in enumerate(flags.tolist()) if not is_finite]
+    return offset + bad[0] if bad else None
 
 
 class Kernel(Protocol):
