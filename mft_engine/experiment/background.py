@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mft_engine import dynamics, kernels
 from mft_engine.changes import Change, changes_on_the_way
-from mft_engine.device import to_host
+from mft_engine.device import fetched, to_host
 from mft_engine.dynamics import Hyper, Problem, State
 from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.state import RECORD_EVERY, is_complete
@@ -24,7 +24,9 @@ from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.history import N_STORED_NEURONS, History
 from mft_engine.experiment.memory import needed_bytes, require_memory
 from mft_engine.experiment.outcome import Cloud
+from mft_engine.experiment.seeing import Counting
 from mft_engine.experiment.setting import Setting, burn_in
+from mft_engine.looks import Look, n_sent
 from mft_engine.points.accuracy import accuracy
 from mft_engine.points.loss import mean_loss
 from mft_engine.points.measure import FieldPoints
@@ -37,9 +39,6 @@ from mft_engine.rng import Stream
 from mft_engine.sections import ScheduledChange
 from mft_engine.tasks import Task
 from mft_engine.theory.theory import Theory
-
-# Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
-N_SHOWN = 2**17
 
 
 class Background:
@@ -258,21 +257,24 @@ class Background:
         """The same of any parameters of this network."""
         return self.setting.network.tables(theta, self.problem.inputs, self.problem.readout_exponent)
 
-    def clouds(self, tables: Sequence[Tensor], n_shown: int | None = None) -> tuple[Cloud, ...]:
-        """Tables of neurons, one a hidden layer, on the host; of each the first `n_shown` neurons."""
-        return tuple(
-            Cloud(to_host(table[:n_shown]), self.setting.network.columns(layer))
-            for layer, table in enumerate(tables, start=1)
-        )
+    def clouds(self, tables: Sequence[Tensor]) -> tuple[Cloud, ...]:
+        """Tables of neurons, one a hidden layer, on the host."""
+        return self._named(map(to_host, tables))
 
-    def shown_clouds(self, tables: Sequence[Tensor], n_shown: int | None = None) -> tuple[Cloud, ...]:
-        """The same in float32, for pictures."""
-        return tuple(Cloud(c.theta.astype(np.float32), c.names) for c in self.clouds(tables, n_shown))
+    def shown_clouds(self, tables: Sequence[Tensor]) -> tuple[Cloud, ...]:
+        """The same in float32, for pictures: of large clouds the neurons that are sent one by one."""
+        return self._named(fetched(_sent(tables)))
+
+    def _named(self, tables: Iterable[np.ndarray]) -> tuple[Cloud, ...]:
+        return tuple(Cloud(table, self.setting.network.columns(layer)) for layer, table in enumerate(tables, start=1))
 
     def initial_clouds(self) -> tuple[Cloud, ...]:
         """The neurons at step 0, one cloud a hidden layer."""
-        tables = (self.initial_theta, *self._initial_upper)
-        return tuple(Cloud(table, self.setting.network.columns(layer)) for layer, table in enumerate(tables, start=1))
+        return self._named((self.initial_theta, *self._initial_upper))
+
+    def initial_tables(self) -> tuple[Tensor, ...]:
+        """The neurons at step 0 on the device."""
+        return tuple(map(self.setting.tensor, (self.initial_theta, *self._initial_upper)))
 
     @cached_property
     def initial_theory(self) -> Theory | None:
@@ -298,25 +300,32 @@ class Background:
             ).double()
         return self.state.prediction_sum / self.state.n_predictions
 
-    def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
-        """The background as it stands, on the host."""
+    def snapshot(self, look: Look | None = None) -> Snapshot:
+        """The background as it stands, on the host: of a large cloud some neurons, and what is counted of all."""
         state = self.state
         tables = self.tables()
+        sent = _sent(tables)
+        counting = Counting.of(tables, look) if look is not None and "background" in look.clouds else None
+        found = fetched([self.mean_prediction(), *sent, *(counting.tensors if counting else ())])
+        orders = self.problem.orders(state.theta)
         gap = self.gap_to_test()
         latest = self.history.rows[-1] if self.history.rows else {}
         loss = latest["loss"] if latest else self.present_loss()
         return Snapshot(
             step=state.step,
             time=state.time,
-            clouds=self.shown_clouds(tables, n_shown),
+            clouds=self._named(found[1 : 1 + len(sent)]),
             n_neurons=tables[0].shape[0],
+            sizes=tuple(table.shape[0] for table in tables),
+            seen=counting.seen(found[1 + len(sent) :]) if counting else None,
             loss=loss,
             step_size=state.step_size,
             eta_theta=state.step_size * state.eigenvalue,
-            order_parameters={name: e.mean for name, e in self.problem.orders(state.theta).items()},
+            order_parameters={name: e.mean for name, e in orders.items()},
+            order_errors={name: e.standard_error for name, e in orders.items()},
             average_age=state.average_age,
             is_complete=self.is_complete,
-            prediction=to_host(self.mean_prediction()),
+            prediction=found[0],
             kernel=self.kernel.name,
             test_loss=latest.get("test_loss") if latest else self.measured_test_loss(),
             test_minus_train=None if gap is None else gap.mean,
@@ -427,3 +436,8 @@ class Background:
         if unseen is not None and self.test_points is not None:
             shares["test_accuracy"] = accuracy(unseen, self.test_points.targets)
         return shares
+
+
+def _sent(tables: Sequence[Tensor]) -> list[Tensor]:
+    """The neurons that are sent one by one, in float32."""
+    return [table[: n_sent(*table.shape)].float() for table in tables]
