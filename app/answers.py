@@ -8,6 +8,7 @@ from app.engine import messages as m
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
+    CloudSeen,
     ComparisonReady,
     DataKernelsReady,
     FieldsReady,
@@ -35,6 +36,7 @@ class Passed:
 
 PASSED_ON: dict[type, Passed] = {
     Snapshot: Passed("snapshot_ready", is_answer=False),
+    CloudSeen: Passed("cloud_seen", is_answer=False),
     m.MetricsReady: Passed("metrics_ready", is_answer=False),
     m.StoredCloud: Passed("stored_cloud_ready", is_answer=False),
     FieldsReady: Passed("fields_ready", is_answer=False),

@@ -29,6 +29,7 @@ from mft_engine.experiment.events import (
     Failed,
     Progress,
 )
+from mft_engine.looks import Look
 from mft_engine.recipe import Recipe, RecipeError, plan_change
 from mft_engine.sections import EngineSection
 
@@ -265,6 +266,11 @@ class Session(Told):
         """Whether the data kernel shall be computed when training pauses and after comparisons."""
         if is_watching != self._request.watches_kernel:
             self._ask(watches_kernel=is_watching)
+
+    def look_at(self, look: Look | None) -> None:
+        """What of a large cloud somebody looks at; the answer comes with a frame, or alone while the run is paused."""
+        if look != self._request.look:
+            self._ask(look=look)
 
     @Slot()
     def frame_drawn(self) -> None:

@@ -13,6 +13,7 @@ class Told(QObject):
     running_changed = Signal(bool)
     experiment_changed = Signal(object)  # Built
     snapshot_ready = Signal(object)  # Snapshot
+    cloud_seen = Signal(object)  # CloudSeen
     metrics_ready = Signal(object)  # MetricsReady
     stored_cloud_ready = Signal(object)  # StoredCloud
     foreground_ready = Signal(object)  # ForegroundReady

@@ -22,17 +22,17 @@ from PySide6.QtWidgets import (
     QDialog,
     QMainWindow,
     QTabWidget,
-    QToolBar,
     QToolButton,
     QWidget,
 )
 
-from app.actions import ACTIONS, build_actions, fill_menus, fill_toolbar
+from app.actions import ACTIONS, build_actions, fill_menus
 from app.docks import Docks, Ground
 from app.engine.messages import Built, EngineReady
 from app.keepers.brushing import BrushedViews, BrushKeeper
 from app.keepers.clouds import CloudKeeper
 from app.keepers.layouts import LayoutKeeper
+from app.keepers.looking import LookKeeper
 from app.keepers.loop import LoopKeeper
 from app.keepers.progress import ProgressKeeper
 from app.keepers.runs import RunsKeeper
@@ -54,6 +54,7 @@ from app.session import Session
 from app.settings import Settings
 from app.shell.commands import SPEEDS, Commands
 from app.shell.dropping import DropFrame, dropped_path, let_drops_through
+from app.shell.run_bar import RunBar
 from app.shell.tour_stops import tour_of
 from app.studying import Studying
 from app.sweeping import Sweeping
@@ -110,7 +111,9 @@ class MainWindow(QMainWindow):
         self.commands = Commands(session, settings, themes, self.loop, self)
         self.actions_by_name: dict[str, QAction] = build_actions(self, self.commands)
         self._build_menus()
-        self._build_toolbar()
+        self._toolbar = RunBar(self.actions_by_name, self.commands.set_speed, self)
+        self.addToolBar(self._toolbar)
+        self.speed = self._toolbar.speed
         self._make_keepers()
         self.drop_frame = DropFrame(theme, self)
         self.tour = tour_of(
@@ -141,6 +144,7 @@ class MainWindow(QMainWindow):
             session, self.cloud, self.loss, self.marginals, self.fourier, self.self_consistency, soon
         )
         TheoryKeeper(session, self.clouds, self.cloud, self.loss, self.marginals, self.self_consistency, soon)
+        LookKeeper(session, self.clouds, self.cloud, self.marginals)
         LoopKeeper(session, self.loop, actions["iterate"], self.clouds.stage)
         WidthKeeper(session, self.width_view, actions["widths"])
         runs = RunsKeeper(
@@ -198,34 +202,6 @@ class MainWindow(QMainWindow):
         view.insertSeparator(first)
         self._show_mode(self._themes.mode)
 
-    def _build_toolbar(self) -> None:
-        bar = QToolBar("Run", self)
-        bar.setObjectName("toolbar")
-        bar.setMovable(False)
-        bar.setIconSize(QSize(18, 18))
-        bar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        fill_toolbar(bar, self.actions_by_name)
-        short = {"export_three": "Three Pictures", "resample": "Resample Foreground", "export": "Export"}
-        for name, text in short.items():
-            self.actions_by_name[name].setIconText(text)
-        play = bar.widgetForAction(self.actions_by_name["play"])
-        assert isinstance(play, QToolButton)
-        play.setProperty("role", "play")
-        play.setMinimumWidth(84)
-        space = QWidget(bar)
-        space.setSizePolicy(space.sizePolicy().Policy.Expanding, space.sizePolicy().Policy.Preferred)
-        bar.addWidget(space)
-        self.speed = QComboBox(bar)
-        self.speed.setAccessibleName("Steps per frame")
-        self.speed.setToolTip("How many training steps pass between two drawn frames ([ slower, ] faster)")
-        for steps in SPEEDS:
-            noun = "step" if steps == 1 else "steps"
-            self.speed.addItem(f"{steps:,} {noun} a frame" if steps else "as many as fit", steps)
-        self.speed.activated.connect(self._speed_picked)
-        bar.addWidget(self.speed)
-        self.addToolBar(bar)
-        self._toolbar = bar
-
     def _connect(self) -> None:
         session = self.session
         session.running_changed.connect(self._show_running)
@@ -257,7 +233,7 @@ class MainWindow(QMainWindow):
         commands.split_wanted.connect(self.view_keeper.switch_split)
         self.cloud.split_changed.connect(self.actions_by_name["split"].setChecked)
         commands.recording_changed.connect(self.actions_by_name["record"].setChecked)
-        commands.speed_changed.connect(self.show_speed)
+        commands.speed_changed.connect(self._toolbar.show_speed)
         commands.mode_changed.connect(self._show_mode)
         for name in ("marginals", "fourier"):
             self.docks[name].visibilityChanged.connect(self._marginals_shown)
@@ -269,10 +245,6 @@ class MainWindow(QMainWindow):
         """The recipe in force, in controls and title."""
         self.experiment.show_recipe(recipe, self.session.opened_recipe)
         self.setWindowTitle(f"{recipe.name} · seed {recipe.seed} - MFT Lab")
-
-    def show_speed(self, steps_per_frame: int) -> None:
-        """The speed in force."""
-        self.speed.setCurrentIndex(self.speed.findData(steps_per_frame))
 
     @Slot(object)
     def apply_theme(self, theme: Theme) -> None:
@@ -345,10 +317,6 @@ class MainWindow(QMainWindow):
             # The dock says that it is visible before its content is.
             QTimer.singleShot(0, self.clouds.refresh_marginals)
 
-    @Slot(int)
-    def _speed_picked(self, index: int) -> None:
-        self.commands.set_speed(self.speed.itemData(index))
-
     @Slot()
     def _fill_recent(self) -> None:
         self._recent.clear()
@@ -382,7 +350,7 @@ class MainWindow(QMainWindow):
         self.saved.restore_last()
         speed = self.settings.get("speed", 0)
         self.session.set_speed(speed if speed in SPEEDS else 0)
-        self.show_speed(self.session.steps_per_frame)
+        self._toolbar.show_speed(self.session.steps_per_frame)
 
     def _put_back(self, layout: str) -> None:
         self.docks.put_back(layout)

@@ -290,6 +290,7 @@ class Worker(QObject):
             self._tell(Note(f"The foreground does not follow: {error}"))
             return
         if drawn is not None:
+            self._frames.forget_foreground(is_picture=True)
             self._tell(drawn)
 
     # Jobs --------------------------------------------------------------------------------------------------------
@@ -351,7 +352,7 @@ class Worker(QObject):
 
     def _tell_answer(self, event: Event) -> None:
         if isinstance(event, ForegroundReady):
-            self._frames.forget_fields()
+            self._frames.forget_foreground()
         elif isinstance(event, ComparisonReady):
             self._is_certificate_due = True
         self.event_ready.emit(event)

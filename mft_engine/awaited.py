@@ -50,6 +50,12 @@ def together(*awaited: Awaited[Any]) -> list[Any]:
     return found
 
 
+def named(numbers: dict[str, Tensor]) -> dict[str, float]:
+    """Single numbers by their names, by one trip. Waits for the device."""
+    told = Awaited(tuple(numbers.values()), list).now()
+    return dict(zip(numbers, told, strict=True))
+
+
 class Kept:
     """Arrays of one shape in a row, each on the device that made it until somebody wants to see them."""
 

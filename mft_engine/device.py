@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -228,6 +228,28 @@ def record_graph(work: Callable[[], None], device: torch.device) -> Callable[[],
 def to_host(tensor: Tensor) -> np.ndarray:
     """A numpy copy that shares no memory with the tensor."""
     return np.array(tensor.detach().to("cpu").numpy(), copy=True)
+
+
+def fetched(tensors: Sequence[Tensor]) -> list[np.ndarray]:
+    """Numpy copies of several tensors of one device, brought over together: the device is waited for once."""
+    parts = [tensor.detach().contiguous() for tensor in tensors]
+    if all(part.device == host_device() for part in parts):
+        return [to_host(part) for part in parts]
+    whole = to_host(torch.cat([part.reshape(-1).view(torch.uint8) for part in parts]))
+    ends = np.cumsum([part.numel() * part.element_size() for part in parts])
+    return [
+        np.frombuffer(piece.tobytes(), _numpy_type(part)).reshape(part.shape).copy()
+        for piece, part in zip(np.split(whole, ends[:-1]), parts, strict=True)
+    ]
+
+
+def _numpy_type(tensor: Tensor) -> np.dtype[Any]:
+    return torch.empty(0, dtype=tensor.dtype).numpy().dtype
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The floating type in which single results are rounded last on a device."""
+    return torch.float32 if double_device(device) != device else torch.float64
 
 
 def describe_device(device: torch.device) -> str:

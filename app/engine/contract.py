@@ -39,6 +39,7 @@ from mft_engine.experiment.events import (
     TheoryAbsent,
     TheoryReady,
 )
+from mft_engine.looks import Look, Seen
 from mft_engine.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -126,8 +127,11 @@ class Experiment(Protocol):
     def schedule_of(self, start: Recipe, old: Recipe, new: Recipe) -> Recipe:
         """`start` with the change from old to new as an entry of its schedule at this step."""
 
-    def snapshot(self) -> Snapshot:
-        """The background as it stands."""
+    def snapshot(self, look: Look | None = None) -> Snapshot:
+        """The background as it stands, and what is counted of all neurons for a look."""
+
+    def see(self, cloud: str, look: Look) -> Seen | None:
+        """What is counted of the initial, background or foreground cloud where it is large."""
 
     def initial_clouds(self) -> tuple[Cloud, ...]:
         """The neurons at step 0, one cloud a hidden layer."""

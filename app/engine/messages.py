@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mft_engine.experiment.events import Event
+from mft_engine.looks import Look
 from mft_engine.pages import Composition
 from mft_engine.recipe import Recipe
 
@@ -33,6 +34,7 @@ class Request:
         steps_per_frame: 0 for as many as fit into a slice.
         watches_fields: the heat maps are visible and shall follow the training.
         watches_kernel: the data kernel is visible and shall be computed when training pauses or clouds were compared.
+        look: what of a large cloud is looked at; None while all are small.
         origin: the run folder that this (re)start takes its neurons from; None for the initial cloud.
     """
 
@@ -43,6 +45,7 @@ class Request:
     steps_per_frame: int = 0
     watches_fields: bool = False
     watches_kernel: bool = False
+    look: Look | None = None
     origin: Path | None = None
 
 

@@ -158,7 +158,7 @@ class BrushKeeper(QObject):
 
     def _function(self, name: str, theta: np.ndarray) -> np.ndarray:
         """(GRID, GRID), row = x2 ascending: N^-kappa sum of a phi(w.x) over some neurons of a cloud."""
-        shown = len(self._views.cloud.layers[name].x)
+        shown = self._views.cloud.layers[name].n_sent
         n_neurons = max(self._views.cloud.layers[name].n_neurons, 1)
         most = max(MOST_EVALUATIONS // len(self._grid), 1)
         stride = -(-len(theta) // most)
@@ -186,7 +186,8 @@ class BrushKeeper(QObject):
             all_of_it = self._function(name, whole).ravel()
             total = float(self._weights @ all_of_it**2)
             power = float(self._weights @ (all_of_it * function.ravel())) / total if total > 0 else None
-        return Share(len(theta), len(theta) / len(whole), norm, float(theta[:, -1].mean()), power)
+        n_here = len(whole) if name in self._clouds.stage.counted else 0
+        return Share(len(theta), len(theta) / len(whole), norm, float(theta[:, -1].mean()), power, n_here)
 
     def _show_in_kernel(self) -> None:
         """Of every eigenvalue of the background's data kernel, the part that is the chosen neurons'."""

@@ -19,7 +19,7 @@ from app.views.fourier import FourierView
 from app.views.loss import LossView
 from app.views.marginals import Densities, MarginalsView
 from mft_engine.curves import CURVES
-from mft_engine.experiment.events import ForegroundReady, Snapshot
+from mft_engine.experiment.events import CloudSeen, ForegroundReady, Snapshot
 
 if TYPE_CHECKING:
     from mft_engine.questions.references import ReferenceLines
@@ -67,6 +67,7 @@ class CloudKeeper(QObject):
         session.experiment_changed.connect(self._built)
         session.snapshot_ready.connect(self._show_snapshot)
         session.stored_cloud_ready.connect(self._show_stored)
+        session.cloud_seen.connect(self._show_seen)
         session.foreground_ready.connect(self._show_foreground)
         session.comparison_ready.connect(self.layers.show_comparisons)
         session.references_ready.connect(self._show_references)
@@ -107,6 +108,11 @@ class CloudKeeper(QObject):
         if now - self._marginals_at > MARGINALS_SECONDS:
             self._marginals_at = now
             self.refresh_marginals()
+
+    @Slot(object)
+    def _show_seen(self, event: CloudSeen) -> None:
+        self.layers.show_seen(event)
+        self._marginals_due()
 
     @Slot()
     def _drawn(self) -> None:
@@ -184,7 +190,7 @@ class CloudKeeper(QObject):
         background, foreground = self.stage.shown
         if background is not None and not self._marginals.visibleRegion().isEmpty():
             self._marginals.show_theory(self._densities, self.law)
-            self._marginals.show_clouds(background, foreground)
+            self._marginals.show_clouds(background, foreground, self.stage.counted)
         self.refreshed.emit()
 
     # Foreground and references ------------------------------------------------------------------------------

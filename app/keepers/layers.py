@@ -12,10 +12,11 @@ from app.keepers.stage import CloudStage
 from app.panels.self_consistency import SelfConsistencyPanel
 from app.views.cloud import CloudView
 from app.views.marginals import MarginalsView
+from mft_engine.looks import MOST_POINTS, Seen
 
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
-    from mft_engine.experiment.events import ForegroundReady, Snapshot
+    from mft_engine.experiment.events import CloudSeen, ForegroundReady, Snapshot
     from mft_engine.experiment.outcome import Cloud
 
 
@@ -33,10 +34,12 @@ class LayerKeeper(QObject):
     ) -> None:
         super().__init__(stage)
         self._cloud, self._marginals, self._panel, self._stage = cloud, marginals, panel, stage
-        self._layer = self._n_neurons = 0
+        self._layer = 0
+        self._sizes: Sequence[int] = ()
         self._initial: Sequence[Cloud] = ()
         self.background: Sequence[Cloud] = ()
         self.foreground: Sequence[Cloud] = ()
+        self._fresh_sizes: Sequence[int] = ()
         self._comparisons: Sequence[Comparison] = ()
         cloud.header.layer_picked.connect(self.pick)
 
@@ -55,18 +58,20 @@ class LayerKeeper(QObject):
         for view in (self._cloud, self._marginals):
             # Views name the columns of a whole neuron themselves, by what the task says of its inputs.
             view.set_columns(self._initial[0].names if len(self._initial) > 1 else None, has_weights=True)
-        self._cloud.show_initial(self._stage.joined(self._initial[0].theta))
+        self._stage.show_initial(self._initial[0].theta)
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """The background's neurons of the layer on screen."""
-        self.background, self._n_neurons = snapshot.clouds, snapshot.n_neurons
-        self._show_background()
+        self.background = snapshot.clouds
+        self._sizes = snapshot.sizes or (snapshot.n_neurons, *(len(cloud.theta) for cloud in snapshot.clouds[1:]))
+        self._show_background(snapshot.seen)
 
     def show_foreground(self, event: ForegroundReady) -> None:
         """The foreground of the layer on screen."""
         self.foreground = event.clouds
+        self._fresh_sizes = event.sizes or tuple(len(cloud.theta) for cloud in event.clouds)
         self._stage.mark(())
-        self._stage.show_foreground(self.foreground[self._layer].theta)
+        self._show_foreground()
 
     def forget_foreground(self) -> None:
         """There is none any more."""
@@ -92,15 +97,37 @@ class LayerKeeper(QObject):
         cloud.clear()
         for view in (cloud, self._marginals):
             view.set_columns(self._initial[layer].names, has_weights=layer == 0)
-        cloud.show_initial(self._initial[layer].theta)
+        self._stage.forget_counts()
+        self._stage.show_initial(self._initial[layer].theta)
         if self.background:
-            self._show_background()
-        self._stage.show_foreground(self.foreground[layer].theta if self.foreground else None)
+            self._show_background(None)
+        self._show_foreground()
         if self._comparisons:
             self._panel.show_comparisons(self._comparisons, layer)
         self._stage.mark(self._comparisons[layer].suspects.tolist() if self._comparisons and self.foreground else ())
         self.picked.emit()
 
-    def _show_background(self) -> None:
-        theta = self.background[self._layer].theta
-        self._stage.show_background(theta, self._n_neurons if self._layer == 0 else len(theta))
+    @Slot(object)
+    def show_seen(self, event: CloudSeen) -> None:
+        """What was counted of a cloud of the layer on screen."""
+        if event.seen.look.layer == self._layer:
+            self._stage.show_seen(event.cloud, event.seen)
+
+    @property
+    def n_columns(self) -> int:
+        """Of the table of the layer on screen; 0 before there is a run."""
+        return self._initial[self._layer].theta.shape[1] if self._initial else 0
+
+    def _show_background(self, seen: Seen | None) -> None:
+        theta, n_neurons = self.background[self._layer].theta, self._sizes[self._layer]
+        if seen is not None and seen.look.layer != self._layer:
+            seen = None
+        is_counted = len(theta) < n_neurons and n_neurons > MOST_POINTS
+        self._stage.show_background(theta, n_neurons, is_counted=is_counted, seen=seen)
+
+    def _show_foreground(self) -> None:
+        if not self.foreground:
+            self._stage.show_foreground(None)
+            return
+        theta, n_neurons = self.foreground[self._layer].theta, self._fresh_sizes[self._layer]
+        self._stage.show_foreground(theta, n_neurons, is_counted=len(theta) < n_neurons)

@@ -34,7 +34,11 @@ _NOTHING = (
     "Hold Shift and draw a line around neurons in the cloud, or along the axis of a histogram in Marginals.",
 )
 _ROWS = (
-    ("n", "neurons", "How many are chosen"),
+    (
+        "n",
+        "neurons",
+        "How many are chosen; of a cloud drawn as an image among those that are here one by one",
+    ),
     ("share", "share of the cloud", "Their part of all neurons"),
     (
         "power",
@@ -52,6 +56,7 @@ class Share:
 
     Attributes:
         n: their number; share: of the cloud; norm, readout: means of |w| and a.
+        n_here: neurons that could be chosen, where the cloud has more than are shown one by one; else 0.
         power: E[f_chosen f]/E[f^2], None where there is no plane of inputs.
     """
 
@@ -60,6 +65,7 @@ class Share:
     norm: float
     readout: float
     power: float | None
+    n_here: int = 0
 
 
 class NeuronsPanel(QWidget):
@@ -208,7 +214,7 @@ def _short(value: float) -> str:
 
 def _written(share: Share, key: str) -> str:
     if key == "n":
-        return f"{share.n:,}"
+        return f"{share.n:,} of {share.n_here:,}" if share.n_here else f"{share.n:,}"
     if key == "share":
         return f"{100 * share.share:.1f} %"
     if key == "power":

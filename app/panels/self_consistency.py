@@ -285,7 +285,7 @@ class SelfConsistencyPanel(Column):
         self._foreground_orders = {}
         if foreground is not None:
             names = self._snapshot.order_parameters if self._snapshot is not None else ("cos4",)
-            self._foreground_orders = cloud_orders(foreground.clouds, names)
+            self._foreground_orders = dict(foreground.orders) or cloud_orders(foreground.clouds, names)
         self._foreground_accuracies = foreground.accuracies if foreground is not None else {}
         self._show_orders()
 
@@ -417,12 +417,11 @@ class SelfConsistencyPanel(Column):
                 self.orders.add_row(name, *order_words(name))
         self.orders.setVisible(bool(names))
         self.orders.show_column(2, bool(theory))
-        shown = self._snapshot
-        errors = {} if shown is None else cloud_orders(shown.clouds, names)
+        errors = {} if self._snapshot is None else self._snapshot.order_errors
         for name in names:
             here = UNKNOWN
             if name in background:
-                here = written_error(background[name], errors[name][1] if name in errors else None)
+                here = written_error(background[name], errors.get(name))
             fresh = written_error(*self._foreground_orders[name]) if name in self._foreground_orders else UNKNOWN
             exact = written_error(theory[name], errors_of_theory.get(name)) if name in theory else UNKNOWN
             self.orders.set_row(name, here, fresh, exact)

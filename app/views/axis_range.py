@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-# The share of points that may lie outside at either end: five in ten thousand, so arms of a few neurons stay visible.
-_TAIL = 5e-4
+from mft_engine.looks import Ends, ends_of
+
 _MARGIN = 1.06
 _SPARE = 1.08
 _SHRINK_BELOW = 0.45
 _PATIENCE = 30
-_MOST_POINTS = 20_000
 
 
 class StableRange:
@@ -32,13 +33,14 @@ class StableRange:
         """Whether any values have been seen."""
         return self.high > self.low
 
-    def follow(self, values: np.ndarray) -> bool:
+    def follow(self, values: np.ndarray, counted: Sequence[Ends] = ()) -> bool:
         """Makes room for the values; says whether the range changed.
 
         Args:
-            values: (n,) positions on the axis; not finite ones are ignored.
+            values: (n,) positions on the axis; not finite ones are ignored, nor need all of the farthest have room.
+            counted: ends of clouds whose neurons are not here.
         """
-        needed = self._needed(values)
+        needed = self._needed(values, counted)
         if needed is None:
             return False
         low, high = needed
@@ -70,16 +72,12 @@ class StableRange:
         self.low = low if self.is_set and low == self.low else low - spare
         self.high = high if self.is_set and high == self.high else high + spare
 
-    def _needed(self, values: np.ndarray) -> tuple[float, float] | None:
-        if len(values) > _MOST_POINTS:
-            values = values[:: len(values) // _MOST_POINTS]
-        values = values[np.isfinite(values)]
-        if not len(values):
+    def _needed(self, values: np.ndarray, counted: Sequence[Ends]) -> tuple[float, float] | None:
+        own = ends_of(values)
+        found = [*counted, *([own] if own is not None else [])]
+        if not found:
             return None
-        last = len(values) - 1
-        cut = int(_TAIL * len(values))
-        ordered = np.partition(values, (cut, last - cut))
-        low, high = float(ordered[cut]), float(ordered[last - cut])
+        low, high = min(ends.low for ends in found), max(ends.high for ends in found)
         if self._is_symmetric:
             high = max(abs(low), abs(high)) * _MARGIN
             low = -high

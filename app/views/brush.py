@@ -111,7 +111,7 @@ class CloudBrush(QObject):
     def point_at(self, name: str, number: int) -> None:
         """Show the card of one neuron of a cloud that is drawn, beside its point."""
         layer = self._layers[name]
-        if layer.has_points and number < len(layer.x):
+        if layer.has_places and number < layer.n_sent:
             plot = next(plot for plot in self._plots if plot.getViewBox() is layer.scatter.getViewBox())
             self._hover.choose(layer, number, plot)
 
@@ -142,7 +142,8 @@ class CloudBrush(QObject):
         for name in CLOUDS:
             layer = self._layers[name]
             if len(points) > 2 and layer.is_drawn and layer.scatter.getViewBox() is plot.getViewBox():
-                found[name] = np.flatnonzero(inside(self._in_plane(plot, points), layer.x, layer.y))
+                x, y = layer.x[: layer.n_sent], layer.y[: layer.n_sent]
+                found[name] = np.flatnonzero(inside(self._in_plane(plot, points), x, y))
         self.brushed.emit(found)
 
 

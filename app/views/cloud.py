@@ -11,29 +11,30 @@ from PySide6.QtGui import QHideEvent, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.theme import LIGHT, Theme
-from app.views.axis_range import StableRange
 from app.views.brush import CloudBrush
+from app.views.cloud_axes import CloudAxes
 from app.views.cloud_banner import CloudBanner
+from app.views.cloud_colouring import CloudColouring
 from app.views.cloud_header import CloudHeader
-from app.views.cloud_layer import MOST_POINTS, CloudLayer, Colouring, point_size
+from app.views.cloud_layer import CloudLayer
 from app.views.colour_key import ColourKey
+from app.views.density import bins_of
 from app.views.marked_neurons import MarkedNeurons
 from app.views.neuron_card import NeuronCard
 from app.views.neuron_hover import NeuronHover
 from app.views.plot_style import line_pen, quiet_plot, style_plot
-from app.views.projections import Axis, Components, available_axes, principal_components, project, table_axes
+from app.views.projections import moments_of, principal_components
 from app.views.range_follower import RangeFollower
 from app.views.split_plot import PaintedPlot, SplitPlot
 from app.views.theory_layer import TheoryLayer
 from app.views.theory_overlay import TheoryOverlay
-from app.widgets import colours
 from app.widgets.activation_inset import Phi
 from app.widgets.empty_state import EmptyState
+from mft_engine.looks import Moments, Plane, Seen
 
 # Laid over the background, orange lets the blue shine through.
 _STRENGTHS = {"initial": 0.65, "background": 0.9, "foreground": 0.82}
 _OVER_THE_BACKGROUND = 0.6
-_TABLES = {"a": colours.diverging_points, "norm": colours.sequential_points, "angle": colours.cyclic_points}
 
 
 class CloudView(QWidget):
@@ -41,24 +42,20 @@ class CloudView(QWidget):
 
     The axis range is shared by all clouds and stays: it grows when neurons leave it and follows a shrinking cloud only
     after a while. Zooming or moving by hand stops that, until "Reset view".
+
+    Of a large cloud that is counted elsewhere some neurons are here, and what was counted for the `plane` looked at;
+    `looked` says that it may be another one. Until new counts come the old ones stay where they belong.
     """
 
     painted = Signal()
+    looked = Signal()
     split_changed = Signal(bool)
 
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
         self._phi: Phi | None = None
-        self._projections: Mapping[str, np.ndarray] = {}
-        self._n_out = 1
-        self._components: Components | None = None
-        self._axes: tuple[Axis, Axis] | None = None
-        self._choices: dict[str, Axis] = {}
-        self._n_inputs = 0
-        self._columns: tuple[tuple[str, ...], bool, tuple[str, ...]] | None = None
-        self._colouring_key = "plain"
-        self._colour_limit = StableRange(is_symmetric=True)
+        self._axes = CloudAxes()
         self._is_stale = False
 
         self.header = CloudHeader(self)
@@ -84,6 +81,7 @@ class CloudView(QWidget):
             "No neurons yet", "Press Play to train the background: every neuron becomes one point here.", self.plot
         )
         self.key = ColourKey(self.plot)
+        self._colouring = CloudColouring(self.layers, self.header, self.key)
         self.banner = CloudBanner(self.plot)
         self.card = NeuronCard(self)
         self._follower = RangeFollower(self._box, self)
@@ -122,17 +120,45 @@ class CloudView(QWidget):
 
     # What is shown
 
-    def show_background(self, theta: np.ndarray, n_neurons: int) -> None:
-        """The background cloud: theta (n_shown, n_params), of a network of `n_neurons`."""
-        self._show("background", theta, n_neurons)
+    def show_background(
+        self, theta: np.ndarray, n_neurons: int, *, is_counted: bool = False, seen: Seen | None = None
+    ) -> None:
+        """The background cloud: theta (n_shown, n_params), of a network of `n_neurons`.
 
-    def show_foreground(self, theta: np.ndarray | None) -> None:
-        """The foreground cloud, (n_neurons, n_params), or None when there is none any more."""
-        self._show("foreground", theta, None if theta is None else len(theta))
+        Args:
+            is_counted: these are some of many, and what is counted of all comes with them (`seen`) or later.
+        """
+        self._show("background", theta, n_neurons, is_counted, seen)
 
-    def show_initial(self, theta: np.ndarray | None) -> None:
-        """The background's neurons at step 0, (n_neurons, n_params)."""
-        self._show("initial", theta, None if theta is None else len(theta))
+    def show_foreground(self, theta: np.ndarray | None, n_neurons: int = 0, *, is_counted: bool = False) -> None:
+        """The foreground cloud, (n_shown, n_params) of n_neurons (0: all are here), or None when there is none."""
+        self._show("foreground", theta, n_neurons, is_counted)
+
+    def show_initial(self, theta: np.ndarray | None, n_neurons: int = 0, *, is_counted: bool = False) -> None:
+        """The background's neurons at step 0, likewise."""
+        self._show("initial", theta, n_neurons, is_counted)
+
+    def show_seen(self, name: str, seen: Seen) -> None:
+        """What was counted of a large cloud, without its neurons having moved."""
+        layer = self.layers[name]
+        if layer.is_counted:
+            layer.take_seen(seen)
+            self._draw(only=name)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the clouds that shall be seen where they are."""
+        return tuple(name for name, layer in self.layers.items() if layer.is_wanted)
+
+    @property
+    def plane(self) -> Plane | None:
+        """What is looked at; None while the axes are principal components that nobody knows yet."""
+        along = self._axes.plane
+        if along is None:
+            return None
+        rect = self._box.viewRect()
+        is_known = self._follower.is_set and rect.width() > 0 and rect.height() > 0
+        return Plane(*along, bins_of(rect) if is_known else None)
 
     def show_theory(self, image: np.ndarray | None, extent: float = 0.0, sample: np.ndarray | None = None) -> None:
         """The infinite-width law: density of w on [-extent, extent]^2, row = w2 ascending, and neurons of it."""
@@ -147,7 +173,7 @@ class CloudView(QWidget):
             self.header.set_count(name, None)
         self.marked.show(())
         self.show_theory(None)
-        self._components = None
+        self._axes.components = None
         self._hover.drop()
         self.empty.setVisible(True)
         self.key.setVisible(False)
@@ -164,10 +190,10 @@ class CloudView(QWidget):
             n_out: readouts of a neuron, of which theta has the length.
         """
         given = {name: np.asarray(v, np.float32) for name, v in projections.items()}
-        if list(given) == list(self._projections) and n_out == self._n_out:
+        if list(given) == list(self._axes.projections) and n_out == self._axes.n_out:
             return
-        self._projections, self._n_out = given, n_out
-        self._offer_axes(len(next(iter(given.values()))) if given else self._n_inputs)
+        self._axes.projections, self._axes.n_out = given, n_out
+        self._offer_axes(len(next(iter(given.values()))) if given else self._axes.n_inputs)
         if len(given) >= 2:
             first, second, *_ = given
             self.pick_axes(first, second)
@@ -180,9 +206,9 @@ class CloudView(QWidget):
             meanings: a sentence for each column, of a table that brings everything that can be drawn.
         """
         columns = (tuple(names), has_weights, tuple(meanings)) if names else None
-        if columns != self._columns:
-            self._columns = columns
-            self._offer_axes(len(names) - 1 if names else self._n_inputs)
+        if columns != self._axes.columns:
+            self._axes.columns = columns
+            self._offer_axes(len(names) - 1 if names else self._axes.n_inputs)
 
     def pick_axes(self, x: str, y: str) -> None:
         """Puts two quantities on the axes, by key ("w1", "a", "norm", "PC1", ...); unknown ones change nothing."""
@@ -193,8 +219,8 @@ class CloudView(QWidget):
     @property
     def axes(self) -> tuple[str, str]:
         """Keys of the quantities on the axes."""
-        assert self._axes is not None
-        return self._axes[0].key, self._axes[1].key
+        assert self._axes.chosen is not None
+        return self._axes.chosen[0].key, self._axes.chosen[1].key
 
     def name_theory(self, name: str, tip: str = "") -> None:
         """What the theory's chip is called, and what its tooltip says besides."""
@@ -222,7 +248,7 @@ class CloudView(QWidget):
     @property
     def column_names(self) -> tuple[str, ...]:
         """Names of a neuron's columns."""
-        return self._columns[0] if self._columns is not None else (*(f"w{k + 1}" for k in range(self._n_inputs)), "a")
+        return self._axes.names
 
     @property
     def is_split(self) -> bool:
@@ -245,8 +271,8 @@ class CloudView(QWidget):
 
     def reset_view(self) -> None:
         """Fits the range to the neurons, and follows them again."""
-        self._components = None
-        self._colour_limit.forget()
+        self._axes.components = None
+        self._colouring.forget()
         self._follower.reset()
         self._draw(at_once=True)
 
@@ -267,7 +293,7 @@ class CloudView(QWidget):
         self._style_layers()
         for line in self._zero_lines:
             line.setPen(line_pen(theme.grid, 1))
-        self.colour_by(self._colouring_key)
+        self.colour_by(self._colouring.chosen)
 
     def _style_layers(self) -> None:
         for name, strength in _STRENGTHS.items():
@@ -276,41 +302,16 @@ class CloudView(QWidget):
                 getattr(self._theme, f"{name}_cloud"), min(strength, _OVER_THE_BACKGROUND) if is_over else strength
             )
 
-    # Colours
-
     def colour_by(self, key: str) -> None:
         """Colours neurons by "plain", "a", "norm" or "angle"."""
-        self._colouring_key = key
-        found = self.header.colour_picker.findData(key)
-        self.header.colour_picker.setCurrentIndex(found)
-        self._colour_limit.forget()
-        table, colouring = None, None
-        if key in _TABLES:
-            table = _TABLES[key](self._theme)
-            palette = colours.brushes(table, 0.85)
-            colouring = Colouring(palette, lambda theta: self._colour_index(theta, self._choices[key]))
-        for name in ("background", "foreground"):
-            # Where colour has another meaning, the clouds are told apart by their symbol.
-            symbol = "d" if colouring is not None and name == "foreground" else "o"
-            self.layers[name].set_colouring(colouring, symbol)
-            self.header.chips[name].set_mark("diamond" if symbol == "d" else "dot")
-        self.key.set_table(table, {"a": "readout a", "norm": "|w|", "angle": "angle(w)"}.get(key, ""))
+        self._colouring.choose(key, self._axes.choices, self._theme)
         self._draw()
-
-    def _colour_index(self, theta: np.ndarray, axis: Axis) -> np.ndarray:
-        values = project(theta, axis)
-        if axis.kind == "angle":
-            self.key.set_limits("−180°", "180°")
-            return colours.colour_index(values, 180.0, is_signed=True)
-        inner = np.partition(np.abs(values), int(0.98 * (len(values) - 1)))[: int(0.98 * (len(values) - 1)) + 1]
-        if self._colour_limit.follow(inner):
-            limit = f"{self._colour_limit.high:.2g}"
-            self.key.set_limits(f"−{limit}" if axis.kind == "readout" else "0", limit)
-        return colours.colour_index(values, self._colour_limit.high, is_signed=axis.kind == "readout")
 
     # Drawing
 
-    def _show(self, name: str, theta: np.ndarray | None, n_neurons: int | None) -> None:
+    def _show(
+        self, name: str, theta: np.ndarray | None, n_neurons: int, is_counted: bool, seen: Seen | None = None
+    ) -> None:
         layer = self.layers[name]
         if theta is None or len(theta) == 0:
             layer.clear()
@@ -319,15 +320,15 @@ class CloudView(QWidget):
             self.marked.draw()
             self.brush.draw()
             return
-        if theta.shape[1] - 1 != self._n_inputs:
+        if theta.shape[1] - 1 != self._axes.n_inputs:
             for other in self.layers.values():
                 if other.theta is not None and other.theta.shape[1] != theta.shape[1]:
                     other.clear()
                     self.header.set_count(other.name, None)
             self._offer_axes(theta.shape[1] - 1)
-        layer.theta = np.asarray(theta, np.float32)
-        if layer.n_neurons != n_neurons:
-            layer.n_neurons = n_neurons or len(theta)
+        before = layer.n_neurons
+        layer.take(theta, n_neurons or len(theta), is_counted=is_counted, seen=seen)
+        if layer.n_neurons != before:
             self.header.set_count(name, layer.n_neurons)
         self.empty.setVisible(False)
         self._draw(only=name)
@@ -336,55 +337,52 @@ class CloudView(QWidget):
         if self._hover.is_dragging:
             self._is_stale = True
             return
-        if self._axes is None:
-            return
-        if self._components is None and "component" in (self._axes[0].kind, self._axes[1].kind):
-            first = next((layer.theta for layer in self.layers.values() if layer.is_drawn), None)
-            if first is not None:
-                self._components = principal_components(first)
-                self._theory.redraw()
-                self._show_or_hide_theory()
+        if self._axes.plane is None and (moments := self._moments()) is not None:
+            self._axes.components = principal_components(moments)
+            self._theory.redraw()
+            self._show_or_hide_theory()
         rect = self._box.viewRect()
         side = min(self._box.width(), self._box.height())
         for name, layer in self.layers.items():
             if only is None or name == only:
                 layer.side = side
-                layer.draw(self._axes, self._components, self._projections, rect)
-        self.key.setVisible(
-            self._colouring_key != "plain"
-            and any(self.layers[name].has_points for name in ("background", "foreground"))
-        )
-        drawn = [layer for layer in self.layers.values() if layer.is_drawn]
-        if drawn:
+                layer.draw(self._axes.plane, rect)
+        self._colouring.show_key()
+        ends = [layer.ends for layer in self.layers.values() if layer.is_drawn]
+        known = [both for both in ends if both is not None]
+        if known:
             at_once = at_once or not self.isVisible()
-            self._follower.follow([layer.x for layer in drawn], [layer.y for layer in drawn], at_once=at_once)
+            self._follower.follow([x for x, _ in known], [y for _, y in known], at_once=at_once)
         self.marked.draw()
         self.brush.draw()
         self._hover.refresh(only)
+        self.looked.emit()
+
+    def _moments(self) -> Moments | None:
+        """Of the first cloud that is drawn, where they can be known."""
+        first = next((layer for layer in self.layers.values() if layer.is_drawn), None)
+        if first is None or first.theta is None:
+            return None
+        if first.is_counted:
+            return first.seen.moments if first.seen is not None else None
+        return moments_of(first.theta)
 
     def _pick_axes(self, x: str, y: str) -> None:
-        self._axes = (self._choices[x], self._choices[y])
+        chosen = self._axes.choose(x, y)
         plot = self.plot.getPlotItem()
-        labels = [axis.label + (" (°)" if axis.kind == "angle" else "") for axis in self._axes]
+        labels = [axis.label + (" (°)" if axis.kind == "angle" else "") for axis in chosen]
         for name, label in zip(("bottom", "left"), labels, strict=True):
             plot.setLabel(name, label)
-        self.second.set_axes(*labels, is_square=self._axes[0].kind == self._axes[1].kind)
-        self._follower.set_kinds((self._axes[0].kind, self._axes[1].kind))
+        kinds = chosen[0].kind, chosen[1].kind
+        self.second.set_axes(*labels, is_square=kinds[0] == kinds[1])
+        self._follower.set_kinds(kinds)
         self._show_or_hide_theory()
         self._hover.drop()
         self.reset_view()
 
     def _offer_axes(self, n_inputs: int) -> None:
-        n_inputs = max(n_inputs, 1)
-        self._n_inputs = n_inputs
-        if self._columns is not None and len(self._columns[0]) == n_inputs + 1:
-            axes = table_axes(self._columns[0], has_weights=self._columns[1], meanings=self._columns[2])
-        else:
-            axes = available_axes(n_inputs, self._projections, self._n_out)
-        self._choices = {axis.key: axis for axis in axes}
-        self._components = None
-        self.header.set_axes(axes)
-        if self._colouring_key in ("norm", "angle") and self._colouring_key not in self._choices:
+        self.header.set_axes(self._axes.offer(n_inputs))
+        if self._colouring.chosen in ("norm", "angle") and self._colouring.chosen not in self._axes.choices:
             self.colour_by("plain")
         self._pick_axes(self.header.x_picker.currentData(), self.header.y_picker.currentData())
 
@@ -400,12 +398,13 @@ class CloudView(QWidget):
 
     def _show_or_hide_theory(self) -> None:
         chip = self.header.chips["theory"]
-        fits = self._theory.fits(self._axes, self._n_inputs + 1, self._components)
+        axes = self._axes
+        fits = self._theory.fits(axes.chosen, axes.n_inputs + 1, axes.components)
         chip.setEnabled(fits)
-        if not fits or self._axes is None or not chip.isChecked():
+        if not fits or axes.chosen is None or not chip.isChecked():
             self._theory.hide()
             return
-        self._theory.show(self._axes, self._components, self._projections, (True, self.is_split))
+        self._theory.show(axes.chosen, axes.components, axes.projections, (True, self.is_split))
 
     # Range
 
@@ -413,6 +412,7 @@ class CloudView(QWidget):
         rect = self._box.viewRect()
         for layer in self.layers.values():
             layer.redraw_density(rect)
+        self.looked.emit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -439,10 +439,7 @@ class CloudView(QWidget):
     def _show_card(self, layer: CloudLayer, index: int) -> None:
         assert layer.theta is not None
         colour, note = getattr(self._theme, f"{layer.name}_cloud"), self.marked.note(layer, index)
-        if self._columns is not None:
-            self.card.show_row(layer.name, index, self._columns[0], layer.theta[index], colour, note)
+        if self._axes.columns is not None:
+            self.card.show_row(layer.name, layer.number(index), self._axes.names, layer.theta[index], colour, note)
         else:
-            self.card.show_neuron(layer.name, index, layer.theta[index], self._phi, colour, note)
-
-
-__all__ = ["MOST_POINTS", "CloudView", "point_size"]
+            self.card.show_neuron(layer.name, layer.number(index), layer.theta[index], self._phi, colour, note)

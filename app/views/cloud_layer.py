@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +10,13 @@ from PySide6.QtCore import QRectF
 from PySide6.QtGui import QBrush
 
 from app.views.density import DensityImage
-from app.views.projections import Axis, Components, project
 from app.views.scatter import MovingScatter
 from app.widgets.colours import fade, with_opacity
+from mft_engine.looks import MOST_POINTS, Coordinate, Ends, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOST_POINTS = 30_000
 _FRAMES_PER_COLOUR = 8
 _USUAL_SIDE = 560.0
 
@@ -37,13 +35,24 @@ class Colouring:
 
 
 class CloudLayer:
-    """The neurons of one cloud and the two plot items that can show them; only one is visible at a time."""
+    """The neurons of one cloud and the two plot items that can show them; only one is visible at a time.
+
+    Attributes:
+        theta: (n, n_params) neurons that are here: all of the cloud, or of a large one the first `n_sent` and those
+            that were asked for by number; n_neurons: of the whole cloud.
+        is_counted: the cloud lives elsewhere, and `seen` is what was counted of it there; None until it comes.
+        x, y: places of `theta` in the plane.
+    """
 
     def __init__(self, plot: pg.PlotItem, name: str, z: float) -> None:
         self._plot, self.name = plot, name
         self.theta: np.ndarray | None = None
-        self.n_neurons = 0
+        self.n_neurons = self.n_sent = 0
         self.is_wanted = True
+        self.is_counted = False
+        self.seen: Seen | None = None
+        self._plane: tuple[Coordinate, Coordinate] | None = None
+        self._drawn: Seen | None = None
         self.side = _USUAL_SIDE
         self.x = self.y = np.empty(0, np.float32)
         self._colour = "#808080"
@@ -75,7 +84,44 @@ class CloudLayer:
     @property
     def has_points(self) -> bool:
         """Whether the neurons are drawn one by one."""
-        return self.is_drawn and self.theta is not None and len(self.theta) <= MOST_POINTS
+        return self.is_drawn and not self.is_counted and self.theta is not None and len(self.theta) <= MOST_POINTS
+
+    @property
+    def has_places(self) -> bool:
+        """Whether neurons can be pointed at: those that are drawn, or in an image those that are here."""
+        return self.has_points or (self.is_drawn and self.is_counted and len(self.x) > 0)
+
+    @property
+    def ends(self) -> tuple[np.ndarray | Ends, np.ndarray | Ends] | None:
+        """How far the cloud reaches along both axes: its neurons or what was counted; None while that is not known."""
+        if not self.is_counted:
+            return self.x, self.y
+        return self.seen.ends if self.seen is not None and self._fits(self.seen) else None
+
+    def take(self, theta: np.ndarray, n_neurons: int, *, is_counted: bool, seen: Seen | None = None) -> None:
+        """Other neurons; what was counted before stays until something newer comes."""
+        self.n_sent, self.n_neurons, self.is_counted = len(theta), n_neurons, is_counted
+        self.theta = np.asarray(theta, np.float32)
+        if not is_counted:
+            self.seen = self._drawn = None
+        elif seen is not None:
+            self.take_seen(seen)
+
+    def take_seen(self, seen: Seen) -> None:
+        """What was counted of the neurons that are here."""
+        self.seen = seen
+        if seen.marked is not None and self.theta is not None:
+            self.theta = np.concatenate([self.theta[: self.n_sent], np.asarray(seen.marked, np.float32)])
+
+    def number(self, index: int) -> int:
+        """Of the neuron in a row of `theta`."""
+        return index if index < self.n_sent or self.seen is None else self.seen.look.marked[index - self.n_sent]
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """Where in `theta` neurons are, those that are not here left out."""
+        marked = {} if self.seen is None else {n: self.n_sent + k for k, n in enumerate(self.seen.look.marked)}
+        rows = [n if n < self.n_sent else marked.get(n, -1) for n in map(int, numbers)]
+        return np.array([row for row in rows if 0 <= row < len(self.x)], np.int64)
 
     def set_colour(self, colour: str, strength: float) -> None:
         """The colour of the cloud and how strongly it covers what lies below (0..1)."""
@@ -88,36 +134,45 @@ class CloudLayer:
         self._colouring, self._symbol = colouring, symbol
         self._styled_for = None
 
-    def draw(
-        self,
-        axes: tuple[Axis, Axis],
-        components: Components | None,
-        projections: Mapping[str, np.ndarray],
-        rect: QRectF,
-    ) -> None:
-        """Moves the plot items to the neurons' present places; `rect` is the visible part of the plane."""
+    def draw(self, plane: tuple[Coordinate, Coordinate] | None, rect: QRectF) -> None:
+        """Moves the plot items to the neurons' present places.
+
+        Args:
+            plane: what is on the axes; None while that is not known yet. rect: the visible part of the plane.
+        """
+        if plane != self._plane:
+            self._plane, self._drawn = plane, None
+        if self.is_drawn and self.theta is not None and plane is not None:
+            self.x, self.y = (np.asarray(along.of(self.theta)) for along in plane)
+        elif self.is_drawn:
+            self.x = self.y = np.empty(0, np.float32)
         self.scatter.setVisible(self.has_points)
-        self.image.setVisible(self.is_drawn and not self.has_points)
-        if not self.is_drawn:
-            return
-        self.locate(axes, components, projections)
         if self.has_points:
             self._draw_points()
         else:
             self.redraw_density(rect)
-
-    def locate(
-        self, axes: tuple[Axis, Axis], components: Components | None, projections: Mapping[str, np.ndarray]
-    ) -> None:
-        """Computes the neurons' places in the plane of two axes."""
-        if self.theta is not None:
-            self.x = project(self.theta, axes[0], components, projections)
-            self.y = project(self.theta, axes[1], components, projections)
+        self.image.setVisible(
+            self.is_drawn and not self.has_points and (not self.is_counted or self._drawn is not None)
+        )
 
     def redraw_density(self, rect: QRectF) -> None:
-        """Counts anew after the visible part of the plane changed."""
-        if self.is_drawn and not self.has_points and rect.width() > 0 and rect.height() > 0:
-            self.image.show_points(self.x, self.y, rect)
+        """Counts anew after the visible part of the plane changed; of a counted cloud the newest counts are drawn."""
+        if not self.is_drawn or self.has_points:
+            return
+        if not self.is_counted:
+            if rect.width() > 0 and rect.height() > 0:
+                self.image.show_points(self.x, self.y, rect)
+            return
+        seen = self.seen
+        if seen is None or seen is self._drawn or not self._fits(seen) or seen.image is None:
+            return
+        assert seen.look.plane is not None and seen.look.plane.spans is not None
+        self._drawn = seen
+        self.image.show_counts(seen.image, seen.look.plane.spans)
+
+    def _fits(self, seen: Seen) -> bool:
+        plane = seen.look.plane
+        return plane is not None and (plane.x, plane.y) == self._plane
 
     def _draw_points(self) -> None:
         assert self.theta is not None
@@ -137,8 +192,9 @@ class CloudLayer:
 
     def clear(self) -> None:
         """Forgets the neurons."""
-        self.theta = None
-        self.n_neurons = 0
+        self.theta = self.seen = self._drawn = None
+        self.n_neurons = self.n_sent = 0
+        self.is_counted = False
         self.scatter.setVisible(False)
         self.image.setVisible(False)
 

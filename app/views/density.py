@@ -6,7 +6,14 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF
 
+from mft_engine.looks import Span, count_plane
+
 N_BINS = 256
+
+
+def bins_of(rect: QRectF, n_bins: int = N_BINS) -> tuple[Span, Span]:
+    """The cells of an image over a rectangle of plot coordinates, along x and y."""
+    return Span(rect.left(), rect.right(), n_bins), Span(rect.top(), rect.bottom(), n_bins)
 
 
 def density_counts(x: np.ndarray, y: np.ndarray, rect: QRectF, n_bins: int = N_BINS) -> np.ndarray:
@@ -19,12 +26,7 @@ def density_counts(x: np.ndarray, y: np.ndarray, rect: QRectF, n_bins: int = N_B
     Returns:
         (n_bins, n_bins) counts; row = y ascending, column = x ascending.
     """
-    with np.errstate(invalid="ignore", over="ignore"):
-        column = (x - np.float32(rect.left())) * np.float32(n_bins / rect.width())
-        row = (y - np.float32(rect.top())) * np.float32(n_bins / rect.height())
-        inside = (column >= 0) & (column < n_bins) & (row >= 0) & (row < n_bins)
-    cell = row[inside].astype(np.int32) * n_bins + column[inside].astype(np.int32)
-    return np.bincount(cell, minlength=n_bins * n_bins).reshape(n_bins, n_bins)
+    return count_plane(x, y, bins_of(rect, n_bins))
 
 
 def density_tone(image: np.ndarray) -> np.ndarray:
@@ -61,11 +63,15 @@ class DensityImage(pg.ImageItem):
 
     def show_points(self, x: np.ndarray, y: np.ndarray, rect: QRectF) -> None:
         """Draws the density of the points over a rectangle of plot coordinates."""
-        counts = density_counts(x, y, rect)
+        self.show_counts(density_counts(x, y, rect), bins_of(rect))
+
+    def show_counts(self, counts: np.ndarray, spans: tuple[Span, Span]) -> None:
+        """Draws counts per cell, row = y ascending, in their place."""
         peak = float(counts.max())
         # The tone scale follows the peak slowly: a frame's noise must not make the whole image flicker.
         if not 0.5 * self._ceiling < peak <= self._ceiling:
             self._ceiling = max(peak, 1.0) * 1.25
-        tone = np.log1p(counts) * (255.0 / np.log1p(self._ceiling))
+        tone = np.log1p(counts.astype(float)) * (255.0 / np.log1p(self._ceiling))
         self.setImage(tone.astype(np.ubyte), autoLevels=False, levels=(0, 255))
-        self.setRect(rect)
+        across, up = spans
+        self.setRect(QRectF(across.low, up.low, across.high - across.low, up.high - up.low))

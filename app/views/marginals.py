@@ -13,28 +13,30 @@ from app.theme import LIGHT, Theme
 from app.views.axis_range import StableRange
 from app.views.brush import Stroke
 from app.views.chips import LegendChip
+from app.views.outline import N_BINS, CloudAlong, outline
 from app.views.plot_style import line_pen, quiet_plot, style_plot
-from app.views.projections import Axis, available_axes, project, table_axes
+from app.views.projections import Axis, available_axes, coordinate, project, table_axes
 from app.views.theory_sample import density_curve
 from app.widgets.colours import with_opacity
 from app.widgets.empty_state import EmptyState
+from mft_engine.looks import Line, Seen, Span
 
 Densities = Mapping[str, tuple[np.ndarray, np.ndarray]]
 _KEYS = ("w1", "w2", "a", "angle")
 _CHOSEN = {"chosen background": "background", "chosen foreground": "foreground"}
-_N_BINS = 60
-_FEWEST_BINS = 12
 
 
 class MarginalsView(QWidget):
     """Densities (area one) of w1, w2, a and the angle of w; of w1, a and |w| where the input has one dimension."""
 
     brushed = Signal(str, float, float)  # key of an axis, and the values between which somebody has drawn
+    looked = Signal()  # `lines` may be other ones
 
     def __init__(self, theme: Theme = LIGHT, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme = theme
         self._clouds: dict[str, np.ndarray | None] = {"background": None, "foreground": None}
+        self._counted: Mapping[str, tuple[int, Seen | None]] = {}
         self._densities: Densities | None = None
         self._theory: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._law: np.ndarray | None = None
@@ -92,12 +94,22 @@ class MarginalsView(QWidget):
         """Readouts of a neuron; of several theta has the length."""
         self._n_out = n_out
 
-    def show_clouds(self, background: np.ndarray | None, foreground: np.ndarray | None = None) -> None:
-        """Both clouds, theta (n_neurons, n_params) with columns w1 .. wd, a."""
+    def show_clouds(
+        self, background: np.ndarray | None, foreground: np.ndarray | None = None,
+        counted: Mapping[str, tuple[int, Seen | None]] | None = None,
+    ) -> None:  # fmt: skip
+        """Both clouds, theta (n_neurons, n_params) with columns w1 .. wd, a.
+
+        Args:
+            counted: of each cloud of which only some neurons are here the number of all of them, and what was counted
+                of them for the `lines`, once that is known.
+        """
+        self._counted = counted or {}
         for name, theta in (("background", background), ("foreground", foreground)):
             self._clouds[name] = None if theta is None or len(theta) == 0 else theta
             self.chips[name].setEnabled(self._clouds[name] is not None)
-            self.chips[name].set_detail("" if self._clouds[name] is None else f"{len(theta):,}")  # type: ignore[arg-type]
+            n_neurons = self._counted[name][0] if name in self._counted else 0 if theta is None else len(theta)
+            self.chips[name].set_detail("" if self._clouds[name] is None else f"{n_neurons:,}")
         some = next((theta for theta in self._clouds.values() if theta is not None), None)
         self.empty.setVisible(some is None)
         if some is not None:
@@ -123,6 +135,16 @@ class MarginalsView(QWidget):
         if chosen or self._chosen:
             self._chosen = chosen
             self._redraw()
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The histograms that are looked at: what is along each axis, and its bins where its range is known."""
+        found = []
+        for axis in self._axes:
+            span = self._ranges[axis.key]
+            bins = Span(span.low, span.high, N_BINS) if span.is_set else None
+            found.append(Line(coordinate(axis), bins))
+        return tuple(found)
 
     def axis(self, key: str) -> Axis | None:
         """The axis of a histogram."""
@@ -205,33 +227,42 @@ class MarginalsView(QWidget):
     def _redraw(self) -> None:
         shown = {name: theta for name, theta in self._clouds.items() if theta is not None}
         shown = {name: theta for name, theta in shown.items() if self.chips[name].isChecked()}
-        projected = {axis.key: {name: project(theta, axis) for name, theta in shown.items()} for axis in self._axes}
+        along = {
+            axis.key: {name: self._along(name, theta, axis) for name, theta in shown.items()} for axis in self._axes
+        }
         # Weights share one range: all of them are followed before any is drawn.
         for axis in self._axes:
             span = self._ranges[axis.key]
             if axis.kind == "angle":
                 span.low, span.high = -180.0, 180.0
-            for along in projected[axis.key].values() if axis.kind != "angle" else ():
-                span.follow(along)
+            for cloud in along[axis.key].values() if axis.kind != "angle" else ():
+                cloud.lead(span)
         for axis in self._axes:
-            span, item, values = self._ranges[axis.key], self._items[axis.key], projected[axis.key]
+            span, item, clouds = self._ranges[axis.key], self._items[axis.key], along[axis.key]
             tops = []
             for name in ("background", "foreground"):
                 curve = self._curves[axis.key, name]
-                curve.setVisible(name in values)
-                if name in values:
-                    # Bins of a few neurons each show nothing but their noise.
-                    n_bins = min(_N_BINS, max(_FEWEST_BINS, round(2 * len(values[name]) ** 0.5)))
-                    edges, density = outline(values[name], span.low, span.high, n_bins)
+                found = clouds[name].outline(span) if name in clouds else None
+                if found is not None:
+                    edges, density = found
                     curve.setData(edges, density, stepMode="center")
                     tops.append(float(density.max(initial=0.0)))
-            self._draw_chosen(axis, {name: len(along) for name, along in values.items()})
+                # What was counted before stays until the new counts come.
+                curve.setVisible(found is not None or (name in clouds and clouds[name].is_waiting))
+            self._draw_chosen(axis, {name: len(shown[name]) for name in clouds})
             tops += self._draw_theory(axis)
             if not tops or not span.is_set:
                 continue
             height = self._heights[axis.key]
             height.follow(np.array([0.0, max(tops)]))
             item.getViewBox().setRange(xRange=(span.low, span.high), yRange=(0, height.high), padding=0)
+        self.looked.emit()
+
+    def _along(self, name: str, theta: np.ndarray, axis: Axis) -> CloudAlong:
+        n_neurons, seen = self._counted.get(name, (0, None))
+        if name not in self._counted:
+            return CloudAlong(project(theta, axis))
+        return CloudAlong(None, n_neurons, None if seen is None else seen.histogram(coordinate(axis)))
 
     def _draw_chosen(self, axis: Axis, n_all: Mapping[str, int]) -> None:
         span = self._ranges[axis.key]
@@ -243,7 +274,7 @@ class MarginalsView(QWidget):
                 edges, density = outline(project(theta, axis), span.low, span.high)
                 self._curves[axis.key, name].setData(edges, density * len(theta) / n_all[cloud], stepMode="center")
 
-    def _along(self, points: np.ndarray) -> tuple[str, pg.PlotItem, float, float] | None:
+    def _between(self, points: np.ndarray) -> tuple[str, pg.PlotItem, float, float] | None:
         """The histogram under the first point, and the values between which the points lie."""
         places = [self.plots.mapToScene(QPoint(round(x), round(y))) for x, y in points]
         for key, item in self._items.items():
@@ -254,7 +285,7 @@ class MarginalsView(QWidget):
         return None
 
     def _draw_band(self, _: object, points: np.ndarray) -> None:
-        found = self._along(points)
+        found = self._between(points)
         if found is not None:
             _, item, low, high = found
             if self._band.scene() is None:
@@ -262,7 +293,7 @@ class MarginalsView(QWidget):
             self._band.setRegion((low, high))
 
     def _take(self, _: object, points: np.ndarray) -> None:
-        found = self._along(points)
+        found = self._between(points)
         if self._band.scene() is not None:
             self._band.getViewBox().removeItem(self._band)
         if found is not None:
@@ -283,19 +314,3 @@ class MarginalsView(QWidget):
         x, density = self._theory[axis.key]
         curve.setData(np.asarray(x), np.asarray(density))
         return [float(np.max(density))]
-
-
-def outline(values: np.ndarray, low: float, high: float, n_bins: int = _N_BINS) -> tuple[np.ndarray, np.ndarray]:
-    """A histogram as a density.
-
-    The densities are shares of all values per unit: values outside [low, high] count as neurons but lie in no bin.
-
-    Returns:
-        edges (n_bins + 1,) and densities (n_bins,).
-    """
-    edges = np.linspace(low, high, n_bins + 1)
-    width = (high - low) / n_bins
-    position = (values - low) / width
-    inside = position[(position >= 0) & (position < n_bins)]
-    counts = np.bincount(inside.astype(np.intp), minlength=n_bins)
-    return edges, counts / (max(len(values), 1) * width)

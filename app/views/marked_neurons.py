@@ -50,22 +50,23 @@ class MarkedNeurons:
         self.draw()
         self._hover.refresh()
 
-    def note(self, layer: CloudLayer, number: int) -> str:
-        """How far a neuron stands out, in a clause; empty where it does not."""
+    def note(self, layer: CloudLayer, row: int) -> str:
+        """How far the neuron in a row of a cloud stands out, in a clause; empty where it does not."""
+        number = layer.number(row)
         if layer is not self._layer or number not in self.numbers:
             return ""
         return f"stands out: {int(np.argmax(self.numbers == number)) + 1} of {len(self.numbers)}"
 
     def step(self, by: int = 1) -> None:
         """Points at the next marked neuron that is on the screen, or the one before."""
-        shown = self._shown()
+        shown = self._rows()
         if len(shown):
             self._chosen = (self._chosen + by) % len(shown) if self._chosen >= 0 or by > 0 else len(shown) - 1
             self._hover.choose(self._layer, int(shown[self._chosen]), self._plot)
 
     def draw(self) -> None:
         """Rings where the neurons are now."""
-        shown = self._shown()
+        shown = self._rows()
         x, y = (self._layer.x[shown], self._layer.y[shown]) if len(shown) else ([], [])
         self.rings.setData(x=x, y=y)
 
@@ -73,8 +74,6 @@ class MarkedNeurons:
         """Takes the colours of a theme."""
         self.rings.setPen(line_pen(theme.bad, 1.6))
 
-    def _shown(self) -> np.ndarray:
+    def _rows(self) -> np.ndarray:
         layer, is_wanted = self._layer, self._header.chips["standing out"].isChecked()
-        if not is_wanted or layer.theta is None or not layer.has_points:
-            return self.numbers[:0]
-        return self.numbers[self.numbers < len(layer.theta)]
+        return layer.rows(self.numbers) if is_wanted and layer.has_places else self.numbers[:0]

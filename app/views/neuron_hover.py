@@ -82,7 +82,7 @@ class NeuronHover(QObject):
         best, found = _REACH**2, None
         for name in ("initial", "background", "foreground"):
             layer = self._layers[name]
-            if not layer.has_points or layer.scatter.getViewBox() is not box:
+            if not layer.has_places or layer.scatter.getViewBox() is not box:
                 continue
             distance = ((layer.x - place.x()) / across) ** 2 + ((layer.y - place.y()) / up) ** 2
             index = int(np.argmin(distance))
@@ -111,7 +111,7 @@ class NeuronHover(QObject):
         if self._found is None or only not in (None, self._found[0].name):
             return
         layer, index = self._found
-        if layer.theta is None or index >= len(layer.theta) or not layer.has_points:
+        if layer.theta is None or index >= len(layer.x) or not layer.has_places:
             self.drop()
             return
         self._show(layer, index)

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from mft_engine.looks import Coordinate, Moments
+
 Kind = Literal["weight", "overlap", "readout", "norm", "angle", "component"]
 
 
@@ -107,19 +109,20 @@ def _subscript(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
-def principal_components(theta: np.ndarray) -> Components:
-    """The two directions of largest variance of the standardised columns.
+def moments_of(theta: np.ndarray) -> Moments:
+    """Of the columns of (n_neurons, n_params)."""
+    centred = theta - theta.mean(axis=0, dtype=np.float64)
+    return Moments(theta.mean(axis=0, dtype=np.float64), centred.T @ centred / len(theta))
+
+
+def principal_components(moments: Moments) -> Components:
+    """The two directions of largest variance of the standardised columns, of which there are two at least.
 
     The sign is fixed (largest entry positive), so that the picture does not flip between two computations.
-
-    Args:
-        theta: (n_neurons, n_params), n_params >= 2.
     """
-    mean = theta.mean(axis=0, dtype=np.float64)
-    scale = theta.std(axis=0, dtype=np.float64)
+    mean, scale = moments.mean, np.sqrt(np.diag(moments.covariance))
     scale[scale == 0] = 1.0
-    standard = (theta - mean) / scale
-    _, vectors = np.linalg.eigh(standard.T @ standard)
+    _, vectors = np.linalg.eigh(moments.covariance / np.outer(scale, scale))
     directions = vectors[:, ::-1][:, :2]
     largest = directions[np.abs(directions).argmax(axis=0), [0, 1]]
     return Components(mean, scale, directions * np.where(largest < 0, -1.0, 1.0))
@@ -139,20 +142,26 @@ def project(
         projections: name -> (n_inputs,) direction, for the task's own axes.
 
     Returns:
-        (n_neurons,), in the units of the coordinates; angles in degrees.
+        (n_neurons,) float32, in the units of the coordinates; angles in degrees.
     """
-    weights = theta[:, :-1]
+    return np.asarray(coordinate(axis, components, projections).of(theta))
+
+
+def coordinate(
+    axis: Axis, components: Components | None = None, projections: Mapping[str, np.ndarray] | None = None
+) -> Coordinate:
+    """An axis in the words in which the engine is asked for it; the arguments are those of `project`."""
     if axis.kind == "readout":
-        return theta[:, -1]
+        return Coordinate("readout")
     if axis.kind == "norm":
-        return np.sqrt(np.einsum("ij,ij->i", weights, weights))
+        return Coordinate("length")
     if axis.kind == "angle":
-        return np.degrees(np.arctan2(weights[:, 1], weights[:, 0]))
+        return Coordinate("angle")
     if axis.kind == "component":
         if components is None:
             raise ValueError(f"{axis.key} needs the principal components")
         column = components.directions[:, 0 if axis.key == "PC1" else 1] / components.scale
-        return theta @ column.astype(theta.dtype) - float(components.mean @ column)
+        return Coordinate("direction", direction=tuple(column.tolist()), offset=float(components.mean @ column))
     if projections and axis.key in projections:
-        return weights @ np.asarray(projections[axis.key], theta.dtype)
-    return weights[:, int(axis.key[1:]) - 1]
+        return Coordinate("direction", direction=tuple(np.asarray(projections[axis.key], float).tolist()))
+    return Coordinate("column", int(axis.key[1:]) - 1)

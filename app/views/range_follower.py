@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, QPointF, QRectF, QTimer, Signal
 
 from app.views.axis_range import StableRange
 from app.views.projections import Kind
+from mft_engine.looks import Ends
 
 _EASE = 0.35
 _EASE_MS = 25
@@ -59,21 +60,27 @@ class RangeFollower(QObject):
         self.hand_changed.emit(False)
         self._set(_DEFAULT)
 
-    def follow(self, x: Sequence[np.ndarray], y: Sequence[np.ndarray], *, at_once: bool) -> None:
+    @property
+    def is_set(self) -> bool:
+        """Whether the range is one of neurons."""
+        return self._is_by_hand or all(span.is_set for span in self._ranges)
+
+    def follow(self, x: Sequence[np.ndarray | Ends], y: Sequence[np.ndarray | Ends], *, at_once: bool) -> None:
         """Makes room for some clouds.
 
         Args:
-            x, y: one array per cloud, positions along the axes.
+            x, y: for each cloud positions along the axes, or their ends.
             at_once: jump instead of gliding (a first picture, or a window that nobody sees).
         """
         was_set = all(span.is_set for span in self._ranges)
         changed = False
-        for kind, span, values in self._spans(x, y):
+        for kind, span, clouds in self._spans(x, y):
+            values, counted = [c for c in clouds if not isinstance(c, Ends)], [c for c in clouds if isinstance(c, Ends)]
             if kind == "angle":
                 changed |= not span.is_set
                 span.low, span.high = -180.0, 180.0
-            elif values:
-                changed |= span.follow(np.concatenate(values))
+            elif clouds:
+                changed |= span.follow(np.concatenate(values) if values else np.empty(0), counted)
         if not changed or self._is_by_hand:
             return
         if at_once or not was_set:
@@ -98,9 +105,9 @@ class RangeFollower(QObject):
         return (first, first) if self._kinds[0] == self._kinds[1] else (first, second)
 
     def _spans(
-        self, x: Sequence[np.ndarray], y: Sequence[np.ndarray]
-    ) -> list[tuple[Kind, StableRange, list[np.ndarray]]]:
-        along = [[values[:: len(values) // _MOST_POINTS + 1] for values in clouds] for clouds in (x, y)]
+        self, x: Sequence[np.ndarray | Ends], y: Sequence[np.ndarray | Ends]
+    ) -> list[tuple[Kind, StableRange, list[np.ndarray | Ends]]]:
+        along = [[c if isinstance(c, Ends) else c[:: len(c) // _MOST_POINTS + 1] for c in clouds] for clouds in (x, y)]
         if self._ranges[0] is self._ranges[1]:
             return [(self._kinds[0], self._ranges[0], along[0] + along[1])]
         return [(self._kinds[i], self._ranges[i], along[i]) for i in (0, 1)]

@@ -40,9 +40,8 @@ from mft_engine.field.walk import Walk, move
 from mft_engine.kernels import BackgroundResult, Mover, StepPlan
 from mft_engine.recipe import Recipe
 
-STIFFNESS_EVERY = 100
-QUENCH_STEPS = 400
-QUENCH_LOOKS_EVERY = 20
+# Steps between two looks at Theta, up to so many steps after a change: it grows fast while the cloud forms.
+LOOKS_EVERY = ((20, 400), (100, 2000), (200, None))
 # Gradient descent in raw units sharpens its own kernel within few steps, so it keeps a wider margin from 2/Theta.
 RAW_AUTO_STEP = 0.35
 FIELD_EVERY = 4
@@ -72,8 +71,8 @@ def advance(state: State, problem: Problem, hyper: Hyper, n_steps: int, *, beyon
 
 
 def _looking_interval(since: int) -> int:
-    """Steps between two looks at Theta, `since` steps after a change: it grows fast while the cloud forms."""
-    return QUENCH_LOOKS_EVERY if since < QUENCH_STEPS else STIFFNESS_EVERY
+    """Steps between two looks at Theta, `since` steps after a change."""
+    return next(interval for interval, end in LOOKS_EVERY if end is None or since < end)
 
 
 def _steps_to_look(state: State) -> int:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mft_engine import dynamics, kernels
-from mft_engine.awaited import Awaited, together
+from mft_engine.awaited import named
 from mft_engine.changes import Change, changes_on_the_way
-from mft_engine.device import double_device, to_host
+from mft_engine.device import double_device, fetched, to_host
 from mft_engine.dynamics import Hyper, Problem, State
 from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.state import RECORD_EVERY, is_complete
@@ -25,7 +25,9 @@ from mft_engine.experiment.generalisation import TestPoints, generalisation_gap
 from mft_engine.experiment.history import N_STORED_NEURONS, History
 from mft_engine.experiment.memory import needed_bytes, require_memory
 from mft_engine.experiment.outcome import Cloud
+from mft_engine.experiment.seeing import Counting
 from mft_engine.experiment.setting import Setting, burn_in
+from mft_engine.looks import Look, n_sent
 from mft_engine.points.accuracy import share_right
 from mft_engine.points.loss import mean_loss
 from mft_engine.points.measure import FieldPoints
@@ -38,9 +40,6 @@ from mft_engine.rng import Stream
 from mft_engine.sections import ScheduledChange
 from mft_engine.tasks import Task
 from mft_engine.theory.theory import Theory
-
-# Neurons are exchangeable: so many make the density image of any larger cloud, and fit into a frame.
-N_SHOWN = 2**17
 
 
 class Background:
@@ -137,7 +136,10 @@ class Background:
             if self.history.wants_cloud(self.state.step):
                 self.history.add_cloud(self.state.step, self.tables()[0][:N_STORED_NEURONS])
             if self.state.is_settled and self.recipe.training.temperature > 0:
-                self.function_samples.offer(self.state.step, self.state.average_time, self._sampled_function)
+                seen = self.problem.field_inputs[:: self.function_samples.stride]
+                self.function_samples.offer(
+                    self.state.step, self.state.average_time, partial(self._prediction_at, seen)
+                )
             self._apply_schedule()
             if self.state.step == before:
                 break
@@ -153,9 +155,6 @@ class Background:
             self.watch.forget()  # the averages began anew
         if state.is_settled and state.step % RECORD_EVERY == 0:
             self.watch.add(look(self.problem, network, Hyper.of(self.recipe), state.theta))
-
-    def _sampled_function(self) -> Tensor:
-        return self._prediction_at(self.problem.field_inputs[:: self.function_samples.stride])
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window; None before there are samples enough."""
@@ -259,21 +258,24 @@ class Background:
         """The same of any parameters of this network."""
         return self.setting.network.tables(theta, self.problem.inputs, self.problem.readout_exponent)
 
-    def clouds(self, tables: Sequence[Tensor], n_shown: int | None = None) -> tuple[Cloud, ...]:
-        """Tables of neurons, one a hidden layer, on the host; of each the first `n_shown` neurons."""
-        return tuple(
-            Cloud(to_host(table[:n_shown]), self.setting.network.columns(layer))
-            for layer, table in enumerate(tables, start=1)
-        )
+    def clouds(self, tables: Sequence[Tensor]) -> tuple[Cloud, ...]:
+        """Tables of neurons, one a hidden layer, on the host."""
+        return self._named(map(to_host, tables))
 
-    def shown_clouds(self, tables: Sequence[Tensor], n_shown: int | None = None) -> tuple[Cloud, ...]:
-        """The same in float32, for pictures."""
-        return tuple(Cloud(c.theta.astype(np.float32), c.names) for c in self.clouds(tables, n_shown))
+    def shown_clouds(self, tables: Sequence[Tensor]) -> tuple[Cloud, ...]:
+        """The same in float32, for pictures: of large clouds the neurons that are sent one by one."""
+        return self._named(fetched(_sent(tables)))
+
+    def _named(self, tables: Iterable[np.ndarray]) -> tuple[Cloud, ...]:
+        return tuple(Cloud(table, self.setting.network.columns(layer)) for layer, table in enumerate(tables, start=1))
 
     def initial_clouds(self) -> tuple[Cloud, ...]:
         """The neurons at step 0, one cloud a hidden layer."""
-        tables = (self.initial_theta, *self._initial_upper)
-        return tuple(Cloud(table, self.setting.network.columns(layer)) for layer, table in enumerate(tables, start=1))
+        return self._named((self.initial_theta, *self._initial_upper))
+
+    def initial_tables(self) -> tuple[Tensor, ...]:
+        """The neurons at step 0 on the device."""
+        return tuple(map(self.setting.tensor, (self.initial_theta, *self._initial_upper)))
 
     @cached_property
     def initial_theory(self) -> Theory | None:
@@ -299,25 +301,32 @@ class Background:
             ).double()
         return self.state.prediction_sum / self.state.n_predictions
 
-    def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
-        """The background as it stands, on the host."""
+    def snapshot(self, look: Look | None = None) -> Snapshot:
+        """The background as it stands, on the host: of a large cloud some neurons, and what is counted of all."""
         state = self.state
         tables = self.tables()
+        sent = _sent(tables)
+        counting = Counting.of(tables, look) if look is not None and "background" in look.clouds else None
+        found = fetched([self.mean_prediction(), *sent, *(counting.tensors if counting else ())])
+        orders = self.problem.orders(state.theta)
         gap = self.gap_to_test()
         latest = self.history.rows[-1] if self.history.rows else {}
         loss = latest["loss"] if latest else self.present_loss()
         return Snapshot(
             step=state.step,
             time=state.time,
-            clouds=self.shown_clouds(tables, n_shown),
+            clouds=self._named(found[1 : 1 + len(sent)]),
             n_neurons=tables[0].shape[0],
+            sizes=tuple(table.shape[0] for table in tables),
+            seen=counting.seen(found[1 + len(sent) :]) if counting else None,
             loss=loss,
             step_size=state.step_size,
             eta_theta=state.step_size * state.eigenvalue,
-            order_parameters={name: e.mean for name, e in self.problem.orders(state.theta).items()},
+            order_parameters={name: e.mean for name, e in orders.items()},
+            order_errors={name: e.standard_error for name, e in orders.items()},
             average_age=state.average_age,
             is_complete=self.is_complete,
-            prediction=to_host(self.mean_prediction()),
+            prediction=found[0],
             kernel=self.kernel.name,
             test_loss=latest.get("test_loss") if latest else self.measured_test_loss(),
             test_minus_train=None if gap is None else gap.mean,
@@ -373,15 +382,14 @@ class Background:
         return points.loss(self.predict(points.inputs)) if points else None
 
     def _tested(self, row: dict[str, float]) -> dict[str, float]:
-        points, unseen = self.test_points, None
-        found: dict[str, Tensor] = {}
+        points, unseen, found = self.test_points, None, dict[str, Tensor]()
         if points is not None:
             unseen = self._prediction_at(points.inputs)
             self.history.add_test(unseen, is_averaged=bool(row["is_averaged"]))
             found["test_loss"] = points.awaited_loss(unseen)
         if self.task.n_out > 1:  # of one readout the averaged function tells the class, not each network
             found |= self._shares_right(self._prediction_at(self.problem.field_inputs), unseen)
-        return row | _numbers(found)
+        return row | named(found)
 
     def predict(self, inputs: Tensor) -> np.ndarray:
         """f of the network as it stands at inputs (n, n_inputs), on the host."""
@@ -413,30 +421,25 @@ class Background:
 
         One network at temperature T scatters about its average, a lazy one so much that it hides what was learnt.
         """
-        is_mean = self.recipe.foreground.field == "averaged"
-        mean = self.history.mean_test_prediction() if is_mean else None
+        mean = self.history.mean_test_prediction() if self.recipe.foreground.field == "averaged" else None
         unseen = None if mean is None else torch.as_tensor(mean, device=double_device(self.device))
         if unseen is None and self.test_points is not None:
             unseen = self._prediction_at(self.test_points.inputs)
-        return _numbers(self._shares_right(self.mean_prediction(), unseen))
+        return named(self._shares_right(self.mean_prediction(), unseen))
 
     def accuracies_of(self, theta: Tensor, readout_exponent: float) -> dict[str, float]:
         """The same for one network."""
-        if not self.task.is_classification:
-            return {}
         predict, points = self.kernel.predict, self.test_points
         unseen = predict(theta, points.inputs, readout_exponent) if points else None
-        return _numbers(self._shares_right(predict(theta, self.problem.field_inputs, readout_exponent), unseen))
+        return named(self._shares_right(predict(theta, self.problem.field_inputs, readout_exponent), unseen))
 
     def _shares_right(self, seen: Tensor, unseen: Tensor | None) -> dict[str, Tensor]:
         """Not waited for yet."""
         if not self.task.is_classification:
             return {}
-        targets = self._field_targets
-        shares = {"train_accuracy": share_right(seen.to(targets), targets)}
+        shares = {"train_accuracy": share_right(seen, self._field_targets)}
         if unseen is not None and self.test_points is not None:
-            targets = self.test_points.targets_there
-            shares["test_accuracy"] = share_right(unseen.to(targets), targets)
+            shares["test_accuracy"] = share_right(unseen, self.test_points.targets_there)
         return shares
 
     @cached_property
@@ -444,6 +447,6 @@ class Background:
         return torch.as_tensor(self.field_points.targets, dtype=torch.float64, device=double_device(self.device))
 
 
-def _numbers(found: dict[str, Tensor]) -> dict[str, float]:
-    """By one trip to the device."""
-    return dict(zip(found, together(Awaited(tuple(found.values()), list))[0], strict=True))
+def _sent(tables: Sequence[Tensor]) -> list[Tensor]:
+    """The neurons that are sent one by one, in float32."""
+    return [table[: n_sent(*table.shape)].float() for table in tables]

@@ -6,6 +6,7 @@ engine will not write again. This module imports no torch, so the window can kno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from mft_engine.compare.clouds import Comparison
     from mft_engine.experiment.outcome import Cloud, Outcome
+    from mft_engine.looks import Seen
     from mft_engine.questions.certificate import Certificate
     from mft_engine.questions.kernel_study import DataKernels
     from mft_engine.questions.loop import Iteration
@@ -46,11 +48,12 @@ class Snapshot(Event):
 
     Attributes:
         step, time: steps done and t = sum of step sizes.
-        clouds: the neurons of every hidden layer, float32; of one hidden layer the first n_shown neurons.
-        n_neurons: neurons of the network (n_shown may be smaller).
+        clouds: the neurons of every hidden layer, float32; of a large one the first few (`looks.n_sent`).
+        n_neurons: of the first hidden layer; sizes: of every one.
+        seen: what was counted of all neurons of the layer that is looked at, where its cloud is large.
         loss: E (y - f)^2 averaged over the steps since the last record.
         step_size: eta in force; eta_theta: eta x top eigenvalue of the tangent kernel (stable below 2).
-        order_parameters: {"cos4": ...} of this cloud, cos k angle(w) averaged over neurons.
+        order_parameters: {"cos4": ...} of this cloud, cos k angle(w) averaged over all neurons; order_errors: theirs.
         average_age: time covered by the running average of f (0: none yet).
         is_complete: the recipe's last step has been done.
         prediction: (n_points,) f on the field points, running average where there is one.
@@ -76,11 +79,22 @@ class Snapshot(Event):
     test_minus_train: float | None = None
     test_minus_train_error: float | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
+    order_errors: dict[str, float] = field(default_factory=dict)
+    sizes: tuple[int, ...] = ()
+    seen: Seen | None = None
 
     @property
     def theta(self) -> Array:
-        """The table of the first hidden layer, (n_shown, n_columns)."""
+        """Neurons of the first hidden layer, (n_sent, n_columns)."""
         return self.clouds[0].theta
+
+
+@dataclass(frozen=True)
+class CloudSeen(Event):
+    """What was counted of a large cloud (initial, background or foreground) that stood still while the look changed."""
+
+    cloud: str
+    seen: Seen
 
 
 @dataclass(frozen=True)
@@ -100,17 +114,24 @@ class FieldsReady(Event):
 
 @dataclass(frozen=True)
 class ForegroundReady(Event):
-    """The foreground's neurons of every hidden layer, its loss (and accuracies), and how it was sampled."""
+    """The foreground's neurons of every hidden layer, its loss (and accuracies), and how it was sampled.
+
+    Attributes:
+        clouds: of a large one the first few neurons (`looks.n_sent`); sizes: neurons of every hidden layer.
+        orders: mean and standard error of the order parameters over all neurons, of one hidden layer.
+    """
 
     clouds: tuple[Cloud, ...]
     loss: float
     method: str
     seconds: float
     accuracies: dict[str, float] = field(default_factory=dict)
+    sizes: tuple[int, ...] = ()
+    orders: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def theta(self) -> Array:
-        """The table of the first hidden layer, (n_neurons, n_columns)."""
+        """Neurons of the first hidden layer, (n_sent, n_columns)."""
         return self.clouds[0].theta
 
 

@@ -16,7 +16,7 @@ from mft_engine.changes import Change
 from mft_engine.compare.clouds import Comparison
 from mft_engine.device import to_host
 from mft_engine.dynamics import Diverged, Problem, State
-from mft_engine.experiment.background import N_SHOWN, Background
+from mft_engine.experiment.background import Background
 from mft_engine.experiment.events import (
     Answered,
     CertificateReady,
@@ -38,9 +38,11 @@ from mft_engine.experiment.foreground import CloudForeground
 from mft_engine.experiment.history import History
 from mft_engine.experiment.layered_foreground import foreground_of
 from mft_engine.experiment.outcome import Cloud, Outcome, Population
+from mft_engine.experiment.seeing import see
 from mft_engine.experiment.setting import Setting
 from mft_engine.experiment.summary import summarise
 from mft_engine.laws.particles import LawLost
+from mft_engine.looks import Look, Seen
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.certificate import Certificate, certify
 from mft_engine.questions.data_kernel import kernel_change
@@ -186,9 +188,15 @@ class Experiment:
         """`start` with the hyperparameters that differ between `old` and `new` scheduled at the present step."""
         return self.background.schedule_of(start, old, new)
 
-    def snapshot(self, n_shown: int = N_SHOWN) -> Snapshot:
-        """The background as it stands, on the host."""
-        return self.background.snapshot(n_shown)
+    def snapshot(self, look: Look | None = None) -> Snapshot:
+        """The background as it stands, on the host, and what is counted of all neurons for a look."""
+        return self.background.snapshot(look)
+
+    def see(self, cloud: str, look: Look) -> Seen | None:
+        """What is counted of all neurons of the initial, background or foreground cloud where that is large."""
+        initial = self.background.initial_tables
+        now = self.sampler.tables if cloud == "foreground" else self.background.tables
+        return see(initial() if cloud == "initial" else now(), look)
 
     def initial_clouds(self) -> tuple[Cloud, ...]:
         """The neurons at step 0, one cloud a hidden layer."""
@@ -367,15 +375,8 @@ class Experiment:
         if self._cloud is None:
             raise RecipeError("The self-consistency loop is for networks of one hidden layer")
         prediction, theta = to_host(self.background.mean_prediction()), to_host(self.state.theta)
-        for turn in iterate(
-            self.recipe,
-            self.field_points,
-            prediction,
-            theta,
-            theory=self._planar_solution,
-            damping=damping,
-            n_iterations=n_iterations,
-        ):
+        options: dict[str, Any] = {"damping": damping, "n_iterations": n_iterations, "theory": self._planar_solution}
+        for turn in iterate(self.recipe, self.field_points, prediction, theta, **options):
             yield IterationReady(iteration=turn)
             yield Progress("iterate", turn.index / n_iterations, f"iteration {turn.index}, gap {turn.gap:.1e}")
 

@@ -68,6 +68,10 @@ class Foreground(Protocol):
         """The recombined function at inputs (n, n_inputs); None where there is none."""
         ...
 
+    def tables(self) -> tuple[Tensor, ...]:
+        """The neurons of every hidden layer that were told last; empty where there are none."""
+        ...
+
     def accuracies(self) -> dict[str, float]:
         """Share of right answers of that function; empty where the output is no class."""
         ...
@@ -96,6 +100,7 @@ class CloudForeground:
         (self._mover,) = background.setting.movers
         # Stays where a change makes `fresh` stale, as a picture.
         self._theta: Tensor | None = None
+        self._told: Tensor | None = None
         # Where the neurons in hand began, if they were followed and no law says what they become.
         self._start: Tensor | None = None
         self._felt: tuple[MeanField, int] | None = None
@@ -144,13 +149,20 @@ class CloudForeground:
         self.seconds = time.perf_counter() - start
         prediction, loss = self._function_of(theta)
         self.fresh = Population(background.clouds([theta]), prediction, loss, method)
-        yield ForegroundReady(
-            clouds=background.shown_clouds([theta]),
-            loss=loss,
-            method=method,
-            seconds=self.seconds,
-            accuracies=self.accuracies(),
-        )
+        yield self._ready(theta, loss, method, self.seconds, self.accuracies())
+
+    def _ready(
+        self, theta: Tensor, loss: float, method: str, seconds: float, accuracies: dict[str, float]
+    ) -> ForegroundReady:
+        """The neurons as they are told: they are the ones that are looked at from now on."""
+        self._told, network, problem = theta, self._network, self._background.problem
+        orders = network.orders(theta, problem.inputs, self.exponent).now()
+        clouds, sizes = self._background.shown_clouds([theta]), (theta.shape[0],)
+        return ForegroundReady(clouds, loss, method, seconds, accuracies, sizes=sizes, orders=orders)
+
+    def tables(self) -> tuple[Tensor, ...]:
+        """Also those that only followed a slider."""
+        return () if self._told is None else (self._told,)
 
     def redraw(self) -> ForegroundReady | None:
         """The last exact foreground under the hyperparameters in force now: same frozen field, same random numbers.
@@ -163,8 +175,7 @@ class CloudForeground:
         start = time.perf_counter()
         theta = finished(self._drawn_exactly(*self._felt))
         _, loss = self._function_of(theta)
-        clouds = self._background.shown_clouds([theta])
-        return ForegroundReady(clouds=clouds, loss=loss, method="gibbs", seconds=time.perf_counter() - start)
+        return self._ready(theta, loss, "gibbs", time.perf_counter() - start, {})
 
     def fresh_neurons(self, draw: int) -> Tensor:
         """Where the foreground of a draw starts, (n_neurons, n_params)."""
@@ -338,7 +349,7 @@ class CloudForeground:
         self.fresh = outcome.foreground
         self._start = None
         if outcome.foreground is not None:
-            self._theta = self._background.setting.tensor(outcome.foreground.theta)
+            self._theta = self._told = self._background.setting.tensor(outcome.foreground.theta)
             self._n_draws = max(self._n_draws, 1)
 
 

@@ -24,7 +24,7 @@ from mft_engine.dynamics.layered import Layered
 from mft_engine.experiment.background import Background
 from mft_engine.experiment.events import ComparisonReady, ForegroundReady, Progress
 from mft_engine.experiment.foreground import CloudForeground, Foreground
-from mft_engine.experiment.outcome import Cloud, Outcome, Population
+from mft_engine.experiment.outcome import Cloud, Outcome, Population, sent
 from mft_engine.field.field import MeanField
 from mft_engine.field.layered import layer_field
 from mft_engine.kernels import StepPlan
@@ -91,7 +91,8 @@ class LayeredForeground:
         clouds, last = tuple(layer.cloud for layer in sampled), sampled[-1]
         assert last.prediction is not None
         self.fresh = Population(clouds, last.prediction, last.loss, method)
-        yield ForegroundReady(clouds=clouds, loss=last.loss, method=method, seconds=self.seconds)
+        shown, sizes = tuple(map(sent, clouds)), tuple(len(cloud.theta) for cloud in clouds)
+        yield ForegroundReady(shown, last.loss, method, self.seconds, sizes=sizes)
 
     def redraw(self) -> ForegroundReady | None:
         """Nothing to draw along a drag: the surroundings would have to be averaged anew."""
@@ -230,6 +231,11 @@ class LayeredForeground:
     def predict(self, inputs: Tensor) -> Tensor | None:
         """Not kept: of the neurons only tables are."""
         return None
+
+    def tables(self) -> tuple[Tensor, ...]:
+        """They are kept on the host."""
+        clouds = self.fresh.clouds if self.fresh is not None else ()
+        return tuple(self._background.setting.tensor(cloud.theta) for cloud in clouds)
 
     def accuracies(self) -> dict[str, float]:
         """Not told: of the layers below the last only clouds are drawn, no function."""

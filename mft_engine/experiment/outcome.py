@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mft_engine.looks import n_sent
 from mft_engine.points.measure import FieldPoints
 from mft_engine.recipe import Recipe
 
@@ -33,6 +34,11 @@ class Cloud:
 
     theta: Array
     names: tuple[str, ...]
+
+
+def sent(cloud: Cloud) -> Cloud:
+    """A cloud in float32, for pictures: of a large one the neurons that are sent one by one."""
+    return Cloud(cloud.theta[: n_sent(*cloud.theta.shape)].astype(np.float32), cloud.names)
 
 
 @dataclass(frozen=True)

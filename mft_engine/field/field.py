@@ -176,7 +176,8 @@ def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
     unit = CURVATURE_DISPLACEMENT * unit
     widths = [(temperature / penalty) ** 0.5 for penalty in field.penalties]
     displacement = torch.stack([d * s for d, s in zip(unit.unbind(1), widths, strict=True)], dim=1)
-    change = field.gradient(theta + displacement) - field.gradient(theta)
+    both = field.gradient(torch.cat([theta + displacement, theta]))
+    change = both[:n] - both[n:]
     change = torch.stack([g * s / temperature for g, s in zip(change.unbind(1), widths, strict=True)], dim=1)
     squares = n_params * (change * change).sum(1) / (unit * unit).sum(1)
     return torch.sqrt(torch.quantile(squares, CURVATURE_QUANTILE))

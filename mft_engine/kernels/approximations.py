@@ -60,6 +60,28 @@ def tanh(z):
     return TWO / (ONE + exp2(y)) - ONE
 
 
+# (1 + 2^30)^4 is still a float32, and tanh is 1 to its last bit there.
+SHARED_LIMIT = f32(30.0)
+
+
+@scalar
+def _one_plus_exp2(y):
+    return ONE + exp2(min(max(y, -SHARED_LIMIT), SHARED_LIMIT))
+
+
+@scalar
+def tanh_of_four(y0, y1, y2, y3):
+    """tanh z of four numbers y = -2 z / log 2, which share one division; error below 5e-7.
+
+    1/a = b c d / (a b c d): a division of vectors takes as long as ten products.
+    """
+    a, b, c, d = _one_plus_exp2(y0), _one_plus_exp2(y1), _one_plus_exp2(y2), _one_plus_exp2(y3)
+    ab, cd = a * b, c * d
+    both = TWO / (ab * cd)
+    of_ab, of_cd = both * cd, both * ab
+    return of_ab * b - ONE, of_ab * a - ONE, of_cd * d - ONE, of_cd * c - ONE
+
+
 P0, P1, P2 = (f32(c) for c in forms.ERFCX_P)
 Q1, Q2, Q3, Q4 = (f32(c) for c in forms.ERFCX_Q)
 ERF_IS_ONE = f32(5.0)

@@ -60,7 +60,7 @@ def _float64(tensor: Tensor) -> NDArray[np.float64]:
 class FusedKernel:
     """Compiled step loops; see `Kernel` for the methods and `mft_engine.kernels.inner_loops` for what they compute.
 
-    Equal to the reference kernel to float32 rounding (functions to 3e-7, sums over neurons in float64 beyond
+    Equal to the reference kernel to float32 rounding (functions to 5e-7, sums over neurons in float64 beyond
     blocks of 64). After a step that is not finite the remaining steps are not taken; their losses are NaN.
     """
 

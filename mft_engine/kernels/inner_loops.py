@@ -39,6 +39,7 @@ from mft_engine.kernels.forms import (
 )
 from mft_engine.kernels.noise import fill_normal
 from mft_engine.kernels.team import meet, share
+from mft_engine.kernels.vectors import use_widest_vectors
 
 NEURON_GROUP = 4
 NEURON_BLOCK = 64
@@ -62,11 +63,12 @@ EXPONENT_BITS = i32(0x7F800000)
 SOURCES = zlib.crc32(
     b"".join(
         (Path(__file__).parent / name).read_bytes()
-        for name in ("approximations.py", "forms.py", "inner_loops.py", "noise.py", "team.py")
+        for name in ("approximations.py", "forms.py", "inner_loops.py", "noise.py", "team.py", "vectors.py")
     )
 )
 
 _identity = fast(lambda z: z)
+_four = fast(lambda z0, z1, z2, z3: (z0, z1, z2, z3))
 _one_minus_square = fast(lambda u: ONE - u * u)
 _square = fast(lambda u: u * u)
 _clipped = fast(lambda u: min(max(u, -ONE), ONE))
@@ -81,6 +83,11 @@ FUNCTIONS: dict[int, tuple[Any, Any, Any]] = {
     SIN: (_identity, approx.sin, approx.cos),
     SQUARE: (_identity, _square, fast(lambda u: u + u)),
     TANH_SQUARED: (approx.tanh, _square, fast(lambda u: TWO * u * (ONE - u * u))),
+}
+# u of four z at once, which come multiplied by a factor.
+OF_FOUR: dict[int, tuple[Any, np.float32]] = {
+    base: (approx.tanh_of_four, approx.MINUS_2_LOG2_E) if kept is approx.tanh else (_four, ONE)
+    for base, (kept, _, _) in FUNCTIONS.items()
 }
 # c of a slot, and what the odd sum adds, by mode.
 CHOSEN: dict[int, Any] = {
@@ -108,24 +115,26 @@ def backward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_mi
 @overload(forward, jit_options=INLINED, prefer_literal=True)
 def _forward(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
     kept, value, _ = FUNCTIONS[base.literal_value]
+    kept_of_four, factor = OF_FOUR[base.literal_value]
     summed = SUMMED[mode.literal_value]
     has_odd = has_sums.literal_value
     has_even = has_odd and mode.literal_value == ONE_SIDED_PAIRS
 
     def planar(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
+        use_widest_vectors()
         n_slots = x.shape[1]
         x1, x2 = x[0], x[1]
         for i in range(i0, i1, 4):
-            p0, p1, p2, p3 = theta[w[0], i], theta[w[0], i + 1], theta[w[0], i + 2], theta[w[0], i + 3]
-            q0, q1, q2, q3 = theta[w[1], i], theta[w[1], i + 1], theta[w[1], i + 2], theta[w[1], i + 3]
+            p, q = theta[w[0]], theta[w[1]]
+            p0, p1, p2, p3 = factor * p[i], factor * p[i + 1], factor * p[i + 2], factor * p[i + 3]
+            q0, q1, q2, q3 = factor * q[i], factor * q[i + 1], factor * q[i + 2], factor * q[i + 3]
             a0, a1, a2, a3 = theta[a, i], theta[a, i + 1], theta[a, i + 2], theta[a, i + 3]
             k = row + i - i0
             u0, u1, u2, u3 = u[k], u[k + 1], u[k + 2], u[k + 3]
             for s in range(n_slots):
-                v0 = kept(p0 * x1[s] + q0 * x2[s])
-                v1 = kept(p1 * x1[s] + q1 * x2[s])
-                v2 = kept(p2 * x1[s] + q2 * x2[s])
-                v3 = kept(p3 * x1[s] + q3 * x2[s])
+                v0, v1, v2, v3 = kept_of_four(
+                    p0 * x1[s] + q0 * x2[s], p1 * x1[s] + q1 * x2[s], p2 * x1[s] + q2 * x2[s], p3 * x1[s] + q3 * x2[s]
+                )
                 u0[s], u1[s], u2[s], u3[s] = v0, v1, v2, v3
                 if has_odd:
                     b0, b1, b2, b3 = value(v0), value(v1), value(v2), value(v3)
@@ -134,6 +143,7 @@ def _forward(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, od
                         even[s] += a0 * abs(b0) + a1 * abs(b1) + a2 * abs(b2) + a3 * abs(b3)
 
     def general(base, mode, is_planar, has_sums, theta, w, a, i0, i1, x, u, row, odd, even, z):
+        use_widest_vectors()
         n_inputs, n_slots = x.shape
         for i in range(i0, i1):
             readout = theta[a, i]
@@ -164,6 +174,7 @@ def _backward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_m
     has_kink = mode.literal_value != PLAIN
 
     def planar(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, h):
+        use_widest_vectors()
         n_slots = x.shape[1]
         x1, x2 = x[0], x[1]
         for i in range(i0, i1, 4):
@@ -198,6 +209,7 @@ def _backward(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_m
         finish_drift(has_kink, theta, w, a, i0, i1, drift)
 
     def general(base, mode, is_planar, theta, w, a, i0, i1, x, u, row, c_plus, c_minus, drift, h):
+        use_widest_vectors()
         n_inputs, n_slots = x.shape
         for i in range(i0, i1):
             u_i = u[row + i - i0]
@@ -233,6 +245,7 @@ def finish_drift(has_kink, theta, w, a, i0, i1, drift):
 @fast
 def update(theta, n_params, i0, n, drift, rate, decay, noise, is_noisy, uses_next, xi_now, xi_next):
     """One update of neurons i0 to i0 + n; xi_now becomes xi_next."""
+    use_widest_vectors()
     for j in range(n_params):
         row, drift_j = theta[j], drift[j]
         if is_noisy:
@@ -340,7 +353,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
             spread(MODE, parity, signal, plus, minus, c_plus, c_minus)
         for k in range(n_steps + 1):
             step = first_step + u64(k)
-            is_bad[member] = False
+            is_own_bad = False  # told once a step: other members read the same line of memory
             if k == n_steps and not moves_last:
                 break
             if n_members == 1:
@@ -364,7 +377,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                     if is_noisy:
                         fill_normal(key_0, key_1, stream, step, first_neuron + i0, n, words, xi_next)
                     update(theta, n_params, i0, n, drift, rate, decay, noise, is_noisy, uses_next, xi_now, xi_next)
-                    is_bad[member] |= has_nonfinite(theta, n_params, i0, n)
+                    is_own_bad |= has_nonfinite(theta, n_params, i0, n)
                 # One call site with sums: a state gives the same f whether it is met inside a call or begins the next.
                 if k < n_steps and not is_frozen:
                     for s in range(n_slots):
@@ -379,6 +392,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                         for s in range(n_slots):
                             parts[0, block, s] = odd[s]
                             parts[1, block, s] = even[s]
+            is_bad[member] = is_own_bad
             if not is_frozen:  # neurons of a frozen field have nothing to tell each other
                 n_meetings += 1
                 meet(counter, n_members, n_meetings)
@@ -392,7 +406,7 @@ def build_advance(base: int, mode: int, is_planar: bool, *, cache: bool) -> Call
                         sums[0, s] += parts[0, block, s]
                         sums[1, s] += parts[1, block, s]
             if k > 0:
-                has_failed = is_bad[member]
+                has_failed = is_own_bad
                 if not is_frozen:
                     for other in range(n_members):
                         has_failed |= is_bad[other]

@@ -12,6 +12,7 @@ from numba import njit
 from mft_engine import rng
 from mft_engine.kernels import forms
 from mft_engine.kernels.approximations import EXACT_ORDER
+from mft_engine.kernels.vectors import use_widest_vectors
 
 f32, u64, i32 = np.float32, np.uint64, np.int32
 MULTIPLIER_0, MULTIPLIER_1 = u64(rng.MULTIPLIER_0), u64(rng.MULTIPLIER_1)
@@ -67,6 +68,7 @@ def fill_normal(key_0, key_1, stream, step, first_row, n_rows, words, out):
         words: (4, n) uint64 scratch, n at least n_rows.
         out: (4 ceil(n_cols/4), n) float32; all its rows are filled.
     """
+    use_widest_vectors()
     for block in range(out.shape[0] // 4):
         for i in range(n_rows):
             c0, c1, c2, c3 = u64(first_row + i) & MASK_32, u64(block), step & MASK_32, stream

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from mft_engine.device import double_device
+from mft_engine.device import widest
 
 
 def accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
@@ -32,11 +32,12 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
 
 
 def share_right(predictions: Tensor, targets: Tensor) -> Tensor:
-    """The same of tensors on a device, 0-dim; nothing has been waited for."""
-    f, y = (v[:, 0] if v.dim() == 2 and v.shape[1] == 1 else v for v in (predictions, targets))
+    """The same of tensors, 0-dim, on the device of the targets; nothing has been waited for."""
+    both = (predictions.to(targets), targets)
+    f, y = (v[:, 0] if v.dim() == 2 and v.shape[1] == 1 else v for v in both)
     if f.shape != y.shape or f.dim() not in (1, 2) or not len(f):
         raise ValueError(
             f"An accuracy needs points, and as many answers as targets; got {tuple(f.shape)} and {tuple(y.shape)}"
         )
     right = (f > 0) == (y > 0) if f.dim() == 1 else f.argmax(dim=1) == y.argmax(dim=1)
-    return right.to(double_device(right.device)).double().mean()
+    return right.to(widest(right.device)).mean()

@@ -9,7 +9,7 @@ import numpy as np
 
 from mft_engine.experiment.events import Answered, CertificateReady, ComparisonReady, ForegroundReady
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.experiment.outcome import Cloud, Outcome
+from mft_engine.experiment.outcome import Outcome, sent
 from mft_engine.recipe import Recipe
 from mft_engine.runs import checkpoint
 from mft_engine.runs.folder import CHECKPOINT, RESULT, Run
@@ -66,9 +66,9 @@ def restore(folder: str | Path, recipe: Recipe | None = None) -> Restored:
     experiment.take_back(outcome)
     fresh = outcome.foreground
     seconds = float((outcome.summary.get("foreground") or {}).get("seconds") or 0.0)
-    shown = tuple(Cloud(cloud.theta.astype(np.float32), cloud.names) for cloud in fresh.clouds)
+    shown, sizes = tuple(map(sent, fresh.clouds)), tuple(len(cloud.theta) for cloud in fresh.clouds)
     accuracies = experiment.sampler.accuracies()
-    foreground = ForegroundReady(shown, fresh.loss, fresh.kind, seconds, accuracies)
+    foreground = ForegroundReady(shown, fresh.loss, fresh.kind, seconds, accuracies, sizes=sizes)
     comparison = ComparisonReady(outcome.comparisons) if outcome.comparisons else None
     certificate = CertificateReady(outcome.certificate) if outcome.certificate is not None else None
     answers = tuple(Answered(name, answer) for name, answer in outcome.answers.items())

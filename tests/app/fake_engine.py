@@ -43,6 +43,7 @@ from mft_engine.experiment.events import (
     TheoryReady,
 )
 from mft_engine.experiment.outcome import Cloud, FieldPoints, Outcome, Population
+from mft_engine.looks import Look, Seen
 from mft_engine.questions.certificate import Certificate
 from mft_engine.questions.drift import no_answer
 from mft_engine.questions.kernel_spectrum import KernelSpectrum
@@ -166,11 +167,14 @@ class FakeExperiment:
         added = [ScheduledChange(step=self.state.step, path=p, value=v) for p, v in changed.items()]
         return start.model_copy(update={"schedule": (*start.schedule, *added)})
 
-    def snapshot(self, n_shown: int = 20_000) -> Snapshot:
+    def see(self, cloud: str, look: Look) -> Seen | None:
+        return None
+
+    def snapshot(self, look: Look | None = None) -> Snapshot:
         return Snapshot(
             step=self.state.step,
             time=self.state.time,
-            clouds=(cloud(self.theta[:n_shown].copy()),),
+            clouds=(cloud(self.theta.copy()),),
             n_neurons=len(self.theta),
             loss=1.0 / (1 + self.state.step),
             step_size=0.01,

@@ -382,14 +382,20 @@ def test_theory_numbers_are_greyed_while_a_drag_is_ahead_of_them(panel: SelfCons
 
 
 def test_order_parameters_have_errors_and_the_theory_beside_them(panel: SelfConsistencyPanel) -> None:
-    panel.show_snapshot(snapshot())
+    panel.show_snapshot(snapshot(order_errors={"cos4": 0.0123}))
     fresh = clover(2048, seed=3)
     panel.show_foreground(ForegroundReady(clouds=(Cloud(fresh, PLANE),), loss=0.3, method="dynamics", seconds=1.0))
     panel.show_theory(THEORY)
     values = np.cos(4 * np.arctan2(fresh[:, 1], fresh[:, 0]))
     error = values.std() / np.sqrt(len(values))
-    assert panel.orders.text("cos4", 0).startswith("−0.562<br>")
+    assert panel.orders.text("cos4", 0) == written_error(-0.5621, 0.0123)
     assert panel.orders.text("cos4", 1) == written_error(float(values.mean()), float(error))
+    # Of a large cloud some neurons are here, and the engine has told what all of them give.
+    some = ForegroundReady(
+        (Cloud(fresh[:64], PLANE),), 0.3, "gibbs", 1.0, sizes=(10**6,), orders={"cos4": (-0.5, 1e-3)}
+    )
+    panel.show_foreground(some)
+    assert panel.orders.text("cos4", 1) == written_error(-0.5, 1e-3)
     assert panel.orders.text("cos4", 2) == "−0.558"
     assert "self-consistent too, without having learnt any features" in words(panel)
 

@@ -13,10 +13,11 @@ from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
 from app.theme import DARK, LIGHT
-from app.views.cloud import MOST_POINTS, CloudView
+from app.views.cloud import CloudView
 from app.views.projections import Axis
 from app.views.theory_overlay import mass_contours
 from app.views.theory_sample import density_image
+from mft_engine.looks import MOST_POINTS
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pytestqt.qtbot import QtBot
 
 from app.theme import LIGHT
 from app.views import marginals
-from app.views.marginals import MarginalsView, outline
+from app.views.marginals import MarginalsView
+from app.views.outline import outline
 from app.views.projections import Axis
 from app.views.theory_sample import density_curve
 

@@ -12,7 +12,7 @@ from PySide6.QtCore import QRectF
 from app.theme import DARK, LIGHT
 from app.views.axis_range import StableRange
 from app.views.density import density_counts, density_tone
-from app.views.projections import available_axes, principal_components, project
+from app.views.projections import available_axes, moments_of, principal_components, project
 from app.widgets import colours as colormaps
 
 
@@ -42,7 +42,7 @@ def test_one_input_offers_no_angle() -> None:
 def test_first_principal_component_has_the_largest_variance_of_all_directions() -> None:
     theta = clover(2000) * np.array([1.0, 3.0, 0.2], np.float32)
     theta[:, 0] += theta[:, 1]
-    components = principal_components(theta)
+    components = principal_components(moments_of(theta))
     first = project(theta, axis("PC1"), components).var()
     second = project(theta, axis("PC2"), components).var()
     standard = (theta - theta.mean(0)) / theta.std(0)
@@ -55,8 +55,8 @@ def test_first_principal_component_has_the_largest_variance_of_all_directions() 
 
 def test_principal_components_do_not_flip_between_frames() -> None:
     theta = clover(1000)
-    before = principal_components(theta).directions
-    after = principal_components(theta + 1e-3 * gaussian(1000)).directions
+    before = principal_components(moments_of(theta)).directions
+    after = principal_components(moments_of(theta + 1e-3 * gaussian(1000))).directions
     assert (np.sum(before * after, axis=0) > 0).all()
 
 

@@ -44,7 +44,7 @@ def test_steps_between_two_looks_wait_once_for_their_losses_and_their_record(
     recipe = Recipe().replace({"network.n_neurons": 64, "training.n_steps": 1000, "training.step_size": 1e-3, **change})
     background, hyper = Background(recipe, kernel="reference"), Hyper.of(recipe)
     state, _ = langevin.advance(background.state, background.problem, hyper, 450)
-    assert langevin.STIFFNESS_EVERY == 100 and state.step == 450
+    assert langevin.LOOKS_EVERY[1] == (100, 2000) and state.step == 450
     waits.clear()
     # From step 450 to 500, where no look is due: one record.
     state, info = langevin.advance(state, background.problem, hyper, 50)
