@@ -136,10 +136,8 @@ class Background:
             if self.history.wants_cloud(self.state.step):
                 self.history.add_cloud(self.state.step, self.tables()[0][:N_STORED_NEURONS])
             if self.state.is_settled and self.recipe.training.temperature > 0:
-                seen = self.problem.field_inputs[:: self.function_samples.stride]
-                self.function_samples.offer(
-                    self.state.step, self.state.average_time, partial(self._prediction_at, seen)
-                )
+                function = partial(self._prediction_at, self.problem.field_inputs[:: self.function_samples.stride])
+                self.function_samples.offer(self.state.step, self.state.average_time, function)
             self._apply_schedule()
             if self.state.step == before:
                 break
