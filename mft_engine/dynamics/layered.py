@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mft_engine.awaited import Awaited
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField, top_eigenvalue
@@ -112,7 +113,7 @@ class Layered:
         """Names of the columns of a layer's table."""
         return self.told_by.columns(layer, self.shapes.n_inputs)
 
-    def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> dict[str, Estimate]:
+    def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> Awaited[dict[str, Estimate]]:
         """Mean square overlap of the last hidden layer's activation functions with the target's parts."""
         found = self.shapes.forward(self.shapes.split(theta), inputs, exponent)
         return self.told_by.orders(found.features[-1])
