@@ -14,8 +14,11 @@ from mft_engine.points.measure import polar_rule
 
 pytest.importorskip("numba")
 
+from numba import njit
+
 from mft_engine.kernels import fused, inner_loops, team
 from mft_engine.kernels.fused import FusedKernel
+from mft_engine.kernels.vectors import use_widest_vectors
 
 # 20 blocks of neurons, the last one not full; with 128 slots enough for two members, with WORK_FOR_ONE = 1 for more.
 N_NEURONS = 19 * 64 + 13
@@ -156,3 +159,16 @@ def test_calls_of_single_steps_are_timed_together(monkeypatch):
     for _ in range(50):
         worked(crew, 1, QUIET, monkeypatch)
     assert worked(crew, 1, QUIET, monkeypatch) == {4: 1}
+
+
+def test_a_loop_that_asks_for_the_widest_vectors_is_compiled_for_them():
+    """The attribute is one that llvmlite does not know by name: a version that drops it would only be slower."""
+
+    @njit
+    def doubled(values):
+        use_widest_vectors()
+        return values + values
+
+    assert doubled(2.0) == 4.0
+    (text,) = doubled.inspect_llvm().values()
+    assert '"prefer-vector-width"="512"' in text
