@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mft_engine.awaited import Awaited
-from mft_engine.device import host_device
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField, top_eigenvalue
@@ -75,10 +74,7 @@ class Layered:
         inputs, weights = inputs[::stride], weights[::stride]
         kernel = self.shapes.tangent_kernel(self.shapes.split(theta), inputs, exponent, rates)
         root = torch.sqrt(weights / weights.sum())
-        kernel = (kernel * root[:, None] * root[None, :]).double()
-        if kernel.device == host_device():
-            return torch.linalg.matrix_norm(kernel, ord=2)
-        return top_eigenvalue(kernel)  # a device's library of decompositions waits for itself
+        return top_eigenvalue(kernel * root[:, None] * root[None, :])
 
     def output(self, theta: Tensor, inputs: Tensor, exponent: float) -> Tensor:
         """By one pass."""

@@ -136,7 +136,7 @@ def test_a_whole_recipe_gives_the_numbers_of_the_cpu(
     is_layered = name == "two-layers"
     monkeypatch.setattr(tempered, "FEWEST_WALKERS", 64)
     wanted = whole(small(name, **{"engine.device": "cpu"}), "reference")
-    found = whole(small(name, **{"engine.device": str(HERE)}), "reference" if is_layered else "graphed")
+    found = whole(small(name, **{"engine.device": str(HERE)}), "graphed")
     pairs = dict(numbers(found.summary))
     told = dict(numbers(wanted.summary))
     assert set(pairs) == set(told)
@@ -151,21 +151,25 @@ def test_a_whole_recipe_gives_the_numbers_of_the_cpu(
 # ---- what a training costs the host ------------------------------------------------------------------------
 
 
-def hundred_steps(recipe: Recipe, device: PretendedDevice, kernel: str = "graphed") -> tuple[float, float, Count]:
+# Noise of the first step of a call is drawn before its recording.
+IN_STEPS = ("kernels/", "network/layered.py flat_normal")
+
+
+def hundred_steps(recipe: Recipe, device: PretendedDevice) -> tuple[float, float, Count]:
     """Trips and launches in a hundred steps, those within the kernels' steps left out, when all is recorded."""
-    experiment = Experiment(recipe.replace({"engine.device": str(HERE)}), kernel=kernel)
+    experiment = Experiment(recipe.replace({"engine.device": str(HERE)}), kernel="graphed")
     experiment.advance(200)
     before = device.so_far()
     experiment.advance(400)
     count = device.count - before
-    own = sum(n for place, n in count.launches.items() if not place.startswith("kernels/"))
+    own = sum(n for place, n in count.launches.items() if not place.startswith(IN_STEPS))
     assert experiment.state.step == 600
     return count.n_trips / 4, own / 4, count
 
 
 @pytest.mark.parametrize(
     ("name", "n_trips", "n_launches"),
-    [("dynamics", 3, 12), ("held-back", 5, 40), ("several-readouts", 5, 60), ("two-layers", 4, 60)],
+    [("dynamics", 3, 12), ("held-back", 5, 40), ("several-readouts", 5, 70), ("two-layers", 3, 130)],
 )
 def test_a_hundred_steps_of_training_wait_three_times_and_queue_little(
     name: str, n_trips: float, n_launches: float, device: PretendedDevice, monkeypatch: pytest.MonkeyPatch
@@ -173,7 +177,5 @@ def test_a_hundred_steps_of_training_wait_three_times_and_queue_little(
     """Two records and one look; clouds and samples of the function stay where they are until somebody asks."""
     monkeypatch.setattr(langevin, "LOOKS_EVERY", ((100, None),))
     changes: dict[str, Any] = {"training.time": 1e6} if name != "two-layers" else {"training.n_steps": 10**6}
-    trips, launches, count = hundred_steps(
-        small(name, **changes), device, "reference" if name == "two-layers" else "graphed"
-    )
+    trips, launches, count = hundred_steps(small(name, **changes), device)
     assert trips <= n_trips and launches <= n_launches, count.table()
