@@ -62,7 +62,12 @@ class CloudStage(QObject):
     @property
     def counted(self) -> dict[str, tuple[int, Seen | None]]:
         """Of the clouds on the screen of which only some neurons are here: how many there are, and what was counted."""
-        return {name: (self._sizes[name], self._seen.get(name)) for name in self._counted} if self.is_live else {}
+        return self.counted_of_run if self.is_live else {}
+
+    @property
+    def counted_of_run(self) -> dict[str, tuple[int, Seen | None]]:
+        """The same of the run's clouds, shown or not."""
+        return {name: (self._sizes[name], self._seen.get(name)) for name in self._counted}
 
     @property
     def marked(self) -> Sequence[int]:

@@ -14,7 +14,8 @@ from PySide6.QtWidgets import QApplication
 
 from app.views.cloud_layer import CloudLayer
 from mft_engine.experiment.events import CloudSeen
-from mft_engine.looks import Span, count, count_plane
+from mft_engine.looks import Coordinate, Span, count, count_plane, n_sent
+from mft_engine.questions.waves import waves
 from mft_engine.recipe import load_recipe
 
 N = 60_000
@@ -226,6 +227,26 @@ def test_a_large_foreground_of_every_layer_is_counted_when_its_layer_is_shown(jo
         assert layer.scatter.isVisible() and len(layer.theta) == (16, 12)[number]
     journey.press("cancel")
     journey.rest()
+    assert journey.faults == []
+
+
+def test_the_waves_of_all_neurons_of_a_large_network_that_adds(journey: Journey) -> None:
+    changes = {"network.n_neurons": 31_000, "foreground.n_neurons": 64, "engine.n_threads": 1}
+    journey.start(load_recipe("modular-addition").replace(changes))
+    settle(journey)
+    layer, theta, fourier = background(journey), all_neurons(journey), journey.window.fourier
+    assert layer.seen.waves is None and len(layer.theta) == n_sent(31_000, 33) < 500
+    journey.look_at("fourier")
+    journey.qtbot.waitUntil(lambda: layer.seen.waves is not None)
+    found = waves(theta, fourier.modulus)
+    assert np.array_equal(layer.seen.waves.counts, np.bincount(found.frequency)[1:])
+    journey.qtbot.waitUntil(lambda: len(fourier._points["background"].getData()[0]) == 2000)
+    assert np.allclose(fourier._bars["background"].opts["height"], layer.seen.waves.counts / 31_000)
+    # The readouts of a neuron are shown as their length, here and there.
+    journey.window.cloud.pick_axes("a", "norm")
+    settle(journey)
+    length = Coordinate("readout").of(theta, fourier.modulus), Coordinate("length").of(theta, fourier.modulus)
+    assert np.array_equal(layer.seen.image, whole_image(layer, theta, lambda _: length))
     assert journey.faults == []
 
 
