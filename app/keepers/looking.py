@@ -26,7 +26,8 @@ class LookKeeper(QObject):
         self._soon.timeout.connect(self._ask)
         self._has_large = False
         session.experiment_changed.connect(self._built)
-        for changed in (cloud.looked, marginals.looked, clouds.refreshed, clouds.layers.picked):
+        told = (cloud.looked, marginals.looked, clouds.refreshed, clouds.layers.picked, clouds.stage.marks_changed)
+        for changed in told:
             changed.connect(self._soon.start)
 
     @property

@@ -24,6 +24,7 @@ class CloudStage(QObject):
     """
 
     left = Signal()
+    marks_changed = Signal()
 
     def __init__(self, cloud: CloudView, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -138,6 +139,7 @@ class CloudStage(QObject):
         self._marked = numbers
         if self.is_live:
             self._cloud.marked.show(numbers)
+        self.marks_changed.emit()
 
     def show_stored(self, theta: np.ndarray, time: float) -> None:
         """The background as it was at an earlier time; today's foreground did not belong to it."""

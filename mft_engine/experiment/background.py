@@ -306,7 +306,7 @@ class Background:
         tables = self.tables()
         sent = _sent(tables)
         counting = Counting.of(tables, look) if look is not None and "background" in look.clouds else None
-        found = fetched([self.mean_prediction(), *sent, *(counting.tensors if counting else ())])
+        found = fetched([*sent, *(counting.tensors if counting else ())])
         orders = self.problem.orders(state.theta)
         gap = self.gap_to_test()
         latest = self.history.rows[-1] if self.history.rows else {}
@@ -314,10 +314,10 @@ class Background:
         return Snapshot(
             step=state.step,
             time=state.time,
-            clouds=self._named(found[1 : 1 + len(sent)]),
+            clouds=self._named(found[: len(sent)]),
             n_neurons=tables[0].shape[0],
             sizes=tuple(table.shape[0] for table in tables),
-            seen=counting.seen(found[1 + len(sent) :]) if counting else None,
+            seen=counting.seen(found[len(sent) :]) if counting else None,
             loss=loss,
             step_size=state.step_size,
             eta_theta=state.step_size * state.eigenvalue,
@@ -325,7 +325,6 @@ class Background:
             order_errors={name: e.standard_error for name, e in orders.items()},
             average_age=state.average_age,
             is_complete=self.is_complete,
-            prediction=found[0],
             kernel=self.kernel.name,
             test_loss=latest.get("test_loss") if latest else self.measured_test_loss(),
             test_minus_train=None if gap is None else gap.mean,
