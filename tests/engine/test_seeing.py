@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pretended import HERE, pretended_device
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mft_engine import device, rng
@@ -142,6 +143,29 @@ def test_a_frame_of_any_large_cloud_is_kilobytes_and_fetched_at_once(n: int, mon
     assert snapshot.seen.image is not None
     wide = replace(snapshot, seen=replace(snapshot.seen, image=snapshot.seen.image.astype(np.uint32)))
     assert len(pickle.dumps(wide)) < 300_000
+
+
+def test_on_a_device_the_counts_of_a_frame_are_one_trip_and_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = tuple(Line(of, Span(-3, 3, 60)) for of in (W1, A, LENGTH, ANGLE, ALONG, COMPONENT))
+    look = Look(
+        plane=Plane(COMPONENT, ANGLE, (Span(-2, 2, 256), Span(-180, 180, 256))), lines=lines, marked=(7, 39_999)
+    )
+    recipe = load_recipe("clover").replace({"network.n_neurons": 40_000, "engine.n_threads": 1})
+    wanted = Experiment(recipe.replace({"engine.device": "cpu"})).see("background", look)
+    with pretended_device(monkeypatch) as there:
+        experiment = Experiment(recipe.replace({"engine.device": str(HERE)}), kernel="reference")
+        before = there.so_far()
+        found = experiment.see("background", look)
+        assert (there.count - before).n_trips == 1
+        experiment.background.history.rows.append({"loss": 1.0})
+        before = there.so_far()
+        frame = experiment.snapshot(look)
+        assert (there.count - before).n_trips <= 2  # neurons with all that is counted, and the order parameters
+    assert wanted is not None and found is not None and frame.seen is not None
+    for seen in (found, frame.seen):
+        assert np.array_equal(seen.image, wanted.image) and np.array_equal(seen.marked, wanted.marked)
+        for mine, theirs in zip(seen.histograms, wanted.histograms, strict=True):
+            assert mine[0] == theirs[0] and np.array_equal(mine[1], theirs[1])
 
 
 def test_small_clouds_are_not_counted_and_only_those_that_are_looked_at() -> None:
