@@ -1,9 +1,9 @@
-"""A step on a GPU against plain PyTorch and torch.compile, its errors, and whole commands: one run, under 4 minutes.
+"""A step on a GPU against PyTorch, torch.compile and JAX, recipes, errors, whole commands: one run, under 4 minutes.
 
     python -m benchmarks.gpu [--json] [--out FILE] [--quick]
 
-Where there is no NVIDIA GPU the table tells what the compiled code should take on some: PREDICTED, from counted
-instructions (the kernels are compiled for the generation and read), never measured.
+No part is begun after 200 seconds, and one that fails leaves the others their rows. Where there is no NVIDIA GPU the
+tables tell what the compiled code should take on some: PREDICTED (`benchmarks/gpu_predictions.py`), never measured.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ import torch
 from torch import Tensor
 
 from mft_engine.cli.bench import load_part
-from mft_engine.kernels import GraphedKernel, ReferenceKernel, choose
+from mft_engine.dynamics import Hyper
+from mft_engine.experiment.background import Background
+from mft_engine.kernels import GraphedKernel, Mover, ReferenceKernel, StepPlan, choose
 from mft_engine.network.activations import ACTIVATIONS, get_activation
+from mft_engine.recipe import load_recipe
+from mft_engine.rng import Stream, normal
 
-SIZES = (2048, 16_384, 131_072, 1_048_576)
-N_POINTS = 256
 GOALS_US = {2048: 8.0, 16_384: 16.0, 131_072: 45.0, 1_048_576: 280.0}
 # Seconds after which no further part is begun, and that one part may take.
 BUDGET, PART_SECONDS = 200.0, 60.0
@@ -37,171 +39,197 @@ COMMANDS = (
     ("run", "continuous-xor"),
     ("run", "modular-addition", "--set", "training.n_steps=20000"),
     ("run", "clover", "--set", "network.n_neurons=1000000", "--set", "training.n_steps=2000"),
+    ("run", "digits"),
+    ("run", "grokking"),
 )
+# Where the checkout has tests that need a device.
+TESTED = ("gpu_kernels", "gpu_products", "graphed", "device_agnostic")
+# Stretches of training that are timed, after a first one that compiles and records.
+TRAINED_STEPS, KERNEL_STEPS = 400, 100
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """What a prediction needs to know of a device, from its data sheet."""
-
-    name: str
-    capability: int
-    n_multiprocessors: int
-    clock_ghz: float
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
-GPUS = (
-    Gpu("H100 SXM, H200", 90, 132, 1.83),
-    Gpu("A100 SXM", 80, 108, 1.41),
-    Gpu("L40S", 89, 142, 2.2),
-)
-# A multiprocessor issues four instructions of 32 threads a cycle and has 16 units for exponentials and reciprocals.
-ISSUED, SPECIAL = 4.0, 0.5
-# Registers, warps and programs that a multiprocessor holds.
-REGISTERS, WARPS, PROGRAMS = 65_536, 64, 32
-# Cycles that one unrolled body takes a lone warp: a load from the first cache, then the longest chain of dependent
-# instructions (product, exponential, sum, reciprocal, product, sum). An estimate.
-LATENCY = 130.0
-# Microseconds of a launch inside a recorded graph, and of the atomics, the last program's loss and signals. Estimates.
-LAUNCH_US, TAIL_US = 1.3, 2.0
-
-
-def predict(n_neurons: int, gpu: Gpu) -> dict[str, float]:
-    """Microseconds of one background step of the default clover, from the instructions of its loops.
-
-        max( pairs/32 max(instructions/4, specials/0.5) / (multiprocessors clock),  waves x bodies x latency / clock )
-
-    plus launch and tail.
-    """
-    from mft_engine.kernels import forms
-    from mft_engine.kernels.gpu.buffers import Kind
-    from mft_engine.kernels.gpu.compiled import compile_frozen, compile_step
-    from mft_engine.kernels.gpu.tiles import tiles
-
-    n_slots = N_POINTS // 2
-    kind = Kind(
-        n_neurons, 2, n_slots, forms.TANH, forms.ONE_SIDED_PAIRS, True, True, 1.0, 0.0, torch.device("cpu")
-    )  # fmt: skip
-    n_instructions = n_special = n_registers = 0.0
-    for goes_back in (True, False):
-        code = compile_step(kind, gpu.capability, goes_back=goes_back, goes_on=not goes_back)
-        inner = [loop for loop in code.loops if loop.n_special and not loop.n_meetings]
-        # A neuron and a pair of points take one exponential and one reciprocal in either pass.
-        n_instructions += min(2.0 * loop.n_instructions / loop.n_special for loop in inner)
-        n_special += 2.0
-        n_registers = max(n_registers, float(code.n_registers))
-    frozen = [loop for loop in compile_frozen(kind, gpu.capability).loops if loop.n_special and not loop.n_meetings]
-    n_frozen = min(2.0 * loop.n_instructions / loop.n_special for loop in frozen)
-    tile = tiles(n_neurons, n_slots, 2)
-    cycles_a_microsecond = 1e3 * gpu.clock_ghz
-    pairs = n_neurons * n_slots / 32 / gpu.n_multiprocessors / cycles_a_microsecond
-    busy = pairs * max(n_instructions / ISSUED, n_special / SPECIAL)
-    resident = min(PROGRAMS, WARPS // tile.n_warps, int(REGISTERS // (n_registers * 32 * tile.n_warps)))
-    waves = -(-(n_neurons // tile.block) // (gpu.n_multiprocessors * resident))
-    bodies = n_slots / tile.lanes / tile.unroll + tile.block / tile.unroll * max(1, n_slots // tile.slots)
-    waiting = waves * bodies * LATENCY / cycles_a_microsecond
-    return {
-        "n_neurons": n_neurons,
-        "instructions_a_pair": n_instructions,
-        "registers": n_registers,
-        "busy_us": busy,
-        "waiting_us": waiting,
-        "frozen_us": pairs * max(n_frozen / ISSUED, 2.0 / SPECIAL),
-        "predicted_us": max(busy, waiting) + LAUNCH_US + TAIL_US,
-    }
-
-
-def timed(call: Callable[[], None], n_steps: int, seconds: float) -> dict[str, float]:
-    """Microseconds a step by the device's clock: median and smallest of rounds that together take about so long."""
+def timed(call: Callable[[], object], n_steps: int, seconds: float, device: torch.device) -> dict[str, float]:
+    """Microseconds a step, median and smallest of rounds of about so long together, by the device's own clock."""
     call()
-    torch.cuda.synchronize()
+    synchronize(device)
     samples: list[float] = []
     start = time.perf_counter()
-    while len(samples) < 5 or (time.perf_counter() - start < seconds and len(samples) < 100):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        call()
-        end.record()
-        end.synchronize()
-        samples.append(1e3 * begin.elapsed_time(end) / n_steps)
+    while len(samples) < 3 or (time.perf_counter() - start < seconds and len(samples) < 100):
+        samples.append(1e3 * _milliseconds(call, device) / n_steps)
     return {"median_us": statistics.median(samples), "min_us": min(samples), "n_samples": len(samples)}
+
+
+def _milliseconds(call: Callable[[], object], device: torch.device) -> float:
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        call()
+        return 1e3 * (time.perf_counter() - begin)
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first.record()
+    call()
+    last.record()
+    last.synchronize()
+    return float(first.elapsed_time(last))
+
+
+def guarded(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a part finds, or its failure in words: whatever a compiler or driver throws must not cost the other rows."""
+    try:
+        return call()
+    except Exception as problem:
+        return {"failure": f"{type(problem).__name__}: {str(problem).strip().splitlines()[-1:]}"[:300]}
+
+
+def case_on(device: torch.device, n_neurons: int) -> tuple[Any, Any]:
+    """The default clover with so many neurons, on the host and on the device."""
+    parts = load_part("kernels")
+    host = parts.Case.of(n_neurons, load_part("gpu_predictions").N_POINTS)
+    names = ("theta", "points", "targets", "weights")
+    return host, parts.Case(*(getattr(host, name).to(device) for name in names))
 
 
 def measure_size(n_neurons: int, device: torch.device, seconds: float) -> dict[str, Any]:
     """Every path at one size: microseconds a step, and the error of a noiseless step against float64."""
-    parts = load_part("kernels")
-    host = parts.Case.of(n_neurons, N_POINTS)
-    case = parts.Case(*(getattr(host, name).to(device) for name in ("theta", "points", "targets", "weights")))
+    parts, predicted = load_part("kernels"), load_part("gpu_predictions")
+    host, case = case_on(device, n_neurons)
     activation = get_activation("relu_tanh")
     exact = parts.KernelPath(ReferenceKernel(activation), case.double(), 1).one_noiseless_step()
     rows: dict[str, Any] = {}
 
-    def add(name: str, call: Callable[[], None], n_steps: int, found: Tensor) -> None:
-        try:
-            error = parts.relative_error(found, exact, case.theta)
-            rows[name] = {**timed(call, n_steps, seconds), "error": error}
-        except RuntimeError as problem:
-            rows[name] = {"failure": str(problem)[:200]}
-        torch.cuda.empty_cache()
-
-    with torch.device(device):
-        for name, make in (
-            ("plain PyTorch", parts.plain_pytorch),
-            ("hand gradient", parts.hand_gradient),
-            ("torch.compile", parts.compiled_pytorch),
-        ):
-            step, theta = make(case)
+    def of_others(make: Callable[[Any], Any], given: Any) -> dict[str, Any]:
+        with torch.device(device):
+            step, theta = make(given)
             step()
-            add(name, step, 1, theta())
-    kernels = {
-        "reference": ReferenceKernel(activation),
-        "graphed": GraphedKernel(activation),
-        "compiled steps": choose("relu_tanh", device=device, dtype=torch.float32, n_inputs=2),
-    }
-    for name, kernel in kernels.items():
-        for is_frozen in (False, True) if name == "compiled steps" else (False,):
-            n_steps = 1 if name == "reference" else max(50, min(1000, 200_000_000 // (n_neurons * N_POINTS) * 50))
-            path = parts.KernelPath(kernel, case, n_steps, is_frozen=is_frozen)
-            path.total = path.total.to(device)
-            found = path.one_noiseless_step()
-            if is_frozen:
-                rows[f"{name}, frozen"] = timed(path, n_steps, seconds)
-            else:
-                add(name, path, n_steps, found)
-                rows[name]["kernel"] = kernel.name
+            error = parts.relative_error(theta().to(device), exact, case.theta)
+            return {**timed(step, 1, seconds, device), "error": error}
+
+    def of_ours(kernel: Any, n_steps: int, is_frozen: bool) -> dict[str, Any]:
+        path = parts.KernelPath(kernel, case, n_steps, is_frozen=is_frozen)
+        path.total = path.total.to(device)
+        row = {} if is_frozen else {"error": parts.relative_error(path.one_noiseless_step(), exact, case.theta)}
+        return {**row, **timed(path, n_steps, seconds, device), "kernel": getattr(kernel, "name", "")}
+
+    many = max(50, min(1000, 200_000_000 // (n_neurons * predicted.N_POINTS) * 50))
+    fast = choose("relu_tanh", device=device, dtype=torch.float32, n_inputs=2)
+    for name, kernel, n_steps, is_frozen in (
+        ("compiled steps", fast, many, False),
+        ("compiled steps, frozen", fast, many, True),
+        ("graphed", GraphedKernel(activation), many, False),
+        ("reference", ReferenceKernel(activation), 1, False),
+    ):
+        rows[name] = guarded(lambda k=kernel, n=n_steps, f=is_frozen: of_ours(k, n, f))
+        _let_go(device)
+    for name, make, given in (
+        ("plain PyTorch", parts.plain_pytorch, case),
+        ("hand gradient", parts.hand_gradient, case),
+        ("torch.compile", parts.compiled_pytorch, case),
+        ("JAX jit", parts.jax_jit, host),
+    ):
+        if name == "JAX jit" and not has_jax(device):
+            continue
+        rows[name] = guarded(lambda m=make, g=given: of_others(m, g))
+        _let_go(device)
     ours = rows["compiled steps"].get("median_us")
     for row in rows.values():
         row["times_ours"] = row["median_us"] / ours if ours and "median_us" in row else None
-    return {"n_neurons": n_neurons, "goal_us": GOALS_US[n_neurons], "paths": rows}
+    return {
+        "n_neurons": n_neurons,
+        "goal_us": GOALS_US.get(n_neurons),
+        "floor_us": _floor(n_neurons, device),
+        "paths": rows,
+    }
 
 
-def measure_checks(device: torch.device) -> dict[str, Any]:
-    """Each activation's trial against the reference, the same bits twice and for a split of the steps."""
+def has_jax(device: torch.device) -> bool:
+    """Whether JAX is here and works on such a device too."""
+    if importlib.util.find_spec("jax") is None:
+        return False
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    return bool((jax.default_backend() == "gpu") == (device.type == "cuda"))
+
+
+def _let_go(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _floor(n_neurons: int, device: torch.device) -> float | None:
+    """The counted floor on this device, in microseconds."""
+    if device.type != "cuda":
+        return None
+    predicted, told = load_part("gpu_predictions"), torch.cuda.get_device_properties(device)
+    clock = getattr(told, "clock_rate", 0) / 1e6 or predicted.GPUS[0].clock_ghz
+    return float(predicted.floor_us(n_neurons, predicted.N_POINTS, told.multi_processor_count, clock))
+
+
+def measure_recipe(name: str, device: torch.device, seconds: float) -> dict[str, Any]:
+    """Microseconds of a recipe's kernel step, of a step of training with all its looks, and of fresh neurons."""
+    recipe = load_recipe(name).replace({"engine.device": str(device)})
+    background = Background(recipe)
+    problem, setting = background.problem, background.setting
+    row: dict[str, Any] = {"recipe": name}
+    total = torch.zeros_like(problem.targets, dtype=torch.float64)
+    if recipe.training.dynamics != "adam":
+        plan = problem.plan(Hyper.of(recipe), 1e-3)
+        given = (background.state.theta, problem.inputs, problem.targets, problem.weights, plan)
+
+        def step() -> object:
+            return problem.kernel.advance_background(*given, 0, KERNEL_STEPS, total)
+
+        row |= timed(step, KERNEL_STEPS, seconds, device)
+        row |= {"kernel": problem.kernel.name, **_measure_fresh(setting.movers, recipe, problem, seconds)}
+    first, _ = background.dynamics.advance(background.state, problem, recipe, TRAINED_STEPS, beyond=True)
+    begin = time.perf_counter()
+    background.dynamics.advance(first, problem, recipe, TRAINED_STEPS, beyond=True)
+    synchronize(device)
+    return row | {"training_us": 1e6 * (time.perf_counter() - begin) / TRAINED_STEPS}
+
+
+def _measure_fresh(movers: tuple[Mover, ...], recipe: Any, problem: Any, seconds: float) -> dict[str, Any]:
+    """Frozen steps of the first layer's fresh neurons, in a field of random signals."""
+    inputs, layers = problem.inputs, recipe.network.n_neurons
+    n_out = layers[1] if len(layers) > 1 else problem.targets[0].numel()
+
+    def draw(step: int, rows: int, columns: int) -> Tensor:
+        return normal(0, Stream.FOREGROUND_INITIAL, step, rows, columns, device=inputs.device)
+
+    theta = draw(0, recipe.foreground.n_neurons, inputs.shape[1] + n_out)
+    signal = draw(1, len(inputs), n_out) * 1e-4
+    same = (1e-3,) * theta.shape[1]
+    plan = StepPlan(same, same, same, "leimkuhler-matthews", 0, int(Stream.FOREGROUND))
+    given = (theta, inputs, signal if n_out > 1 else signal[:, 0], plan)
+    found = timed(lambda: movers[0].advance_frozen(*given, 0, KERNEL_STEPS), KERNEL_STEPS, seconds, inputs.device)
+    return {"frozen_us": found["median_us"]}
+
+
+def measure_activation(name: str, device: torch.device) -> dict[str, Any]:
+    """An activation's trial against the reference, the same bits twice and for a split of the steps."""
     parts = load_part("kernels")
-    host = parts.Case.of(2048, N_POINTS)
-    case = parts.Case(*(getattr(host, name).to(device) for name in ("theta", "points", "targets", "weights")))
-    found: dict[str, Any] = {}
-    for name in ACTIVATIONS:
-        kernel, reference = (
-            choose(name, device=device, dtype=torch.float32, n_inputs=2),
-            ReferenceKernel(get_activation(name)),
-        )
-        exact = parts.KernelPath(reference, case.double(), 1).one_noiseless_step()
-        path = parts.KernelPath(kernel, case, 1)
-        path.total = path.total.to(device)
-        error = parts.relative_error(path.one_noiseless_step(), exact, case.theta)
-        total = torch.zeros(N_POINTS, dtype=torch.float64, device=device)
-        arguments = (case.points, case.targets, case.weights, parts.plan(noisy=True))
-        whole = [kernel.advance_background(case.theta, *arguments, 0, 20, total) for _ in range(2)]
-        split = kernel.advance_background(case.theta, *arguments, 0, 7, total)
-        split = kernel.advance_background(split.theta, *arguments, 7, 13, split.prediction_sum)
-        found[name] = {
-            "kernel": kernel.name,
-            "error": error,
-            "same_bits_twice": torch.equal(whole[0].theta, whole[1].theta),
-            "same_bits_split": torch.equal(whole[0].theta, split.theta),
-        }
-    return found
+    _, case = case_on(device, 2048)
+    kernel = choose(name, device=device, dtype=torch.float32, n_inputs=2)
+    exact = parts.KernelPath(ReferenceKernel(get_activation(name)), case.double(), 1).one_noiseless_step()
+    path = parts.KernelPath(kernel, case, 1)
+    path.total = path.total.to(device)
+    error = parts.relative_error(path.one_noiseless_step(), exact, case.theta)
+    total = torch.zeros(len(case.points), dtype=torch.float64, device=device)
+    arguments = (case.points, case.targets, case.weights, parts.plan(noisy=True))
+    whole = [kernel.advance_background(case.theta, *arguments, 0, 20, total) for _ in range(2)]
+    split = kernel.advance_background(case.theta, *arguments, 0, 7, total)
+    split = kernel.advance_background(split.theta, *arguments, 7, 13, split.prediction_sum)
+    return {
+        "kernel": kernel.name,
+        "error": error,
+        "same_bits_twice": torch.equal(whole[0].theta, whole[1].theta),
+        "same_bits_split": torch.equal(whole[0].theta, split.theta),
+    }
 
 
 def run_command(words: tuple[str, ...], seconds: float) -> dict[str, Any]:
@@ -228,7 +256,8 @@ def run_tests(seconds: float) -> dict[str, Any]:
     folder = Path(__file__).parent.parent / "tests" / "engine"
     if not folder.is_dir():
         return {"last_line": "no tests beside this installation"}
-    words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", str(folder)]
+    files = [str(folder / f"test_{name}.py") for name in TESTED]
+    words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", *files]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, cwd=folder.parent.parent)
     except subprocess.TimeoutExpired:
@@ -238,35 +267,48 @@ def run_tests(seconds: float) -> dict[str, Any]:
 
 def measure(*, quick: bool = False) -> dict[str, Any]:
     """All that this machine can tell: measurements where it has a GPU, predictions where it has none."""
-    start = time.perf_counter()
-    document: dict[str, Any] = {"schema": "mft-lab/benchmark/gpu/1", "quick": quick, "torch": torch.__version__}
+    predicted = load_part("gpu_predictions")
+    document: dict[str, Any] = {"schema": "mft-lab/benchmark/gpu/2", "quick": quick, "torch": torch.__version__}
     if importlib.util.find_spec("triton") is not None:
         import triton
 
         document["triton"] = triton.__version__
-    if not torch.cuda.is_available():
-        document["is_measured"] = False
-        if "triton" not in document:
-            raise ValueError('no NVIDIA GPU to measure, and no Triton to predict from: pip install "mft-lab[gpu]"')
-        sizes = SIZES[:1] if quick else SIZES
-        devices = GPUS[:1] if quick else GPUS
-        document["predictions"] = [
-            {"gpu": gpu.name, "rows": [predict(n, gpu) for n in sizes]} for gpu in devices
-        ]  # fmt: skip
-        return document
-    device = torch.device("cuda")
-    document |= {"is_measured": True, "gpu": torch.cuda.get_device_name(device)}
-    document["checks"] = measure_checks(device)
-    document["sizes"] = [measure_size(n, device, 0.2 if quick else 1.0) for n in (SIZES[:1] if quick else SIZES)]
+    if torch.cuda.is_available():
+        return document | measure_on(torch.device("cuda"), quick=quick)
+    if "triton" not in document:
+        raise ValueError('no NVIDIA GPU to measure, and no Triton to predict from: pip install "mft-lab[gpu]"')
+    gpus, sizes, recipes = predicted.GPUS, predicted.SIZES, predicted.RECIPES
+    if quick:
+        gpus, sizes, recipes = gpus[:1], sizes[:1], recipes[:2]
+    return document | {"is_measured": False, "predictions": predicted.predictions(gpus, sizes, recipes)}
+
+
+def measure_on(device: torch.device, *, quick: bool = False) -> dict[str, Any]:
+    """Measurements on a device, the dearest parts last; no part is begun once the time is spent."""
+    predicted, start = load_part("gpu_predictions"), time.perf_counter()
+    seconds = 0.1 if quick else 0.5
+    sizes, recipes = (predicted.SIZES[:1], predicted.RECIPES[:2]) if quick else (predicted.SIZES, predicted.RECIPES)
+
+    def left() -> float:
+        return BUDGET - (time.perf_counter() - start)
+
+    def part(call: Callable[[], dict[str, Any]], **named: Any) -> dict[str, Any]:
+        found = guarded(call) if left() > 0 else {"failure": "no time left"}
+        return {**named, **found}
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    document: dict[str, Any] = {"is_measured": True, "gpu": name}
+    document["sizes"] = [part(lambda n=n: measure_size(n, device, seconds), n_neurons=n) for n in sizes]
+    document["recipes"] = [part(lambda n=n: measure_recipe(n, device, seconds), recipe=n) for n in recipes]
+    checked = list(ACTIVATIONS)[:2] if quick else list(ACTIVATIONS)
+    document["checks"] = {n: part(lambda n=n: measure_activation(n, device)) for n in checked}
     document["commands"] = []
     if not quick:
-        document["tests"] = run_tests(PART_SECONDS)
         for words in COMMANDS:
-            left = BUDGET - (time.perf_counter() - start)
-            if left > 5:
-                document["commands"].append(
-                    run_command((*words, "--set", "engine.device=cuda"), min(PART_SECONDS, left))
-                )
+            if left() > 5:
+                placed = (*words, "--set", f"engine.device={device.type}")
+                document["commands"].append(run_command(placed, min(PART_SECONDS, left())))
+        document["tests"] = part(lambda: run_tests(max(5.0, min(PART_SECONDS, left() + 20.0))))
     document["seconds"] = time.perf_counter() - start
     return document
 
@@ -274,57 +316,48 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
 def markdown(document: dict[str, Any]) -> str:
     """The tables."""
     if not document["is_measured"]:
-        return _predicted(document)
-    lines = [
-        f"Measured on {document['gpu']}, torch {document['torch']}, Triton {document.get('triton', 'absent')}.",
-        "",
-    ]
-    lines += ["| neurons x 256 | path | us a step (median) | smallest | error | times ours | goal |", "|" + "---|" * 7]
+        return str(load_part("gpu_predictions").markdown(document, GOALS_US))
+    told = f"Measured on {document['gpu']}, torch {document['torch']}, Triton {document.get('triton', 'absent')}."
+    lines = [told, "", "| neurons x 256 | path | us a step (median) | smallest | error | times ours | goal | floor |"]
+    lines.append("|" + "---|" * 8)
     for size in document["sizes"]:
-        for name, row in size["paths"].items():
+        for name, row in size.get("paths", {"all": size}).items():
             if "median_us" not in row:
-                lines.append(f"| {size['n_neurons']:,} | {name} | {row.get('failure', '')} | | | | |")
+                lines.append(f"| {size['n_neurons']:,} | {name} | {row.get('failure', '')} | | | | | |")
                 continue
-            error = f"{row['error']:.1e}" if "error" in row else ""
-            goal = f"{size['goal_us']:.0f}" if name == "compiled steps" else ""
-            ratio = f"{row['times_ours']:.1f}" if row["times_ours"] else ""
+            is_ours = name == "compiled steps"
             lines.append(
-                f"| {size['n_neurons']:,} | {name} | {row['median_us']:.1f} | {row['min_us']:.1f} | {error} | "
-                f"{ratio} | {goal} |"
+                f"| {size['n_neurons']:,} | {name} | {row['median_us']:.1f} | {row['min_us']:.1f} | "
+                f"{_number(row.get('error'), '.1e')} | {_number(row['times_ours'], '.1f')} | "
+                f"{_number(size['goal_us'] if is_ours else None, '.0f')} | "
+                f"{_number(size['floor_us'] if is_ours else None, '.1f')} |"
             )
+    lines += ["", "| recipe | kernel | us a step | us a step of training | steps/s of it | frozen field, us |"]
+    lines.append("|" + "---|" * 6)
+    for row in document["recipes"]:
+        speed = 1e6 / row["training_us"] if "training_us" in row else None
+        lines.append(
+            f"| {row['recipe']} | {row.get('kernel') or row.get('failure', 'operations one by one')} | "
+            f"{_number(row.get('median_us'), '.1f')} | {_number(row.get('training_us'), '.1f')} | "
+            f"{_number(speed, ',.0f')} | {_number(row.get('frozen_us'), '.1f')} |"
+        )
     lines += ["", "| activation | kernel | error | same bits twice | for a split |", "|" + "---|" * 5]
     for name, row in document["checks"].items():
         lines.append(
-            f"| {name} | {row['kernel']} | {row['error']:.1e} | {row['same_bits_twice']} | {row['same_bits_split']} |"
+            f"| {name} | {row.get('kernel') or row['failure']} | {_number(row.get('error'), '.1e')} | "
+            f"{row.get('same_bits_twice', '')} | {row.get('same_bits_split', '')} |"
         )
     for row in document["commands"]:
         lines.append(
             f"\n`mft-lab {row['command']}`: {row['seconds']:.1f} s, {row.get('verdict') or row.get('failure')}"
         )
     if "tests" in document:
-        lines.append(f"\nTests on the device: {document['tests']['last_line']}")
+        lines.append(f"\nTests on the device: {document['tests'].get('last_line') or document['tests']['failure']}")
     return "\n".join(lines)
 
 
-def _predicted(document: dict[str, Any]) -> str:
-    lines = [
-        f"PREDICTED, not measured: no NVIDIA GPU here (torch {document['torch']}, Triton {document['triton']}). The "
-        "steps were compiled for each generation and their instructions counted; launches, atomics and waiting for "
-        "memory are estimates.",
-        "",
-        "| GPU | neurons x 256 | instructions a neuron and pair of points | registers | issue or special units, us "
-        "| latency, us | predicted us a step | goal (H100, H200) | frozen field, issue alone, us |",
-        "|" + "---|" * 9,
-    ]
-    for part in document["predictions"]:
-        for row in part["rows"]:
-            goal = f"{GOALS_US[row['n_neurons']]:.0f}" if part["gpu"].startswith("H") else ""
-            lines.append(
-                f"| {part['gpu']} | {row['n_neurons']:,} | {row['instructions_a_pair']:.1f} | {row['registers']:.0f} | "
-                f"{row['busy_us']:.1f} | {row['waiting_us']:.1f} | {row['predicted_us']:.1f} | {goal} | "
-                f"{row['frozen_us']:.1f} |"
-            )
-    return "\n".join(lines)
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def main() -> None:

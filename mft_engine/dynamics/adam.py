@@ -20,16 +20,28 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mft_engine.awaited import together
 from mft_engine.dynamics.divergence import Diverged, loss_limit
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.dynamics.langevin import FIELD_EVERY
 from mft_engine.dynamics.problem import Problem, points_at
-from mft_engine.dynamics.state import RECORD_EVERY, Info, State, check_loss, is_complete, settle_and_record
+from mft_engine.dynamics.state import (
+    RECORD_EVERY,
+    Info,
+    State,
+    add_losses,
+    check_loss,
+    is_complete,
+    orders_due,
+    settle_and_record,
+    steps_to_event,
+)
+from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField
-from mft_engine.kernels import Mover, StepPlan, reference
+from mft_engine.kernels import BackgroundResult, Mover, StepPlan, reference
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive
-from mft_engine.points.loss import LOSS, mean_loss
+from mft_engine.points.loss import LOSS, awaited_loss
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
 from mft_engine.slices import Clock
@@ -106,45 +118,52 @@ def advance(state: State, problem: Problem, adam: Adam, n_steps: int, *, beyond:
     if math.isinf(state.loss_limit):
         limit = loss_limit(problem.target_power, problem.loss(state.theta), fluctuation=0.0)
         state = replace(state, loss_limit=limit)
-    for _ in range(n_steps):
-        if not beyond and is_complete(state, problem):
-            break
-        state = _step(state, problem, adam)
+    remaining = n_steps
+    while remaining > 0 and (beyond or not is_complete(state, problem)):
+        chunk = min(remaining, steps_to_event(state, problem, beyond))
+        state, orders = _steps(state, problem, adam, chunk)
+        remaining -= chunk
         if state.step % RECORD_EVERY == 0 or is_complete(state, problem):
             check_loss(state, can_be_automatic=False)
-        state, row = settle_and_record(state, problem)
+        state, row = settle_and_record(state, problem, orders)
         records.extend(row)
     return state, Info(tuple(records))
 
 
-def _step(state: State, problem: Problem, adam: Adam) -> State:
-    inputs, targets, weights = points_at(state.step, problem)
-    prediction = problem.kernel.predict(state.theta, inputs, problem.readout_exponent)
-    loss, told = mean_loss(weights, targets, prediction), LOSS.signal(targets, prediction)
-    signal = drive(state.theta.shape[0], problem.readout_exponent) * weighted(weights, told)
-    drift = reference.gradient(state.theta, inputs, signal, problem.network.activations[0])
-    moments = no_moments(state.theta) if state.moments is None else state.moments
-    theta, moments = moved(state.theta, moments, drift, state.step, adam, inputs.shape[1])
-    if not torch.isfinite(theta).all():
-        raise Diverged(state.step, adam.step_size, can_be_automatic=False)
-    prediction_sum, n_predictions = state.prediction_sum, state.n_predictions
-    if not problem.moves:
-        prediction_sum, n_predictions = prediction_sum + prediction.double(), n_predictions + 1
-    elif state.step % FIELD_EVERY == 0:
-        elsewhere = problem.kernel.predict(state.theta, problem.field_inputs, problem.readout_exponent)
-        prediction_sum, n_predictions = prediction_sum + elsewhere.double(), n_predictions + 1
-    return replace(
+def _steps(state: State, problem: Problem, adam: Adam, n_steps: int) -> tuple[State, dict[str, Estimate]]:
+    """The state after n_steps, and its order parameters where a row is due: the host waits once for all of it."""
+    theta, prediction_sum, n_predictions = state.theta, state.prediction_sum, state.n_predictions
+    moments = no_moments(theta) if state.moments is None else state.moments
+    losses: list[Tensor] = []
+    finite: list[Tensor] = []
+    for step in range(state.step, state.step + n_steps):
+        inputs, targets, weights = points_at(step, problem)
+        prediction = problem.kernel.predict(theta, inputs, problem.readout_exponent)
+        losses.append(awaited_loss(weights, targets, prediction))
+        if not problem.moves:
+            prediction_sum, n_predictions = prediction_sum + prediction.double(), n_predictions + 1
+        elif step % FIELD_EVERY == 0:
+            elsewhere = problem.kernel.predict(theta, problem.field_inputs, problem.readout_exponent)
+            prediction_sum, n_predictions = prediction_sum + elsewhere.double(), n_predictions + 1
+        told = LOSS.signal(targets, prediction)
+        signal = drive(theta.shape[0], problem.readout_exponent) * weighted(weights, told)
+        drift = reference.gradient(theta, inputs, signal, problem.network.activations[0])
+        theta, moments = moved(theta, moments, drift, step, adam, inputs.shape[1])
+        finite.append(torch.isfinite(theta).all())
+    result = BackgroundResult(theta, prediction_sum, torch.stack(losses), prediction, torch.stack(finite), state.step)
+    (losses_told, nonfinite_step), orders = together(result.awaited, orders_due(theta, state.step + n_steps, problem))
+    if nonfinite_step is not None:
+        raise Diverged(nonfinite_step, adam.step_size, can_be_automatic=False)
+    after = replace(
         state,
         theta=theta,
         moments=moments,
         prediction_sum=prediction_sum,
         n_predictions=n_predictions,
-        step=state.step + 1,
-        loss_sum=state.loss_sum + loss,
-        n_losses=state.n_losses + 1,
-        record_sum=state.record_sum + loss,
-        n_record=state.n_record + 1,
+        step=state.step + n_steps,
+        **add_losses(state, losses_told),
     )
+    return after, orders
 
 
 class FreshNeurons:
@@ -153,20 +172,27 @@ class FreshNeurons:
     def __init__(self, theta: Tensor, activation: Activation) -> None:
         self.theta, self.activation = theta, activation
         self._moments, self._step = no_moments(theta), 0
+        self._finite: list[Tensor] = []
 
     def move(self, inputs: Tensor, signal: Tensor, adam: Adam) -> None:
-        """One step, drift_i = sum_mu signal_mu grad(a_i phi(w_i . x_mu)).
+        """One step, drift_i = sum_mu signal_mu grad(a_i phi(w_i . x_mu)); `check` says whether it has gone well."""
+        drift = reference.gradient(self.theta, inputs, signal, self.activation)
+        self.theta, self._moments = moved(self.theta, self._moments, drift, self._step, adam, inputs.shape[1])
+        self._finite.append(torch.isfinite(self.theta).all())
+        self._step += 1
+
+    def check(self) -> None:
+        """Look at the steps since the last time. Waits for the device.
 
         Raises:
             ArithmeticError: a neuron that is no longer finite.
         """
-        drift = reference.gradient(self.theta, inputs, signal, self.activation)
-        theta, moments = moved(self.theta, self._moments, drift, self._step, adam, inputs.shape[1])
-        if not torch.isfinite(theta).all():
+        flags = torch.stack(self._finite).tolist() if self._finite else []
+        first, self._finite = self._step - len(flags), []
+        if not all(flags):
             raise ArithmeticError(
-                f"The foreground diverged at its step {self._step}; choose a smaller training.step_size"
+                f"The foreground diverged at its step {first + flags.index(False)}; choose a smaller training.step_size"
             )
-        self.theta, self._moments, self._step = theta, moments, self._step + 1
 
 
 class AdamW:
@@ -198,5 +224,7 @@ class AdamW:
         for step in range(n_steps):
             fresh.move(field.inputs, field.signal, Adam.of(recipe))
             if clock.is_due():
+                fresh.check()
                 yield (step + 1) / n_steps
+        fresh.check()
         yield fresh.theta

@@ -16,7 +16,7 @@ from mft_engine.device import to_host
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.dynamics.langevin import Langevin
 from mft_engine.dynamics.problem import Problem
-from mft_engine.dynamics.state import Info, State, is_complete, settle_and_record
+from mft_engine.dynamics.state import Info, State, is_complete, orders_due, settle_and_record
 from mft_engine.field.field import MeanField
 from mft_engine.kernels import Mover, StepPlan
 from mft_engine.recipe import Recipe
@@ -69,7 +69,7 @@ def advance(
             record_sum=state.record_sum + loss,
             n_record=state.n_record + 1,
         )
-        state, row = settle_and_record(state, problem)
+        state, row = settle_and_record(state, problem, orders_due(state.theta, state.step, problem).now())
         records.extend(row)
     return state, Info(tuple(records))
 

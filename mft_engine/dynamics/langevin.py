@@ -14,16 +14,27 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from mft_engine.awaited import together
 from mft_engine.device import side_by_side
 from mft_engine.dynamics.divergence import AUTO_STEP, Diverged, stable_step
 from mft_engine.dynamics.hyper import LARGEST_STEP, Hyper, resolving_step
 from mft_engine.dynamics.problem import Problem, points_at
-from mft_engine.dynamics.state import RECORD_EVERY, Info, State, check_loss, is_complete, settle_and_record
+from mft_engine.dynamics.state import (
+    RECORD_EVERY,
+    Info,
+    State,
+    add_losses,
+    check_loss,
+    is_complete,
+    orders_due,
+    settle_and_record,
+    steps_to_event,
+)
+from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField
 from mft_engine.field.walk import Walk, move
 from mft_engine.kernels import BackgroundResult, Mover, StepPlan
@@ -49,12 +60,12 @@ def advance(state: State, problem: Problem, hyper: Hyper, n_steps: int, *, beyon
     remaining = n_steps
     while remaining > 0 and (beyond or not is_complete(state, problem)):
         state = _look_at_stiffness(state, problem, hyper)
-        chunk = min(remaining, _steps_to_boundary(state, problem, beyond))
-        state = _steps(state, problem, hyper, chunk)
+        chunk = min(remaining, _steps_to_look(state), steps_to_event(state, problem, beyond))
+        state, orders = _steps(state, problem, hyper, chunk)
         remaining -= chunk
         if _is_look_due(state) or state.step % RECORD_EVERY == 0 or is_complete(state, problem):
             check_loss(state, is_automatic=hyper.step_size is None)
-        state, rows = settle_and_record(state, problem)
+        state, rows = settle_and_record(state, problem, orders)
         records.extend(rows)
     return state, Info(tuple(records))
 
@@ -62,6 +73,12 @@ def advance(state: State, problem: Problem, hyper: Hyper, n_steps: int, *, beyon
 def _looking_interval(since: int) -> int:
     """Steps between two looks at Theta, `since` steps after a change."""
     return next(interval for interval, end in LOOKS_EVERY if end is None or since < end)
+
+
+def _steps_to_look(state: State) -> int:
+    since = state.step - state.change_step
+    interval = _looking_interval(since)
+    return interval - since % interval
 
 
 def _is_look_due(state: State) -> bool:
@@ -102,24 +119,8 @@ def decaying_step(hyper: Hyper) -> float:
     return RAW_AUTO_STEP / max(hyper.lambda_w, hyper.lambda_a, hyper.lambda_hidden)
 
 
-def _steps_to_boundary(state: State, problem: Problem, beyond: bool) -> int:
-    since = state.step - state.change_step
-    interval = _looking_interval(since)
-    boundary = min(interval - since % interval, RECORD_EVERY - state.step % RECORD_EVERY)
-    if not state.is_settled:
-        boundary = min(boundary, _steps_until(state, state.change_time + problem.burn_in))
-    if not beyond and problem.end_step:
-        boundary = min(boundary, problem.end_step - state.step)
-    elif not beyond:
-        boundary = min(boundary, _steps_until(state, problem.end_time))
-    return max(1, boundary)
-
-
-def _steps_until(state: State, time: float) -> int:
-    return math.ceil((time - state.time) / state.step_size - 1e-9)
-
-
-def _steps(state: State, problem: Problem, hyper: Hyper, n_steps: int) -> State:
+def _steps(state: State, problem: Problem, hyper: Hyper, n_steps: int) -> tuple[State, dict[str, Estimate]]:
+    """The state after n_steps, and its order parameters where a row is due: the host waits once for all of it."""
     plan = problem.plan(hyper, state.step_size)
     if problem.moves:
         result, n_predictions = _moving_steps(state, problem, plan, n_steps)
@@ -135,7 +136,7 @@ def _steps(state: State, problem: Problem, hyper: Hyper, n_steps: int) -> State:
             n_steps,
             state.prediction_sum,
         )
-    losses, nonfinite_step = result.told()
+    (losses, nonfinite_step), orders = together(result.awaited, orders_due(result.theta, state.step + n_steps, problem))
     if nonfinite_step is not None:
         raise Diverged(
             nonfinite_step,
@@ -143,27 +144,15 @@ def _steps(state: State, problem: Problem, hyper: Hyper, n_steps: int) -> State:
             stable_step(state.eigenvalue),
             is_automatic=hyper.step_size is None,
         )
-    return replace(
+    after = replace(
         state,
         theta=result.theta,
         prediction_sum=result.prediction_sum,
         n_predictions=state.n_predictions + n_predictions,
         step=state.step + n_steps,
-        **_add_losses(state, losses),
+        **add_losses(state, losses),
     )
-
-
-def _add_losses(state: State, losses: list[float]) -> dict[str, Any]:
-    loss_sum, record_sum = state.loss_sum, state.record_sum
-    for loss in losses:  # one by one, so that no split of a run changes the rounding
-        loss_sum += loss
-        record_sum += loss
-    return {
-        "loss_sum": loss_sum,
-        "n_losses": state.n_losses + len(losses),
-        "record_sum": record_sum,
-        "n_record": state.n_record + len(losses),
-    }
+    return after, orders
 
 
 def _moving_steps(state: State, problem: Problem, plan: StepPlan, n_steps: int) -> tuple[BackgroundResult, int]:

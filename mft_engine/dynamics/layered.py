@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mft_engine.awaited import Awaited
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.estimates import Estimate
-from mft_engine.field.field import MeanField
+from mft_engine.field.field import MeanField, top_eigenvalue
 from mft_engine.field.layered import layer_field, neurons_of
 from mft_engine.network.activations import Activation
 from mft_engine.network.layered import LayeredNetwork, penalties
@@ -67,7 +68,7 @@ class Layered:
         inputs, weights = inputs[::stride], weights[::stride]
         kernel = self.shapes.tangent_kernel(self.shapes.split(theta), inputs, exponent, rates)
         root = torch.sqrt(weights / weights.sum())
-        return float(torch.linalg.matrix_norm((kernel * root[:, None] * root[None, :]).double(), ord=2))
+        return float(top_eigenvalue(kernel * root[:, None] * root[None, :]))
 
     def felt(
         self, theta: Tensor, inputs: Tensor, weights: Tensor, residual: Tensor, hyper: Hyper, exponent: float
@@ -112,7 +113,7 @@ class Layered:
         """Names of the columns of a layer's table."""
         return self.told_by.columns(layer, self.shapes.n_inputs)
 
-    def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> dict[str, Estimate]:
+    def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> Awaited[dict[str, Estimate]]:
         """Mean square overlap of the last hidden layer's activation functions with the target's parts."""
         found = self.shapes.forward(self.shapes.split(theta), inputs, exponent)
         return self.told_by.orders(found.features[-1])

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mft_engine.awaited import Awaited
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField
@@ -71,6 +72,6 @@ class Network(Protocol):
         """Names of the columns of the table of layer 1 .. L."""
         ...
 
-    def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> dict[str, Estimate]:
+    def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> Awaited[dict[str, Estimate]]:
         """Order parameters."""
         ...

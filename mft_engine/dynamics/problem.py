@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
+from mft_engine.awaited import Awaited
 from mft_engine.device import one_thread
 from mft_engine.dynamics.divergence import loss_limit
 from mft_engine.dynamics.hyper import Hyper, plan_of, resolving_step
@@ -108,6 +109,10 @@ class Problem:
 
     def orders(self, theta: Tensor) -> dict[str, Estimate]:
         """Order parameters of the network."""
+        return self.awaited_orders(theta).now()
+
+    def awaited_orders(self, theta: Tensor) -> Awaited[dict[str, Estimate]]:
+        """The same, not waited for yet."""
         return self.network.orders(theta, self.inputs, self.readout_exponent)
 
 

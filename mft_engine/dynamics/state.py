@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mft_engine.awaited import Awaited
 from mft_engine.dynamics.divergence import Diverged, stable_step
 from mft_engine.dynamics.problem import Problem
+from mft_engine.estimates import Estimate
 
 RECORD_EVERY = 50
 
@@ -110,6 +112,36 @@ def is_complete(state: State, problem: Problem) -> bool:
     return state.step > 0 and state.time >= problem.end_time * (1 - 1e-12)
 
 
+def steps_to_event(state: State, problem: Problem, beyond: bool) -> int:
+    """Steps up to the next record, the end of the burn-in or, unless `beyond`, the recipe's last step; at least 1."""
+    found = RECORD_EVERY - state.step % RECORD_EVERY
+    if not state.is_settled:
+        found = min(found, _steps_until(state, state.change_time + problem.burn_in))
+    if not beyond and problem.end_step:
+        found = min(found, problem.end_step - state.step)
+    elif not beyond:
+        found = min(found, _steps_until(state, problem.end_time))
+    return max(1, found)
+
+
+def _steps_until(state: State, time: float) -> int:
+    return math.ceil((time - state.time) / state.step_size - 1e-9)
+
+
+def add_losses(state: State, losses: list[float]) -> dict[str, Any]:
+    """The sums of a state with the losses of more steps."""
+    loss_sum, record_sum = state.loss_sum, state.record_sum
+    for loss in losses:  # one by one, so that no split of a run changes the rounding
+        loss_sum += loss
+        record_sum += loss
+    return {
+        "loss_sum": loss_sum,
+        "n_losses": state.n_losses + len(losses),
+        "record_sum": record_sum,
+        "n_record": state.n_record + len(losses),
+    }
+
+
 def check_loss(state: State, *, is_automatic: bool = False, can_be_automatic: bool = True) -> None:
     """Stop a run whose loss, averaged since the last record, is beyond all bounds though every number is finite.
 
@@ -128,16 +160,27 @@ def check_loss(state: State, *, is_automatic: bool = False, can_be_automatic: bo
         )
 
 
-def settle_and_record(state: State, problem: Problem) -> tuple[State, list[dict[str, float]]]:
-    """What is due after a step: begin the averages anew at the end of the burn-in, a row every RECORD_EVERY steps."""
+def orders_due(theta: Tensor, step: int, problem: Problem) -> Awaited[dict[str, Estimate]]:
+    """The order parameters of the neurons after so many steps, where a row is due; else nothing."""
+    return Awaited((), lambda _: {}) if step % RECORD_EVERY else problem.awaited_orders(theta)
+
+
+def settle_and_record(
+    state: State, problem: Problem, orders: dict[str, Estimate]
+) -> tuple[State, list[dict[str, float]]]:
+    """What is due after a step: begin the averages anew at the end of the burn-in, a row every RECORD_EVERY steps.
+
+    Args:
+        orders: what `orders_due` has found.
+    """
     if not state.is_settled and state.time >= state.change_time + problem.burn_in * (1 - 1e-12):
         state = replace(state, is_settled=True, **_empty_averages(state))
     if state.step % RECORD_EVERY:
         return state, []
-    return replace(state, record_sum=0.0, n_record=0), [_record(state, problem)]
+    return replace(state, record_sum=0.0, n_record=0), [_record(state, problem, orders)]
 
 
-def _record(state: State, problem: Problem) -> dict[str, float]:
+def _record(state: State, problem: Problem, orders: dict[str, Estimate]) -> dict[str, float]:
     return {
         "step": float(state.step),
         "time": state.time,
@@ -146,5 +189,5 @@ def _record(state: State, problem: Problem) -> dict[str, float]:
         "eta_theta": state.step_size * state.eigenvalue,
         "is_averaged": float(state.is_settled),
         "is_complete": float(is_complete(state, problem)),
-        **{name: mean for name, (mean, _) in problem.orders(state.theta).items()},
+        **{name: mean for name, (mean, _) in orders.items()},
     }

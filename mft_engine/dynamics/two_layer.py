@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
+from mft_engine.awaited import Awaited
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField, stiffness
@@ -16,7 +17,7 @@ from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_variance_scale
 from mft_engine.network.two_layer import column_names, initial_cloud
 from mft_engine.points.measure import weighted
-from mft_engine.points.statistics import order_parameters
+from mft_engine.points.statistics import awaited_order_parameters
 from mft_engine.recipe import Recipe
 from mft_engine.rng import Stream
 
@@ -106,6 +107,6 @@ class TwoLayer:
         """w1 .. wd and the readouts."""
         return column_names(self.n_inputs, self.n_out)
 
-    def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> dict[str, Estimate]:
+    def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> Awaited[dict[str, Estimate]]:
         """Of the directions of the input weights."""
-        return order_parameters(theta, self.n_inputs, self.n_relevant)
+        return awaited_order_parameters(theta, self.n_inputs, self.n_relevant)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mft_engine import dynamics, kernels
+from mft_engine.awaited import named
 from mft_engine.changes import Change, changes_on_the_way
-from mft_engine.device import fetched, to_host
+from mft_engine.device import double_device, fetched, to_host
 from mft_engine.dynamics import Hyper, Problem, State
 from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.state import RECORD_EVERY, is_complete
@@ -27,7 +28,7 @@ from mft_engine.experiment.outcome import Cloud
 from mft_engine.experiment.seeing import Counting
 from mft_engine.experiment.setting import Setting, burn_in
 from mft_engine.looks import Look, n_sent
-from mft_engine.points.accuracy import accuracy
+from mft_engine.points.accuracy import share_right
 from mft_engine.points.loss import mean_loss
 from mft_engine.points.measure import FieldPoints
 from mft_engine.questions.posterior import FunctionSamples, Posterior
@@ -133,9 +134,10 @@ class Background:
             # A record is due at the end of a slice at most, so the network is the record's.
             self.history.add_rows(self._tested(row) for row in info.records)
             if self.history.wants_cloud(self.state.step):
-                self.history.add_cloud(self.state.step, to_host(self.tables()[0][:N_STORED_NEURONS]))
+                self.history.add_cloud(self.state.step, self.tables()[0][:N_STORED_NEURONS])
             if self.state.is_settled and self.recipe.training.temperature > 0:
-                self.function_samples.offer(self.state.step, self.state.average_time, self._sampled_function)
+                function = partial(self._prediction_at, self.problem.field_inputs[:: self.function_samples.stride])
+                self.function_samples.offer(self.state.step, self.state.average_time, function)
             self._apply_schedule()
             if self.state.step == before:
                 break
@@ -151,9 +153,6 @@ class Background:
             self.watch.forget()  # the averages began anew
         if state.is_settled and state.step % RECORD_EVERY == 0:
             self.watch.add(look(self.problem, network, Hyper.of(self.recipe), state.theta))
-
-    def _sampled_function(self) -> np.ndarray:
-        return self.predict(self.problem.field_inputs[:: self.function_samples.stride])
 
     def posterior(self, variance_theory: float | None = None) -> Posterior | None:
         """Mean and variance of the function over the averaging window; None before there are samples enough."""
@@ -306,18 +305,19 @@ class Background:
         tables = self.tables()
         sent = _sent(tables)
         counting = Counting.of(tables, look) if look is not None and "background" in look.clouds else None
-        found = fetched([*sent, *(counting.tensors if counting else ())])
-        orders = self.problem.orders(state.theta)
+        awaited = self.problem.awaited_orders(state.theta)
+        found = iter(fetched([*awaited.numbers, *sent, *(counting.tensors if counting else ())]))
+        orders = awaited.read([float(number) for _ in awaited.numbers for number in next(found).flat])
         gap = self.gap_to_test()
         latest = self.history.rows[-1] if self.history.rows else {}
         loss = latest["loss"] if latest else self.present_loss()
         return Snapshot(
             step=state.step,
             time=state.time,
-            clouds=self._named(found[: len(sent)]),
+            clouds=self._named([next(found) for _ in sent]),
             n_neurons=tables[0].shape[0],
             sizes=tuple(table.shape[0] for table in tables),
-            seen=counting.seen(found[len(sent) :]) if counting else None,
+            seen=counting.seen(found) if counting else None,
             loss=loss,
             step_size=state.step_size,
             eta_theta=state.step_size * state.eigenvalue,
@@ -331,10 +331,6 @@ class Background:
             test_minus_train_error=None if gap is None else gap.standard_error,
             accuracies=self._latest_accuracies(latest),
         )
-
-    def metrics(self) -> dict[str, np.ndarray]:
-        """Columns recorded every 50 steps: step, time, loss, step_size, ..., test_loss where some data are unseen."""
-        return self.history.metrics()
 
     def present_loss(self) -> float:
         """E (y - f)^2 of the network as it stands, on the training measure."""
@@ -380,18 +376,21 @@ class Background:
         return points.loss(self.predict(points.inputs)) if points else None
 
     def _tested(self, row: dict[str, float]) -> dict[str, float]:
-        points, prediction = self.test_points, None
+        points, unseen, found = self.test_points, None, dict[str, Tensor]()
         if points is not None:
-            prediction = self.predict(points.inputs)
-            self.history.add_test(prediction, is_averaged=bool(row["is_averaged"]))
-            row = {**row, "test_loss": points.loss(prediction)}
+            unseen = self._prediction_at(points.inputs)
+            self.history.add_test(unseen, is_averaged=bool(row["is_averaged"]))
+            found["test_loss"] = points.awaited_loss(unseen)
         if self.task.n_out > 1:  # of one readout the averaged function tells the class, not each network
-            row |= self._shares_right(self.predict(self.problem.field_inputs), prediction)
-        return row
+            found |= self._shares_right(self._prediction_at(self.problem.field_inputs), unseen)
+        return row | named(found)
 
     def predict(self, inputs: Tensor) -> np.ndarray:
         """f of the network as it stands at inputs (n, n_inputs), on the host."""
-        return to_host(self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent))
+        return to_host(self._prediction_at(inputs))
+
+    def _prediction_at(self, inputs: Tensor) -> Tensor:
+        return self.kernel.predict(self.state.theta, inputs, self.problem.readout_exponent)
 
     def gap_to_test(self) -> Estimate | None:
         """Test loss minus training loss over the averaging window, with its error; None without test points."""
@@ -416,25 +415,30 @@ class Background:
 
         One network at temperature T scatters about its average, a lazy one so much that it hides what was learnt.
         """
-        is_mean = self.recipe.foreground.field == "averaged"
-        unseen = self.history.mean_test_prediction() if is_mean else None
+        mean = self.history.mean_test_prediction() if self.recipe.foreground.field == "averaged" else None
+        unseen = None if mean is None else torch.as_tensor(mean, device=double_device(self.device))
         if unseen is None and self.test_points is not None:
-            unseen = self.predict(self.test_points.inputs)
-        return self._shares_right(to_host(self.mean_prediction()), unseen)
+            unseen = self._prediction_at(self.test_points.inputs)
+        return named(self._shares_right(self.mean_prediction(), unseen))
 
     def accuracies_of(self, theta: Tensor, readout_exponent: float) -> dict[str, float]:
         """The same for one network."""
         predict, points = self.kernel.predict, self.test_points
-        unseen = to_host(predict(theta, points.inputs, readout_exponent)) if points else None
-        return self._shares_right(to_host(predict(theta, self.problem.field_inputs, readout_exponent)), unseen)
+        unseen = predict(theta, points.inputs, readout_exponent) if points else None
+        return named(self._shares_right(predict(theta, self.problem.field_inputs, readout_exponent), unseen))
 
-    def _shares_right(self, seen: np.ndarray, unseen: np.ndarray | None) -> dict[str, float]:
+    def _shares_right(self, seen: Tensor, unseen: Tensor | None) -> dict[str, Tensor]:
+        """Not waited for yet."""
         if not self.task.is_classification:
             return {}
-        shares = {"train_accuracy": accuracy(seen, self.field_points.targets)}
+        shares = {"train_accuracy": share_right(seen, self._field_targets)}
         if unseen is not None and self.test_points is not None:
-            shares["test_accuracy"] = accuracy(unseen, self.test_points.targets)
+            shares["test_accuracy"] = share_right(unseen, self.test_points.targets_there)
         return shares
+
+    @cached_property
+    def _field_targets(self) -> Tensor:
+        return torch.as_tensor(self.field_points.targets, dtype=torch.float64, device=double_device(self.device))
 
 
 def _sent(tables: Sequence[Tensor]) -> list[Tensor]:

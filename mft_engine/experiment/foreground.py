@@ -156,7 +156,7 @@ class CloudForeground:
     ) -> ForegroundReady:
         """The neurons as they are told: they are the ones that are looked at from now on."""
         self._told, network, problem = theta, self._network, self._background.problem
-        orders = network.orders(theta, problem.inputs, self.exponent)
+        orders = network.orders(theta, problem.inputs, self.exponent).now()
         clouds, sizes = self._background.shown_clouds([theta]), (theta.shape[0],)
         return ForegroundReady(clouds, loss, method, seconds, accuracies, sizes=sizes, orders=orders)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from mft_engine.device import double_device
 from mft_engine.estimates import Estimate, averaged
-from mft_engine.points.loss import LOSS
+from mft_engine.points.loss import LOSS, awaited_loss
 from mft_engine.points.measure import judging_measure
 from mft_engine.sections import TrainingSection
 
@@ -24,7 +27,7 @@ class TestPoints:
     """Points apart from the training set.
 
     Attributes:
-        inputs: (n_points, n_inputs) on the device; targets, weights: (n_points,) on the host.
+        inputs: (n_points, n_inputs) on the device; targets, weights: (n_points,) on the host, and there.
         is_sample: data held back, which stand for more of their kind; else a rule for infinite data.
     """
 
@@ -46,7 +49,20 @@ class TestPoints:
 
     def loss(self, prediction: np.ndarray) -> float:
         """E |y - f|^2 of (n_points,) or (n_points, n_out) predictions."""
-        return float(np.sum(self.weights * self._squares(prediction)))
+        return float(self.awaited_loss(torch.as_tensor(prediction)))
+
+    @cached_property
+    def targets_there(self) -> Tensor:
+        """The targets in float64 where the run lives, or on the host where its device has none."""
+        return torch.as_tensor(self.targets, dtype=torch.float64, device=double_device(self.inputs.device))
+
+    @cached_property
+    def _weights_there(self) -> Tensor:
+        return torch.as_tensor(self.weights, dtype=torch.float64, device=self.targets_there.device)
+
+    def awaited_loss(self, prediction: Tensor) -> Tensor:
+        """`loss` of predictions on the device, 0-dim; not waited for yet."""
+        return awaited_loss(self._weights_there, self.targets_there, prediction.to(self.targets_there))
 
     def sampling_error(self, prediction: np.ndarray) -> float:
         """Standard error of the test loss over other draws of the data held back; 0 for infinite data."""

@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from mft_engine.awaited import Kept
+from mft_engine.device import double_device, to_host
 
 MAX_STORED = 96
 N_STORED_NEURONS = 4096
@@ -23,39 +28,40 @@ class History:
 
     def __init__(self, spacing: int) -> None:
         self.rows: list[dict[str, float]] = []
-        self._test_sum = np.zeros(0)
+        self._test_sum = torch.zeros(0, dtype=torch.float64)
         self._n_tests = 0
         self._spacing = spacing
-        self._clouds: list[np.ndarray] = []
+        self._clouds = Kept()
         self._steps: list[int] = []
 
     def add_rows(self, rows: Iterable[dict[str, float]]) -> None:
         """Append metrics."""
         self.rows.extend(rows)
 
-    def add_test(self, prediction: np.ndarray, *, is_averaged: bool) -> None:
+    def add_test(self, prediction: Tensor, *, is_averaged: bool) -> None:
         """Average (n_test,) predictions on unseen data over the window; outside of it the average begins anew."""
+        found = prediction.to(double_device(prediction.device)).double()
         if is_averaged and self._n_tests:
-            self._test_sum, self._n_tests = self._test_sum + prediction, self._n_tests + 1
+            self._test_sum, self._n_tests = self._test_sum.to(found.device) + found, self._n_tests + 1
         else:
-            self._test_sum, self._n_tests = prediction.astype(np.float64), int(is_averaged)
+            self._test_sum, self._n_tests = found, int(is_averaged)
 
     def mean_test_prediction(self) -> np.ndarray | None:
         """(n_test,) average of the predictions on unseen data over the window; None before it has begun."""
-        return self._test_sum / self._n_tests if self._n_tests else None
+        return to_host(self._test_sum / self._n_tests) if self._n_tests else None
 
     def wants_cloud(self, step: int) -> bool:
         """Whether the cloud of this step belongs into the series."""
         return step % self._spacing == 0 and (not self._steps or self._steps[-1] < step)
 
-    def add_cloud(self, step: int, theta: np.ndarray) -> None:
-        """Append a cloud, (n_neurons, n_params); only the first N_STORED_NEURONS are kept."""
-        self._clouds.append(theta[:N_STORED_NEURONS].astype(np.float32))
+    def add_cloud(self, step: int, theta: Tensor) -> None:
+        """Append a cloud, (n_neurons, n_params); only the first N_STORED_NEURONS are kept, where they were made."""
+        self._clouds.append(theta[:N_STORED_NEURONS].to(torch.float32, copy=True))
         self._steps.append(step)
         if len(self._clouds) > MAX_STORED:
             self._spacing *= 2
             kept = [i for i, s in enumerate(self._steps) if s % self._spacing == 0]
-            self._clouds = [self._clouds[i] for i in kept]
+            self._clouds.thin(kept)
             self._steps = [self._steps[i] for i in kept]
 
     def metrics(self) -> dict[str, np.ndarray]:
@@ -64,13 +70,13 @@ class History:
 
     def clouds(self) -> tuple[np.ndarray, np.ndarray]:
         """(n_stored, n_shown, n_params) float32 clouds and their (n_stored,) steps."""
-        clouds = np.stack(self._clouds) if self._clouds else np.zeros((0, 0, 0), np.float32)
+        clouds = np.stack(self._clouds.on_host()) if len(self._clouds) else np.zeros((0, 0, 0), np.float32)
         return clouds, np.array(self._steps, dtype=np.int64)
 
     def pack(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and plain values for a checkpoint."""
         clouds, steps = self.clouds()
-        arrays = {"history_clouds": clouds, "history_steps": steps, "history_tests": self._test_sum}
+        arrays = {"history_clouds": clouds, "history_steps": steps, "history_tests": to_host(self._test_sum)}
         metrics = self.metrics()
         values = {"spacing": self._spacing, "n_tests": self._n_tests, "columns": list(metrics)}
         return arrays | {f"metric_{k}": v for k, v in metrics.items()}, values
@@ -83,6 +89,7 @@ class History:
         n_rows = len(next(iter(columns.values()), ()))
         self.rows = [{name: float(column[i]) for name, column in columns.items()} for i in range(n_rows)]
         self._spacing = int(values["spacing"])
-        self._test_sum, self._n_tests = arrays.get("history_tests", np.zeros(0)), int(values.get("n_tests", 0))
-        self._clouds = list(arrays["history_clouds"])
+        self._test_sum = torch.as_tensor(arrays.get("history_tests", np.zeros(0)))
+        self._n_tests = int(values.get("n_tests", 0))
+        self._clouds = Kept(arrays["history_clouds"])
         self._steps = [int(step) for step in arrays["history_steps"]]

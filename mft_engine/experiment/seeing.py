@@ -66,7 +66,7 @@ class Counting:
             numbers = torch.tensor(look.marked, device=table.device)
             self.tensors.append(table.index_select(0, numbers).float())
 
-    def seen(self, arrays: Sequence[np.ndarray]) -> Seen:
+    def seen(self, arrays: Iterable[np.ndarray]) -> Seen:
         """The counts, given the fetched tensors."""
         look, left = self._look, iter(arrays)
         ends = {of: Ends(*map(float, next(left))) for of in self._coordinates}

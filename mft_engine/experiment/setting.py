@@ -16,8 +16,7 @@ from mft_engine.dynamics import Problem
 from mft_engine.dynamics.layered import Layered
 from mft_engine.dynamics.two_layer import TwoLayer
 from mft_engine.experiment.stored_background import StoredBackground, load_stored_background
-from mft_engine.kernels import Kernel, Mover, ReferenceKernel
-from mft_engine.kernels.layered import choose_layered
+from mft_engine.kernels import Kernel, Mover
 from mft_engine.network.activations import Activation, get_activation
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.network.scaling import LAZY_EXPONENT
@@ -95,9 +94,9 @@ class Setting:
                 )
             shapes = LayeredNetwork.of(recipe, task.n_inputs)
             network = Layered(shapes, _told_by(task, measure, device, dtype))
-            movers = tuple(ReferenceKernel(phi) for phi in shapes.activations)
+            movers = kernels.choose_movers(shapes, device, dtype)
             n_points = recipe.training.batch_size or len(measure.inputs)
-            layered = choose_layered(shapes, device, dtype, n_points, kernel)
+            layered = kernels.choose_layered(shapes, device, dtype, n_points, cast(kernels.KernelKind, kernel))
             return cls(task, kind, device, dtype, activation, measure, field_measure, network, layered, movers)
         chosen = kernels.choose(
             activation,

@@ -119,9 +119,16 @@ def stiffness(
     root = torch.sqrt(weights * (total / weights.sum()))
     if theta.shape[1] > inputs.shape[1] + 1:
         return _stiffness_of_many_readouts(theta, inputs, root, activation, rate_per_step)
-    kernel = tangent_kernel(theta, inputs, activation, rate_per_step) * root[:, None] * root[None, :]
+    return top_eigenvalue(tangent_kernel(theta, inputs, activation, rate_per_step) * root[:, None] * root[None, :])
+
+
+def top_eigenvalue(kernel: Tensor) -> Tensor:
+    """Of a symmetric matrix without negative eigenvalues, (n, n), by the power iteration; 0-dim, never too large.
+
+    Where others lie near the top one it is a mean of them, which errs by as little as they differ.
+    """
     # A deterministic start that no symmetry of the points makes orthogonal to the top eigenvector.
-    vector = 1.0 + 0.5 * torch.cos(torch.arange(root.shape[0], device=root.device, dtype=root.dtype))
+    vector = 1.0 + 0.5 * torch.cos(torch.arange(len(kernel), device=kernel.device, dtype=kernel.dtype))
     for _ in range(POWER_ITERATIONS):
         vector = kernel @ vector
         vector = vector / torch.linalg.vector_norm(vector)

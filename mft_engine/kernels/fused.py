@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.device import n_threads
-from mft_engine.kernels import inner_loops
+from mft_engine.kernels import inner_loops, passes
 from mft_engine.kernels.forms import FORMS, PARITY, mode_of
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan, check_sizes
 from mft_engine.kernels.reference import check_arguments
@@ -236,7 +236,7 @@ class FusedKernel:
     def _state(theta: Tensor) -> NDArray[np.float32]:
         """Rows of parameters, padded with zero neurons; with one input also a row of zeros."""
         n_neurons, n_params = theta.shape
-        n_padded = -(-n_neurons // inner_loops.NEURON_GROUP) * inner_loops.NEURON_GROUP
+        n_padded = -(-n_neurons // passes.NEURON_GROUP) * passes.NEURON_GROUP
         state = np.empty((n_params + (n_params == 2), n_padded), dtype=np.float32)
         state[:n_params, :n_neurons] = theta.detach().numpy().T
         state[:, n_neurons:] = 0.0

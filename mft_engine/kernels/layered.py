@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mft_engine.device import host_device, one_thread
-from mft_engine.kernels.plan import BackgroundResult, Kernel, StepPlan
+from mft_engine.kernels.plan import BackgroundResult, StepPlan
 from mft_engine.network.layered import LayeredNetwork, flat_normal
 from mft_engine.network.scaling import drive
 from mft_engine.points.loss import LOSS
@@ -19,23 +18,8 @@ from mft_engine.rng import seed_key
 
 Noise = Callable[[int, int, int, int], Tensor]
 
-# Points x parameters from which several threads pay for products that meet a hundred times a step, and numbers in all
-# the parts of a drift (64 MB) up to which compiled steps are quicker.
+# Points x parameters from which several threads pay for products that meet a hundred times a step.
 WORK_FOR_SEVERAL = 2**28
-MOST_COMPILED = 2**24
-
-
-def choose_layered(
-    network: LayeredNetwork, device: torch.device, dtype: torch.dtype, n_points: int, kind: str = "auto"
-) -> Kernel:
-    """The fastest kernel that serves such a network ("auto", "fused"), or matrix products one by one ("reference")."""
-    is_compiled = kind != "reference" and device.type == host_device().type and dtype == torch.float32
-    if is_compiled and importlib.util.find_spec("numba") is not None:
-        from mft_engine.kernels.fused_layered import FusedLayeredKernel, cut
-
-        if network.n_parameters * cut(n_points)[1] <= MOST_COMPILED:
-            return FusedLayeredKernel(network)
-    return LayeredKernel(network, device, dtype)
 
 
 class LayeredKernel:

@@ -22,8 +22,8 @@ import numpy as np
 from numba import njit
 
 from mft_engine.kernels.forms import ERF, HARDTANH, LINEAR, SIN, SQUARE, TANH, TANH_SQUARED
-from mft_engine.kernels.inner_loops import FUNCTIONS, SETTINGS, SOURCES, ZERO, f32, fast, has_nonfinite, u64
 from mft_engine.kernels.noise import fill_normal
+from mft_engine.kernels.passes import FUNCTIONS, SETTINGS, SOURCES, ZERO, f32, fast, has_nonfinite, u64
 from mft_engine.kernels.team import meet, share
 
 # What other files make of this one is compiled anew with it.

@@ -17,19 +17,10 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from mft_engine.kernels.inner_loops import (
-    NEURON_BLOCK,
-    ONE,
-    SETTINGS,
-    SOURCES,
-    f32,
-    fast,
-    has_nonfinite,
-    u64,
-    update,
-)
+from mft_engine.kernels.inner_loops import NEURON_BLOCK
 from mft_engine.kernels.layered_loop import LAYER_SOURCES, activate
 from mft_engine.kernels.noise import fill_normal
+from mft_engine.kernels.passes import ONE, SETTINGS, SOURCES, f32, fast, has_nonfinite, u64, update
 from mft_engine.kernels.team import meet, share
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from mft_engine.awaited import Awaited
 
 Integrator = Literal["leimkuhler-matthews", "euler"]
 
@@ -111,14 +113,21 @@ class BackgroundResult:
 
     def told(self) -> tuple[list[float], int | None]:
         """The losses, and the number of the first step that was not finite, by one trip to the device. Waits for it."""
-        losses, finite = torch.stack([self.losses, self.finite.to(self.losses.dtype)]).tolist()
-        bad = [k for k, is_finite in enumerate(finite) if not is_finite]
-        return losses, self.first_step + bad[0] if bad else None
+        return self.awaited.now()
+
+    @property
+    def awaited(self) -> Awaited[tuple[list[float], int | None]]:
+        """The same, not waited for yet."""
+        return Awaited((self.losses, self.finite), self._read)
+
+    def _read(self, told: list[float]) -> tuple[list[float], int | None]:
+        n = len(self.losses)
+        return told[:n], _first_false(told[n:], self.first_step)
 
     @property
     def nonfinite_step(self) -> int | None:
         """Number of the first step that was not finite, or None. Waits for the device."""
-        return _first_false(self.finite, self.first_step)
+        return _first_false(self.finite.tolist(), self.first_step)
 
     @property
     def is_finite(self) -> bool:
@@ -144,9 +153,8 @@ class FrozenResult:
         return bool(self.finite.item())
 
 
-def _first_false(flags: Tensor, offset: int) -> int | None:
-    bad = [k for k, is_finite in enumerate(flags.tolist()) if not is_finite]
-    return offset + bad[0] if bad else None
+def _first_false(flags: Sequence[float], offset: int) -> int | None:
+    return next((offset + k for k, is_finite in enumerate(flags) if not is_finite), None)
 
 
 class Kernel(Protocol):

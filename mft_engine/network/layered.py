@@ -184,6 +184,6 @@ def penalties(source: HasPenalties, n_layers: int) -> tuple[float, ...]:
     return (source.lambda_w, *(source.lambda_hidden,) * (n_layers - 1), source.lambda_a)
 
 
-def flat_normal(seed: int, stream: int, step: int, n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def flat_normal(seed: int, stream: int, step: int | Tensor, n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(n,) standard normal numbers, four to a row of the counter: element k is of (seed, stream, step, k) alone."""
     return rng.normal(seed, stream, step, -(-n // 4), 4, device=device, dtype=dtype).flatten()[:n]

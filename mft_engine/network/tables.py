@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mft_engine.awaited import Awaited
 from mft_engine.curves import Parity
 from mft_engine.estimates import Estimate
 from mft_engine.network.activations import Activation
@@ -43,14 +44,18 @@ class Tables:
     functions: Tensor
     names: tuple[str, ...]
 
-    def orders(self, features: Tensor) -> dict[str, Estimate]:
+    def orders(self, features: Tensor) -> Awaited[dict[str, Estimate]]:
         """E over neurons of the squared overlap with each named function, features (n_points, n_neurons)."""
         if not self.names:
-            return {}
+            return Awaited((), lambda _: {})
         squares = self._overlaps(features, self.functions) ** 2
         error = squares.std(dim=0) / len(squares) ** 0.5
-        means, errors = squares.mean(dim=0).tolist(), error.tolist()
-        return {f"overlap_{n}": Estimate(m, e) for n, m, e in zip(self.names, means, errors, strict=True)}
+
+        def read(told: list[float]) -> dict[str, Estimate]:
+            n = len(self.names)
+            return {f"overlap_{k}": Estimate(m, e) for k, m, e in zip(self.names, told[:n], told[n:], strict=True)}
+
+        return Awaited((squares.mean(dim=0), error), read)
 
     def columns(self, layer: int, n_inputs: int) -> tuple[str, ...]:
         """Names of the columns of a layer's table."""

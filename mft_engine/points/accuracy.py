@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
+
+from mft_engine.device import widest
 
 
 def accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
@@ -23,12 +27,17 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
     Raises:
         ValueError: no points, or shapes that differ.
     """
-    f, y = np.asarray(predictions, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-    if f.ndim == 2 and f.shape[1] == 1:
-        f = f[:, 0]
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if f.shape != y.shape or f.ndim not in (1, 2) or not len(f):
-        raise ValueError(f"An accuracy needs points, and as many answers as targets; got {f.shape} and {y.shape}")
-    right = (f > 0) == (y > 0) if f.ndim == 1 else f.argmax(axis=1) == y.argmax(axis=1)
-    return float(right.mean())
+    f, y = (torch.as_tensor(np.asarray(values, dtype=np.float64)) for values in (predictions, targets))
+    return float(share_right(f, y))
+
+
+def share_right(predictions: Tensor, targets: Tensor) -> Tensor:
+    """The same of tensors, 0-dim, on the device of the targets; nothing has been waited for."""
+    both = (predictions.to(targets), targets)
+    f, y = (v[:, 0] if v.dim() == 2 and v.shape[1] == 1 else v for v in both)
+    if f.shape != y.shape or f.dim() not in (1, 2) or not len(f):
+        raise ValueError(
+            f"An accuracy needs points, and as many answers as targets; got {tuple(f.shape)} and {tuple(y.shape)}"
+        )
+    right = (f > 0) == (y > 0) if f.dim() == 1 else f.argmax(dim=1) == y.argmax(dim=1)
+    return right.to(widest(right.device)).mean()

@@ -49,7 +49,11 @@ def mean_loss(weights: Any, targets: Any, prediction: Any) -> float:
     Args:
         weights: (n_points,); targets, prediction: (n_points,) or (n_points, n_out); numpy or torch.
     """
-    values = weighted(weights, LOSS.values(targets, prediction))
-    if isinstance(values, torch.Tensor):
-        return float(values.sum(dtype=torch.float64))
-    return float(np.sum(values))
+    if isinstance(prediction, torch.Tensor):
+        return float(awaited_loss(weights, targets, prediction))
+    return float(np.sum(weighted(weights, LOSS.values(targets, prediction))))
+
+
+def awaited_loss(weights: torch.Tensor, targets: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
+    """The same of tensors, 0-dim float64; nothing has been waited for on an asynchronous device."""
+    return weighted(weights, LOSS.values(targets, prediction)).sum(dtype=torch.float64)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mft_engine.awaited import Awaited
 from mft_engine.device import to_host
 from mft_engine.estimates import Estimate
 
@@ -20,6 +21,11 @@ def host_array(values: Values) -> np.ndarray:
 
 
 def order_parameters(theta: Values, n_inputs: int, n_relevant: int = 0) -> dict[str, Estimate]:
+    """`awaited_order_parameters` at once, of a tensor or an array."""
+    return awaited_order_parameters(torch.as_tensor(theta), n_inputs, n_relevant).now()
+
+
+def awaited_order_parameters(cloud: Tensor, n_inputs: int, n_relevant: int = 0) -> Awaited[dict[str, Estimate]]:
     """How far the cloud of input weights is from having no direction, with the standard error over neurons.
 
         cos_k = (1/N) sum_i cos(k angle(w_i)),   angle(w) = atan2(w2, w1)            two inputs
@@ -32,30 +38,35 @@ def order_parameters(theta: Values, n_inputs: int, n_relevant: int = 0) -> dict[
     one instant of it the error is on the large side. Averages along a run have their own error (`averaged`).
 
     Args:
-        theta: (n_neurons, n_params), columns w1 .. wd, then readouts.
+        cloud: (n_neurons, n_params), columns w1 .. wd, then readouts.
         n_inputs: d; there is an angle only for d = 2.
         n_relevant: the target depends on the first so many inputs alone; 0 where that is not known.
 
     Returns:
         {"cos2", "cos3", "cos4", "cos6", "cos8"} for two inputs, else {"overlap"} where n_relevant is known.
     """
-    cloud = torch.as_tensor(theta)
     if n_inputs != 2:
-        return {"overlap": _overlap(cloud, n_inputs, n_relevant)} if 0 < n_relevant < n_inputs else {}
+        if not 0 < n_relevant < n_inputs:
+            return Awaited((), lambda _: {})
+        return Awaited(_overlap(cloud, n_inputs, n_relevant), lambda told: {"overlap": Estimate(*told)})
     angle = torch.atan2(cloud[:, 1], cloud[:, 0])
     waves = torch.stack([(k * angle).cos() for k in ORDERS])
     error = waves.std(dim=1) / len(cloud) ** 0.5 if len(cloud) > 1 else waves[:, 0] * torch.nan
-    means, errors = torch.stack([waves.mean(dim=1), error]).tolist()
+    return Awaited((waves.mean(dim=1), error), _read_waves)
+
+
+def _read_waves(told: list[float]) -> dict[str, Estimate]:
+    means, errors = told[: len(ORDERS)], told[len(ORDERS) :]
     return {f"cos{k}": Estimate(m, e) for k, m, e in zip(ORDERS, means, errors, strict=True)}
 
 
-def _overlap(cloud: Tensor, n_inputs: int, n_relevant: int) -> Estimate:
+def _overlap(cloud: Tensor, n_inputs: int, n_relevant: int) -> tuple[Tensor, Tensor]:
     squares = cloud[:, :n_inputs] ** 2 * (cloud[:, n_inputs:] ** 2).sum(1, keepdim=True)
     inside, total = squares[:, :n_relevant].sum(1), squares.sum(1)
     ratio = inside.sum() / total.sum()
     # The error of a ratio of sums over independent neurons.
     scatter = (inside - ratio * total).std() if len(cloud) > 1 else ratio * torch.nan
-    return Estimate(float(ratio), float(scatter / total.mean() / len(cloud) ** 0.5))
+    return ratio, scatter / total.mean() / len(cloud) ** 0.5
 
 
 def function_alignment(f_bg: Values, f_fg: Values, weights: Values) -> float:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from mft_engine.awaited import Kept
 from mft_engine.estimates import autocorrelation_time, averaged
 from mft_engine.points.loss import LOSS
 
@@ -60,15 +62,16 @@ class FunctionSamples:
 
     def _begin(self, since: float) -> None:
         self._since, self._spacing = since, self.first_spacing
-        self._functions: list[np.ndarray] = []
+        self._functions = Kept()
         self._steps: list[int] = []
 
-    def offer(self, step: int, since: float, function: Callable[[], np.ndarray]) -> None:
+    def offer(self, step: int, since: float, function: Callable[[], Tensor]) -> None:
         """Take a sample if one is due.
 
         Args:
             since: when the present averaging window began; another value than before forgets the earlier samples.
-            function: makes f, (n_looked_at,) or (n_looked_at, n_out); only called where it is taken.
+            function: makes f, (n_looked_at,) or (n_looked_at, n_out); only called where it is taken, and
+                left where it was made.
         """
         if since != self._since:
             self._begin(since)
@@ -79,7 +82,7 @@ class FunctionSamples:
         if len(self._steps) > MAX_SAMPLES:
             self._spacing *= 2
             kept = [i for i, s in enumerate(self._steps) if s % self._spacing == 0]
-            self._functions = [self._functions[i] for i in kept]
+            self._functions.thin(kept)
             self._steps = [self._steps[i] for i in kept]
 
     def estimate(
@@ -102,7 +105,7 @@ class FunctionSamples:
             return None
         looked_at = weights[:: self.stride]
         root = np.sqrt(looked_at * (weights.sum() / looked_at.sum()))
-        samples = np.stack([f.reshape(len(root), -1) for f in self._functions]).astype(np.float64)
+        samples = np.stack([f.reshape(len(root), -1) for f in self._functions.on_host()]).astype(np.float64)
         deviations = ((samples - samples.mean(axis=0)) * root[:, None]).reshape(len(samples), -1)
         squares = (deviations**2).sum(axis=1)
         time = min(autocorrelation_time(deviations), 0.5 * len(samples))
@@ -124,12 +127,12 @@ class FunctionSamples:
         """Arrays and plain values for a checkpoint."""
         if not self._steps:
             return {}, {"since": self._since, "spacing": self._spacing}
-        arrays = {"function_samples": np.stack(self._functions), "function_steps": np.array(self._steps)}
+        arrays = {"function_samples": np.stack(self._functions.on_host()), "function_steps": np.array(self._steps)}
         return arrays, {"since": self._since, "spacing": self._spacing}
 
     def unpack(self, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> None:
         """Become what `pack` described."""
         self._begin(float(values["since"]))
         self._spacing = int(values["spacing"])
-        self._functions = list(arrays.get("function_samples", ()))
+        self._functions = Kept(arrays.get("function_samples", ()))
         self._steps = [int(step) for step in arrays.get("function_steps", ())]

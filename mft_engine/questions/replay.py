@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from mft_engine import dynamics
@@ -70,7 +71,7 @@ def replay(
     ahead = list(path)
     recipe = ahead.pop(0)[1]
     fresh = FreshNeurons(theta, problem.network.activations[0]) if recipe.training.dynamics == "adam" else None
-    clock = Clock()
+    clock, finite = Clock(), list[Tensor]()
     for step in range(n_steps):
         while ahead and ahead[0][0] <= step:
             recipe = ahead.pop(0)[1]
@@ -86,11 +87,18 @@ def replay(
             state, _ = dynamics.advance(state, problem, hyper, 1, beyond=True)
             plan = plan_of(hyper, state.step_size)
             result = mover.advance_frozen(theta, inputs, weighted(weights, told) * factor, plan, step, 1)
-            if not result.is_finite:
-                raise ArithmeticError(
-                    f"The replayed foreground diverged at step {step}; choose a smaller training.step_size"
-                )
             theta = result.theta
-        if clock.is_due():
+            finite.append(result.finite)
+        if clock.is_due() or step == n_steps - 1:
+            _check(finite, step) if fresh is None else fresh.check()
+            finite = []
             yield (step + 1) / n_steps
     yield theta
+
+
+def _check(finite: list[Tensor], last_step: int) -> None:
+    """Whether all was well in the steps up to the last. Waits for the device."""
+    flags = torch.stack(finite).tolist()
+    if not all(flags):
+        step = last_step - len(flags) + 1 + flags.index(False)
+        raise ArithmeticError(f"The replayed foreground diverged at step {step}; choose a smaller training.step_size")

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mft_engine import rng
+from mft_engine import kernels, rng
 from mft_engine.device import record_graph
-from mft_engine.kernels import GraphedKernel, ReferenceKernel, StepPlan, choose, graphed
+from mft_engine.kernels import (
+    GraphedKernel,
+    GraphedLayeredKernel,
+    LayeredKernel,
+    ReferenceKernel,
+    StepPlan,
+    choose,
+    choose_layered,
+    choose_movers,
+    graphed,
+)
 from mft_engine.network.activations import ACTIVATIONS, get_activation
+from mft_engine.network.layered import LayeredNetwork
 
 every_kind = pytest.mark.parametrize("integrator", ["leimkuhler-matthews", "euler"])
 
@@ -67,7 +80,7 @@ def test_only_so_many_recordings_are_kept_and_the_oldest_goes_first() -> None:
     for n_neurons in range(10, 10 + graphed.MAX_RECORDINGS + 2):
         theta = torch.ones(n_neurons, 3)
         kernel.advance_frozen(theta, points, weights * targets, plan(), 0, 1)
-    kept = [kind.theta[0] for kind in kernel._recordings]
+    kept = [kind.theta[0] for kind in kernel._recordings.kept]
     assert kept == list(range(12, 12 + graphed.MAX_RECORDINGS))
 
 
@@ -100,6 +113,118 @@ def test_a_device_that_fails_to_record_leaves_nothing_moved(monkeypatch: pytest.
     agree(GraphedKernel(get_activation("tanh")), "leimkuhler-matthews", "cpu", torch.float64, 1e-12)
 
 
+# ----------------------------------------------------------------------------------------------- several hidden layers
+
+
+def network(*names: str) -> LayeredNetwork:
+    return LayeredNetwork(2, (13, 9, 7)[: len(names)], tuple(get_activation(name) for name in names))
+
+
+def layers_agree(kernel: LayeredKernel, integrator: str, device: str, dtype: torch.dtype, tolerance: float) -> None:
+    """As `agree`, with other numbers and other neurons the second time."""
+    reference = LayeredKernel(kernel.network, torch.device(device), dtype)
+    _, points, targets, weights = problem(device, dtype)
+    theta = rng.normal(1, rng.Stream.INITIAL, 0, kernel.network.n_parameters, 1, device=device, dtype=dtype)[:, 0]
+    for call, rate in enumerate((0.01, 0.02)):
+        groups = tuple(rate * (1.0 + 0.1 * i) for i in range(kernel.network.n_layers + 1))
+        numbers = StepPlan(groups, groups, groups, integrator, 2**40 + 5, int(rng.Stream.BACKGROUND), 0.8)
+        total = torch.zeros(96, dtype=torch.float64, device=device)
+        arguments = (points, targets, weights, numbers, 7 * call, 5, total)
+        found, wanted = kernel.advance_background(theta, *arguments), reference.advance_background(theta, *arguments)
+        for name in ("theta", "prediction_sum", "losses"):
+            torch.testing.assert_close(getattr(found, name), getattr(wanted, name), rtol=0, atol=tolerance)
+        torch.testing.assert_close(found.prediction.to(dtype), wanted.prediction, rtol=0, atol=tolerance)
+        assert found.is_finite and found.first_step == 7 * call
+        theta = found.theta
+
+
+@every_kind
+@pytest.mark.parametrize("names", [("relu_tanh", "tanh"), ("sin", "erf", "quadratic")])
+def test_layered_steps_in_buffers_are_the_layered_steps(names: tuple[str, ...], integrator: str) -> None:
+    # Ten float64 steps of numbers of order one to ten: some thousand roundings of 1e-16.
+    kernel = GraphedLayeredKernel(network(*names), torch.device("cpu"), torch.float64)
+    layers_agree(kernel, integrator, "cpu", torch.float64, 1e-11)
+
+
+def test_layered_steps_in_buffers_are_the_same_for_any_split_and_told_where_they_end() -> None:
+    shapes = network("relu_tanh", "tanh")
+    kernel = GraphedLayeredKernel(shapes, torch.device("cpu"), torch.float32)
+    _, points, targets, weights = problem()
+    theta = rng.normal(1, rng.Stream.INITIAL, 0, shapes.n_parameters, 1, device="cpu")[:, 0]
+    numbers = StepPlan((0.01,) * 3, (0.01,) * 3, (0.1,) * 3, "leimkuhler-matthews", 5, int(rng.Stream.BACKGROUND))
+    nothing = torch.zeros(96, dtype=torch.float64)
+    whole = kernel.advance_background(theta, points, targets, weights, numbers, 3, 5, nothing)
+    part = kernel.advance_background(theta, points, targets, weights, numbers, 3, 2, nothing)
+    rest = kernel.advance_background(part.theta, points, targets, weights, numbers, 5, 3, part.prediction_sum)
+    assert torch.equal(rest.theta, whole.theta) and torch.equal(rest.prediction_sum, whole.prediction_sum)
+    assert torch.equal(torch.cat([part.losses, rest.losses]), whole.losses)
+    theta[7] = float("nan")
+    assert kernel.advance_background(theta, points, targets, weights, numbers, 40, 2, nothing).nonfinite_step == 40
+
+
+def test_recorded_layers_run_on_the_meta_device_under_fake_tensors() -> None:
+    shapes = network("relu_tanh", "tanh")
+    numbers = StepPlan((0.01,) * 3, (0.01,) * 3, (0.1,) * 3, "euler", 5, int(rng.Stream.BACKGROUND))
+    with FakeTensorMode():
+        _, points, targets, weights = problem("meta")
+        kernel = GraphedLayeredKernel(shapes, torch.device("meta"), torch.float32)
+        theta, total = (
+            torch.zeros(shapes.n_parameters, device="meta"),
+            torch.zeros(96, dtype=torch.float64, device="meta"),
+        )
+        found = kernel.advance_background(theta, points, targets, weights, numbers, 0, 3, total)
+        assert found.theta.shape == (shapes.n_parameters,) and found.losses.shape == (3,)
+
+
+def test_layers_are_recorded_where_a_device_can_and_compiled_where_there_is_a_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes = network("relu_tanh", "tanh")
+
+    def chosen(device: str = "cuda", dtype: torch.dtype = torch.float32, **more: Any) -> str:
+        return type(choose_layered(shapes, torch.device(device), dtype, 96, **more)).__name__
+
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: object())
+    assert chosen() == chosen(kind="fused") == "LayeredProductKernel"
+    assert chosen(dtype=torch.float64) == chosen(kind="graphed") == "GraphedLayeredKernel"
+    assert chosen(kind="reference") == chosen("mps") == chosen("cpu", torch.float64) == "LayeredKernel"
+    assert chosen("cpu") == "FusedLayeredKernel" and chosen("cpu", kind="graphed") == "GraphedLayeredKernel"
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    assert chosen() == "GraphedLayeredKernel"
+    monkeypatch.undo()
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
+    assert chosen() == "GraphedLayeredKernel" and chosen("cpu") == "LayeredKernel"
+
+
+def test_fresh_neurons_of_every_layer_are_moved_by_what_serves_their_inputs_and_readouts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes = network("relu_tanh", "tanh", "erf")
+
+    def movers(device: str) -> list[str]:
+        return [type(mover).__name__ for mover in choose_movers(shapes, torch.device(device), torch.float32)]
+
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: object())
+    assert movers("cuda") == ["ProductKernel", "ProductKernel", "TritonKernel"]
+    assert movers("cpu") == movers("mps") == ["ReferenceKernel"] * 3
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
+    assert movers("cuda") == ["GraphedKernel"] * 3
+
+
+def assert_recorded(kernel: GraphedKernel | GraphedLayeredKernel) -> None:
+    kept = kernel._recordings.kept.values()
+    assert kept and all(run._recording != run.one_step for run in kept), "the recording was found unfaithful"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="records graphs on CUDA only, and there is no such device")
+@every_kind
+def test_recorded_layers_on_a_gpu_are_the_layered_steps(integrator: str) -> None:
+    kernel = GraphedLayeredKernel(network("relu_tanh", "tanh"), torch.device("cuda"), torch.float32)
+    layers_agree(kernel, integrator, "cuda", torch.float32, 1e-4)
+    assert_recorded(kernel)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="records graphs on CUDA only, and there is no such device")
 @every_kind
@@ -109,5 +234,4 @@ def test_recorded_steps_on_a_gpu_are_the_reference_steps(name: str, integrator: 
     kernel = choose(name, device="cuda", dtype=torch.float32, n_inputs=2, kind="graphed")
     assert isinstance(kernel, GraphedKernel)
     agree(kernel, integrator, "cuda", torch.float32, 1e-4)
-    recordings = kernel._recordings.values()
-    assert all(run._replay != run.one_step for run in recordings), "the recording was found unfaithful"
+    assert_recorded(kernel)

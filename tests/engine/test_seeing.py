@@ -138,6 +138,7 @@ def test_a_frame_of_any_large_cloud_is_kilobytes_and_fetched_at_once(n: int, mon
     experiment.background.history.rows.append({"loss": 1.0})  # a run has records; before, the loss itself is reckoned
     snapshot = experiment.snapshot(look)
     assert snapshot.seen is not None and snapshot.seen.n_neurons == n and len(fetches) == 1
+    assert set(snapshot.order_errors) == set(snapshot.order_parameters) == {f"cos{k}" for k in (2, 3, 4, 6, 8)}
     assert len(pickle.dumps(snapshot)) < 300_000
     # The worst case of counts that need four bytes each stays below as well.
     assert snapshot.seen.image is not None
@@ -160,7 +161,7 @@ def test_on_a_device_the_counts_of_a_frame_are_one_trip_and_those_of_the_cpu(mon
         experiment.background.history.rows.append({"loss": 1.0})
         before = there.so_far()
         frame = experiment.snapshot(look)
-        assert (there.count - before).n_trips <= 2  # neurons with all that is counted, and the order parameters
+        assert (there.count - before).n_trips == 1
     assert wanted is not None and found is not None and frame.seen is not None
     for seen in (found, frame.seen):
         assert np.array_equal(seen.image, wanted.image) and np.array_equal(seen.marked, wanted.marked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from mft_engine.dynamics.gibbs import SWEEPS_A_SAMPLE
 from mft_engine.estimates import autocorrelation_time
@@ -43,7 +44,7 @@ def test_mean_variance_and_error_of_a_known_process_are_found() -> None:
         samples = FunctionSamples(1, n_points)
         series = mean + _autoregression(seed, 200, n_points, memory, spread)
         for k, f in enumerate(series):
-            samples.offer(k, 0.0, lambda f=f: f)
+            samples.offer(k, 0.0, lambda f=f: torch.from_numpy(f))
         estimate = samples.estimate(0.0, series.mean(axis=0), targets, weights, 10, 0.5)
         found.append(estimate.variance)
         errors.append(estimate.variance_error)
@@ -69,12 +70,12 @@ def test_a_long_run_keeps_an_even_series_of_bounded_length_and_large_fields_are_
     samples = FunctionSamples(10, 5 * MOST_POINTS)
     assert samples.stride == 5
     for step in range(0, 40_000, 10):
-        samples.offer(step, 1.0, lambda step=step: np.full(4, float(step)))
+        samples.offer(step, 1.0, lambda step=step: torch.full((4,), float(step)))
     arrays, values = samples.pack()
     assert MAX_SAMPLES / 2 <= len(arrays["function_steps"]) <= MAX_SAMPLES
     assert np.array_equal(np.diff(arrays["function_steps"]), np.full(len(arrays["function_steps"]) - 1, 80))
     assert values["spacing"] == 80 and (arrays["function_samples"][:, 0] == arrays["function_steps"]).all()
-    samples.offer(40_000, 2.0, lambda: np.zeros(4))
+    samples.offer(40_000, 2.0, lambda: torch.zeros(4))
     assert len(samples.pack()[0]["function_steps"]) == 1, "a new window begins anew"
 
 

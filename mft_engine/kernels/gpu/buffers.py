@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +10,14 @@ import torch
 from torch import Tensor
 
 from mft_engine import rng
-from mft_engine.device import current, record_graph
+from mft_engine.device import current
 from mft_engine.kernels import forms
 from mft_engine.kernels.gpu import steps
+from mft_engine.kernels.gpu.recorded import MAX_STEPS, Recorded
 from mft_engine.kernels.gpu.tiles import tiles
 from mft_engine.kernels.plan import StepPlan
 from mft_engine.kernels.slots import SLOT_GROUP, Slots
 
-# Steps whose losses fit into one buffer; longer calls are cut.
-MAX_STEPS = 1024
-# Steps in one recording; a call takes as many of the largest as fit, then of the next.
-RECORDED = (64, 16, 4, 1)
 # A unit of the integers that sum f is 2^-40 of f's own unit.
 FRACTION_BITS = 40
 _INTEGER_BITS = 62
@@ -125,7 +120,7 @@ class Buffers:
         scales = [size**-kind.readout_exponent / self.scale, size ** (kind.readout_exponent - 1.0), kind.parity]
         self.scales = torch.tensor(scales, dtype=torch.float64).to(here)
         self._numbers: tuple[tuple[float, ...], ...] | None = None
-        self._recordings: dict[tuple[bool, bool, int], Callable[[], None]] = {}
+        self._recorded: tuple[Recorded, Recorded, Recorded] | None = None
 
     def load(self, theta: Tensor, slots: DeviceSlots, plan: StepPlan, first_step: int) -> None:
         """Neurons, points and numbers of one call; waits for nothing."""
@@ -170,23 +165,17 @@ class Buffers:
 
     def record(self) -> None:
         """Record the launches, once and before a call is loaded: rehearsals work on what lies in the buffers."""
-        if self._recordings:
+        if self._recorded is not None:
             return
-        for goes_back, goes_on, n in ((False, True, 1), (True, False, 1), *((True, True, n) for n in RECORDED)):
-            work = functools.partial(self._launches, goes_back, goes_on, n)
-            self.counts.zero_()
-            self._recordings[goes_back, goes_on, n] = record_graph(work, self.kind.device) or work
-
-    def _launches(self, goes_back: bool, goes_on: bool, n: int) -> None:
-        for _ in range(n):
-            self.launch(goes_back=goes_back, goes_on=goes_on)
+        here, rewind = self.kind.device, self.counts.zero_
+        self._recorded = (
+            Recorded(lambda: self.launch(goes_back=False, goes_on=True), rewind, here, (1,)),
+            Recorded(lambda: self.launch(goes_back=True, goes_on=True), rewind, here),
+            Recorded(lambda: self.launch(goes_back=True, goes_on=False), rewind, here, (1,)),
+        )
 
     def run(self, n_steps: int) -> None:
         """n_steps of the cloud that was loaded."""
-        self._recordings[False, True, 1]()
-        left = n_steps - 1
-        for n in RECORDED:
-            for _ in range(left // n):
-                self._recordings[True, True, n]()
-            left %= n
-        self._recordings[True, False, 1]()
+        assert self._recorded is not None, "record first"
+        for recorded, n_times in zip(self._recorded, (1, n_steps - 1, 1), strict=True):
+            recorded.run(n_times)

@@ -7,13 +7,14 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from mft_engine.device import NVIDIA
-from mft_engine.kernels.gpu import steps
+from mft_engine.kernels.gpu import product_steps, products, steps
 from mft_engine.kernels.gpu.buffers import Kind, constants_of
 from mft_engine.kernels.gpu.tiles import tiles
 
@@ -22,9 +23,13 @@ _TYPES = {
     "points_ptr": "*fp64", "found_ptr": "*fp64", "scales_ptr": "*fp64", "losses_ptr": "*fp64", "sums_ptr": "*i64",
     "counts_ptr": "*i64", "marks_ptr": "*i32", "n_neurons": "i32", "n_padded": "i32", "n_slots": "i32",
     "n_steps": "i32", "scale": "fp32", "limit": "fp32",
+    "z_ptr": "*fp32", "slope_ptr": "*fp32", "back_ptr": "*fp32", "f_ptr": "*fp32", "signal_ptr": "*fp32",
+    "readout_ptr": "*fp32", "theta_ptr": "*fp32", "drift_ptr": "*fp32", "parts_ptr": "*fp64", "n_elements": "i32",
+    "n_values": "i32", "readout_stride": "i32", "n_params": "i32", "n_parts": "i32",
 }  # fmt: skip
-# Sizes that the launches know to be multiples of 16, as they know it of every address.
+# Sizes that the launches know to be multiples of 16, as they know it of every address but this one.
 _MULTIPLES = ("n_padded", "n_slots")
+_ANYWHERE = "readout_ptr"
 _INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(.*?);")
 _LABEL = re.compile(r"\s*\.(L_x_\d+):")
 _JUMP = re.compile(r"BRA.*`\(\.(L_x_\d+)\)")
@@ -51,11 +56,13 @@ class Code:
     Attributes:
         n_registers: of a thread.
         stack_bytes: memory of a thread beyond its registers; above 0 something has been spilled.
+        n_instructions: of a thread that takes every branch once.
         loops: in the order of the code.
     """
 
     n_registers: int
     stack_bytes: int
+    n_instructions: int
     loops: tuple[Loop, ...]
 
 
@@ -63,17 +70,24 @@ def compile_step(kind: Kind, capability: int, *, goes_back: bool = True, goes_on
     """`steps.background_step` for compute capability `capability` (80, 89, 90, ...)."""
     slots = tiles(kind.n_neurons, kind.n_slots, kind.n_inputs).slots
     extra = {"GOES_BACK": goes_back, "GOES_ON": goes_on, "SLOTS": slots}
-    return _compile(steps.background_step, kind, capability, extra)
+    return _compile(steps.background_step, constants_of(kind) | extra, capability)
 
 
 def compile_frozen(kind: Kind, capability: int) -> Code:
     """`steps.frozen_steps` for that compute capability."""
-    return _compile(steps.frozen_steps, kind, capability, {})
+    return _compile(steps.frozen_steps, constants_of(kind), capability)
 
 
-def _compile(kernel: triton.JITFunction, kind: Kind, capability: int, extra: dict[str, int]) -> Code:
-    constants = {**constants_of(kind), **extra}
-    options = {name: constants.pop(name) for name in ("num_warps", "num_stages")}
+def compile_products(kind: products.ProductKind, capability: int) -> dict[tuple[str, int], Code]:
+    """Every kernel of `product_steps` that such a step launches between its products, by name and layer."""
+    return {
+        (name, layer): _compile(getattr(product_steps, name), products.constants_of(kind, name, layer), capability)
+        for name, layer in products.launches_of(kind)
+    }
+
+
+def _compile(kernel: triton.JITFunction, constants: dict[str, Any], capability: int) -> Code:
+    options = {name: constants.pop(name) for name in ("num_warps", "num_stages") if name in constants}
     names: list[str] = kernel.arg_names
     source = ASTSource(
         fn=kernel,
@@ -82,7 +96,7 @@ def _compile(kernel: triton.JITFunction, kind: Kind, capability: int, extra: dic
         attrs={
             (i,): [["tt.divisibility", 16]]
             for i, name in enumerate(names)
-            if name in _MULTIPLES or _TYPES.get(name, "").startswith("*")
+            if name in _MULTIPLES or (_TYPES.get(name, "").startswith("*") and name != _ANYWHERE)
         },
     )
     found = triton.compile(source, target=GPUTarget(NVIDIA, capability, 32), options=options)
@@ -98,7 +112,8 @@ def _read(binary: bytes) -> Code:
     match = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     if match is None:
         raise ValueError(f"cuobjdump told nothing of the step's registers: {usage[:200]!r}")
-    return Code(int(match[1]), int(match[2]), _loops(listing))
+    n_instructions = sum(_INSTRUCTION.match(line) is not None for line in listing.splitlines())
+    return Code(int(match[1]), int(match[2]), n_instructions, _loops(listing))
 
 
 def _tool(name: str, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""The functions b of `mft_engine.kernels.inner_loops` and what a step takes from them, for a GPU.
+"""The functions b of `mft_engine.kernels.passes` and what a step takes from them, for a GPU.
 
 Exponentials and reciprocals are the hardware's own (one instruction each, relative error 2^-22), and
 tanh|z| = 1 - 2/(exp 2|z| + 1) has an absolute error of 3e-7. The interpreter, which runs a kernel's logic on a CPU, has
@@ -167,7 +167,7 @@ def terms(y, c, BASE: tl.constexpr):
 
 @triton.jit
 def chosen(y, c_plus, c_minus, MODE: tl.constexpr):
-    """c of a slot, as in `inner_loops.CHOSEN`."""
+    """c of a slot, as in `passes.CHOSEN`."""
     if MODE == PLAIN:
         return c_plus
     elif MODE == ONE_SIDED_PAIRS:

@@ -6,13 +6,13 @@ import threading
 from collections import OrderedDict
 
 import torch
-from loguru import logger
 from torch import Tensor
 
-from mft_engine import rng
 from mft_engine.device import host_device
 from mft_engine.kernels.forms import FORMS, PARITY, mode_of
-from mft_engine.kernels.gpu.buffers import MAX_STEPS, Buffers, DeviceSlots, Kind
+from mft_engine.kernels.gpu import trial
+from mft_engine.kernels.gpu.buffers import Buffers, DeviceSlots, Kind
+from mft_engine.kernels.gpu.recorded import MAX_STEPS
 from mft_engine.kernels.graphed import GraphedKernel
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan, check_sizes
 from mft_engine.kernels.reference import ReferenceKernel, check_arguments
@@ -23,9 +23,6 @@ from mft_engine.network.activations import Activation
 MAX_KINDS = 4
 # Tensors of points whose slots are kept: training, field, pictures.
 MAX_ARRANGED = 8
-# A trial step differs from the reference by roundings: numbers of order one, functions to 3e-7, some tens of them.
-TRIAL_TOLERANCE = 2e-5
-TRIAL_NEURONS, TRIAL_HALF = 300, 24
 
 
 class TritonKernel:
@@ -44,18 +41,18 @@ class TritonKernel:
         self._fallback = GraphedKernel(activation)
         self._buffers: OrderedDict[Kind, Buffers] = OrderedDict()
         self._arranged: OrderedDict[tuple[object, ...], tuple[Tensor, DeviceSlots]] = OrderedDict()
-        self._trials: dict[tuple[int, int, torch.device], bool] = {}
+        self._trials = trial.Trials(activation.name)
         self._lock = threading.RLock()
 
     @property
     def name(self) -> str:
         """What serves: "triton", or "graphed" where a trial has failed."""
-        return "triton" if all(self._trials.values()) else self._fallback.name
+        return "triton" if self._trials.is_passed else self._fallback.name
 
     @property
     def is_ready(self) -> bool:
         """Whether something has been compiled and tried."""
-        return bool(self._trials)
+        return self._trials.is_begun
 
     def warm_up(self, points: Tensor | None = None) -> None:
         """Compile what such points need, some seconds for the first time on a machine, and try it.
@@ -193,52 +190,20 @@ class TritonKernel:
     def _serves(self, points: Tensor, is_fresh: bool = False) -> bool:
         """Whether the compiled steps passed their trial for such points on this device."""
         mode = mode_of(self._is_one_sided, not is_fresh and self._slots(points).is_paired)
-        key = (mode, points.shape[1], points.device)
-        if key not in self._trials:
-            self._trials[key] = True
-            reason = self._failure(mode != mode_of(self._is_one_sided, False), points)
-            self._trials[key] = reason is None
-            if reason is not None:
-                logger.warning(
-                    "The compiled steps of {} are not used on {}: {}. The recorded steps serve instead; results are "
-                    "right, training is slower.",
-                    self.activation.name,
-                    points.device,
-                    reason,
-                )
-        return self._trials[key]
+        is_paired = mode != mode_of(self._is_one_sided, False)
+        return self._trials.passed(
+            (mode, points.shape[1]), points.device, lambda: self._failure(points.shape[1], is_paired, points.device)
+        )
 
-    def _failure(self, is_paired: bool, like: Tensor) -> str | None:
+    def _failure(self, n_inputs: int, is_paired: bool, device: torch.device) -> str | None:
         """What went wrong in a trial on a small cloud, in words."""
-
-        def draw(step: int, n_rows: int, n_columns: int) -> Tensor:
-            return rng.normal(0, rng.Stream.POWER_ITERATION, step, n_rows, n_columns, device=like.device)
-
-        n_inputs = like.shape[1]
-        half = draw(2, TRIAL_HALF, n_inputs)
-        points = torch.cat([half, -half if is_paired else half + 0.1])
-        theta, targets = draw(3, TRIAL_NEURONS, n_inputs + 1), draw(4, 2 * TRIAL_HALF, 1)[:, 0]
-        weights = torch.full_like(targets, 0.5 / TRIAL_HALF)
-        total = torch.zeros_like(targets, dtype=torch.float64)
-        numbers = (1e-2,) * (n_inputs + 1)
-        plan = StepPlan(numbers, numbers, numbers, "leimkuhler-matthews", 1, int(rng.Stream.POWER_ITERATION))
+        half = trial.numbers(2, trial.N_POINTS // 2, n_inputs, device)
+        problem = trial.Trial(
+            trial.numbers(3, trial.N_NEURONS, n_inputs + 1, device),
+            torch.cat([half, -half if is_paired else half + 0.1]),
+            trial.numbers(4, trial.N_POINTS, 1, device)[:, 0],
+            torch.full((trial.N_POINTS,), 1.0 / trial.N_POINTS, device=device),
+            trial.plan_of(n_inputs + 1),
+        )
         reference = ReferenceKernel(self.activation)
-        try:
-            for _ in range(2):  # the second time from what was recorded
-                found = self._background(theta, points, targets, weights, plan, 5, 2, total)
-            still = self._frozen(theta, points, weights * targets, plan, 5, 2)
-        except Exception as error:  # a compiler's or a driver's own kinds
-            return f"{type(error).__name__}: {error}"
-        wanted = reference.advance_background(theta, points, targets, weights, plan, 5, 2, total)
-        unmoved = reference.advance_frozen(theta, points, weights * targets, plan, 5, 2)
-        pairs = {
-            "neurons": (found.theta, wanted.theta),
-            "outputs": (found.prediction, wanted.prediction),
-            "losses": (found.losses, wanted.losses),
-            "frozen neurons": (still.theta, unmoved.theta),
-        }
-        for name, (one, other) in pairs.items():
-            miss = float((one - other).abs().max() / (1.0 + other.abs().max()))
-            if not miss < TRIAL_TOLERANCE:
-                return f"the {name} of a trial step differ from the reference by {miss:.1e}"
-        return None
+        return problem.failure(self._background, reference, self._frozen, reference)

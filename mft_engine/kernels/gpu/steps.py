@@ -1,4 +1,4 @@
-"""The steps of one readout on a GPU; what a slot and the modes are, `mft_engine.kernels.inner_loops` tells.
+"""The steps of one readout on a GPU; what a slot and the modes are, `mft_engine.kernels.passes` tells.
 
 No number crosses threads inside a loop. Going forward a thread owns slots of points and walks over the neurons of its
 program; going backward it owns neurons and walks over slots (or, in small clouds, over every LANES-th slot). Sums over

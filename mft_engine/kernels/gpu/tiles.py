@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Slots from which a small cloud is dealt out to four times as many programs, each of which walks through a quarter.
+MANY_SLOTS = 512
 # Inputs up to which the loops are unrolled four times and a thread owns several neurons.
 FEW_INPUTS = 4
 # Points x neurons in one unrolled body are worth this many copies of it.
@@ -35,7 +37,7 @@ def tiles(n_neurons: int, n_slots: int, n_inputs: int) -> Tiles:
     The sums of float32 in a program are over `block` neurons, so that the bits of a run depend on the sizes only.
     """
     if n_neurons <= 2**12:
-        block, lanes, n_warps = 16, 8, 4
+        block, lanes, n_warps = (16, 8, 4) if n_slots < MANY_SLOTS else (4, 32, 4)
     elif n_neurons <= 2**15:
         block, lanes, n_warps = 32, 4, 4
     elif n_neurons <= 2**18 or n_inputs > FEW_INPUTS:
