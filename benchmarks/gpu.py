@@ -43,7 +43,7 @@ COMMANDS = (
     ("run", "grokking"),
 )
 # Where the checkout has tests that need a device.
-TESTED = ("gpu_kernels", "gpu_products", "graphed", "device_agnostic")
+TESTED = ("gpu_kernels", "gpu_products", "graphed", "riders_scope")
 # Stretches of training that are timed, after a first one that compiles and records.
 TRAINED_STEPS, KERNEL_STEPS = 400, 100
 

@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mft_engine.dynamics import Hyper
+from mft_engine.dynamics.langevin import LOOKS_EVERY
+from mft_engine.dynamics.state import RECORD_EVERY
 from mft_engine.dynamics.table import DYNAMICS
 from mft_engine.experiment.background import Background
 from mft_engine.kernels import forms
@@ -60,6 +63,9 @@ LATENCY, LATENCY_AN_INPUT = 130.0, 8.0
 # Microseconds of a launch inside a recorded graph; of the atomics, the last program's loss and signals; of the way to
 # memory and back that a small launch between products cannot hide; of an operation that the host queues. Estimates.
 LAUNCH_US, TAIL_US, MEMORY_US, QUEUED_US = 1.3, 2.0, 1.2, 6.0
+# Operations with which a call of the kernel loads its numbers and hands over its results, and its trip to the host, in
+# microseconds; a call takes RECORD_EVERY steps. Looks grow rarer, so that their share depends on a run's length.
+CALL_LAUNCHES, TRIP_US, TYPICAL_RUN = 30, 20.0, 4000
 # A product is cut into tiles of so many numbers, each the work of one multiprocessor, which reaches this share of its
 # peak; its inner dimension is not cut. Estimates, on the slow side for long inner dimensions.
 TILE, SHARE = 32, 0.4
@@ -198,6 +204,8 @@ def predict_recipe(name: str, gpu: Gpu) -> dict[str, Any]:
     n_points, n_inputs = problem.inputs.shape
     row: dict[str, Any] = {"recipe": name, "n_points": n_points, "n_inputs": n_inputs, "n_out": setting.task.n_out}
     row["n_neurons"] = list(recipe.network.n_neurons)
+    if recipe.training.dynamics != "adam":
+        row["between_steps_us"] = _between_steps_us(background)
     if recipe.training.dynamics == "adam":
         # Its step is queued operation by operation, on every device.
         dynamics = DYNAMICS["adam"]()
@@ -222,6 +230,21 @@ def predict_recipe(name: str, gpu: Gpu) -> dict[str, Any]:
         **_products(kind, gpu),
         "frozen_us": _products(alone, gpu)["predicted_us"],
     }
+
+
+def _between_steps_us(background: Background) -> float:
+    """Looks at stiffness and step size, which the host queues, and calls, shared out among their steps."""
+    recipe, problem, theta = background.recipe, background.problem, background.state.theta
+    hyper = Hyper.of(recipe)
+    looks = launches_of(lambda: problem.eigenvalue(theta, hyper))
+    if recipe.training.step_size == "auto":
+        looks += launches_of(lambda: problem.resolving_step(theta, hyper))
+    since, n_looks = 0, 0
+    for interval, end in LOOKS_EVERY:
+        n = (min(end or TYPICAL_RUN, TYPICAL_RUN) - since) // interval
+        since, n_looks = since + n * interval, n_looks + n
+    calls = (CALL_LAUNCHES * QUEUED_US + TRIP_US) / RECORD_EVERY
+    return calls + n_looks * (looks * QUEUED_US + TRIP_US) / TYPICAL_RUN
 
 
 def _cloud_of_one_readout(recipe: Recipe, points: torch.Tensor, form: tuple[int, bool], gpu: Gpu) -> dict[str, Any]:
@@ -273,19 +296,21 @@ def markdown(document: dict[str, Any], goals: dict[int, float]) -> str:
         f"Steps of recipes, PREDICTED: a launch inside a recorded graph takes {LAUNCH_US} us and one between products "
         f"{MEMORY_US} us more for memory; a product is done in tiles of {TILE} x {TILE} at {100 * SHARE:.0f} % of a "
         f"multiprocessor's peak, its inner dimension whole; an operation queued by the host takes {QUEUED_US:.0f} us; "
-        f"a loop's body takes {LATENCY:.0f} cycles and {LATENCY_AN_INPUT:.0f} more for every input beyond two.",
+        f"a loop's body takes {LATENCY:.0f} cycles and {LATENCY_AN_INPUT:.0f} more for every input beyond two. "
+        f"Between steps: {CALL_LAUNCHES} operations and a trip to the host ({TRIP_US:.0f} us) every {RECORD_EVERY} "
+        f"steps, and the looks at stiffness and step size, counted, in a run of {TYPICAL_RUN:,} steps.",
         "",
         "| GPU | recipe | points x inputs, neurons, readouts | served by | launches a step | predicted us a step "
-        "| steps/s | frozen field, us |",
-        "|" + "---|" * 8,
+        "| between steps, us | steps/s of training | frozen field, us |",
+        "|" + "---|" * 9,
     ]
     for part in document["predictions"]:
         for row in part["recipes"]:
             sizes = f"{row['n_points']} x {row['n_inputs']}, {' + '.join(map(str, row['n_neurons']))}, {row['n_out']}"
+            between = row.get("between_steps_us", 0.0)
             frozen = f"{row['frozen_us']:.0f}" if "frozen_us" in row else ""
             lines.append(
                 f"| {part['gpu']} | {row['recipe']} | {sizes} | {row['served_by']} | {row['launches']} | "
-                f"{row['predicted_us']:.0f} | "
-                f"{1e6 / row['predicted_us']:,.0f} | {frozen} |"
+                f"{row['predicted_us']:.0f} | {between:.0f} | {1e6 / (row['predicted_us'] + between):,.0f} | {frozen} |"
             )
     return "\n".join(lines)

@@ -217,7 +217,8 @@ def record_graph(work: Callable[[], None], device: torch.device) -> Callable[[],
     torch.cuda.current_stream(device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.device(device), torch.cuda.graph(graph):
+        # Other threads may allocate and look meanwhile (a window's, those of processes that talk to each other).
+        with torch.cuda.device(device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
             work()
     except RuntimeError:
         # Something in `work` cannot be recorded by this driver; step by step it ran just now.

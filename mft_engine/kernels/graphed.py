@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.device import record_graph
-from mft_engine.kernels.layered import LayeredKernel
+from mft_engine.kernels.layered import LayeredKernel, spread_over_layers
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan
 from mft_engine.kernels.reference import ReferenceKernel, check_arguments, gradient, predict
 from mft_engine.network.activations import Activation
@@ -85,7 +85,7 @@ class _Cloud:
         )
 
     def spread(self, numbers: Tensor) -> Tensor:
-        """Rate, decay and noise, (3, n) on the host, as they multiply theta."""
+        """Rate, decay and noise, (3, n), as they multiply theta."""
         return numbers
 
 
@@ -109,7 +109,7 @@ class _Layers:
 
     def spread(self, numbers: Tensor) -> Tensor:
         """As `_Cloud.spread`; `numbers` has a column for each layer and the readouts."""
-        return torch.repeat_interleave(numbers, torch.tensor(self.network.sizes), dim=1, output_size=self.n_numbers)
+        return spread_over_layers(numbers, self.network.sizes)
 
 
 class _Recording:
@@ -138,7 +138,8 @@ class _Recording:
         self.theta.copy_(theta)
         self.points.copy_(points)
         numbers = torch.tensor([plan.rate, plan.decay, plan.noise], dtype=torch.float64).to(self.theta.dtype)
-        for buffer, values in zip((self.rate, self.decay, self.noise), self.network.spread(numbers), strict=True):
+        spread = self.network.spread(numbers.to(self.theta.device, non_blocking=True))
+        for buffer, values in zip((self.rate, self.decay, self.noise), spread, strict=True):
             buffer.copy_(values)
         self.step.fill_(first_step)
         self.slot.zero_()

@@ -57,7 +57,8 @@ class LayeredKernel:
         network, exponent = self.network, plan.readout_exponent
         factor = weights * drive(network.n_neurons[-1], exponent)
         shrink, noise_scale, rate = (
-            _spread(values, network, theta) for values in ([1.0 - decay for decay in plan.decay], plan.noise, plan.rate)
+            spread_over_layers(theta.new_tensor([values]), network.sizes)[0]
+            for values in ([1.0 - decay for decay in plan.decay], plan.noise, plan.rate)
         )
         total = prediction_sum.clone()
         losses: list[Tensor] = []
@@ -83,9 +84,9 @@ class LayeredKernel:
         return BackgroundResult(theta, total, torch.stack(losses), found.prediction, torch.stack(finite), first_step)
 
 
-def _spread(values: Sequence[float], network: LayeredNetwork, like: Tensor) -> Tensor:
-    """One number for each layer's parameters, (n_parameters,)."""
-    return torch.cat([like.new_full((size,), value) for size, value in zip(network.sizes, values, strict=True)])
+def spread_over_layers(numbers: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Numbers of each layer's weights and of the readouts, (n, L + 1), at every parameter: (n, n_parameters)."""
+    return torch.cat([numbers[:, i : i + 1].expand(-1, size) for i, size in enumerate(sizes)], dim=1)
 
 
 def _noise_source(n: int, device: torch.device, dtype: torch.dtype) -> Noise:

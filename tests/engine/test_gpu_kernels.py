@@ -234,13 +234,13 @@ def test_a_trial_compares_with_the_reference_and_a_kernel_that_differs_is_not_us
 # ---------------------------------------------------------------------------------------------------- the machine code
 
 
-def kind_of(name: str, n_neurons: int = 2048, n_inputs: int = 2, *, is_paired: bool = True) -> Any:
+def kind_of(name: str, n_neurons: int = 2048, n_inputs: int = 2, *, is_paired: bool = True, n_slots: int = 128) -> Any:
     from mft_engine.kernels import forms
     from mft_engine.kernels.gpu.buffers import Kind
 
     base, is_one_sided = forms.FORMS[name]
     mode, parity = forms.mode_of(is_one_sided, is_paired), forms.PARITY[get_activation(name).parity]
-    return Kind(n_neurons, n_inputs, 128, base, mode, True, True, 1.0, parity, torch.device("cpu"))
+    return Kind(n_neurons, n_inputs, n_slots, base, mode, True, True, 1.0, parity, torch.device("cpu"))
 
 
 def assert_clean(kind: Any, capability: int, *, with_frozen: bool = True) -> None:
@@ -278,6 +278,7 @@ def test_every_step_compiles_without_spills_for_every_generation(name: str, capa
         assert_clean(kind_of(name, n_neurons), capability)
     for n_inputs, is_paired in ((1, False), (5, True), (16, False)):
         assert_clean(kind_of(name, 2**14, n_inputs, is_paired=is_paired), capability)
+    assert_clean(kind_of(name, 2**9, 16, is_paired=False, n_slots=1024), capability)
 
 
 def test_a_million_neurons_are_predicted_to_take_less_than_the_goal_on_an_h100() -> None:

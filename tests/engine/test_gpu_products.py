@@ -8,82 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from interpreting import interpreted_module
+from interpreting import CPU, Problem, interpreted_module, layers, trusted
 
 from mft_engine import rng
-from mft_engine.cli.bench import load_part
 from mft_engine.kernels import GraphedKernel, LayeredKernel, ReferenceKernel, StepPlan, choose, choose_layered
 from mft_engine.network.activations import ACTIVATIONS, get_activation
 from mft_engine.network.layered import LayeredNetwork, flat_normal
 
 triton = pytest.importorskip("triton", reason="Triton, which compiles steps for GPUs, is not installed")
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def interpreted() -> Iterator[ModuleType]:
     """`mft_engine.kernels.gpu.product_kernels` whose kernels Triton's interpreter runs."""
     yield from interpreted_module("product_kernels")
-
-
-def normal(step: int, rows: int, columns: int) -> torch.Tensor:
-    return rng.normal(11, rng.Stream.TASK, step, rows, columns, device="cpu")
-
-
-class Problem:
-    """Sizes that are no multiples of anything; n_neurons is one number for a cloud, several for layers."""
-
-    def __init__(self, n_inputs: int, n_neurons: int | tuple[int, ...], n_out: int = 1, *, n_points: int = 23) -> None:
-        self.points = normal(0, n_points, n_inputs) * min(1.0, 2.0 / n_inputs**0.5)
-        self.targets = normal(1, n_points, n_out) if n_out > 1 else normal(1, n_points, 1)[:, 0]
-        weights = normal(2, n_points, 1)[:, 0].abs()
-        self.weights = weights / weights.sum()
-        if isinstance(n_neurons, int):
-            self.theta, self.n_numbers = normal(3, n_neurons, n_inputs + n_out), n_inputs + n_out
-        else:
-            n_params = sum(a * b for a, b in zip(n_neurons, (n_inputs, *n_neurons[:-1]), strict=True)) + n_neurons[-1]
-            self.theta, self.n_numbers = normal(3, n_params, 1)[:, 0], len(n_neurons) + 1
-        self.total = torch.zeros(self.targets.shape, dtype=torch.float64)
-
-    def to(self, device: str) -> Problem:
-        for part in ("points", "targets", "weights", "theta", "total"):
-            setattr(self, part, getattr(self, part).to(device))
-        return self
-
-    def plan(self, integrator: Any = "leimkuhler-matthews", noise: float = 1e-2, **more: Any) -> StepPlan:
-        columns = range(self.n_numbers)
-        return StepPlan(
-            tuple(1e-2 * (1 + 0.1 * j) for j in columns),
-            tuple(1e-3 * (1 + 0.2 * j) for j in columns),
-            tuple(noise * (1 + 0.3 * j) for j in columns),
-            integrator,
-            2**40 + 9,
-            int(rng.Stream.BACKGROUND),
-            0.8,
-            **more,
-        )
-
-    def background(self, kernel: Any, plan: StepPlan, first_step: int, n_steps: int, theta: Any = None) -> Any:
-        theta = self.theta if theta is None else theta
-        return kernel.advance_background(
-            theta, self.points, self.targets, self.weights, plan, first_step, n_steps, self.total
-        )
-
-    def frozen(self, kernel: Any, plan: StepPlan, first_step: int, n_steps: int, theta: Any = None) -> torch.Tensor:
-        theta = self.theta if theta is None else theta
-        signal = self.weights.reshape(-1, *(1,) * (self.targets.dim() - 1)) * self.targets
-        found: torch.Tensor = kernel.advance_frozen(theta, self.points, signal, plan, first_step, n_steps).theta
-        return found
-
-
-def layers(*names: str, n_inputs: int = 3) -> LayeredNetwork:
-    return LayeredNetwork(n_inputs, (13, 21, 9)[: len(names)], tuple(get_activation(name) for name in names))
-
-
-def trusted(kernel: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """That kernel, without the trial, which compares 300 neurons."""
-    monkeypatch.setattr(kernel, "_serves", lambda points: True)
-    return kernel
 
 
 def assert_same(found: Any, wanted: Any, tolerance: float) -> None:
@@ -288,106 +226,6 @@ def test_features_that_would_not_fit_go_through_the_recorded_steps_in_blocks(
     wanted = problem.background(ReferenceKernel(phi), problem.plan(), 0, 2)
     torch.testing.assert_close(problem.background(kernel, problem.plan(), 0, 2).theta, wanted.theta, rtol=0, atol=1e-6)
     assert problem.frozen(kernel, problem.plan(), 0, 1).shape == (40, 4)
-
-
-# ------------------------------------------------------------------------------------------------- what is launched
-
-
-class Counted:
-    """In the place of a Triton kernel: counts its launches, and launches nothing."""
-
-    def __init__(self, launches: Any, name: str) -> None:
-        self.launches, self.name = launches, name
-
-    def __getitem__(self, grid: Any) -> Any:
-        return lambda *arguments, **constants: self.launches.names.update([self.name])
-
-
-@pytest.mark.parametrize(
-    ("made_for", "problem", "bound"),
-    [
-        ("tanh_squared", Problem(22, 12, 11), 9),
-        ("erf", Problem(17, 12, 1), 8),
-        (("relu_tanh", "tanh"), Problem(3, (13, 21)), 13),
-        (("relu_tanh", "tanh", "erf"), Problem(3, (13, 21, 9)), 18),
-    ],
-)
-def test_a_step_of_products_is_a_dozen_launches(
-    monkeypatch: pytest.MonkeyPatch, made_for: Any, problem: Problem, bound: int
-) -> None:
-    """And a call of any number of steps a few dozen more, none of which waits for the host."""
-    from mft_engine.kernels.gpu import product_kernels, product_steps
-
-    n_out = problem.targets[0].numel()
-    is_cloud = isinstance(made_for, str)
-    kernel = trusted(
-        product_kernels.ProductKernel(get_activation(made_for), n_out)
-        if is_cloud
-        else product_kernels.LayeredProductKernel(layers(*made_for), CPU),
-        monkeypatch,
-    )
-    launches = load_part("gpu_predictions").Launches()
-    for name in ("activate", "measure", "pull", "update"):
-        monkeypatch.setattr(product_steps, name, Counted(launches, name))
-
-    def launched(n_steps: int) -> int:
-        launches.names.clear()
-        with launches:
-            problem.background(kernel, problem.plan(), 0, n_steps)
-        return launches.names.total()
-
-    launched(1)  # makes the buffers
-    few, many = launched(2), launched(12)
-    assert many - few == 10 * bound and few - 2 * bound <= 30
-    assert launches.names["update"] == 12 and not any("local_scalar" in name for name in launches.names)
-    if is_cloud:
-        problem.frozen(kernel, problem.plan(), 0, 1)
-        launches.names.clear()
-        with launches:
-            problem.frozen(kernel, problem.plan(), 0, 5)
-        assert launches.names.total() - 5 * (bound - 2) <= 20
-
-
-# ---------------------------------------------------------------------------------------------------- the machine code
-
-
-def kind_of(names: tuple[str, ...], n_inputs: int, n_neurons: tuple[int, ...], n_out: int = 1, **more: Any) -> Any:
-    from mft_engine.kernels.forms import FORMS
-    from mft_engine.kernels.gpu.products import ProductKind
-
-    given = {"is_flat": len(names) > 1, "is_frozen": False, "is_noisy": True, "uses_next": True} | more
-    forms = tuple(FORMS[name] for name in names)
-    return ProductKind(256, n_inputs, n_neurons, n_out, forms, readout_exponent=1.0, device=CPU, **given)
-
-
-def assert_clean(kind: Any, capability: int) -> None:
-    from mft_engine.kernels.gpu.compiled import compile_products
-
-    codes = compile_products(kind, capability)
-    assert {("activate", 1), ("pull", 1), ("update", 0)} <= set(codes)
-    for name, code in codes.items():
-        # Half of what the smallest of these devices lets every thread of a full multiprocessor have is 32.
-        assert code.stack_bytes == 0 and code.n_registers <= 64, name
-
-
-@pytest.mark.parametrize("capability", [80, 90])
-def test_what_lies_between_products_compiles_without_spills(capability: int) -> None:
-    if capability == 80:
-        assert_clean(kind_of(("tanh_squared",), 22, (512,), 11), capability)
-    else:
-        assert_clean(kind_of(("relu_tanh", "sin"), 4, (256, 256)), capability)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, 89, 90])
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_all_that_lies_between_products_compiles_without_spills_for_every_generation(
-    name: str, capability: int
-) -> None:
-    assert_clean(kind_of((name,), 46, (512,), 23), capability)
-    assert_clean(kind_of((name,), 64, (2**15,), is_noisy=False, uses_next=False), capability)
-    assert_clean(kind_of((name,), 256, (300,), 256, is_frozen=True, uses_next=False), capability)
-    assert_clean(kind_of(("tanh", name), 4, (256, 2048)), capability)
 
 
 # ------------------------------------------------------------------------------------------------------ on a device

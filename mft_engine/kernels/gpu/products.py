@@ -16,6 +16,7 @@ from mft_engine import rng
 from mft_engine.device import current
 from mft_engine.kernels.gpu import product_steps as steps
 from mft_engine.kernels.gpu.recorded import MAX_STEPS, Recorded
+from mft_engine.kernels.layered import spread_over_layers
 from mft_engine.kernels.plan import StepPlan
 from mft_engine.network.scaling import drive, output_scale
 
@@ -113,19 +114,19 @@ class ProductBuffers:
         numbers = (plan.rate, plan.decay, plan.noise)
         if numbers != self._numbers:
             self._numbers = numbers
-            self.numbers.copy_(self._spread(numbers), non_blocking=True)
+            self.numbers.copy_(self._spread(numbers))
         counts = (first_step, 0, *rng.seed_key(plan.seed), int(plan.stream) & rng.MASK_32, plan.first_neuron)
         self.counts.copy_(torch.tensor(counts, dtype=torch.int64), non_blocking=True)
         self.marks.zero_()
 
     def _spread(self, numbers: tuple[tuple[float, ...], ...]) -> Tensor:
-        """Rates, decays and noises, (3, n_numbers) on the host; an input scale that a drift lacks is in its rate."""
+        """Rates, decays and noises, (3, n_numbers); an input scale that a drift lacks is in its rate."""
         table = torch.tensor(numbers, dtype=torch.float64)
-        if not self.kind.is_flat:
-            return table.float()
         for layer in range(1, len(self.kind.n_neurons) + 1):
             table[0, layer - 1] *= self.kind.input_scale(layer)
-        return torch.repeat_interleave(table, torch.tensor(self.kind.sizes), dim=1, output_size=self.n_params).float()
+        # A few numbers go to the device, where they are spread: more would make the host wait.
+        there = table.float().to(self.kind.device, non_blocking=True)
+        return spread_over_layers(there, self.kind.sizes) if self.kind.is_flat else there
 
     def load_targets(self, targets: Tensor, weights: Tensor, prediction_sum: Tensor) -> None:
         """What a background is measured by: targets and sum (n_points,) or (n_points, n_out), weights (n_points,)."""

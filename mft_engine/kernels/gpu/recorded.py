@@ -21,7 +21,7 @@ class Recorded:
         launch: makes them once; reads and writes the same memory every time.
         rewind: called before each rehearsal, whose counts must not run over.
         device: where.
-        sizes: how many of them go into one recording each, the last of them 1.
+        sizes: how many of them go into one recording each, the last of them 1; `RECORDED` where nothing is said.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class Recorded:
         launch: Callable[[], None],
         rewind: Callable[[], object],
         device: torch.device,
-        sizes: Sequence[int] = RECORDED,
+        sizes: Sequence[int] = (),
     ) -> None:
         self._replays: list[tuple[int, Callable[[], None]]] = []
-        for n in sizes:
+        for n in sizes or RECORDED:
 
             def work(n: int = n) -> None:
                 for _ in range(n):
