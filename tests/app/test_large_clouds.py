@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from journeys import SMALL, Journey, draw_around, pixel
+from journeys import LEFT, SMALL, Journey, draw_around, pixel
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
@@ -88,6 +88,24 @@ def test_every_neuron_is_in_the_image_and_a_zoom_of_a_paused_run_gets_a_finer_on
     (left, right), _ = large.window.cloud.visible_range()
     assert (rect.left(), rect.right()) == pytest.approx((left, right))
     large.picture("large-zoomed")
+
+
+def test_the_image_follows_while_the_mouse_still_drags_it(large: Journey) -> None:
+    layer, plot = background(large), large.window.cloud.plot
+    port, middle = plot.viewport(), plot.viewport().rect().center()
+    large.qtbot.mousePress(port, LEFT, pos=middle)
+    for by in range(10, 90, 10):
+        large.qtbot.mouseMove(port, middle + QPoint(by, 0))
+        large.qtbot.wait(10)
+    (left, right), _ = large.window.cloud.visible_range()
+    assert left < -0.05 - right  # the picture went with the mouse
+
+    def is_in_place() -> bool:
+        rect = layer.image.mapRectToParent(layer.image.boundingRect())
+        return rect.left() == pytest.approx(left) and rect.right() == pytest.approx(right)
+
+    large.qtbot.waitUntil(is_in_place)
+    large.qtbot.mouseRelease(port, LEFT, pos=middle + QPoint(80, 0))
 
 
 @pytest.mark.parametrize("pair", [("w1", "a"), ("norm", "angle"), ("PC1", "PC2")], ids="-".join)
