@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,8 +12,9 @@ from typing import Any
 
 import platformdirs
 
-from mft_engine.experiment.events import Progress
-from mft_engine.experiment.experiment import STAGES, Experiment
+from mft_engine.experiment.answering import answer_all
+from mft_engine.experiment.events import Event, Progress
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe
@@ -176,10 +178,7 @@ def run_stored(
 def _carry_out(experiment: Experiment, stored: Run, tell: Report) -> None:
     try:
         _train(experiment, stored, tell)
-        for ask in STAGES:
-            for event in ask(experiment):
-                if isinstance(event, Progress):
-                    tell(event.part, event.fraction, event.text)
+        answer_all(experiment, functools.partial(_report, tell))
     except Exception as error:
         # The first fault is the one to report: a disk that is full refuses these as well.
         with contextlib.suppress(Exception):
@@ -191,6 +190,11 @@ def _carry_out(experiment: Experiment, stored: Run, tell: Report) -> None:
         stored.save_checkpoint(*checkpoint.pack(experiment))
         raise
     stored.save_outcome(experiment.outcome())
+
+
+def _report(tell: Report, event: Event) -> None:
+    if isinstance(event, Progress):
+        tell(event.part, event.fraction, event.text)
 
 
 def _resumable(parent: Path, recipe: Recipe) -> Run | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mft_engine.changes import CHANGES, changes_on_the_way
-from mft_engine.experiment.experiment import STAGES, Experiment
+from mft_engine.experiment.answering import answer_all
+from mft_engine.experiment.experiment import Experiment
 from mft_engine.experiment.storage import RunError
 from mft_engine.recipe import Recipe, RecipeError, differences
 from mft_engine.runs import checkpoint
@@ -70,9 +71,7 @@ def run_link(recipe: Recipe, before: Path | None, parent: Path) -> Run:
     _train(experiment, experiment.state.time + recipe.training.time)
     end = experiment.state.step
     experiment.retune(experiment.recipe.replace({"training.n_steps": end}))
-    for ask in STAGES:
-        for _ in ask(experiment):
-            pass
+    answer_all(experiment)
     # Only now: a link that is killed leaves nothing behind, and begins anew from the one before.
     stored = Run.create(parent, whole.replace({"training.n_steps": end}))
     stored.save_checkpoint(*checkpoint.pack(experiment))

@@ -130,10 +130,8 @@ def test_histograms_are_those_of_all_neurons_once_somebody_looks(large: Journey)
     marginals, theta = large.window.marginals, all_neurons(large)
     assert background(large).seen.histograms == ()  # hidden: nothing is counted for them
     large.look_at("marginals")
-    curve = marginals._curves["w1", "background"]
-    large.qtbot.waitUntil(lambda: curve.isVisible() and curve.getData()[1] is not None)
-    large.qtbot.waitUntil(lambda: background(large).seen.look.lines == marginals.lines)
-    large.window.clouds.refresh_marginals()
+    curves = [marginals._curves[key, "background"] for key in ("w1", "w2", "a", "angle")]
+    large.qtbot.waitUntil(lambda: all(curve.isVisible() and curve.getData()[1] is not None for curve in curves))
     for key, column in (("w1", 0), ("w2", 1), ("a", 2)):
         edges, density = marginals._curves[key, "background"].getData()
         counts = count(theta[:, column], Span(edges[0], edges[-1], len(edges) - 1))
