@@ -70,7 +70,7 @@ class Problem:
         """Theta, the top eigenvalue of the tangent kernel: a step is stable below 2/Theta."""
         rates = self.network.rates(hyper)
         with one_thread():  # of an automatic step: the run's bits follow it
-            return self.network.eigenvalue(theta, self.inputs, self.weights, rates, self.readout_exponent)
+            return float(self.network.eigenvalue(theta, self.inputs, self.weights, rates, self.readout_exponent))
 
     def resolving_step(self, theta: Tensor, hyper: Hyper) -> float:
         """The largest step that resolves the potential of single neurons in the field that they make now."""

@@ -19,6 +19,7 @@ from mft_engine.dynamics import Hyper, step_plan
 from mft_engine.dynamics.adam import Adam, moved, no_moments
 from mft_engine.dynamics.hyper import plan_of
 from mft_engine.dynamics.layered import Layered
+from mft_engine.field import field
 from mft_engine.field.field import MeanField, curvature, stiffness
 from mft_engine.kernels import ReferenceKernel
 from mft_engine.kernels.layered import LayeredKernel
@@ -31,6 +32,14 @@ from mft_engine.rng import Stream
 
 ENGINE = Path(mft_engine.__file__).parent
 FILES = sorted(path for path in ENGINE.rglob("*.py") if "_resources" not in path.parts)
+
+
+@pytest.fixture(autouse=True)
+def no_numbers_of_others() -> Iterator[None]:
+    """What is kept for a device's recordings belongs to no other fake one."""
+    field._unit_displacement.cache_clear()
+    yield
+    field._unit_displacement.cache_clear()
 
 
 def _code(path: Path) -> Iterator[tuple[str, str]]:
