@@ -46,6 +46,8 @@ COMMANDS = (
 TESTED = ("gpu_kernels", "gpu_products", "graphed", "riders_scope")
 # Stretches of training that are timed, after a first one that compiles and records.
 TRAINED_STEPS, KERNEL_STEPS = 400, 100
+# In one call of a path at the smallest size.
+MOST_STEPS = 1000
 
 
 def synchronize(device: torch.device) -> None:
@@ -111,11 +113,10 @@ def measure_size(n_neurons: int, device: torch.device, seconds: float) -> dict[s
 
     def of_ours(kernel: Any, n_steps: int, is_frozen: bool) -> dict[str, Any]:
         path = parts.KernelPath(kernel, case, n_steps, is_frozen=is_frozen)
-        path.total = path.total.to(device)
         row = {} if is_frozen else {"error": parts.relative_error(path.one_noiseless_step(), exact, case.theta)}
         return {**row, **timed(path, n_steps, seconds, device), "kernel": getattr(kernel, "name", "")}
 
-    many = max(50, min(1000, 200_000_000 // (n_neurons * predicted.N_POINTS) * 50))
+    many = min(MOST_STEPS, max(50, 200_000_000 // (n_neurons * predicted.N_POINTS) * 50))
     fast = choose("relu_tanh", device=device, dtype=torch.float32, n_inputs=2)
     for name, kernel, n_steps, is_frozen in (
         ("compiled steps", fast, many, False),
@@ -217,7 +218,6 @@ def measure_activation(name: str, device: torch.device) -> dict[str, Any]:
     kernel = choose(name, device=device, dtype=torch.float32, n_inputs=2)
     exact = parts.KernelPath(ReferenceKernel(get_activation(name)), case.double(), 1).one_noiseless_step()
     path = parts.KernelPath(kernel, case, 1)
-    path.total = path.total.to(device)
     error = parts.relative_error(path.one_noiseless_step(), exact, case.theta)
     total = torch.zeros(len(case.points), dtype=torch.float64, device=device)
     arguments = (case.points, case.targets, case.weights, parts.plan(noisy=True))

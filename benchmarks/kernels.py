@@ -210,7 +210,7 @@ class KernelPath:
     def __init__(self, kernel: Kernel, case: Case, n_steps: int, *, is_frozen: bool = False) -> None:
         self.kernel, self.case, self.n_steps, self.is_frozen = kernel, case, n_steps, is_frozen
         self.theta, self.step_number = case.theta, 0
-        self.total = torch.zeros(len(case.points), dtype=torch.float64)
+        self.total = torch.zeros(len(case.points), dtype=torch.float64, device=case.points.device)
 
     def _advance(self, theta: Tensor, noisy: bool, n_steps: int) -> Tensor:
         case = self.case

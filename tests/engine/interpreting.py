@@ -74,10 +74,12 @@ class Problem:
             setattr(self, part, getattr(self, part).to(device))
         return self
 
-    def plan(self, integrator: Any = "leimkuhler-matthews", noise: float = 1e-2, **more: Any) -> StepPlan:
+    def plan(
+        self, integrator: Any = "leimkuhler-matthews", noise: float = 1e-2, rate: float = 1e-2, **more: Any
+    ) -> StepPlan:
         columns = range(self.n_numbers)
         return StepPlan(
-            tuple(1e-2 * (1 + 0.1 * j) for j in columns),
+            tuple(rate * (1 + 0.1 * j) for j in columns),
             tuple(1e-3 * (1 + 0.2 * j) for j in columns),
             tuple(noise * (1 + 0.3 * j) for j in columns),
             integrator,

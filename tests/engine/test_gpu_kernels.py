@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from interpreting import interpreted_module
+from pretended import HERE, pretended_device
 
 from mft_engine import kernels, rng
 from mft_engine.kernels import GraphedKernel, ReferenceKernel, StepPlan, choose
@@ -314,28 +315,43 @@ def test_recipes_of_layers_and_readouts_are_predicted_to_take_a_few_launches_and
 
 
 @pytest.mark.slow
-def test_every_part_of_the_benchmark_runs_here_too_and_one_that_fails_leaves_the_others_their_rows(
+def test_the_benchmark_runs_on_a_pretended_device_and_a_part_that_fails_leaves_the_others_their_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Triton finds no driver there, so that trials fail and recorded steps serve."""
     from mft_engine.cli.bench import load_part
 
     part = load_part("gpu")
+    for name in ("TRAINED_STEPS", "KERNEL_STEPS", "MOST_STEPS"):
+        monkeypatch.setattr(part, name, 2)
+
+    def milliseconds(call: Any, device: torch.device) -> float:
+        call()
+        return 1.0
 
     def refuses(case: Any) -> None:
         raise RuntimeError("no such compiler")
 
-    monkeypatch.setattr(load_part("kernels"), "compiled_pytorch", refuses)
-    document = part.measure_on(torch.device("cpu"), quick=True)
+    monkeypatch.setattr(part, "_milliseconds", milliseconds)
+    monkeypatch.setattr(part, "_floor", lambda n_neurons, device: 1.0)
+    monkeypatch.setattr(part, "has_jax", lambda device: False)
+    for name in ("compiled_pytorch", "plain_pytorch"):  # autograd wants a driver
+        monkeypatch.setattr(load_part("kernels"), name, refuses)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    with pretended_device(monkeypatch) as device:
+        document = part.measure_on(HERE, quick=True)
+        assert not device.refused
+        monkeypatch.setattr(part, "BUDGET", 0.0)
+        late = part.measure_on(HERE, quick=True)
     paths = document["sizes"][0]["paths"]
-    assert "no such compiler" in paths["torch.compile"]["failure"] and paths["plain PyTorch"]["median_us"] > 0
+    assert "no such compiler" in paths["torch.compile"]["failure"]
     for name in ("compiled steps", "graphed", "reference"):
         assert paths[name]["median_us"] > 0 and paths[name]["error"] < 1e-4
+    assert paths["compiled steps"]["kernel"] == "graphed"
     assert all(row["training_us"] > 0 and row["frozen_us"] > 0 for row in document["recipes"])
     assert all(row["same_bits_twice"] and row["same_bits_split"] for row in document["checks"].values())
     text = part.markdown(document | {"torch": "2"})
     assert "no such compiler" in text and "continuous-xor" in text
-    monkeypatch.setattr(part, "BUDGET", 0.0)
-    late = part.measure_on(torch.device("cpu"), quick=True)
     assert late["sizes"][0]["failure"] == "no time left" and "no time left" in part.markdown(late | {"torch": "2"})
 
 

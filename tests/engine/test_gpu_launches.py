@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from interpreting import CPU, Problem, interpreted_module, layers, trusted
+from pretended import HERE, pretended_device
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from mft_engine.cli.bench import load_part
@@ -145,6 +146,44 @@ def test_a_step_of_products_is_a_dozen_launches(
         with launches:
             problem.frozen(kernel, problem.plan(), 0, 5)
         assert launches.names.total() - 5 * (bound - 2) <= 20
+
+
+@pytest.mark.parametrize("made_for", [("tanh_squared", 2), ("relu_tanh", 1), (("relu_tanh", "tanh"), 1)])
+def test_on_a_pretended_device_a_call_waits_for_nothing_and_takes_nothing_from_the_host(
+    monkeypatch: pytest.MonkeyPatch, made_for: tuple[Any, int]
+) -> None:
+    """Launches of Triton do nothing here; what is loaded, recorded and handed over is what a device would get."""
+    from mft_engine.kernels.gpu import kernel as one_readout
+    from mft_engine.kernels.gpu import product_kernels, product_steps, steps
+
+    launches = load_part("gpu_predictions").Launches()
+    for name in ("activate", "measure", "pull", "update"):
+        monkeypatch.setattr(product_steps, name, Counted(launches, name))
+    for name in ("background_step", "frozen_steps"):
+        monkeypatch.setattr(steps, name, Counted(launches, name))
+    (names, n_out), n_inputs = made_for, 5
+    with pretended_device(monkeypatch) as device:
+        if isinstance(names, tuple):
+            kernel: Any = product_kernels.LayeredProductKernel(layers(*names), HERE)
+            problem = Problem(3, kernel.network.n_neurons).to(str(HERE))
+        else:
+            phi = get_activation(names)
+            kernel = product_kernels.ProductKernel(phi, n_out) if n_out > 1 else one_readout.TritonKernel(phi)
+            problem = Problem(n_inputs, 12, n_out).to(str(HERE))
+        monkeypatch.setattr(kernel, "_serves", lambda *given: True)
+        problem.background(kernel, problem.plan(), 0, 1)  # looks at the points, and records
+        before = device.so_far()
+        found = problem.background(kernel, problem.plan(rate=2e-2), 1, 150)
+        assert {found.theta.device, found.losses.device, found.prediction_sum.device} == {HERE}
+        told = device.so_far() - before
+        assert told.n_trips == 0 and told.n_sends <= 3, told
+        # Two recordings of 64 steps, one of 16, one of 4 and two of 1, what is loaded and what is handed over; the one
+        # of one launch begins and ends with recordings of its own.
+        assert told.n_launches <= 60
+        if not isinstance(names, tuple):
+            assert problem.frozen(kernel, problem.plan(), 0, 3).device == HERE
+            assert kernel.predict(problem.theta, problem.points, 0.8).device == HERE
+        assert not device.refused
 
 
 # ---------------------------------------------------------------------------------------------------- the machine code
