@@ -144,7 +144,7 @@ class MainWindow(QMainWindow):
             session, self.cloud, self.loss, self.marginals, self.fourier, self.self_consistency, soon
         )
         TheoryKeeper(session, self.clouds, self.cloud, self.loss, self.marginals, self.self_consistency, soon)
-        LookKeeper(session, self.clouds, self.cloud, self.marginals)
+        LookKeeper(session, self.clouds, self.cloud, self.marginals, self.fourier)
         LoopKeeper(session, self.loop, actions["iterate"], self.clouds.stage)
         WidthKeeper(session, self.width_view, actions["widths"])
         runs = RunsKeeper(

@@ -18,7 +18,9 @@ Array = np.ndarray
 # From here on a cloud is drawn as an image, and the engine counts its neurons.
 MOST_POINTS = 30_000
 # Neurons of a larger cloud that are sent one by one, always the same: at most so many, and fewer of wide tables.
-N_SAMPLE, FEWEST_IN_SAMPLE, SAMPLE_BYTES = 2048, 64, 2**17
+N_SAMPLE, FEWEST_IN_SAMPLE, SAMPLE_BYTES = 2048, 32, 2**16
+# Phases of waves that are drawn.
+N_PHASES = 2000
 # The share of neurons that may lie beyond either end of an axis, and how many are asked for it.
 TAIL, N_ASKED = 5e-4, 20_000
 
@@ -125,7 +127,7 @@ class Look:
         layer: 0 for the first; n_columns: of its table; n_out: readouts of its neurons.
         clouds: which of "initial", "background", "foreground" are shown.
         plane, lines: of the picture and of the histograms.
-        has_moments: means and covariances are asked for.
+        has_moments: means and covariances are asked for; modulus: P where the waves of an addition are, else 0.
         marked: numbers of background neurons that are asked for one by one.
     """
 
@@ -136,6 +138,7 @@ class Look:
     plane: Plane | None = None
     lines: tuple[Line, ...] = ()
     has_moments: bool = False
+    modulus: int = 0
     marked: tuple[int, ...] = ()
 
     def is_of(self, shapes: Sequence[tuple[int, ...]]) -> bool:
@@ -163,6 +166,21 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class WavesSeen:
+    """Of all neurons that add modulo P, what `questions.waves` says of each.
+
+    Attributes:
+        counts: ((P - 1)/2,) neurons whose largest share is at frequency 1, 2, ...
+        phases: (n, 2) of the strongest: phase of n plus that of m, and that of the answer.
+        agreement: mean of cos(u_c - u_n - u_m), neurons counted by their strength.
+    """
+
+    counts: Array
+    phases: Array
+    agreement: float
+
+
+@dataclass(frozen=True)
 class Seen:
     """What was counted of all neurons of one cloud.
 
@@ -182,6 +200,7 @@ class Seen:
     ends: tuple[Ends, Ends] | None = None
     histograms: tuple[tuple[Ends, Array | None], ...] = ()
     moments: Moments | None = None
+    waves: WavesSeen | None = None
     marked: Array | None = None
 
     def histogram(self, of: Coordinate) -> tuple[Ends, Line, Array | None] | None:

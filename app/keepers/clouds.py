@@ -186,7 +186,9 @@ class CloudKeeper(QObject):
         """Both clouds and the theory, where the marginals are on the screen; likewise their waves."""
         if not self._fourier.visibleRegion().isEmpty():
             self._fourier.show_theory(self._law[0] if self._law else None, self._law_answers)
-            self._fourier.show_clouds(*self._whole)
+            told = self.stage.counted_of_run.items()
+            counted = {name: None if seen is None else seen.waves for name, (_, seen) in told}
+            self._fourier.show_clouds(*self._whole, counted)
         background, foreground = self.stage.shown
         if background is not None and not self._marginals.visibleRegion().isEmpty():
             self._marginals.show_theory(self._densities, self.law)

@@ -7,6 +7,7 @@ from PySide6.QtCore import QObject, QTimer, Slot
 from app.keepers.clouds import CloudKeeper
 from app.session import Session
 from app.views.cloud import CloudView
+from app.views.fourier import FourierView
 from app.views.marginals import MarginalsView
 from mft_engine.looks import Look
 
@@ -14,15 +15,19 @@ from mft_engine.looks import Look
 class LookKeeper(QObject):
     """Asks once for everything that changed in one go: axes, range, layer, clouds that are shown, histograms."""
 
-    def __init__(self, session: Session, clouds: CloudKeeper, cloud: CloudView, marginals: MarginalsView) -> None:
+    def __init__(
+        self, session: Session, clouds: CloudKeeper, cloud: CloudView, marginals: MarginalsView, fourier: FourierView
+    ) -> None:
         super().__init__(clouds)
         self._session, self._clouds, self._cloud, self._marginals = session, clouds, cloud, marginals
+        self._fourier = fourier
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._ask)
         self._has_large = False
         session.experiment_changed.connect(self._built)
-        for changed in (cloud.looked, marginals.looked, clouds.refreshed, clouds.layers.picked):
+        told = (cloud.looked, marginals.looked, clouds.refreshed, clouds.layers.picked, clouds.stage.marks_changed)
+        for changed in told:
             changed.connect(self._soon.start)
 
     @property
@@ -41,6 +46,7 @@ class LookKeeper(QObject):
             plane=plane,
             lines=() if self._marginals.visibleRegion().isEmpty() else self._marginals.lines,
             has_moments=plane is None,
+            modulus=0 if self._fourier.visibleRegion().isEmpty() else self._fourier.modulus,
             marked=tuple(stage.marked),
         )
 

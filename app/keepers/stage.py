@@ -24,6 +24,7 @@ class CloudStage(QObject):
     """
 
     left = Signal()
+    marks_changed = Signal()
 
     def __init__(self, cloud: CloudView, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -62,7 +63,12 @@ class CloudStage(QObject):
     @property
     def counted(self) -> dict[str, tuple[int, Seen | None]]:
         """Of the clouds on the screen of which only some neurons are here: how many there are, and what was counted."""
-        return {name: (self._sizes[name], self._seen.get(name)) for name in self._counted} if self.is_live else {}
+        return self.counted_of_run if self.is_live else {}
+
+    @property
+    def counted_of_run(self) -> dict[str, tuple[int, Seen | None]]:
+        """The same of the run's clouds, shown or not."""
+        return {name: (self._sizes[name], self._seen.get(name)) for name in self._counted}
 
     @property
     def marked(self) -> Sequence[int]:
@@ -133,6 +139,7 @@ class CloudStage(QObject):
         self._marked = numbers
         if self.is_live:
             self._cloud.marked.show(numbers)
+        self.marks_changed.emit()
 
     def show_stored(self, theta: np.ndarray, time: float) -> None:
         """The background as it was at an earlier time; today's foreground did not belong to it."""

@@ -143,6 +143,7 @@ class CloudView(QWidget):
         layer = self.layers[name]
         if layer.is_counted:
             layer.take_seen(seen)
+            layer.redraw_density(self._box.viewRect())  # also while the mouse drags the picture
             self._draw(only=name)
 
     @property

@@ -14,13 +14,13 @@ from app.views.chips import LegendChip
 from app.views.plot_style import line_pen, quiet_plot, style_plot
 from app.widgets.colours import with_opacity
 from app.widgets.empty_state import EmptyState
+from mft_engine.looks import N_PHASES, WavesSeen
 from mft_engine.questions.waves import Waves, phase_agreement, waves
 
 _CLOUDS = ("background", "foreground")
 _SERIES = (*_CLOUDS, "theory")
 _LABELS_BELOW = 0.45  # share of right answers where the lines of words would be crossed
 # Neurons that add little to their wave have a phase by chance: the strongest ones make the picture.
-_MOST_POINTS = 2000
 _MOST_OF_LAW = 600
 _OTHER_TASK = "This view is for modular addition: choose that task, or the recipe modular-addition."
 
@@ -42,6 +42,7 @@ class FourierView(QWidget):
         self._law_answers: float | None = None
         self._metrics: Mapping[str, np.ndarray] = {}
         self._chosen: Mapping[str, np.ndarray] = {}
+        self._counted: Mapping[str, WavesSeen] = {}
         self.chips = {name: LegendChip(name, "dot", f"{name}_cloud", f"The {name}'s neurons", self) for name in _CLOUDS}
         self.chips["theory"] = LegendChip("theory", "dashes", "theory", "Neurons of the exact infinite-width law", self)
         header = QHBoxLayout()
@@ -119,8 +120,21 @@ class FourierView(QWidget):
             self.items["frequencies"].getAxis("bottom").setTicks([ticks[::step]])
         self.show_clouds(None, None)
 
-    def show_clouds(self, background: np.ndarray | None, foreground: np.ndarray | None) -> None:
-        """Both clouds, (n_neurons, 3 P); None while there is none."""
+    @property
+    def modulus(self) -> int:
+        """P of the task, 0 for every other one."""
+        return self._modulus
+
+    def show_clouds(
+        self, background: np.ndarray | None, foreground: np.ndarray | None,
+        counted: Mapping[str, WavesSeen | None] | None = None,
+    ) -> None:  # fmt: skip
+        """Both clouds, (n_neurons, 3 P); None while there is none.
+
+        Args:
+            counted: of each cloud of which only some neurons are here the waves of all, once they are known.
+        """
+        self._counted = {name: found for name, found in (counted or {}).items() if found is not None}
         for name, theta in zip(_CLOUDS, (background, foreground), strict=True):
             self._take(name, theta, f"The {name}'s neurons.")
         self._redraw()
@@ -147,7 +161,9 @@ class FourierView(QWidget):
         self._waves[name] = found
         chip = self.chips[name]
         chip.setEnabled(found is not None)
-        chip.set_detail("" if found is None else f"phases {phase_agreement(found)[0]:.2f}")
+        told = self._counted.get(name)
+        agreement = "" if found is None else f"phases {told.agreement if told else phase_agreement(found)[0]:.2f}"
+        chip.set_detail(agreement)
         chip.setToolTip(
             f"{what} Phases agree: mean of cos(phase of the answer − phase of n − phase of m), each "
             "neuron counted by its strength; 1 in the known solution, 0 at the start, near 0.35 where only "
@@ -200,10 +216,11 @@ class FourierView(QWidget):
             self._draw_chosen(name, found if is_shown else None, side)
             if not is_shown or found is None:
                 continue
-            shares = _shares(found)
+            told = self._counted.get(name)
+            shares = _shares(found) if told is None else told.counts / told.counts.sum()
             top = max(top, float(shares.max()))
             self._bars[name].setOpts(x=np.arange(1, len(shares) + 1) + side, height=shares)
-            across, along = _phases(found, _strongest(found, _MOST_POINTS))
+            across, along = _phases(found, _strongest(found, N_PHASES)) if told is None else told.phases.T
             self._points[name].setData(x=across, y=along)
         top = max(top, self._draw_law())
         n = max((found.power.shape[1] for found in self._waves.values() if found is not None), default=1)

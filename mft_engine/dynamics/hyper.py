@@ -113,5 +113,9 @@ def resolving_step(theta: Tensor, field: MeanField, hyper: Hyper) -> float:
     if not hyper.is_preconditioned or hyper.temperature == 0:
         return math.inf
     with one_thread():
-        value = float(curvature(theta, field, hyper.temperature))
+        return resolved_by(float(curvature(theta, field, hyper.temperature)))
+
+
+def resolved_by(value: float) -> float:
+    """The largest step that resolves potentials of a curvature."""
     return min(LARGEST_STEP, RESOLVING_STEP / value) if value > 0 and math.isfinite(value) else LARGEST_STEP

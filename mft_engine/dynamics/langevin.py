@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from mft_engine.awaited import together
-from mft_engine.device import side_by_side
 from mft_engine.dynamics.divergence import AUTO_STEP, Diverged, stable_step
 from mft_engine.dynamics.hyper import LARGEST_STEP, Hyper, resolving_step
+from mft_engine.dynamics.look import stiffness_and_resolving_step
 from mft_engine.dynamics.problem import Problem, points_at
 from mft_engine.dynamics.state import (
     RECORD_EVERY,
@@ -91,12 +91,8 @@ def _look_at_stiffness(state: State, problem: Problem, hyper: Hyper) -> State:
     if state.checked_step == state.step or not _is_look_due(state):
         return state
     step_size = hyper.step_size
-    if step_size is not None:
-        value = problem.eigenvalue(state.theta, hyper)
-    else:
-        resolving, value = side_by_side(
-            lambda: problem.resolving_step(state.theta, hyper), lambda: problem.eigenvalue(state.theta, hyper)
-        )
+    value, resolving = stiffness_and_resolving_step(state.theta, problem, hyper)
+    if step_size is None:
         factor = AUTO_STEP if hyper.is_preconditioned else RAW_AUTO_STEP
         largest = factor / value if value > 0 and math.isfinite(value) else LARGEST_STEP
         largest = min(largest, resolving, decaying_step(hyper))

@@ -18,6 +18,7 @@ from mft_engine.network.layered import LayeredNetwork, penalties
 from mft_engine.network.scaling import output_variance_scale
 from mft_engine.network.tables import Tables, push_on_output
 from mft_engine.recipe import Recipe
+from mft_engine.recorded import Recorded
 from mft_engine.rng import Stream
 
 # Neurons of a layer on which the curvature is measured; their fields have as many readouts as the next layer neurons.
@@ -35,6 +36,11 @@ class Layered:
 
     shapes: LayeredNetwork
     told_by: Tables
+
+    @property
+    def is_whole(self) -> bool:
+        """It is."""
+        return True
 
     @property
     def n_layers(self) -> int:
@@ -62,13 +68,17 @@ class Layered:
 
     def eigenvalue(
         self, theta: Tensor, inputs: Tensor, weights: Tensor, rates: tuple[float, ...], exponent: float
-    ) -> float:
+    ) -> Tensor:
         """Theta: the kernel is formed, for its parts are products of features and of errors, layer by layer."""
         stride = max(1, len(inputs) // STIFFNESS_POINTS)
         inputs, weights = inputs[::stride], weights[::stride]
         kernel = self.shapes.tangent_kernel(self.shapes.split(theta), inputs, exponent, rates)
         root = torch.sqrt(weights / weights.sum())
-        return float(top_eigenvalue(kernel * root[:, None] * root[None, :]))
+        return top_eigenvalue(kernel * root[:, None] * root[None, :])
+
+    def output(self, theta: Tensor, inputs: Tensor, exponent: float) -> Tensor:
+        """By one pass."""
+        return self.shapes.forward(self.shapes.split(theta), inputs, exponent).prediction
 
     def felt(
         self, theta: Tensor, inputs: Tensor, weights: Tensor, residual: Tensor, hyper: Hyper, exponent: float
@@ -115,5 +125,14 @@ class Layered:
 
     def orders(self, theta: Tensor, inputs: Tensor, exponent: float) -> Awaited[dict[str, Estimate]]:
         """Mean square overlap of the last hidden layer's activation functions with the target's parts."""
-        found = self.shapes.forward(self.shapes.split(theta), inputs, exponent)
-        return self.told_by.orders(found.features[-1])
+        if not self.told_by.names:
+            return Awaited((), lambda _: {})
+        return Awaited(_ORDERS(theta, inputs, network=self, exponent=exponent), self.told_by.read_orders)
+
+
+def _order_numbers(theta: Tensor, inputs: Tensor, *, network: Layered, exponent: float) -> tuple[Tensor, ...]:
+    found = network.shapes.forward(network.shapes.split(theta), inputs, exponent)
+    return network.told_by.order_numbers(found.features[-1])
+
+
+_ORDERS = Recorded(_order_numbers)

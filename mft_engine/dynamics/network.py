@@ -21,6 +21,11 @@ class Network(Protocol):
     """One hidden layer (`TwoLayer`) or several (`Layered`); parameters are one tensor that only the network reads."""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all its parameters are in this process, so that nothing else has to be asked."""
+        ...
+
+    @property
     def n_layers(self) -> int:
         """L, hidden layers."""
         ...
@@ -46,8 +51,12 @@ class Network(Protocol):
 
     def eigenvalue(
         self, theta: Tensor, inputs: Tensor, weights: Tensor, rates: tuple[float, ...], exponent: float
-    ) -> float:
-        """Theta, the top eigenvalue of the tangent kernel: a step is stable below 2/Theta."""
+    ) -> Tensor:
+        """Theta, the top eigenvalue of the tangent kernel, 0-dim: a step is stable below 2/Theta."""
+        ...
+
+    def output(self, theta: Tensor, inputs: Tensor, exponent: float) -> Tensor:
+        """f at the inputs, by plain products that a device can record."""
         ...
 
     def felt(

@@ -39,6 +39,11 @@ class ShardedTwoLayer:
         return 1
 
     @property
+    def is_whole(self) -> bool:
+        """Only a part is here."""
+        return False
+
+    @property
     def activations(self) -> tuple[Activation, ...]:
         """Of the hidden layer."""
         return self._network.activations
@@ -59,10 +64,14 @@ class ShardedTwoLayer:
 
     def eigenvalue(
         self, theta: Tensor, inputs: Tensor, weights: Tensor, rates: tuple[float, ...], exponent: float
-    ) -> float:
+    ) -> Tensor:
         """Theta of the whole network."""
         neurons = self._shards.thinned(theta, STIFFNESS_NEURONS)
         return self._network.eigenvalue(neurons, inputs, weights, rates, exponent)
+
+    def output(self, theta: Tensor, inputs: Tensor, exponent: float) -> Tensor:
+        """The part of f that this process makes."""
+        return self._network.output(theta, inputs, exponent)
 
     def felt(
         self, theta: Tensor, inputs: Tensor, weights: Tensor, residual: Tensor, hyper: Hyper, exponent: float

@@ -13,6 +13,7 @@ from mft_engine.awaited import Awaited
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.estimates import Estimate
 from mft_engine.field.field import MeanField, stiffness
+from mft_engine.kernels import reference
 from mft_engine.network.activations import Activation
 from mft_engine.network.scaling import drive, output_variance_scale
 from mft_engine.network.two_layer import column_names, initial_cloud
@@ -41,6 +42,11 @@ class TwoLayer:
     n_out: int
     n_neurons: int
     n_relevant: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """It is."""
+        return True
 
     @property
     def n_layers(self) -> int:
@@ -77,9 +83,13 @@ class TwoLayer:
 
     def eigenvalue(
         self, theta: Tensor, inputs: Tensor, weights: Tensor, rates: tuple[float, ...], exponent: float
-    ) -> float:
+    ) -> Tensor:
         """Theta; the exponent drops out."""
-        return float(stiffness(theta, inputs, weights, self.activation, rates))
+        return stiffness(theta, inputs, weights, self.activation, rates)
+
+    def output(self, theta: Tensor, inputs: Tensor, exponent: float) -> Tensor:
+        """By the reference's products."""
+        return reference.predict(theta, inputs, exponent, self.activation)
 
     def felt(
         self, theta: Tensor, inputs: Tensor, weights: Tensor, residual: Tensor, hyper: Hyper, exponent: float

@@ -305,18 +305,19 @@ class Background:
         tables = self.tables()
         sent = _sent(tables)
         counting = Counting.of(tables, look) if look is not None and "background" in look.clouds else None
-        found = fetched([self.mean_prediction(), *sent, *(counting.tensors if counting else ())])
-        orders = self.problem.orders(state.theta)
+        awaited = self.problem.awaited_orders(state.theta)
+        found = iter(fetched([*awaited.numbers, *sent, *(counting.tensors if counting else ())]))
+        orders = awaited.read([float(number) for _ in awaited.numbers for number in next(found).flat])
         gap = self.gap_to_test()
         latest = self.history.rows[-1] if self.history.rows else {}
         loss = latest["loss"] if latest else self.present_loss()
         return Snapshot(
             step=state.step,
             time=state.time,
-            clouds=self._named(found[1 : 1 + len(sent)]),
+            clouds=self._named([next(found) for _ in sent]),
             n_neurons=tables[0].shape[0],
             sizes=tuple(table.shape[0] for table in tables),
-            seen=counting.seen(found[1 + len(sent) :]) if counting else None,
+            seen=counting.seen(found) if counting else None,
             loss=loss,
             step_size=state.step_size,
             eta_theta=state.step_size * state.eigenvalue,
@@ -324,17 +325,12 @@ class Background:
             order_errors={name: e.standard_error for name, e in orders.items()},
             average_age=state.average_age,
             is_complete=self.is_complete,
-            prediction=found[0],
             kernel=self.kernel.name,
             test_loss=latest.get("test_loss") if latest else self.measured_test_loss(),
             test_minus_train=None if gap is None else gap.mean,
             test_minus_train_error=None if gap is None else gap.standard_error,
             accuracies=self._latest_accuracies(latest),
         )
-
-    def metrics(self) -> dict[str, np.ndarray]:
-        """Columns recorded every 50 steps: step, time, loss, step_size, ..., test_loss where some data are unseen."""
-        return self.history.metrics()
 
     def present_loss(self) -> float:
         """E (y - f)^2 of the network as it stands, on the training measure."""

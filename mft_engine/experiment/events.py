@@ -56,7 +56,6 @@ class Snapshot(Event):
         order_parameters: {"cos4": ...} of this cloud, cos k angle(w) averaged over all neurons; order_errors: theirs.
         average_age: time covered by the running average of f (0: none yet).
         is_complete: the recipe's last step has been done.
-        prediction: (n_points,) f on the field points, running average where there is one.
         kernel: name of the inner loop in use.
         test_loss: E (y - f)^2 at the last record on unseen data; None where training sees all that there is.
         test_minus_train, test_minus_train_error: mean over the averaging window, and its standard error (nan early on).
@@ -73,7 +72,6 @@ class Snapshot(Event):
     order_parameters: dict[str, float]
     average_age: float
     is_complete: bool
-    prediction: Array
     kernel: str
     test_loss: float | None = None
     test_minus_train: float | None = None

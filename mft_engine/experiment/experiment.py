@@ -194,9 +194,8 @@ class Experiment:
 
     def see(self, cloud: str, look: Look) -> Seen | None:
         """What is counted of all neurons of the initial, background or foreground cloud where that is large."""
-        initial = self.background.initial_tables
-        now = self.sampler.tables if cloud == "foreground" else self.background.tables
-        return see(initial() if cloud == "initial" else now(), look)
+        of = {"initial": self.background.initial_tables, "foreground": self.sampler.tables}
+        return see(of.get(cloud, self.background.tables)(), look)
 
     def initial_clouds(self) -> tuple[Cloud, ...]:
         """The neurons at step 0, one cloud a hidden layer."""
@@ -204,7 +203,7 @@ class Experiment:
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Columns recorded every 50 steps: step, time, loss, step_size, ..., test_loss where some data are unseen."""
-        return self.background.metrics()
+        return self.background.history.metrics()
 
     @property
     def _cloud(self) -> CloudForeground | None:
@@ -394,7 +393,7 @@ class Experiment:
             points=self.field_points,
             initial_theta=self.background.initial_theta,
             background=background,
-            metrics=self.background.metrics(),
+            metrics=self.metrics(),
             snapshots=clouds,
             snapshot_steps=cloud_steps,
             foreground=self.fresh,

@@ -6,7 +6,7 @@ their additions does not matter: the same every time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from mft_engine.device import fetched, widest
-from mft_engine.looks import N_ASKED, TAIL, Coordinate, Ends, Look, Moments, Seen, Span
+from mft_engine.looks import N_ASKED, N_PHASES, TAIL, Coordinate, Ends, Look, Moments, Seen, Span, WavesSeen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Neurons whose moments are taken at a time: double precision of all would need several times the cloud's memory.
+# Neurons whose moments or waves are taken at a time: double precision of all would need many times their memory.
 BLOCK = 65_536
 
 
@@ -60,25 +60,29 @@ class Counting:
         self.tensors += [_counts([along[line.of]], [line.span]) for line in look.lines if line.span]
         if look.has_moments:
             self.tensors += _moments(table, look.n_out)
+        if look.modulus:
+            self.tensors += _waves(table, look.modulus)
         if look.marked:
             numbers = torch.tensor(look.marked, device=table.device)
             self.tensors.append(table.index_select(0, numbers).float())
 
-    def seen(self, arrays: Sequence[np.ndarray]) -> Seen:
+    def seen(self, arrays: Iterable[np.ndarray]) -> Seen:
         """The counts, given the fetched tensors."""
         look, left = self._look, iter(arrays)
         ends = {of: Ends(*map(float, next(left))) for of in self._coordinates}
-        plane, image, moments, marked = look.plane, None, None, None
+        plane, image, moments, waves, marked = look.plane, None, None, None, None
         if plane and plane.spans:
             image = next(left).reshape(plane.spans[1].n_bins, plane.spans[0].n_bins)
             image = image.astype(np.min_scalar_type(int(image.max())))
         histograms = tuple((ends[line.of], next(left) if line.span else None) for line in look.lines)
         if look.has_moments:
             moments = Moments(next(left), next(left))
+        if look.modulus:
+            waves = WavesSeen(next(left), next(left), float(next(left)))
         if look.marked:
             marked = next(left)
         both = (ends[plane.x], ends[plane.y]) if plane else None
-        return Seen(look, self._n_neurons, image, both, histograms, moments, marked)
+        return Seen(look, self._n_neurons, image, both, histograms, moments, waves, marked)
 
 
 def _counts(values: Sequence[Tensor], spans: Sequence[Span]) -> Tensor:
@@ -120,3 +124,29 @@ def _moments(table: Tensor, n_out: int) -> list[Tensor]:
     mean = total(joined(rows).sum(dim=0) for rows in blocks)
     centred = (joined(rows) - mean for rows in blocks)
     return [mean, total(part.T @ part for part in centred)]
+
+
+def _waves(table: Tensor, modulus: int) -> list[Tensor]:
+    """Neurons at each frequency, phases of the strongest, how far phases agree: `questions.waves` of all neurons."""
+    n_frequencies = (modulus - 1) // 2
+    parts = map(_series(modulus), torch.split(table, BLOCK))
+    best, strength, phases = (torch.cat(part) for part in zip(*parts, strict=True))
+    counts = torch.zeros(n_frequencies, dtype=torch.int32, device=table.device)
+    counts.index_add_(0, best, torch.ones_like(best, dtype=torch.int32))
+    sums = torch.stack([phases[:, :2].sum(dim=1), phases[:, 2]], dim=1)
+    agreement = (strength * (sums[:, 1] - sums[:, 0]).cos()).sum() / strength.sum()
+    strongest = sums[strength.topk(min(N_PHASES, len(strength))).indices]
+    return [counts, torch.atan2(strongest.sin(), strongest.cos()).float(), agreement]
+
+
+def _series(modulus: int) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """The frequency of each of some neurons, its strength there and the three phases."""
+
+    def of(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        parts = rows.to(widest(rows.device)).reshape(-1, 3, modulus)
+        series = torch.fft.rfft(parts, dim=2)[:, :, 1 : (modulus - 1) // 2 + 1]
+        best = (series[:, :2].abs() ** 2).sum(dim=1).argmax(dim=1)
+        chosen = series.gather(2, best[:, None, None].expand(-1, 3, 1))[:, :, 0]
+        return best, chosen.abs().prod(dim=1), chosen.angle()
+
+    return of

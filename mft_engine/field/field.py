@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -160,6 +161,11 @@ def _stiffness_of_many_readouts(
     return (vector * moved(vector)).sum()
 
 
+@cache  # for ever: a recorded look reads it
+def _unit_displacement(n: int, n_params: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return CURVATURE_DISPLACEMENT * rng.normal(0, Stream.POWER_ITERATION, 0, n, n_params, device=device, dtype=dtype)
+
+
 def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
     """How curved the potential of a single neuron is in prior units, for 9 of 10 neurons at most this much.
 
@@ -179,8 +185,7 @@ def curvature(theta: Tensor, field: MeanField, temperature: float) -> Tensor:
     """
     theta = theta[:: max(1, theta.shape[0] // CURVATURE_NEURONS)]
     n, n_params = theta.shape
-    unit = rng.normal(0, Stream.POWER_ITERATION, 0, n, n_params, device=theta.device, dtype=theta.dtype)
-    unit = CURVATURE_DISPLACEMENT * unit
+    unit = _unit_displacement(n, n_params, theta.device, theta.dtype)
     widths = [(temperature / penalty) ** 0.5 for penalty in field.penalties]
     displacement = torch.stack([d * s for d, s in zip(unit.unbind(1), widths, strict=True)], dim=1)
     both = field.gradient(torch.cat([theta + displacement, theta]))

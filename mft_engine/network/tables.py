@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mft_engine.awaited import Awaited
 from mft_engine.curves import Parity
 from mft_engine.estimates import Estimate
 from mft_engine.network.activations import Activation
@@ -44,18 +43,19 @@ class Tables:
     functions: Tensor
     names: tuple[str, ...]
 
-    def orders(self, features: Tensor) -> Awaited[dict[str, Estimate]]:
-        """E over neurons of the squared overlap with each named function, features (n_points, n_neurons)."""
-        if not self.names:
-            return Awaited((), lambda _: {})
+    def order_numbers(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """E over neurons of the squared overlap with each named function, and its errors, (n_functions,) each.
+
+        Args:
+            features: (n_points, n_neurons).
+        """
         squares = self._overlaps(features, self.functions) ** 2
-        error = squares.std(dim=0) / len(squares) ** 0.5
+        return squares.mean(dim=0), squares.std(dim=0) / len(squares) ** 0.5
 
-        def read(told: list[float]) -> dict[str, Estimate]:
-            n = len(self.names)
-            return {f"overlap_{k}": Estimate(m, e) for k, m, e in zip(self.names, told[:n], told[n:], strict=True)}
-
-        return Awaited((squares.mean(dim=0), error), read)
+    def read_orders(self, told: list[float]) -> dict[str, Estimate]:
+        """The same by their names, from both in one list."""
+        n = len(self.names)
+        return {f"overlap_{k}": Estimate(m, e) for k, m, e in zip(self.names, told[:n], told[n:], strict=True)}
 
     def columns(self, layer: int, n_inputs: int) -> tuple[str, ...]:
         """Names of the columns of a layer's table."""

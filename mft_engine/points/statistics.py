@@ -9,6 +9,7 @@ from torch import Tensor
 from mft_engine.awaited import Awaited
 from mft_engine.device import to_host
 from mft_engine.estimates import Estimate
+from mft_engine.recorded import Recorded
 
 ORDERS = (2, 3, 4, 6, 8)
 
@@ -43,16 +44,22 @@ def awaited_order_parameters(cloud: Tensor, n_inputs: int, n_relevant: int = 0) 
         n_relevant: the target depends on the first so many inputs alone; 0 where that is not known.
 
     Returns:
+        to be fetched before the next cloud is looked at:
         {"cos2", "cos3", "cos4", "cos6", "cos8"} for two inputs, else {"overlap"} where n_relevant is known.
     """
     if n_inputs != 2:
         if not 0 < n_relevant < n_inputs:
             return Awaited((), lambda _: {})
-        return Awaited(_overlap(cloud, n_inputs, n_relevant), lambda told: {"overlap": Estimate(*told)})
+        numbers = _OVERLAP(cloud, n_inputs=n_inputs, n_relevant=n_relevant)
+        return Awaited(numbers, lambda told: {"overlap": Estimate(*told)})
+    return Awaited(_WAVES(cloud), _read_waves)
+
+
+def _waves(cloud: Tensor) -> tuple[Tensor, Tensor]:
     angle = torch.atan2(cloud[:, 1], cloud[:, 0])
     waves = torch.stack([(k * angle).cos() for k in ORDERS])
     error = waves.std(dim=1) / len(cloud) ** 0.5 if len(cloud) > 1 else waves[:, 0] * torch.nan
-    return Awaited((waves.mean(dim=1), error), _read_waves)
+    return waves.mean(dim=1), error
 
 
 def _read_waves(told: list[float]) -> dict[str, Estimate]:
@@ -67,6 +74,9 @@ def _overlap(cloud: Tensor, n_inputs: int, n_relevant: int) -> tuple[Tensor, Ten
     # The error of a ratio of sums over independent neurons.
     scatter = (inside - ratio * total).std() if len(cloud) > 1 else ratio * torch.nan
     return ratio, scatter / total.mean() / len(cloud) ** 0.5
+
+
+_WAVES, _OVERLAP = Recorded(_waves), Recorded(_overlap)
 
 
 def function_alignment(f_bg: Values, f_fg: Values, weights: Values) -> float:

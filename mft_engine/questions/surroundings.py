@@ -22,6 +22,7 @@ from mft_engine.dynamics.problem import Problem
 from mft_engine.laws.tempered import Tilt
 from mft_engine.network.layered import LayeredNetwork, Pass
 from mft_engine.network.tables import push_on_output
+from mft_engine.recorded import Recorded
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,32 @@ _NAMES = ("errors", "echo", "push", "covariance")
 
 
 def look(problem: Problem, layered: Layered, hyper: Hyper, theta: Tensor) -> Moment:
-    """The products of the moment, float64."""
-    network = layered.shapes
+    """The products of the moment, float64; another look may write over them."""
+    kick = layered.shapes.input_scale(layered.n_layers) * (hyper.temperature / layered.penalties(hyper)[-2]) ** 0.5
+    return Moment(*_PRODUCTS(theta, problem.inputs, problem.weights, network=layered.shapes, kick=kick))
+
+
+def _products(
+    theta: Tensor, inputs: Tensor, weights: Tensor, *, network: LayeredNetwork, kick: float
+) -> tuple[Tensor, ...]:
     parts = network.split(theta)
-    found = network.forward(parts, problem.inputs, 1.0)
-    gradients = network.errors(parts, found, torch.ones_like(problem.weights))
+    found = network.forward(parts, inputs, 1.0)
+    gradients = network.errors(parts, found, torch.ones_like(weights))
     left = [error * network.input_scale(layer) for layer, error in enumerate(gradients[1:], start=2)]
-    left.append(torch.ones_like(problem.weights)[:, None])
+    left.append(torch.ones_like(weights)[:, None])
     scale, readout = network.input_scale(network.n_layers), parts[-1][0]
-    kick = scale * (hyper.temperature / layered.penalties(hyper)[-2]) ** 0.5
     reached = found.features[-2] * scale
     echo = (_bend(network, reached @ parts[-2].T, kick) @ readout) * scale**2
     push = [signal @ push_on_output(network, parts, layer) for layer, signal in enumerate(left, start=1)]
-    return Moment(
+    return (
         torch.stack([s @ s.T for s in left]).double(),
         echo.double(),
         torch.stack(push).double(),
         last_covariance(found, readout),
     )
+
+
+_PRODUCTS = Recorded(_products)
 
 
 def last_covariance(found: Pass, readout: Tensor) -> Tensor:
@@ -126,8 +135,8 @@ def watch_last_layer(
         result = problem.kernel.advance_background(
             theta, problem.inputs, problem.targets, problem.weights, plan, step, STEPS_BETWEEN, total
         )
-        if result.nonfinite_step is not None:
-            raise Diverged(result.nonfinite_step, state.step_size)
+        if (bad := result.nonfinite_step) is not None:
+            raise Diverged(bad, state.step_size)
         theta, total = result.theta, result.prediction_sum
         covariance = covariance + covariance_now()
         yield (number + 1) / n_looks
@@ -151,7 +160,7 @@ class Watch:
         self.n_looks += 1
         for name in _NAMES:
             value = getattr(moment, name)
-            self._sums[name] = value if name not in self._sums else self._sums[name] + value
+            self._sums[name] = value.clone() if name not in self._sums else self._sums[name] + value
 
     @property
     def mean(self) -> Moment:

@@ -182,7 +182,6 @@ class FakeExperiment:
             order_parameters={"cos4": -0.5},
             average_age=self.state.average_age,
             is_complete=self.is_complete,
-            prediction=np.zeros(4),
             kernel="fake",
         )
 

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from journeys import SMALL, Journey, draw_around, pixel
+from journeys import LEFT, SMALL, Journey, draw_around, pixel
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
 
 from app.views.cloud_layer import CloudLayer
 from mft_engine.experiment.events import CloudSeen
-from mft_engine.looks import Span, count, count_plane
+from mft_engine.looks import Coordinate, Span, count, count_plane, n_sent
+from mft_engine.questions.waves import waves
 from mft_engine.recipe import load_recipe
 
 N = 60_000
@@ -89,6 +90,24 @@ def test_every_neuron_is_in_the_image_and_a_zoom_of_a_paused_run_gets_a_finer_on
     large.picture("large-zoomed")
 
 
+def test_the_image_follows_while_the_mouse_still_drags_it(large: Journey) -> None:
+    layer, plot = background(large), large.window.cloud.plot
+    port, middle = plot.viewport(), plot.viewport().rect().center()
+    large.qtbot.mousePress(port, LEFT, pos=middle)
+    for by in range(10, 90, 10):
+        large.qtbot.mouseMove(port, middle + QPoint(by, 0))
+        large.qtbot.wait(10)
+    (left, right), _ = large.window.cloud.visible_range()
+    assert left < -0.05 - right  # the picture went with the mouse
+
+    def is_in_place() -> bool:
+        rect = layer.image.mapRectToParent(layer.image.boundingRect())
+        return rect.left() == pytest.approx(left) and rect.right() == pytest.approx(right)
+
+    large.qtbot.waitUntil(is_in_place)
+    large.qtbot.mouseRelease(port, LEFT, pos=middle + QPoint(80, 0))
+
+
 @pytest.mark.parametrize("pair", [("w1", "a"), ("norm", "angle"), ("PC1", "PC2")], ids="-".join)
 def test_other_axes_of_a_paused_run_are_counted_too(large: Journey, pair: tuple[str, str]) -> None:
     layer, theta, cloud = background(large), all_neurons(large), large.window.cloud
@@ -111,10 +130,8 @@ def test_histograms_are_those_of_all_neurons_once_somebody_looks(large: Journey)
     marginals, theta = large.window.marginals, all_neurons(large)
     assert background(large).seen.histograms == ()  # hidden: nothing is counted for them
     large.look_at("marginals")
-    curve = marginals._curves["w1", "background"]
-    large.qtbot.waitUntil(lambda: curve.isVisible() and curve.getData()[1] is not None)
-    large.qtbot.waitUntil(lambda: background(large).seen.look.lines == marginals.lines)
-    large.window.clouds.refresh_marginals()
+    curves = [marginals._curves[key, "background"] for key in ("w1", "w2", "a", "angle")]
+    large.qtbot.waitUntil(lambda: all(curve.isVisible() and curve.getData()[1] is not None for curve in curves))
     for key, column in (("w1", 0), ("w2", 1), ("a", 2)):
         edges, density = marginals._curves[key, "background"].getData()
         counts = count(theta[:, column], Span(edges[0], edges[-1], len(edges) - 1))
@@ -226,6 +243,26 @@ def test_a_large_foreground_of_every_layer_is_counted_when_its_layer_is_shown(jo
         assert layer.scatter.isVisible() and len(layer.theta) == (16, 12)[number]
     journey.press("cancel")
     journey.rest()
+    assert journey.faults == []
+
+
+def test_the_waves_of_all_neurons_of_a_large_network_that_adds(journey: Journey) -> None:
+    changes = {"network.n_neurons": 31_000, "foreground.n_neurons": 64, "engine.n_threads": 1}
+    journey.start(load_recipe("modular-addition").replace(changes))
+    settle(journey)
+    layer, theta, fourier = background(journey), all_neurons(journey), journey.window.fourier
+    assert layer.seen.waves is None and len(layer.theta) == n_sent(31_000, 33) < 500
+    journey.look_at("fourier")
+    journey.qtbot.waitUntil(lambda: layer.seen.waves is not None)
+    found = waves(theta, fourier.modulus)
+    assert np.array_equal(layer.seen.waves.counts, np.bincount(found.frequency)[1:])
+    journey.qtbot.waitUntil(lambda: len(fourier._points["background"].getData()[0]) == 2000)
+    assert np.allclose(fourier._bars["background"].opts["height"], layer.seen.waves.counts / 31_000)
+    # The readouts of a neuron are shown as their length, here and there.
+    journey.window.cloud.pick_axes("a", "norm")
+    settle(journey)
+    length = Coordinate("readout").of(theta, fourier.modulus), Coordinate("length").of(theta, fourier.modulus)
+    assert np.array_equal(layer.seen.image, whole_image(layer, theta, lambda _: length))
     assert journey.faults == []
 
 

@@ -68,7 +68,7 @@ def snapshot(eta_theta: float = 1.4, **changes: object) -> Snapshot:
         "step": 16000, "time": 24.0, "clouds": (Cloud(theta, PLANE),), "n_neurons": 2048,
         "loss": 0.294, "step_size": 0.00157,
         "eta_theta": eta_theta, "order_parameters": {"cos4": -0.5621}, "average_age": 16.0, "is_complete": True,
-        "prediction": np.zeros(4), "kernel": "reference",
+        "kernel": "reference",
     }  # fmt: skip
     return Snapshot(**(values | changes))  # type: ignore[arg-type]
 

@@ -14,6 +14,7 @@ from app.theme import LIGHT
 from app.views.cloud import CloudView
 from app.views.fourier import FourierView
 from app.views.projections import available_axes, joined_readouts
+from mft_engine.looks import WavesSeen
 from mft_engine.rng import Stream, host_generator
 from mft_engine.tasks.modular import fourier_planes
 
@@ -47,6 +48,18 @@ def test_frequencies_of_both_clouds_stand_side_by_side_and_phases_lie_on_the_dia
     assert view.chips["background"].detail == "phases 1.00"
     view.chips["foreground"].setChecked(False)
     assert not view._bars["foreground"].isVisible() and view._bars["background"].isVisible()
+
+
+def test_of_a_large_cloud_the_waves_of_all_neurons_are_drawn_though_few_are_here(view: FourierView) -> None:
+    view.set_modulus(P)
+    told = WavesSeen(np.array([10, 0, 30]), np.array([[0.5, 0.5], [-1.0, 1.0]]), 0.87)
+    view.show_clouds(waves_of(2, 40), waves_of(3, 100), {"background": told, "foreground": None})
+    np.testing.assert_allclose(view._bars["background"].opts["height"], [0.25, 0, 0.75])
+    np.testing.assert_array_equal(view._bars["foreground"].opts["height"], [0, 0, 1])  # until its counts come
+    np.testing.assert_array_equal(np.transpose(view._points["background"].getData()), told.phases)
+    assert view.chips["background"].detail == "phases 0.87"
+    view.show_chosen({"background": np.arange(10)})
+    np.testing.assert_allclose(view._chosen_bars["background"].opts["height"], [0, 0.25, 0])  # of those that are here
 
 
 def test_the_law_stands_behind_the_clouds_with_its_share_of_right_answers(view: FourierView) -> None:

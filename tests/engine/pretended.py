@@ -36,6 +36,7 @@ _FREE = {
     "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "alias", "lift_fresh",
     "_unsafe_view", "_reshape_alias", "set_", "is_same_size", "resize_", "view", "_linalg_check_errors",
 }  # fmt: skip
+_RESHAPING = ("squeeze_", "unsqueeze_", "transpose_", "t_")
 # A CPU tensor may be an index of one on the device.
 _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 
@@ -209,7 +210,7 @@ class PretendedDevice(TorchDispatchMode):
         owners = {id(t.inner): t for t in pretended}
         plain_args, plain_kwargs = _mapped(_plain, args), _mapped(_plain, kwargs)
         found = func(*plain_args, **plain_kwargs)
-        if self._tape is not None and not func.is_view and name not in ("detach", "alias"):
+        if self._tape is not None and not func.is_view and name not in ("detach", "alias", *_RESHAPING):
             self._tape.append(_again(func, plain_args, plain_kwargs, found))
         if is_out:
             return found
@@ -249,7 +250,7 @@ class PretendedDevice(TorchDispatchMode):
             self.waited(name)
         if name in _INDEXING and any(not isinstance(mask, Pretended) for mask in masks):
             self._sent(masks[0])
-        if not (func.is_view or name in _FREE):
+        if not (func.is_view or name in _FREE or name in _RESHAPING):
             self.launched(name)
         return name in ("_local_scalar_dense", "is_nonzero", "equal", "item")
 
@@ -288,6 +289,11 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.inner if isinstance(tensor, Pretended) else tensor
 
 
+def _alias(tensor: Tensor) -> Tensor:
+    """The same memory in the shape that it has now."""
+    return tensor.detach()
+
+
 def _taken(tensor: Tensor, index: Any) -> tuple[Tensor, list[Tensor | None]]:
     """The view that whole numbers, slices, None and ... make, and what is left for an indexing by tensors."""
     aten, parts = torch.ops.aten, index if isinstance(index, tuple) else (index,)
@@ -315,12 +321,12 @@ def _taken(tensor: Tensor, index: Any) -> tuple[Tensor, list[Tensor | None]]:
 
 def _again(func: Any, args: Any, kwargs: Any, found: Any) -> Callable[[], None]:
     """The operation once more, into the memory of its first result: what a replay does."""
-    kept = list(_tensors(found))
+    kept = [tensor.detach() for tensor in _tensors(found)]
+    args, kwargs = _mapped(_alias, args), _mapped(_alias, kwargs)
 
     def work() -> None:
         for old, new in zip(kept, _tensors(func(*args, **kwargs)), strict=True):
-            if old is not new:
-                old.copy_(new)
+            old.copy_(new)
 
     return work
 
@@ -331,7 +337,7 @@ def _place() -> str:
     fallback = "?"
     while frame is not None:
         name = frame.f_code.co_filename
-        if "/mft_engine/" in name and not name.endswith("/mft_engine/device.py"):
+        if "/mft_engine/" in name and not name.endswith(("/mft_engine/device.py", "/mft_engine/rng.py")):
             return f"{name.split('/mft_engine/')[1]} {frame.f_code.co_qualname}"
         if fallback == "?" and "/tests/" in name and "pretended" not in name:
             fallback = f"{Path(name).name} {frame.f_code.co_name}"

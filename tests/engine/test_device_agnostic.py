@@ -16,9 +16,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import mft_engine
 from mft_engine import rng
 from mft_engine.dynamics import Hyper, step_plan
-from mft_engine.dynamics.adam import Adam, moved, no_moments
+from mft_engine.dynamics.adam import Adam, corrections, moved, no_moments
 from mft_engine.dynamics.hyper import plan_of
 from mft_engine.dynamics.layered import Layered
+from mft_engine.field import field
 from mft_engine.field.field import MeanField, curvature, stiffness
 from mft_engine.kernels import ReferenceKernel
 from mft_engine.kernels.layered import LayeredKernel
@@ -31,6 +32,14 @@ from mft_engine.rng import Stream
 
 ENGINE = Path(mft_engine.__file__).parent
 FILES = sorted(path for path in ENGINE.rglob("*.py") if "_resources" not in path.parts)
+
+
+@pytest.fixture(autouse=True)
+def no_numbers_of_others() -> Iterator[None]:
+    """What is kept for a device's recordings belongs to no other fake one."""
+    field._unit_displacement.cache_clear()
+    yield
+    field._unit_displacement.cache_clear()
 
 
 def _code(path: Path) -> Iterator[tuple[str, str]]:
@@ -83,7 +92,7 @@ def test_every_step_and_field_runs_on_the_meta_device(name: str, integrator: str
         assert stiffness(theta, inputs, weights, activation, hyper.rate_per_step(2)).shape == ()
         assert curvature(theta, field, 0.02).shape == ()
         update = Adam(0.01, 0.9, 0.999, 0.1, 0.1, trains_readout=True)
-        after, moments = moved(theta, no_moments(theta), field.gradient(theta), 0, update, 2)
+        after, moments = moved(theta, no_moments(theta), field.gradient(theta), corrections(0, update), update, 2)
         assert after.shape == (32, 3) and moments.shape == (2, 32, 3)
 
 

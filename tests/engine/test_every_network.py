@@ -82,7 +82,7 @@ def test_theta_is_how_far_a_step_of_the_dynamics_can_move_the_function(name: str
         error = (problem.kernel.predict(result.theta, problem.inputs, 1.0) - f) / step
         factor = float((root * error).norm())
     assert factor == pytest.approx(
-        setting.network.eigenvalue(theta, problem.inputs, problem.weights, rates, 1.0), rel=0.02
+        float(setting.network.eigenvalue(theta, problem.inputs, problem.weights, rates, 1.0)), rel=0.02
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pretended import HERE, Pretended, PretendedDevice, pretended_device
+from pretended import HERE, Count, Pretended, PretendedDevice, pretended_device
 
 from mft_engine.device import record_graph
+from mft_engine.dynamics import langevin
 from mft_engine.experiment.experiment import STAGES, Experiment
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.laws import tempered
@@ -102,6 +103,7 @@ def whole(recipe: Recipe, kernel: str) -> Outcome:
     while not experiment.is_complete:
         experiment.advance(75)
     experiment.snapshot()
+    # (laws by particles and replays take minutes)
     is_slow = recipe.task.name != "product" or recipe.training.dynamics != "langevin"
     for ask in STAGES:
         if not (is_slow and ask in (Experiment.theory, Experiment.ask)):
@@ -144,3 +146,43 @@ def test_a_whole_recipe_gives_the_numbers_of_the_cpu(
             assert math.isclose(pairs[path], value, rel_tol=2e-3, abs_tol=1e-4) or math.isnan(value), path
     np.testing.assert_allclose(found.background.clouds[0].theta, wanted.background.clouds[0].theta, atol=1e-4)
     assert list(found.metrics) == list(wanted.metrics)
+
+
+# ---- what a training costs the host ------------------------------------------------------------------------
+
+
+# Noise of the first step of a call is drawn before its recording.
+IN_STEPS = ("kernels/", "network/layered.py flat_normal")
+
+
+def hundred_steps(recipe: Recipe, device: PretendedDevice) -> tuple[float, float, Count]:
+    """Trips and launches in a hundred steps, those within the kernels' steps left out, when all is recorded."""
+    experiment = Experiment(recipe.replace({"engine.device": str(HERE)}), kernel="graphed")
+    experiment.advance(200)
+    before = device.so_far()
+    experiment.advance(400)
+    count = device.count - before
+    own = sum(n for place, n in count.launches.items() if not place.startswith(IN_STEPS))
+    assert experiment.state.step == 600
+    return count.n_trips / 4, own / 4, count
+
+
+@pytest.mark.parametrize(
+    ("name", "n_trips", "n_launches"),
+    [
+        ("dynamics", 3, 12),
+        ("held-back", 5, 40),
+        ("several-readouts", 5, 70),
+        ("two-layers", 3, 130),
+        ("adam", 2, 720),
+        ("batches", 3, 900),
+    ],
+)
+def test_a_hundred_steps_of_training_wait_three_times_and_queue_little(
+    name: str, n_trips: float, n_launches: float, device: PretendedDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two records and one look; clouds and samples of the function stay where they are until somebody asks."""
+    monkeypatch.setattr(langevin, "LOOKS_EVERY", ((100, None),))
+    changes: dict[str, Any] = {"training.time": 1e6, "training.n_steps": 10**6}
+    trips, launches, count = hundred_steps(small(name, **changes), device)
+    assert trips <= n_trips and launches <= n_launches, count.table()
