@@ -35,14 +35,17 @@ class Recorded:
         # Memory of a recording belongs to one thread.
         self._own = threading.local()
 
-    def __call__(self, *tensors: Tensor, **settings: Any) -> tuple[Tensor, ...]:
-        """What the work finds; on a device that records, the next call with such tensors writes over it."""
+    def __call__(self, *tensors: Any, **settings: Any) -> tuple[Tensor, ...]:
+        """What the work finds; on a device that records, the next call with such tensors writes over it.
+
+        That may be given to the next call. Where nothing is recorded the work is told whatever stands for a tensor.
+        """
         if not can_record_graphs(tensors[0].device):
             return self._work(*tensors, **settings)
         kept: OrderedDict[Any, _Recording] = self._own.__dict__.setdefault("kept", OrderedDict())
         shapes = tuple((tuple(t.shape), t.dtype, t.device) for t in tensors)
-        # Objects are known by themselves; a recording holds on to its own.
-        plain = (int, float, str)
+        # Values are compared, objects are known by themselves: a recording holds on to its own.
+        plain = (int, float, str, tuple)
         kind = (shapes, tuple((k, v if isinstance(v, plain) else id(v)) for k, v in settings.items()))
         if kind not in kept:
             kept[kind] = _Recording(self._work, tensors, settings)
@@ -86,4 +89,5 @@ class _Recording:
             self._once()
         else:
             self._replay()
-        return self._found
+        # A replay writes without a word: as other objects they are not taken for what they were.
+        return tuple(number.detach() for number in self._found)

@@ -14,13 +14,15 @@ Source: Kingma and Ba, arXiv 1412.6980; Loshchilov and Hutter, arXiv 1711.05101.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mft_engine.awaited import together
+from mft_engine.device import can_record_graphs
 from mft_engine.dynamics.divergence import Diverged, loss_limit
 from mft_engine.dynamics.hyper import Hyper
 from mft_engine.dynamics.langevin import FIELD_EVERY
@@ -44,6 +46,7 @@ from mft_engine.network.scaling import drive
 from mft_engine.points.loss import LOSS, awaited_loss
 from mft_engine.points.measure import weighted
 from mft_engine.recipe import Recipe
+from mft_engine.recorded import Recorded
 from mft_engine.slices import Clock
 
 EPSILON = 1e-8
@@ -79,13 +82,20 @@ def no_moments(theta: Tensor) -> Tensor:
     return torch.zeros(2, *theta.shape, dtype=theta.dtype, device=theta.device)
 
 
-def moved(theta: Tensor, moments: Tensor, drift: Tensor, step: int, adam: Adam, n_inputs: int) -> tuple[Tensor, Tensor]:
+def corrections(step: int, adam: Adam) -> tuple[float, float]:
+    """1 - beta^t of both moments at the update after `step` others: what they lack at the start."""
+    return 1.0 - adam.beta1 ** (step + 1), 1.0 - adam.beta2 ** (step + 1)
+
+
+def moved(
+    theta: Tensor, moments: Tensor, drift: Tensor, lacking: Sequence[float] | Tensor, adam: Adam, n_inputs: int
+) -> tuple[Tensor, Tensor]:
     """The cloud and its moments after one update.
 
     Args:
         theta, drift: (n_neurons, n_inputs + n_out), any number of readouts.
         moments: (2, n_neurons, n_inputs + n_out), m and v.
-        step: updates done before this one since the moments were zero.
+        lacking: `corrections`, numbers or (2,) on the device.
         n_inputs: columns that decay with lambda_w; the others with lambda_a.
 
     Returns:
@@ -93,8 +103,8 @@ def moved(theta: Tensor, moments: Tensor, drift: Tensor, step: int, adam: Adam, 
     """
     first = torch.lerp(moments[0], drift, 1.0 - adam.beta1)
     second = torch.addcmul(adam.beta2 * moments[1], drift, drift, value=1.0 - adam.beta2)
-    root = (second / (1.0 - adam.beta2 ** (step + 1))).sqrt_().add_(EPSILON)
-    change = first / (1.0 - adam.beta1 ** (step + 1)) / root
+    root = (second / lacking[1]).sqrt_().add_(EPSILON)
+    change = first / lacking[0] / root
     keep = torch.full_like(theta[0], 1.0 - adam.step_size * adam.lambda_w)
     keep[n_inputs:] = 1.0 - adam.step_size * adam.lambda_a
     after = theta * keep + adam.step_size * change
@@ -134,36 +144,87 @@ def _steps(state: State, problem: Problem, adam: Adam, n_steps: int) -> tuple[St
     """The state after n_steps, and its order parameters where a row is due: the host waits once for all of it."""
     theta, prediction_sum, n_predictions = state.theta, state.prediction_sum, state.n_predictions
     moments = no_moments(theta) if state.moments is None else state.moments
+    step_of = _Step(problem, adam, range(state.step, state.step + n_steps), theta.device)
     losses: list[Tensor] = []
     finite: list[Tensor] = []
     for step in range(state.step, state.step + n_steps):
-        inputs, targets, weights = points_at(step, problem)
-        prediction = problem.kernel.predict(theta, inputs, problem.readout_exponent)
-        losses.append(awaited_loss(weights, targets, prediction))
-        if not problem.moves:
-            prediction_sum, n_predictions = prediction_sum + prediction.double(), n_predictions + 1
-        elif step % FIELD_EVERY == 0:
+        if problem.moves and step % FIELD_EVERY == 0:
             elsewhere = problem.kernel.predict(theta, problem.field_inputs, problem.readout_exponent)
             prediction_sum, n_predictions = prediction_sum + elsewhere.double(), n_predictions + 1
-        told = LOSS.signal(targets, prediction)
-        signal = drive(theta.shape[0], problem.readout_exponent) * weighted(weights, told)
-        drift = reference.gradient(theta, inputs, signal, problem.network.activations[0])
-        theta, moments = moved(theta, moments, drift, step, adam, inputs.shape[1])
-        finite.append(torch.isfinite(theta).all())
+        theta, moments, prediction, loss, is_finite = step_of(step, theta, moments)
+        if not problem.moves:
+            prediction_sum, n_predictions = prediction_sum + prediction.double(), n_predictions + 1
+        losses.append(loss)
+        finite.append(is_finite)
     result = BackgroundResult(theta, prediction_sum, torch.stack(losses), prediction, torch.stack(finite), state.step)
     (losses_told, nonfinite_step), orders = together(result.awaited, orders_due(theta, state.step + n_steps, problem))
     if nonfinite_step is not None:
         raise Diverged(nonfinite_step, adam.step_size, can_be_automatic=False)
     after = replace(
         state,
-        theta=theta,
-        moments=moments,
+        theta=theta.clone(),  # a recording would write over them
+        moments=moments.clone(),
         prediction_sum=prediction_sum,
         n_predictions=n_predictions,
         step=state.step + n_steps,
         **add_losses(state, losses_told),
     )
     return after, orders
+
+
+class _Step:
+    """Steps of one call, each as one launch where the device records them.
+
+    Args:
+        steps: the numbers of all steps of the call; device: of the neurons.
+    """
+
+    def __init__(self, problem: Problem, adam: Adam, steps: range, device: torch.device) -> None:
+        self._problem, self._first = problem, steps[0]
+        self._settings: dict[str, Any] = {
+            "adam": astuple(adam),
+            "exponent": problem.readout_exponent,
+            "activation": problem.network.activations[0],
+        }
+        self._lacking = [corrections(step, adam) for step in steps]
+        is_recorded = can_record_graphs(device) and problem.network.is_whole
+        self._sent = torch.tensor(self._lacking, dtype=torch.float64).to(device) if is_recorded else None
+
+    def __call__(self, step: int, theta: Tensor, moments: Tensor) -> tuple[Tensor, ...]:
+        """New theta, moments; f, loss and whether all was finite: of this step, and not waited for."""
+        problem, number = self._problem, step - self._first
+        points = points_at(step, problem)
+        if self._sent is None:
+            prediction = problem.kernel.predict(theta, points[0], problem.readout_exponent)
+            return _step(theta, moments, *points, self._lacking[number], prediction, **self._settings)
+        after, moments, prediction, loss, is_finite = _STEP(
+            theta, moments, *points, self._sent[number], **self._settings
+        )
+        return after, moments, prediction, loss.clone(), is_finite.clone()
+
+
+def _step(
+    theta: Tensor,
+    moments: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    lacking: Sequence[float] | Tensor,
+    prediction: Tensor | None = None,
+    *,
+    adam: tuple[Any, ...],
+    exponent: float,
+    activation: Activation,
+) -> tuple[Tensor, ...]:
+    if prediction is None:
+        prediction = reference.predict(theta, inputs, exponent, activation)
+    loss, told = awaited_loss(weights, targets, prediction), LOSS.signal(targets, prediction)
+    signal = drive(theta.shape[0], exponent) * weighted(weights, told)
+    theta, moments, is_finite = _move(theta, moments, inputs, signal, lacking, adam=adam, activation=activation)
+    return theta, moments, prediction, loss, is_finite
+
+
+_STEP = Recorded(_step)
 
 
 class FreshNeurons:
@@ -176,9 +237,13 @@ class FreshNeurons:
 
     def move(self, inputs: Tensor, signal: Tensor, adam: Adam) -> None:
         """One step, drift_i = sum_mu signal_mu grad(a_i phi(w_i . x_mu)); `check` says whether it has gone well."""
-        drift = reference.gradient(self.theta, inputs, signal, self.activation)
-        self.theta, self._moments = moved(self.theta, self._moments, drift, self._step, adam, inputs.shape[1])
-        self._finite.append(torch.isfinite(self.theta).all())
+        lacking: Sequence[float] | Tensor = corrections(self._step, adam)
+        if can_record_graphs(self.theta.device):
+            lacking = torch.tensor(lacking, dtype=torch.float64).to(self.theta.device)
+        self.theta, self._moments, is_finite = _MOVE(
+            self.theta, self._moments, inputs, signal, lacking, adam=astuple(adam), activation=self.activation
+        )
+        self._finite.append(is_finite.clone())
         self._step += 1
 
     def check(self) -> None:
@@ -193,6 +258,24 @@ class FreshNeurons:
             raise ArithmeticError(
                 f"The foreground diverged at its step {first + flags.index(False)}; choose a smaller training.step_size"
             )
+
+
+def _move(
+    theta: Tensor,
+    moments: Tensor,
+    inputs: Tensor,
+    signal: Tensor,
+    lacking: Sequence[float] | Tensor,
+    *,
+    adam: tuple[Any, ...],
+    activation: Activation,
+) -> tuple[Tensor, ...]:
+    drift = reference.gradient(theta, inputs, signal, activation)
+    theta, moments = moved(theta, moments, drift, lacking, Adam(*adam), inputs.shape[1])
+    return theta, moments, torch.isfinite(theta).all()
+
+
+_MOVE = Recorded(_move)
 
 
 class AdamW:
@@ -227,4 +310,4 @@ class AdamW:
                 fresh.check()
                 yield (step + 1) / n_steps
         fresh.check()
-        yield fresh.theta
+        yield fresh.theta.clone()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mft_engine import rng
 from mft_engine.awaited import Awaited
-from mft_engine.device import one_thread
+from mft_engine.device import can_record_graphs, one_thread
 from mft_engine.dynamics.divergence import loss_limit
 from mft_engine.dynamics.hyper import Hyper, plan_of, resolving_step
 from mft_engine.dynamics.network import Network
@@ -18,6 +19,7 @@ from mft_engine.estimates import Estimate
 from mft_engine.kernels import Kernel, StepPlan
 from mft_engine.points.loss import LOSS, mean_loss
 from mft_engine.points.measure import rotation, weighted
+from mft_engine.recorded import Recorded
 from mft_engine.rng import Stream
 
 
@@ -60,6 +62,17 @@ class Problem:
     def n_out(self) -> int:
         """Readouts of a neuron."""
         return self.targets.shape[1] if self.targets.dim() == 2 else 1
+
+    @property
+    def moving(self) -> dict[str, Any]:
+        """What makes the points of a step."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "is_finite_data": self.is_finite_data,
+            "target": self.target,
+            "input_map": self.input_map,
+        }
 
     @property
     def moves(self) -> bool:
@@ -117,20 +130,43 @@ class Problem:
 
 
 def points_at(step: int, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs, targets and weights of one step: a fresh batch, drawn training points, or the rule, turned or not."""
+    """Inputs, targets and weights of one step: a fresh batch, drawn training points, or the rule, turned or not.
+
+    On a device that records, those of the next step may be written over them.
+    """
     if not problem.moves:
         return problem.inputs, problem.targets, problem.weights
-    device, dtype = problem.inputs.device, problem.inputs.dtype
-    if problem.batch_size and problem.is_finite_data:
-        uniform = rng.uniform(problem.seed, Stream.BATCH, step, problem.batch_size, 1, device=device, dtype=dtype)
-        chosen = (uniform[:, 0] * problem.inputs.shape[0]).long().clamp(max=problem.inputs.shape[0] - 1)
-        weights = problem.weights[chosen] * (problem.inputs.shape[0] / problem.batch_size)
-        return problem.inputs[chosen], problem.targets[chosen], weights
-    if problem.batch_size:
-        size = (problem.batch_size, problem.inputs.shape[1])
-        inputs = rng.normal(problem.seed, Stream.BATCH, step, *size, device=device, dtype=dtype)
-        inputs = inputs if problem.input_map is None else problem.input_map(inputs)
-        weights = torch.full_like(inputs[:, 0], 1.0 / problem.batch_size)
-        return inputs, problem.target(inputs), weights
-    inputs = problem.inputs @ rotation(problem.seed, step, device, dtype)
-    return inputs, problem.target(inputs), problem.weights
+    parts = problem.inputs, problem.targets, problem.weights
+    if not can_record_graphs(problem.inputs.device):
+        return _fresh_points(*parts, step, **problem.moving)
+    number = torch.tensor(step).to(problem.inputs.device, non_blocking=True)
+    inputs, targets, weights = _FRESH_POINTS(*parts, number, **problem.moving)
+    return inputs, targets, weights
+
+
+def _fresh_points(
+    inputs: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    step: int | Tensor,
+    *,
+    seed: int,
+    batch_size: int,
+    is_finite_data: bool,
+    target: Callable[[Tensor], Tensor],
+    input_map: Callable[[Tensor], Tensor] | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    n_points, device, dtype = inputs.shape[0], inputs.device, inputs.dtype
+    if batch_size and is_finite_data:
+        uniform = rng.uniform(seed, Stream.BATCH, step, batch_size, 1, device=device, dtype=dtype)
+        chosen = (uniform[:, 0] * n_points).long().clamp(max=n_points - 1)
+        return inputs[chosen], targets[chosen], weights[chosen] * (n_points / batch_size)
+    if batch_size:
+        drawn = rng.normal(seed, Stream.BATCH, step, batch_size, inputs.shape[1], device=device, dtype=dtype)
+        drawn = drawn if input_map is None else input_map(drawn)
+        return drawn, target(drawn), torch.full_like(drawn[:, 0], 1.0 / batch_size)
+    turned = inputs @ rotation(seed, step, device, dtype)
+    return turned, target(turned), weights
+
+
+_FRESH_POINTS = Recorded(_fresh_points)

@@ -263,7 +263,7 @@ def cube_rule(n_inputs: int, rule_size: tuple[int, int], seed: int) -> Measure:
     return replace(points, inputs=signs(points.inputs), rule=f"{len(points.inputs)} corners of the cube (Sobol)")
 
 
-def rotation(seed: int, step: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def rotation(seed: int, step: int | Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The (2, 2) rotation by the random angle of a step; it leaves the Gaussian as it is."""
     angle = 2 * torch.pi * rng.uniform(seed, Stream.ROTATION, step, 1, 1, device=device, dtype=dtype)[0, 0]
     cos, sin = torch.cos(angle), torch.sin(angle)

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import mft_engine
 from mft_engine import rng
 from mft_engine.dynamics import Hyper, step_plan
-from mft_engine.dynamics.adam import Adam, moved, no_moments
+from mft_engine.dynamics.adam import Adam, corrections, moved, no_moments
 from mft_engine.dynamics.hyper import plan_of
 from mft_engine.dynamics.layered import Layered
 from mft_engine.field import field
@@ -92,7 +92,7 @@ def test_every_step_and_field_runs_on_the_meta_device(name: str, integrator: str
         assert stiffness(theta, inputs, weights, activation, hyper.rate_per_step(2)).shape == ()
         assert curvature(theta, field, 0.02).shape == ()
         update = Adam(0.01, 0.9, 0.999, 0.1, 0.1, trains_readout=True)
-        after, moments = moved(theta, no_moments(theta), field.gradient(theta), 0, update, 2)
+        after, moments = moved(theta, no_moments(theta), field.gradient(theta), corrections(0, update), update, 2)
         assert after.shape == (32, 3) and moments.shape == (2, 32, 3)
 
 

@@ -169,13 +169,20 @@ def hundred_steps(recipe: Recipe, device: PretendedDevice) -> tuple[float, float
 
 @pytest.mark.parametrize(
     ("name", "n_trips", "n_launches"),
-    [("dynamics", 3, 12), ("held-back", 5, 40), ("several-readouts", 5, 70), ("two-layers", 3, 130)],
+    [
+        ("dynamics", 3, 12),
+        ("held-back", 5, 40),
+        ("several-readouts", 5, 70),
+        ("two-layers", 3, 130),
+        ("adam", 2, 720),
+        ("batches", 3, 900),
+    ],
 )
 def test_a_hundred_steps_of_training_wait_three_times_and_queue_little(
     name: str, n_trips: float, n_launches: float, device: PretendedDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two records and one look; clouds and samples of the function stay where they are until somebody asks."""
     monkeypatch.setattr(langevin, "LOOKS_EVERY", ((100, None),))
-    changes: dict[str, Any] = {"training.time": 1e6} if name != "two-layers" else {"training.n_steps": 10**6}
+    changes: dict[str, Any] = {"training.time": 1e6, "training.n_steps": 10**6}
     trips, launches, count = hundred_steps(small(name, **changes), device)
     assert trips <= n_trips and launches <= n_launches, count.table()
