@@ -90,6 +90,18 @@ def test_every_neuron_is_in_the_image_and_a_zoom_of_a_paused_run_gets_a_finer_on
     large.picture("large-zoomed")
 
 
+@pytest.mark.slow
+def test_a_zoom_into_a_million_neurons_counts_them_all_anew(journey: Journey) -> None:
+    journey.start(load_recipe("clover").replace(LARGE | {"network.n_neurons": 1_000_000}))
+    settle(journey)
+    wheel(journey, 480)
+    settle(journey)
+    layer, theta = background(journey), all_neurons(journey)
+    assert len(theta) == 1_000_000 and layer.seen.n_neurons == 1_000_000
+    assert np.array_equal(layer.seen.image, whole_image(layer, theta, lambda t: (t[:, 0], t[:, 1])))
+    assert journey.faults == []
+
+
 def test_the_image_follows_while_the_mouse_still_drags_it(large: Journey) -> None:
     layer, plot = background(large), large.window.cloud.plot
     port, middle = plot.viewport(), plot.viewport().rect().center()
