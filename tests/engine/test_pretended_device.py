@@ -92,6 +92,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "several-readouts": ("modular-addition", CLOUD | {"training.time": 0.2, "task.modulus": 5}),
     "adam": ("adam-clover", CLOUD | {"training.n_steps": 60, "foreground.n_steps": 10}),
     "batches": ("sgd-clover", CLOUD | {"training.n_steps": 60, "training.batch_size": 32, "foreground.n_steps": 10}),
+    "turned": ("sgd-clover", CLOUD | {"training.n_steps": 60, "training.rule_rotates": True, "foreground.n_steps": 10}),
     "two-layers": (
         "continuous-xor",
         {"network.n_neurons": [24, 16], "foreground.n_neurons": 64, "training.time": 0.05},
@@ -223,6 +224,11 @@ def test_what_a_recording_left_may_be_given_to_the_next_call(device: PretendedDe
     twice(same)
     # Made, copied once, replayed twice; a tensor that is what it was lies there already.
     assert (device.count - before).n_launches == 4
+    # What is handed through is a copy of what the recording reads: whoever writes there spoils nothing.
+    through = Recorded(lambda x, y: (x * y, y))
+    for _ in range(2):
+        product, second = through(same, torch.full((3,), 2.0, device=HERE))
+        assert product.tolist() == second.tolist() == [2.0] * 3
     same.mul_(5.0)
     assert twice(same)[0].tolist() == [10.0] * 3
 
