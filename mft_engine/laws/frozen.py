@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mft_engine.device import to_host
+from mft_engine.device import host_device, to_host
 from mft_engine.laws.law import LANGEVIN_ACCEPTANCE, Sample, Walkers, langevin_move
 from mft_engine.laws.particles import BLOCK_ROWS, TiltedLaw
 from mft_engine.network.activations import get_activation
@@ -65,7 +65,8 @@ class FrozenLaw:
 
     def tilt(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Of each neuron in units of the prior, and its gradient; block by block, so that features stay in a cache."""
-        parts = [self.tilted.tilt(w[start : start + BLOCK_ROWS]) for start in range(0, len(w), BLOCK_ROWS)]
+        n_rows = BLOCK_ROWS if w.device == host_device() else len(w)
+        parts = [self.tilted.tilt(w[start : start + n_rows]) for start in range(0, len(w), n_rows)]
         return torch.cat([value for value, _ in parts]), torch.cat([slope for _, slope in parts])
 
     def draw(self, n: int, *, seed: int, number: int = 0, n_steps: int = N_STEPS) -> Generator[float, None, Sample]:
