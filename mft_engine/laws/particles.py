@@ -343,15 +343,16 @@ def follow(
     for number, (first, second) in enumerate(itertools.pairwise(path)):
         done, tilt = 0.0, first.way_to(second, particles.u)
         while done < 1.0:
-            step, present = 1.0 - done, tilt(done)
+            step, present, least = 1.0 - done, tilt(done), kept_share * effective_share(particles)
             while True:
                 trial = reweighted(particles, tilt(done + step) - present)
-                if effective_share(trial) >= kept_share * effective_share(particles) or step < 1e-6:
+                left = effective_share(trial)
+                if left >= least or step < 1e-6:
                     break
                 step /= 1.3
             before, done = done, 1.0 if done + step > 1.0 - 1e-9 else done + step
             n_rungs += 1
-            if n_rungs > MAX_RUNGS or not math.isfinite(effective_share(trial)):
+            if n_rungs > MAX_RUNGS or not math.isfinite(left):
                 raise LawLost("The particles cannot follow the law of a neuron here; a higher temperature helps")
             old_count = particles.log_z_back
             job = moving(resampled(trial), first.towards(second, done), n_moves)

@@ -139,7 +139,8 @@ def climb(law: Tilt, n: int, *, seed: int, draw: int = 0) -> Generator[float, No
         for _ in range(MOVES_A_RUNG if beta < 1.0 else MOVES_AT_END):
             xi = noise(*walkers.w.shape)
             uniform = torch.as_tensor(generator.random(n_walkers), dtype=dtype, device=device)
-            walkers, rate = langevin_move(walkers, law, float(np.exp(log_step)) * law.variance, xi, uniform, beta)
+            walkers, share = langevin_move(walkers, law, float(np.exp(log_step)) * law.variance, xi, uniform, beta)
+            rate = float(share)
             log_step += 0.5 * (rate - LANGEVIN_ACCEPTANCE)
             yield beta
     taken = torch.as_tensor(generator.permutation(n_walkers)[:n], device=device)

@@ -16,12 +16,14 @@ from mft_engine.dynamics import langevin
 from mft_engine.experiment.experiment import STAGES, Experiment
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.laws import tempered
+from mft_engine.laws.frozen import FrozenLaw
 from mft_engine.laws.particles import BLOCK_ROWS, TiltedLaw, moved, prior_particles
 from mft_engine.network.activations import get_activation
 from mft_engine.recipe import Recipe, load_recipe
 from mft_engine.recorded import Recorded
 from mft_engine.resources import resources_folder
 from mft_engine.runs import checkpoint
+from mft_engine.slices import finished
 
 
 @pytest.fixture
@@ -256,3 +258,19 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits_there(name: str, d
     assert found[1] == wanted[1] and found[0].keys() == wanted[0].keys()
     for part, array in wanted[0].items():
         np.testing.assert_array_equal(found[0][part], array, err_msg=part)
+
+
+def test_chains_in_a_frozen_field_move_by_recordings_there(device: PretendedDevice) -> None:
+    rng = np.random.default_rng(2)
+    inputs, signal = rng.standard_normal((12, 3)), rng.standard_normal(12) / 60
+    draws = []
+    for where in ("cpu", str(HERE)):
+        points, told = (torch.as_tensor(part, dtype=torch.float64, device=where) for part in (inputs, signal))
+        law = FrozenLaw.from_field(points, told, "tanh", 0.05, 0.1, 0.1)
+        before = device.so_far()
+        draws.append(finished(law.draw(64, seed=1, n_steps=60)))
+    # Three sends, a replay and what the recording is told in each of sixty moves; thirty tell their acceptance.
+    cost = device.count - before
+    assert cost.n_trips < 45 and cost.n_launches < 60 * 16 + 500, cost.table()
+    np.testing.assert_allclose(draws[1].theta, draws[0].theta, rtol=1e-9, atol=1e-9)
+    assert draws[1].health == pytest.approx(draws[0].health)
