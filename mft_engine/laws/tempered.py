@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mft_engine.device import host_device
 from mft_engine.laws.law import LANGEVIN_ACCEPTANCE, Walkers, langevin_move
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
@@ -149,6 +150,7 @@ def climb(law: Tilt, n: int, *, seed: int, draw: int = 0) -> Generator[float, No
 
 def _next_rung(tilt: Tensor, beta: float) -> float:
     """The largest rise of beta that leaves KEPT_SHARE of the neurons by their effective number, by bisection."""
+    tilt = tilt.to(host_device())  # some thousand numbers, asked forty times
 
     def share(rise: float) -> float:
         weight = torch.exp(rise * (tilt - tilt.max())).double()

@@ -274,3 +274,10 @@ def test_chains_in_a_frozen_field_move_by_recordings_there(device: PretendedDevi
     assert cost.n_trips < 45 and cost.n_launches < 60 * 16 + 500, cost.table()
     np.testing.assert_allclose(draws[1].theta, draws[0].theta, rtol=1e-9, atol=1e-9)
     assert draws[1].health == pytest.approx(draws[0].health)
+
+
+def test_a_rung_of_the_ladder_is_chosen_by_one_trip(device: PretendedDevice) -> None:
+    tilt = torch.linspace(0.0, 300.0, 64)
+    wanted, before = tempered._next_rung(tilt, 0.0), device.so_far()
+    assert tempered._next_rung(tilt.to(HERE), 0.0) == wanted and 0 < wanted < 1
+    assert (device.count - before).n_trips == 1
