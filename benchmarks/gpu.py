@@ -337,7 +337,7 @@ def markdown(document: dict[str, Any]) -> str:
     for row in document["recipes"]:
         speed = 1e6 / row["training_us"] if "training_us" in row else None
         lines.append(
-            f"| {row['recipe']} | {row.get('kernel') or row.get('failure', 'operations one by one')} | "
+            f"| {row['recipe']} | {row.get('kernel') or row.get('failure', 'recorded operations')} | "
             f"{_number(row.get('median_us'), '.1f')} | {_number(row.get('training_us'), '.1f')} | "
             f"{_number(speed, ',.0f')} | {_number(row.get('frozen_us'), '.1f')} |"
         )

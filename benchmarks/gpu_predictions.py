@@ -66,6 +66,8 @@ LAUNCH_US, TAIL_US, MEMORY_US, QUEUED_US = 1.3, 2.0, 1.2, 6.0
 # Operations with which a call of the kernel loads its numbers and hands over its results, and its trip to the host, in
 # microseconds; a call takes RECORD_EVERY steps. Looks grow rarer, so that their share depends on a run's length.
 CALL_LAUNCHES, TRIP_US, TYPICAL_RUN = 30, 20.0, 4000
+# Operations around the replay of a recorded look or step: what it reads is put there, what it found is taken away.
+REPLAY_LAUNCHES = 12
 # A product is cut into tiles of so many numbers, each the work of one multiprocessor, which reaches this share of its
 # peak; its inner dimension is not cut. Estimates, on the slow side for long inner dimensions.
 TILE, SHARE = 32, 0.4
@@ -207,10 +209,12 @@ def predict_recipe(name: str, gpu: Gpu) -> dict[str, Any]:
     if recipe.training.dynamics != "adam":
         row["between_steps_us"] = _between_steps_us(background)
     if recipe.training.dynamics == "adam":
-        # Its step is queued operation by operation, on every device.
+        # Its step is the reference's operations, recorded.
         dynamics = DYNAMICS["adam"]()
-        n = launches_of(lambda: dynamics.advance(background.state, problem, recipe, 1))
-        return row | {"served_by": "operations one by one", "launches": n, "predicted_us": n * QUEUED_US}
+        few, many = (launches_of(lambda n=n: dynamics.advance(background.state, problem, recipe, n)) for n in (2, 12))
+        n = (many - few) // 10
+        us = max(n * (LAUNCH_US + MEMORY_US), REPLAY_LAUNCHES * QUEUED_US)
+        return row | {"served_by": "recorded operations", "launches": n, "predicted_us": us}
     names = [recipe.network.activation] + [recipe.network.upper_activation] * (len(recipe.network.n_neurons) - 1)
     found_forms = tuple(forms.FORMS[each] for each in names)
     if setting.task.n_out == 1 and n_inputs <= 16 and len(names) == 1:
@@ -233,7 +237,7 @@ def predict_recipe(name: str, gpu: Gpu) -> dict[str, Any]:
 
 
 def _between_steps_us(background: Background) -> float:
-    """Looks at stiffness and step size, which the host queues, and calls, shared out among their steps."""
+    """Looks at stiffness and step size, whose operations are recorded, and calls, shared out among their steps."""
     recipe, problem, theta = background.recipe, background.problem, background.state.theta
     hyper = Hyper.of(recipe)
     looks = launches_of(lambda: problem.eigenvalue(theta, hyper))
@@ -244,7 +248,8 @@ def _between_steps_us(background: Background) -> float:
         n = (min(end or TYPICAL_RUN, TYPICAL_RUN) - since) // interval
         since, n_looks = since + n * interval, n_looks + n
     calls = (CALL_LAUNCHES * QUEUED_US + TRIP_US) / RECORD_EVERY
-    return calls + n_looks * (looks * QUEUED_US + TRIP_US) / TYPICAL_RUN
+    look = looks * (LAUNCH_US + MEMORY_US) + REPLAY_LAUNCHES * QUEUED_US + TRIP_US
+    return calls + n_looks * look / TYPICAL_RUN
 
 
 def _cloud_of_one_readout(recipe: Recipe, points: torch.Tensor, form: tuple[int, bool], gpu: Gpu) -> dict[str, Any]:
@@ -298,7 +303,8 @@ def markdown(document: dict[str, Any], goals: dict[int, float]) -> str:
         f"multiprocessor's peak, its inner dimension whole; an operation queued by the host takes {QUEUED_US:.0f} us; "
         f"a loop's body takes {LATENCY:.0f} cycles and {LATENCY_AN_INPUT:.0f} more for every input beyond two. "
         f"Between steps: {CALL_LAUNCHES} operations and a trip to the host ({TRIP_US:.0f} us) every {RECORD_EVERY} "
-        f"steps, and the looks at stiffness and step size, counted, in a run of {TYPICAL_RUN:,} steps.",
+        f"steps, and the looks at stiffness and step size in a run of {TYPICAL_RUN:,} steps, whose operations are "
+        f"counted and recorded, with {REPLAY_LAUNCHES} around each.",
         "",
         "| GPU | recipe | points x inputs, neurons, readouts | served by | launches a step | predicted us a step "
         "| between steps, us | steps/s of training | frozen field, us |",

@@ -12,6 +12,7 @@ import argparse
 import gc
 import json
 import os
+import pickle
 import shutil
 import statistics
 import subprocess
@@ -105,6 +106,7 @@ class Bench:
         self.latencies: list[float] = []
         self._edited: tuple[float, int] | None = None
         self._shown = -1
+        self.frame: Any = None
         self._scale = recipe.regularisation.scale
         self._timer = QTimer(self.window)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -125,7 +127,7 @@ class Bench:
             self.session.edit_done()
 
     def _arrived(self, snapshot: Any) -> None:
-        self._shown = snapshot.generation
+        self._shown, self.frame = snapshot.generation, snapshot
         self._is_new = True
 
     def _painted(self) -> None:
@@ -195,6 +197,7 @@ def live(n_neurons: int, seconds: float, *, has_resampling: bool) -> dict[str, A
     answer["moving_seconds"] = round(time.time() - psutil.Process().create_time(), 2)
     bench.run(lambda: bench.session_step > 200, 8)
     answer["training"] = bench.part(lambda: False, seconds, is_hand_moving=False)
+    answer["frame_kilobytes"] = round(len(pickle.dumps(bench.frame)) / 1000)
     answer["dragging"] = bench.part(lambda: False, seconds, is_hand_moving=True)
     for n_foreground in (2048, 20_000) if has_resampling else ():
         session.edit("foreground.n_neurons", n_foreground)
@@ -275,7 +278,8 @@ def markdown(document: dict[str, Any]) -> str:
     for row in document["rows"]:
         lines.append(
             f"{row['n_neurons']:,} neurons: first moving cloud {row['moving_seconds']} s after the start of the "
-            f"process, closed in {row['close_seconds']} s, peak memory {row['peak_mb']} MB."
+            f"process, {row['frame_kilobytes']} kB a frame, closed in {row['close_seconds']} s, peak memory "
+            f"{row['peak_mb']} MB."
         )
     return "\n".join(lines)
 

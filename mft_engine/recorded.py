@@ -27,7 +27,8 @@ class Recorded:
     """A function of tensors that depends on nothing else and waits for nothing.
 
     Args:
-        work: (*tensors, **settings) -> tensors; settings are part of what is recorded.
+        work: (*tensors, **settings) -> tensors, new ones or those that it was given, no views of these; settings are
+            part of what is recorded.
     """
 
     def __init__(self, work: Work) -> None:
@@ -66,7 +67,9 @@ class _Recording:
             self._replay = None
 
     def _once(self) -> None:
-        self._found = self._work(*self._buffers, **self._settings)
+        found = self._work(*self._buffers, **self._settings)
+        # What is handed through belongs to nobody outside: it is where the next call is put.
+        self._found = tuple(each.clone() if any(each is own for own in self._buffers) else each for each in found)
 
     def _is_faithful(self) -> bool:
         """Whether a replay finds what the work does."""

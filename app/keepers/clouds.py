@@ -53,6 +53,12 @@ class CloudKeeper(QObject):
         self.layers = LayerKeeper(cloud, marginals, panel, self.stage)
         self._has_undrawn = False
         self._marginals_at = 0.0
+        self._late = QTimer(
+            self
+        )  # the last frame before a pause comes too soon after the one before to be shown at once
+        self._late.setSingleShot(True)
+        self._late.setInterval(round(1000 * MARGINALS_SECONDS))
+        self._late.timeout.connect(self.refresh_marginals)
         self._densities: Densities | None = None
         self._law: tuple[np.ndarray, ...] = ()
         self._joined_law: tuple[np.ndarray, ...] = ()
@@ -104,10 +110,10 @@ class CloudKeeper(QObject):
         self._patience.start()
         self.layers.show_snapshot(snapshot)
         self._whole = (snapshot.theta, self._whole[1])
-        now = time.perf_counter()
-        if now - self._marginals_at > MARGINALS_SECONDS:
-            self._marginals_at = now
+        if time.perf_counter() - self._marginals_at > MARGINALS_SECONDS:
             self.refresh_marginals()
+        elif not self._late.isActive():
+            self._late.start()
 
     @Slot(object)
     def _show_seen(self, event: CloudSeen) -> None:
@@ -184,6 +190,8 @@ class CloudKeeper(QObject):
     @Slot()
     def refresh_marginals(self) -> None:
         """Both clouds and the theory, where the marginals are on the screen; likewise their waves."""
+        self._marginals_at = time.perf_counter()
+        self._late.stop()
         if not self._fourier.visibleRegion().isEmpty():
             self._fourier.show_theory(self._law[0] if self._law else None, self._law_answers)
             told = self.stage.counted_of_run.items()

@@ -63,7 +63,9 @@ class Counting:
         if look.modulus:
             self.tensors += _waves(table, look.modulus)
         if look.marked:
-            numbers = torch.tensor(look.marked, device=table.device)
+            # Of another network, which has fewer, when a look comes late: any neuron will do.
+            last = self._n_neurons - 1
+            numbers = torch.tensor([min(number, last) for number in look.marked], device=table.device)
             self.tensors.append(table.index_select(0, numbers).float())
 
     def seen(self, arrays: Iterable[np.ndarray]) -> Seen:
@@ -105,9 +107,9 @@ def _counts(values: Sequence[Tensor], spans: Sequence[Span]) -> Tensor:
 def _ends(values: Tensor) -> Tensor:
     """(2,) float32 between which all but a few lie."""
     finite = values.nan_to_num(0.0, 0.0, 0.0)
-    n = finite.shape[0]
-    cut = int(TAIL * n)
-    return torch.stack([finite.kthvalue(cut + 1).values, finite.kthvalue(n - cut).values])
+    farthest = int(TAIL * finite.shape[0]) + 1
+    lowest, highest = finite.topk(farthest, largest=False), finite.topk(farthest)
+    return torch.stack([lowest.values[-1], highest.values[-1]])
 
 
 def _moments(table: Tensor, n_out: int) -> list[Tensor]:

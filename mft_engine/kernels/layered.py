@@ -57,7 +57,7 @@ class LayeredKernel:
         network, exponent = self.network, plan.readout_exponent
         factor = weights * drive(network.n_neurons[-1], exponent)
         shrink, noise_scale, rate = (
-            spread_over_layers(theta.new_tensor([values]), network.sizes)[0]
+            spread_over_layers(torch.tensor([values], dtype=theta.dtype).to(theta.device), network.sizes)[0]
             for values in ([1.0 - decay for decay in plan.decay], plan.noise, plan.rate)
         )
         total = prediction_sum.clone()

@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mft_engine.device import to_host
-from mft_engine.laws.law import LANGEVIN_ACCEPTANCE, Sample, Walkers, langevin_move
+from mft_engine.device import can_record_graphs, host_device, to_host
+from mft_engine.laws.law import LANGEVIN_ACCEPTANCE, Sample, Tilted, Walkers, langevin_move
 from mft_engine.laws.particles import BLOCK_ROWS, TiltedLaw
 from mft_engine.network.activations import get_activation
+from mft_engine.recorded import Recorded
 from mft_engine.rng import DRAWS, Stream, host_generator
 
 N_STEPS, FEWEST_STEPS = 400, 20
@@ -65,7 +66,8 @@ class FrozenLaw:
 
     def tilt(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Of each neuron in units of the prior, and its gradient; block by block, so that features stay in a cache."""
-        parts = [self.tilted.tilt(w[start : start + BLOCK_ROWS]) for start in range(0, len(w), BLOCK_ROWS)]
+        n_rows = BLOCK_ROWS if w.device == host_device() else len(w)
+        parts = [self.tilted.tilt(w[start : start + n_rows]) for start in range(0, len(w), n_rows)]
         return torch.cat([value for value, _ in parts]), torch.cat([slope for _, slope in parts])
 
     def draw(self, n: int, *, seed: int, number: int = 0, n_steps: int = N_STEPS) -> Generator[float, None, Sample]:
@@ -95,16 +97,18 @@ class FrozenLaw:
             return torch.as_tensor(values, dtype=inputs.dtype, device=inputs.device)
 
         walkers = Walkers.at(numbers(host_generator(seed, Stream.FOREGROUND_GIBBS, 0).standard_normal(shape)), self)
-        log_step, n_tuned, rates = math.log(0.1), n_steps // 2, []
+        log_step, n_tuned, rates = math.log(0.1), n_steps // 2, list[Tensor]()
         history = torch.empty((n_steps - n_tuned, n), dtype=inputs.dtype, device=inputs.device)
         for step in range(n_steps):
             generator = host_generator(seed, Stream.FOREGROUND_GIBBS, step + 1)
             noise, uniform = numbers(generator.standard_normal(shape)), numbers(generator.random(n))
-            walkers, rate = langevin_move(walkers, self, math.exp(log_step), noise, uniform)
+            parts, size = (walkers.w, walkers.tilt, walkers.slope), math.exp(log_step)
+            *moved, rate = _MOVE(*parts, noise, uniform, _told(size, inputs.device), law=self)
+            walkers = Walkers(*moved)
             if step < n_tuned:
-                log_step += (rate - LANGEVIN_ACCEPTANCE) / math.sqrt(1 + 0.1 * step)
+                log_step += (float(rate) - LANGEVIN_ACCEPTANCE) / math.sqrt(1 + 0.1 * step)
             else:
-                rates.append(rate)
+                rates.append(rate.clone())
                 history[step - n_tuned] = walkers.tilt - 0.5 * (walkers.w**2).sum(1)
             yield (step + 1) / n_steps
         effective, drift = _diagnose(to_host(history))
@@ -113,13 +117,32 @@ class FrozenLaw:
                 "The exact foreground has not reached its law: its chains still drift. Choose "
                 'foreground.method = "dynamics", or a higher temperature'
             )
-        health = {"acceptance": float(np.mean(rates)), "effective_sample_size": effective, "drift": drift}
+        health = {
+            "acceptance": float(np.mean(torch.stack(rates).tolist())),
+            "effective_sample_size": effective,
+            "drift": drift,
+        }
         generator = host_generator(seed, Stream.FOREGROUND_GIBBS, n_steps + 1)
         field = self.tilted.field(walkers.w) * (2 * self.temperature / self.lambda_a) ** 0.5
         noise = numbers(generator.standard_normal(tuple(field.shape)))
         readout = field + (self.temperature / self.lambda_a) ** 0.5 * noise
         w = walkers.w * (self.temperature / self.lambda_w) ** 0.5
         return Sample(to_host(torch.cat([w, readout], 1)).astype(np.float64), health)
+
+
+def _told(size: float, device: torch.device) -> float | Tensor:
+    """A number as a recording reads it, or as it is."""
+    return torch.tensor(size, dtype=torch.float64).to(device) if can_record_graphs(device) else size
+
+
+def _move(
+    w: Tensor, tilt: Tensor, slope: Tensor, noise: Tensor, uniform: Tensor, size: float | Tensor, *, law: Tilted
+) -> tuple[Tensor, ...]:
+    after, rate = langevin_move(Walkers(w, tilt, slope), law, size, noise, uniform)
+    return after.w, after.tilt, after.slope, rate
+
+
+_MOVE = Recorded(_move)
 
 
 def _diagnose(history: NDArray[np.float64]) -> tuple[float, float]:

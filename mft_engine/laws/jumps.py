@@ -31,6 +31,8 @@ INFLATION = 1.5
 FITTED, N_TURNS = 2000, 30
 # Inputs up to which Gaussians resemble wells well enough to be accepted.
 MOST_INPUTS = 32
+# Numbers in the roots of proposals that are made together.
+MOST_ROOTS = 2**26
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,22 @@ class Jumps:
     roots: Tensor
     inverses: Tensor
 
-    def draw(self, n: int, generator: np.random.Generator) -> Tensor:
-        """(n, n_inputs) proposals."""
+    def numbers(self, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Which Gaussian, (n,), and standard normal numbers, (n, n_inputs), of as many proposals."""
+        kind = generator.choice(len(self.shares), size=n, p=self.shares)
+        return kind, generator.standard_normal((n, self.means.shape[1]))
+
+    def proposed(self, kind: np.ndarray, noise: np.ndarray) -> Tensor:
+        """(n, n_inputs) proposals made of `numbers`."""
         means = self.means
-        kind = torch.as_tensor(generator.choice(len(self.shares), size=n, p=self.shares), device=means.device)
-        noise = torch.as_tensor(generator.standard_normal((n, means.shape[1])), dtype=means.dtype, device=means.device)
-        return means[kind] + torch.bmm(self.roots[kind], noise[:, :, None])[:, :, 0]
+        chosen = torch.as_tensor(kind, device=means.device)
+        xi = torch.as_tensor(noise, dtype=means.dtype, device=means.device)
+        n_rows = max(1, MOST_ROOTS // self.roots[0].numel())
+        parts = [
+            torch.bmm(self.roots[which], numbers[:, :, None])[:, :, 0]
+            for which, numbers in zip(torch.split(chosen, n_rows), torch.split(xi, n_rows), strict=True)
+        ]
+        return means[chosen] + torch.cat(parts)
 
     def log_density(self, u: Tensor) -> Tensor:
         """(n,) log q over the prior's density."""

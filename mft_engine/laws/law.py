@@ -85,17 +85,17 @@ class Walkers:
 
 
 def langevin_move(
-    walkers: Walkers, law: Tilted, size: float, noise: Tensor, uniform: Tensor, beta: float = 1.0
-) -> tuple[Walkers, float]:
+    walkers: Walkers, law: Tilted, size: float | Tensor, noise: Tensor, uniform: Tensor, beta: float = 1.0
+) -> tuple[Walkers, Tensor]:
     """One Metropolis-adjusted Langevin move of every neuron, which leaves N(0, variance I) exp(beta tilt) as it is.
 
     Args:
-        size: of the step: w' = w + size (beta tilt'(w) - w / variance) + sqrt(2 size) noise.
+        size: of the step, a number or 0-dim: w' = w + size (beta tilt'(w) - w / variance) + sqrt(2 size) noise.
         noise: (n, n_inputs) standard normal; uniform: (n,) in [0, 1).
         beta: power of the tilt.
 
     Returns:
-        where they stand then, and the share that was accepted.
+        where they stand then, and the share that was accepted, 0-dim; nothing has been waited for.
 
     Source: Roberts and Tweedie, Bernoulli 2 (1996), 341.
     """
@@ -111,4 +111,4 @@ def langevin_move(
         torch.where(is_accepted, trial.tilt, walkers.tilt),
         torch.where(is_accepted[:, None], trial.slope, walkers.slope),
     )
-    return moved, float(is_accepted.double().mean())
+    return moved, is_accepted.double().mean()

@@ -21,28 +21,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mft_engine.device import in_team, one_thread
+from mft_engine.device import host_device, in_team, one_thread
 from mft_engine.laws.jumps import Jumps
 from mft_engine.laws.law import Tilted
+from mft_engine.laws.trajectories import Numbers, trajectories
 from mft_engine.laws.wider import PRECISIONS, log_widened
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
 from mft_engine.slices import finished, telling
 
-# Acceptance at which trajectories of leapfrog steps move fastest, and their length. One leap is a Langevin move, which
-# takes twice the time for populations as independent (modular addition, P = 11).
+# Acceptance at which trajectories of leapfrog steps move fastest.
 TARGET_ACCEPTANCE = 0.7
-N_LEAPS = 12
-# Part of the trajectories whose steps are so much shorter: they move what sits in a narrow well.
-SHORT_SHARE, SHORT = 0.25, 0.25
-# Changes of a neuron's length that are tried after a trajectory, and the smallest and largest spread of its logarithm.
-N_SLIDES = 2
-SLIDES = (0.03, 0.6)
 # Rows that are moved together: their features stay in a core's cache.
 BLOCK_ROWS = 1024
 # Rows whose tilt is taken at once: a matrix of them stays in a core's own cache; of fewer rows calls cost more.
 CACHED_NUMBERS = 131_072
 FEWEST_ROWS = 128
+# The same on an accelerator, which wants to be filled.
+NUMBERS_ON_ACCELERATOR = 2**25
 # Power of the part of a way that is behind by which it narrows to the prior.
 WIDE_POWER = 2
 # A population is resampled where its weights leave less than this share of its particles worth something.
@@ -52,6 +48,14 @@ MAX_RUNGS = 2000
 
 class LawLost(ArithmeticError):
     """The particles cannot follow the law any more; the message says what would help."""
+
+
+def _numbers_on_accelerator(device: torch.device) -> int:
+    return 0 if device == host_device() else NUMBERS_ON_ACCELERATOR
+
+
+def _numbers_together(device: torch.device) -> int:
+    return max(CACHED_NUMBERS, _numbers_on_accelerator(device))
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class TiltedLaw:
     @one_thread()
     def field(self, u: Tensor) -> Tensor:
         """(n, n_out) the field in units in which its square is the tilt."""
-        blocks = [self.features(u[k : k + BLOCK_ROWS]) @ self.drive for k in range(0, len(u), BLOCK_ROWS)]
+        n_rows = max(BLOCK_ROWS, _numbers_on_accelerator(u.device) // len(self.inputs))
+        blocks = [self.features(u[k : k + n_rows]) @ self.drive for k in range(0, len(u), n_rows)]
         return torch.cat(blocks)
 
     def log_tilt(self, u: Tensor) -> Tensor:
@@ -93,7 +98,7 @@ class TiltedLaw:
     def tilt(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The tilt of each particle in units of the prior, (n,), and its gradient, (n, n_inputs)."""
         tilt, gradient, back = w.new_empty(len(w)), torch.empty_like(w), 2.0 * self.drive.T
-        n_rows = max(FEWEST_ROWS, CACHED_NUMBERS // len(self.inputs))
+        n_rows = max(FEWEST_ROWS, _numbers_together(w.device) // len(self.inputs))
         for k in range(0, len(w), n_rows):
             rows = slice(k, k + n_rows)
             phi, pull = self.activation.linearised(w[rows] @ self.inputs.T)
@@ -295,79 +300,26 @@ def moving(particles: Particles, law: Tilted, n_moves: int) -> Generator[None, N
     u, size = particles.u.clone(), math.exp(particles.log_step)
     starts = range(0, u.shape[0], BLOCK_ROWS)
 
+    def drawn(numbers: Sequence[int]) -> Numbers:
+        generators = [
+            host_generator(particles.seed + (number << 32), Stream.THEORY, 2 * particles.n_moves + 2)
+            for number in numbers
+        ]
+        return Numbers(generators, [len(u[starts[number] : starts[number] + BLOCK_ROWS]) for number in numbers], u)
+
     def work(number: int) -> Generator[None, None, int]:
         rows = slice(starts[number], starts[number] + BLOCK_ROWS)
-        generator = host_generator(particles.seed + (number << 32), Stream.THEORY, 2 * particles.n_moves + 2)
-        u[rows], n_accepted = yield from _trajectories(u[rows], law, n_moves, size, generator, particles.jumps)
+        u[rows], n_accepted = yield from trajectories(u[rows], law, n_moves, size, drawn([number]), particles.jumps)
         return n_accepted
 
-    n_accepted = sum((yield from in_team(work, len(starts), u.device)))
+    if u.device == host_device():
+        n_accepted = sum((yield from in_team(work, len(starts), u.device)))
+    else:  # one by one the blocks would keep a device waiting
+        every = drawn(range(len(starts)))
+        u, n_accepted = yield from trajectories(u, law, n_moves, size, every, particles.jumps)
     acceptance = n_accepted / (n_moves * u.shape[0])
     log_step = particles.log_step + float(np.clip(acceptance - TARGET_ACCEPTANCE, -0.35, 0.35))
     return replace(particles, u=u, log_step=log_step, acceptance=acceptance, n_moves=particles.n_moves + n_moves)
-
-
-def _trajectories(
-    u: Tensor, law: Tilted, n_moves: int, size: float, generator: np.random.Generator, jumps: Jumps | None
-) -> Generator[None, None, tuple[Tensor, int]]:
-    """Moves of N_LEAPS leapfrog steps each, N_SLIDES changes of length and a jump, Metropolis-adjusted.
-
-    The trajectories' length varies so that no orbit closes.
-    """
-
-    def numbers(values: np.ndarray) -> Tensor:
-        return torch.as_tensor(values, dtype=u.dtype, device=u.device)
-
-    tilt, slope = law.tilt(u)
-    n_accepted = 0
-    for _ in range(n_moves):
-        is_short = generator.random((len(u), 1)) < SHORT_SHARE
-        pace = numbers(size * (0.7 + 0.6 * generator.random((len(u), 1))) * np.where(is_short, SHORT, 1.0))
-        momentum = numbers(generator.standard_normal(u.shape, dtype=np.float32))
-        chance = numbers(generator.random(len(u), dtype=np.float32))
-        before = 0.5 * ((momentum * momentum).sum(1) + (u * u).sum(1)) - tilt
-        trial = u
-        momentum = momentum + 0.5 * pace * (slope - u)
-        for leap in range(N_LEAPS):
-            trial = trial + pace * momentum
-            trial_tilt, trial_slope = law.tilt(trial)
-            momentum = momentum + (0.5 if leap == N_LEAPS - 1 else 1.0) * pace * (trial_slope - trial)
-            yield
-        after = 0.5 * ((momentum * momentum).sum(1) + (trial * trial).sum(1)) - trial_tilt
-        is_accepted = torch.log1p(-chance) < before - after
-        u, tilt, slope = _taken(is_accepted, (trial, trial_tilt, trial_slope), (u, tilt, slope))
-        n_accepted += int(is_accepted.sum())
-        # Wells are narrow in direction and long in length, where the features are nearly flat: neurons slide along.
-        for _ in range(N_SLIDES):
-            spread = SLIDES[0] * (SLIDES[1] / SLIDES[0]) ** generator.random(len(u))
-            slide = numbers(spread * generator.standard_normal(len(u)))
-            chance = numbers(generator.random(len(u), dtype=np.float32))
-            trial = u * torch.exp(slide)[:, None]
-            trial_tilt, trial_slope = law.tilt(trial)
-            gain = trial_tilt - tilt + 0.5 * ((u * u).sum(1) - (trial * trial).sum(1)) + u.shape[1] * slide
-            taken = torch.log1p(-chance) < gain
-            u, tilt, slope = _taken(taken, (trial, trial_tilt, trial_slope), (u, tilt, slope))
-            yield
-        if jumps is not None:
-            trial = jumps.draw(len(u), generator)
-            chance = numbers(generator.random(len(u), dtype=np.float32))
-            trial_tilt, trial_slope = law.tilt(trial)
-            gain = trial_tilt - tilt + jumps.log_density(u) - jumps.log_density(trial)
-            taken = torch.log1p(-chance) < gain
-            u, tilt, slope = _taken(taken, (trial, trial_tilt, trial_slope), (u, tilt, slope))
-            yield
-    return u, n_accepted
-
-
-Moments = tuple[Tensor, Tensor, Tensor]
-
-
-def _taken(is_accepted: Tensor, trial: Moments, old: Moments) -> Moments:
-    """Where every particle is, its tilt and its slope, after a proposal."""
-    (u, tilt, slope), by_row = trial, is_accepted[:, None]
-    return (
-        torch.where(by_row, u, old[0]), torch.where(is_accepted, tilt, old[1]), torch.where(by_row, slope, old[2])
-    )  # fmt: skip
 
 
 def follow(
@@ -391,15 +343,16 @@ def follow(
     for number, (first, second) in enumerate(itertools.pairwise(path)):
         done, tilt = 0.0, first.way_to(second, particles.u)
         while done < 1.0:
-            step, present = 1.0 - done, tilt(done)
+            step, present, least = 1.0 - done, tilt(done), kept_share * effective_share(particles)
             while True:
                 trial = reweighted(particles, tilt(done + step) - present)
-                if effective_share(trial) >= kept_share * effective_share(particles) or step < 1e-6:
+                left = effective_share(trial)
+                if left >= least or step < 1e-6:
                     break
                 step /= 1.3
             before, done = done, 1.0 if done + step > 1.0 - 1e-9 else done + step
             n_rungs += 1
-            if n_rungs > MAX_RUNGS or not math.isfinite(effective_share(trial)):
+            if n_rungs > MAX_RUNGS or not math.isfinite(left):
                 raise LawLost("The particles cannot follow the law of a neuron here; a higher temperature helps")
             old_count = particles.log_z_back
             job = moving(resampled(trial), first.towards(second, done), n_moves)

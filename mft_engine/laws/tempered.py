@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mft_engine.device import host_device
 from mft_engine.laws.law import LANGEVIN_ACCEPTANCE, Walkers, langevin_move
 from mft_engine.network.activations import Activation
 from mft_engine.rng import Stream, host_generator
@@ -139,7 +140,8 @@ def climb(law: Tilt, n: int, *, seed: int, draw: int = 0) -> Generator[float, No
         for _ in range(MOVES_A_RUNG if beta < 1.0 else MOVES_AT_END):
             xi = noise(*walkers.w.shape)
             uniform = torch.as_tensor(generator.random(n_walkers), dtype=dtype, device=device)
-            walkers, rate = langevin_move(walkers, law, float(np.exp(log_step)) * law.variance, xi, uniform, beta)
+            walkers, share = langevin_move(walkers, law, float(np.exp(log_step)) * law.variance, xi, uniform, beta)
+            rate = float(share)
             log_step += 0.5 * (rate - LANGEVIN_ACCEPTANCE)
             yield beta
     taken = torch.as_tensor(generator.permutation(n_walkers)[:n], device=device)
@@ -148,6 +150,7 @@ def climb(law: Tilt, n: int, *, seed: int, draw: int = 0) -> Generator[float, No
 
 def _next_rung(tilt: Tensor, beta: float) -> float:
     """The largest rise of beta that leaves KEPT_SHARE of the neurons by their effective number, by bisection."""
+    tilt = tilt.to(host_device())  # some thousand numbers, asked forty times
 
     def share(rise: float) -> float:
         weight = torch.exp(rise * (tilt - tilt.max())).double()

@@ -13,7 +13,7 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
 
 from app.views.cloud_layer import CloudLayer
-from mft_engine.experiment.events import CloudSeen
+from mft_engine.experiment.events import CloudSeen, Snapshot
 from mft_engine.looks import Coordinate, Span, count, count_plane, n_sent
 from mft_engine.questions.waves import waves
 from mft_engine.recipe import load_recipe
@@ -90,6 +90,18 @@ def test_every_neuron_is_in_the_image_and_a_zoom_of_a_paused_run_gets_a_finer_on
     large.picture("large-zoomed")
 
 
+@pytest.mark.slow
+def test_a_zoom_into_a_million_neurons_counts_them_all_anew(journey: Journey) -> None:
+    journey.start(load_recipe("clover").replace(LARGE | {"network.n_neurons": 1_000_000}))
+    settle(journey)
+    wheel(journey, 480)
+    settle(journey)
+    layer, theta = background(journey), all_neurons(journey)
+    assert len(theta) == 1_000_000 and layer.seen.n_neurons == 1_000_000
+    assert np.array_equal(layer.seen.image, whole_image(layer, theta, lambda t: (t[:, 0], t[:, 1])))
+    assert journey.faults == []
+
+
 def test_the_image_follows_while_the_mouse_still_drags_it(large: Journey) -> None:
     layer, plot = background(large), large.window.cloud.plot
     port, middle = plot.viewport(), plot.viewport().rect().center()
@@ -160,15 +172,20 @@ def test_few_neurons_are_here_to_be_chosen_and_looked_at(large: Journey) -> None
     assert np.array_equal(window.brush.numbers["background"], chosen)
 
 
-def test_a_frame_carries_kilobytes_while_it_trains_and_the_neurons_stay_the_same(large: Journey) -> None:
-    frames: list[object] = []
+def test_a_frame_carries_kilobytes_while_it_trains_and_the_slider_is_dragged(large: Journey) -> None:
+    frames: list[Snapshot] = []
     large.session.snapshot_ready.connect(frames.append)
     large.press("play")
-    large.qtbot.waitUntil(lambda: len(frames) > 3, timeout=60_000)
+    for scale in (0.002, 0.003, 0.004):
+        large.session.edit("regularisation.scale", scale)
+        large.qtbot.waitUntil(
+            lambda: bool(frames) and frames[-1].generation == large.session.generation, timeout=60_000
+        )
     large.press("play")
     large.rest()
     settle(large)
-    assert all(len(pickle.dumps(frame)) < 300_000 for frame in frames)
+    assert len(frames) > 2 and all(len(pickle.dumps(frame)) < 300_000 for frame in frames)
+    assert all(frame.seen is not None and frame.seen.image.sum() > 0.9 * N for frame in frames)
     layer, theta = background(large), all_neurons(large)
     assert np.array_equal(layer.theta, theta[:2048])
     assert np.array_equal(layer.seen.image, whole_image(layer, theta, lambda t: (t[:, 0], t[:, 1])))

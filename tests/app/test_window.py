@@ -63,6 +63,18 @@ def test_play_by_mouse_forms_the_cloud_and_pause_by_the_space_bar_stops_it(windo
     assert button(window, "play").text() == "Play"
 
 
+def test_histograms_show_the_last_frame_though_it_came_just_after_the_one_before(
+    window: MainWindow, engine: FakeEngine, qtbot: Any
+) -> None:
+    window.docks.bring_up("marginals")
+    qtbot.waitUntil(lambda: not window.marginals.visibleRegion().isEmpty())
+    qtbot.wait(300)
+    frames = [engine.experiments[-1].snapshot() for _ in range(2)]
+    for frame in frames:
+        window.session.snapshot_ready.emit(frame)
+    qtbot.waitUntil(lambda: window.marginals._clouds["background"] is frames[1].theta)
+
+
 def test_dragging_the_scale_keeps_the_neurons_and_is_one_undo(
     window: MainWindow, engine: FakeEngine, qtbot: Any
 ) -> None:

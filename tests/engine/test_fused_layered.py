@@ -8,8 +8,7 @@ import torch
 
 from mft_engine import rng
 from mft_engine.experiment.experiment import Experiment
-from mft_engine.kernels import StepPlan
-from mft_engine.kernels.layered import LayeredKernel, choose_layered
+from mft_engine.kernels import LayeredKernel, StepPlan, choose_layered
 from mft_engine.network.activations import ACTIVATIONS, get_activation
 from mft_engine.network.layered import LayeredNetwork
 from mft_engine.recipe import load_recipe

@@ -245,14 +245,18 @@ def kind_of(name: str, n_neurons: int = 2048, n_inputs: int = 2, *, is_paired: b
 
 
 def assert_clean(kind: Any, capability: int, *, with_frozen: bool = True) -> None:
-    """A whole step contains the partial ones: no spills, no meeting of threads in the loops over neurons and slots."""
+    """A whole step contains the partial ones: no spill, no meeting of threads in the loops over neurons and slots.
+
+    Outside of these a number or two may wait in memory: once a step, they cost nothing (sm_80, five inputs, frozen).
+    """
     from mft_engine.kernels.gpu.compiled import compile_frozen, compile_step
 
     codes = {2: compile_step(kind, capability)}
     if with_frozen:
         codes[1] = compile_frozen(kind, capability)
     for n_passes, code in codes.items():
-        assert code.stack_bytes == 0 and code.n_registers <= 255
+        assert code.stack_bytes <= 16 and code.n_registers <= 255
+        assert not any(loop.n_spills for loop in code.loops if loop.is_innermost)
         # The outer loops, over steps and groups of slots, may have some; an inner one for each pass has none.
         assert sum(loop.n_meetings == 0 for loop in code.loops) >= n_passes
 

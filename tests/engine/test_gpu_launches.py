@@ -75,7 +75,7 @@ def test_a_recording_reads_all_that_differs_between_calls_from_memory(
         made = interpreted.ProductKernel(get_activation("relu_tanh"), 3), interpreted.LayeredProductKernel(network, CPU)
         return [trusted(kernel, monkeypatch) for kernel in made]
 
-    recorded = interpreted.ProductBuffers.record.__globals__["Recorded"].__init__.__globals__
+    recorded = interpreted.ProductBuffers.record.__globals__["Repeated"].__init__.__globals__
     monkeypatch.setitem(recorded, "RECORDED", (2, 1))
     for i, problem in enumerate((Problem(5, 19, 3), Problem(3, network.n_neurons))):
         plans = problem.plan(), replace(problem.plan(noise=0.1), seed=3, stream=5, first_neuron=0 if i else 9)

@@ -11,13 +11,19 @@ import pytest
 import torch
 from pretended import HERE, Count, Pretended, PretendedDevice, pretended_device
 
-from mft_engine.device import record_graph
+from mft_engine.device import record_graph, to_host
 from mft_engine.dynamics import langevin
 from mft_engine.experiment.experiment import STAGES, Experiment
 from mft_engine.experiment.outcome import Outcome
 from mft_engine.laws import tempered
+from mft_engine.laws.frozen import FrozenLaw
+from mft_engine.laws.particles import BLOCK_ROWS, TiltedLaw, moved, prior_particles
+from mft_engine.network.activations import get_activation
 from mft_engine.recipe import Recipe, load_recipe
+from mft_engine.recorded import Recorded
 from mft_engine.resources import resources_folder
+from mft_engine.runs import checkpoint
+from mft_engine.slices import finished
 
 
 @pytest.fixture
@@ -86,6 +92,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "several-readouts": ("modular-addition", CLOUD | {"training.time": 0.2, "task.modulus": 5}),
     "adam": ("adam-clover", CLOUD | {"training.n_steps": 60, "foreground.n_steps": 10}),
     "batches": ("sgd-clover", CLOUD | {"training.n_steps": 60, "training.batch_size": 32, "foreground.n_steps": 10}),
+    "turned": ("sgd-clover", CLOUD | {"training.n_steps": 60, "training.rule_rotates": True, "foreground.n_steps": 10}),
     "two-layers": (
         "continuous-xor",
         {"network.n_neurons": [24, 16], "foreground.n_neurons": 64, "training.time": 0.05},
@@ -186,3 +193,97 @@ def test_a_hundred_steps_of_training_wait_three_times_and_queue_little(
     changes: dict[str, Any] = {"training.time": 1e6, "training.n_steps": 10**6}
     trips, launches, count = hundred_steps(small(name, **changes), device)
     assert trips <= n_trips and launches <= n_launches, count.table()
+
+
+@pytest.mark.parametrize("name", ["dynamics", "adam", "batches", "two-layers"])
+def test_any_split_of_the_steps_gives_the_same_bits_there(name: str, device: PretendedDevice) -> None:
+    """Also where looks, records and steps are recorded, and what they leave is written over."""
+    recipe = small(name, **{"training.time": 1e6, "training.n_steps": 10**6, "engine.device": str(HERE)})
+    ends = []
+    for slices in ((130,), (1, 19, 43, 7, 60)):
+        experiment = Experiment(recipe, kernel="graphed")
+        for n_steps in slices:
+            experiment.advance(n_steps)
+        ends.append(experiment)
+    assert ends[0].state.theta.tolist() == ends[1].state.theta.tolist()
+    assert ends[0].state.loss_sum == ends[1].state.loss_sum
+    assert ends[0].history.rows == ends[1].history.rows and len(ends[0].history.rows) == 2
+    assert np.array_equal(ends[0].history.clouds()[0], ends[1].history.clouds()[0])
+
+
+def test_what_a_recording_left_may_be_given_to_the_next_call(device: PretendedDevice) -> None:
+    """It is written over by the replay, without a word to whoever remembers that it has seen this tensor."""
+    twice = Recorded(lambda x: (2 * x,))
+    x = torch.ones(3, device=HERE)
+    for _ in range(4):
+        (x,) = twice(x)
+    assert x.tolist() == [16.0] * 3
+    before = device.so_far()
+    same = torch.ones(3, device=HERE)
+    twice(same)
+    twice(same)
+    # Made, copied once, replayed twice; a tensor that is what it was lies there already.
+    assert (device.count - before).n_launches == 4
+    # What is handed through is a copy of what the recording reads: whoever writes there spoils nothing.
+    through = Recorded(lambda x, y: (x * y, y))
+    for _ in range(2):
+        product, second = through(same, torch.full((3,), 2.0, device=HERE))
+        assert product.tolist() == second.tolist() == [2.0] * 3
+    same.mul_(5.0)
+    assert twice(same)[0].tolist() == [10.0] * 3
+
+
+def test_particles_of_many_blocks_move_together_there(device: PretendedDevice) -> None:
+    """Blocks of rows for a processor's cache, one after the other, would keep a device waiting for the host."""
+    rng = np.random.default_rng(1)
+    inputs, drive = rng.standard_normal((8, 3)), rng.standard_normal((8, 1)) / 4
+    counts, ends = [], []
+    for where, n in (("cpu", 2048), (str(HERE), 2048), (str(HERE), 256)):
+        there = [torch.as_tensor(part, dtype=torch.float32, device=where) for part in (inputs, drive)]
+        law = TiltedLaw(there[0], get_activation("tanh"), there[1])
+        drawn = prior_particles(3, 2, n, seed=3, device=torch.device(where), dtype=torch.float32)
+        before = device.so_far()
+        ends.append(moved(drawn, law, 2))
+        counts.append((device.count - before).n_launches)
+    assert ends[0].u.shape == (4 * BLOCK_ROWS, 3) and counts[1] <= counts[2] > 0
+    # Two moves of twelve leaps: a hundred roundings of numbers of order one; who is at the edge of a choice may differ.
+    apart = np.abs(to_host(ends[1].u) - ends[0].u.numpy()).max(axis=1)
+    assert np.quantile(apart, 0.99) < 1e-4 and ends[1].acceptance == pytest.approx(ends[0].acceptance, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["held-back", "adam", "two-layers"])
+def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits_there(name: str, device: PretendedDevice) -> None:
+    """What had been fetched for the checkpoint and what is made afterwards are one series."""
+    recipe = small(name, **{"training.time": 1e6, "training.n_steps": 10**6, "engine.device": str(HERE)})
+    whole_run, first, second = (Experiment(recipe, kernel="graphed") for _ in range(3))
+    whole_run.advance(170)
+    first.advance(110)
+    checkpoint.unpack(second, *checkpoint.pack(first))
+    second.advance(60)
+    wanted, found = checkpoint.pack(whole_run), checkpoint.pack(second)
+    assert found[1] == wanted[1] and found[0].keys() == wanted[0].keys()
+    for part, array in wanted[0].items():
+        np.testing.assert_array_equal(found[0][part], array, err_msg=part)
+
+
+def test_chains_in_a_frozen_field_move_by_recordings_there(device: PretendedDevice) -> None:
+    rng = np.random.default_rng(2)
+    inputs, signal = rng.standard_normal((12, 3)), rng.standard_normal(12) / 60
+    draws = []
+    for where in ("cpu", str(HERE)):
+        points, told = (torch.as_tensor(part, dtype=torch.float64, device=where) for part in (inputs, signal))
+        law = FrozenLaw.from_field(points, told, "tanh", 0.05, 0.1, 0.1)
+        before = device.so_far()
+        draws.append(finished(law.draw(64, seed=1, n_steps=60)))
+    # Three sends, a replay and what the recording is told in each of sixty moves; thirty tell their acceptance.
+    cost = device.count - before
+    assert cost.n_trips < 45 and cost.n_launches < 60 * 16 + 500, cost.table()
+    np.testing.assert_allclose(draws[1].theta, draws[0].theta, rtol=1e-9, atol=1e-9)
+    assert draws[1].health == pytest.approx(draws[0].health)
+
+
+def test_a_rung_of_the_ladder_is_chosen_by_one_trip(device: PretendedDevice) -> None:
+    tilt = torch.linspace(0.0, 300.0, 64)
+    wanted, before = tempered._next_rung(tilt, 0.0), device.so_far()
+    assert tempered._next_rung(tilt.to(HERE), 0.0) == wanted and 0 < wanted < 1
+    assert (device.count - before).n_trips == 1

@@ -104,6 +104,11 @@ def test_marked_neurons_come_with_their_rows() -> None:
     assert np.array_equal(marked, theta[[N - 1, 5]].numpy())
 
 
+def test_a_late_look_may_mark_neurons_that_a_smaller_network_has_not() -> None:
+    marked = counted(table(MOST_POINTS + 1), Look(marked=(5, 10**6))).marked
+    assert marked is not None and marked.shape == (2, 3) and np.array_equal(marked[0], table(6)[5])
+
+
 def test_counting_neither_waits_nor_mixes_devices() -> None:
     """A tensor made on the CPU by mistake, or an `.item()`, raises on the meta device."""
     with FakeTensorMode():

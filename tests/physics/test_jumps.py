@@ -31,7 +31,7 @@ def fitted() -> Jumps:
 
 def test_the_density_of_proposals_is_that_of_the_mixture_they_are_drawn_from() -> None:
     jumps = fitted()
-    u = jumps.draw(20_000, host_generator(1, Stream.SUBSAMPLE))
+    u = jumps.proposed(*jumps.numbers(20_000, host_generator(1, Stream.SUBSAMPLE)))
     each = [
         np.log(share) + multivariate_normal(mean, root @ root.T).logpdf(u.numpy())
         for share, mean, root in zip(jumps.shares, jumps.means.numpy(), jumps.roots.numpy(), strict=True)

@@ -13,7 +13,7 @@ from mft_engine import rng
 from mft_engine.device import current
 from mft_engine.kernels import forms
 from mft_engine.kernels.gpu import steps
-from mft_engine.kernels.gpu.recorded import MAX_STEPS, Recorded
+from mft_engine.kernels.gpu.repeated import MAX_STEPS, Repeated
 from mft_engine.kernels.gpu.tiles import tiles
 from mft_engine.kernels.plan import StepPlan
 from mft_engine.kernels.slots import SLOT_GROUP, Slots
@@ -120,7 +120,7 @@ class Buffers:
         scales = [size**-kind.readout_exponent / self.scale, size ** (kind.readout_exponent - 1.0), kind.parity]
         self.scales = torch.tensor(scales, dtype=torch.float64).to(here)
         self._numbers: tuple[tuple[float, ...], ...] | None = None
-        self._recorded: tuple[Recorded, Recorded, Recorded] | None = None
+        self._repeated: tuple[Repeated, Repeated, Repeated] | None = None
 
     def load(self, theta: Tensor, slots: DeviceSlots, plan: StepPlan, first_step: int) -> None:
         """Neurons, points and numbers of one call; waits for nothing."""
@@ -165,17 +165,17 @@ class Buffers:
 
     def record(self) -> None:
         """Record the launches, once and before a call is loaded: rehearsals work on what lies in the buffers."""
-        if self._recorded is not None:
+        if self._repeated is not None:
             return
         here, rewind = self.kind.device, self.counts.zero_
-        self._recorded = (
-            Recorded(lambda: self.launch(goes_back=False, goes_on=True), rewind, here, (1,)),
-            Recorded(lambda: self.launch(goes_back=True, goes_on=True), rewind, here),
-            Recorded(lambda: self.launch(goes_back=True, goes_on=False), rewind, here, (1,)),
+        self._repeated = (
+            Repeated(lambda: self.launch(goes_back=False, goes_on=True), rewind, here, (1,)),
+            Repeated(lambda: self.launch(goes_back=True, goes_on=True), rewind, here),
+            Repeated(lambda: self.launch(goes_back=True, goes_on=False), rewind, here, (1,)),
         )
 
     def run(self, n_steps: int) -> None:
         """n_steps of the cloud that was loaded."""
-        assert self._recorded is not None, "record first"
-        for recorded, n_times in zip(self._recorded, (1, n_steps - 1, 1), strict=True):
-            recorded.run(n_times)
+        assert self._repeated is not None, "record first"
+        for repeated, n_times in zip(self._repeated, (1, n_steps - 1, 1), strict=True):
+            repeated.run(n_times)

@@ -32,6 +32,8 @@ _MULTIPLES = ("n_padded", "n_slots")
 _ANYWHERE = "readout_ptr"
 _INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(.*?);")
 _LABEL = re.compile(r"\s*\.(L_x_\d+):")
+# Special units, barriers, and memory of a thread's own.
+_COUNTED = tuple(re.compile(pattern) for pattern in ("MUFU", r"BAR\.", r"\b(STL|LDL)\b"))
 _JUMP = re.compile(r"BRA.*`\(\.(L_x_\d+)\)")
 
 
@@ -42,11 +44,15 @@ class Loop:
     Attributes:
         n_instructions, n_special: all, and those of the unit for exponentials and reciprocals.
         n_meetings: barriers between the threads of a program.
+        n_spills: numbers put into memory, or taken from there, because registers did not suffice.
+        is_innermost: no other loop is inside.
     """
 
     n_instructions: int
     n_special: int
     n_meetings: int
+    n_spills: int
+    is_innermost: bool
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ def _loops(listing: str) -> tuple[Loop, ...]:
     labels: dict[str, int] = {}
     code: list[str] = []
     loops: list[Loop] = []
+    starts: list[int] = []
     for line in listing.splitlines():
         label, instruction = _LABEL.match(line), _INSTRUCTION.match(line)
         if label is not None:
@@ -136,6 +143,9 @@ def _loops(listing: str) -> tuple[Loop, ...]:
             jump = _JUMP.search(instruction[1])
             # The code ends with a jump to itself.
             if jump is not None and len(code) - labels.get(jump[1], len(code)) > 1:
-                body = code[labels[jump[1]] :]
-                loops.append(Loop(len(body), sum("MUFU" in i for i in body), sum("BAR." in i for i in body)))
+                start = labels[jump[1]]
+                special, meetings, spills = (sum(p.search(i) is not None for i in code[start:]) for p in _COUNTED)
+                is_innermost = all(other < start for other in starts)
+                loops.append(Loop(len(code) - start, special, meetings, spills, is_innermost))
+                starts.append(start)
     return tuple(loops)

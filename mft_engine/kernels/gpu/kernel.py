@@ -12,7 +12,7 @@ from mft_engine.device import host_device
 from mft_engine.kernels.forms import FORMS, PARITY, mode_of
 from mft_engine.kernels.gpu import trial
 from mft_engine.kernels.gpu.buffers import Buffers, DeviceSlots, Kind
-from mft_engine.kernels.gpu.recorded import MAX_STEPS
+from mft_engine.kernels.gpu.repeated import MAX_STEPS
 from mft_engine.kernels.graphed import GraphedKernel
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan, check_sizes
 from mft_engine.kernels.reference import ReferenceKernel, check_arguments

@@ -11,7 +11,7 @@ from torch import Tensor
 from mft_engine.kernels.forms import FORMS
 from mft_engine.kernels.gpu import trial
 from mft_engine.kernels.gpu.products import MOST_FEATURES, ProductBuffers, ProductKind
-from mft_engine.kernels.gpu.recorded import MAX_STEPS
+from mft_engine.kernels.gpu.repeated import MAX_STEPS
 from mft_engine.kernels.graphed import GraphedKernel, GraphedLayeredKernel
 from mft_engine.kernels.layered import LayeredKernel
 from mft_engine.kernels.plan import BackgroundResult, FrozenResult, StepPlan

@@ -54,9 +54,9 @@ def measure(f_ptr, points_ptr, found_ptr, signal_ptr, scales_ptr, parts_ptr, n_v
     is_here = at < n_values
     f = tl.load(f_ptr + at, mask=is_here, other=0.0).to(tl.float64) * tl.load(scales_ptr)
     left = tl.load(points_ptr + at, mask=is_here, other=0.0) - f
-    pull = tl.load(points_ptr + n_values + at, mask=is_here, other=0.0) * left
-    tl.store(parts_ptr + tl.program_id(0), tl.reduce(tl.where(is_here, pull * left, 0.0), 0, plus))
-    tl.store(signal_ptr + at, (tl.load(scales_ptr + 1) * pull).to(tl.float32), mask=is_here)
+    felt = tl.load(points_ptr + n_values + at, mask=is_here, other=0.0) * left
+    tl.store(parts_ptr + tl.program_id(0), tl.reduce(tl.where(is_here, felt * left, 0.0), 0, plus))
+    tl.store(signal_ptr + at, (tl.load(scales_ptr + 1) * felt).to(tl.float32), mask=is_here)
     tl.store(found_ptr + at, f, mask=is_here)
     total = found_ptr + n_values + at
     tl.store(total, tl.load(total, mask=is_here, other=0.0) + f, mask=is_here)

@@ -15,7 +15,7 @@ from torch import Tensor
 from mft_engine import rng
 from mft_engine.device import current
 from mft_engine.kernels.gpu import product_steps as steps
-from mft_engine.kernels.gpu.recorded import MAX_STEPS, Recorded
+from mft_engine.kernels.gpu.repeated import MAX_STEPS, Repeated
 from mft_engine.kernels.layered import spread_over_layers
 from mft_engine.kernels.plan import StepPlan
 from mft_engine.network.scaling import drive, output_scale
@@ -96,7 +96,7 @@ class ProductBuffers:
         self._weights, self._readouts = self._parts_of(self.theta)
         self._drifts, self._readout_drift = self._parts_of(self.drift)
         self._numbers: tuple[tuple[float, ...], ...] | None = None
-        self._recorded: Recorded | None = None
+        self._repeated: Repeated | None = None
 
     def _parts_of(self, flat: Tensor) -> tuple[list[Tensor], Tensor]:
         """Views of parameters: W_l (N_l, N_(l-1)) of every layer, and the readouts (N_L, n_out)."""
@@ -186,13 +186,13 @@ class ProductBuffers:
 
     def run(self, n_steps: int) -> None:
         """n_steps of what was loaded."""
-        assert self._recorded is not None, "record first"
-        self._recorded.run(n_steps)
+        assert self._repeated is not None, "record first"
+        self._repeated.run(n_steps)
 
     def record(self) -> None:
         """Record the launches, once and before a call is loaded: rehearsals work on what lies in the buffers."""
-        if self._recorded is None:
-            self._recorded = Recorded(self.step, self.counts.zero_, self.kind.device)
+        if self._repeated is None:
+            self._repeated = Repeated(self.step, self.counts.zero_, self.kind.device)
 
 
 def launches_of(kind: ProductKind) -> list[tuple[str, int]]:

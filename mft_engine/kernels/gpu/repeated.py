@@ -14,7 +14,7 @@ MAX_STEPS = 1024
 RECORDED = (64, 16, 4, 1)
 
 
-class Recorded:
+class Repeated:
     """Some launches, to be made any number of times.
 
     Args:
