@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 from mft_engine.cli import main
+from mft_engine.experiment.background import Background
 from mft_engine.recipe import load_recipe
 from mft_engine.runs.folder import Run
 from mft_engine.runs.restore import restore
 from mft_engine.runs.runs import list_runs, run_stored
 
 FINISHED = {"clover": (60, [32]), "continuous-xor": (40, [16, 16])}
-# What version 0.1.0 found where nothing stopped the ring.
-RING_LOSS = 0.29199647564758463
+# What version 0.1.0 found where nothing stopped the ring, and how such losses scatter over twelve seeds.
+RING_LOSS, RING_SCATTER = 0.29199647564758463, 0.0052
 
 
 @pytest.fixture
@@ -57,10 +58,23 @@ def test_the_command_tells_of_a_finished_run_what_was_stored(store: Path, name: 
     assert not exit_.value.code and "energy distance" in told and "stored in" in told
 
 
-def test_the_interrupted_run_goes_on_to_the_loss_it_would_have_had(store: Path) -> None:
+def test_the_interrupted_run_goes_on_from_its_neurons_with_the_noise_of_their_next_steps(store: Path) -> None:
+    """As the reference steps do, whose arithmetic is that of version 0.1; long runs differ by their roundings."""
+    fused = restore(store / "ring-seed0").experiment.background
+    reference = Background(fused.recipe, kernel="reference")
+    reference.resume(fused.state, fused.initial_theta)
+    before = fused.state.theta
+    for background in (fused, reference):
+        background.advance(20)
+    moved = (fused.state.theta - before).abs().max()
+    # Float32 weights of order 1 round to 1e-7, twenty times, and drift apart a little; noise alone moves them by .1.
+    assert (fused.state.theta - reference.state.theta).abs().max() < 1e-4 and moved > 0.01
+
+
+def test_the_interrupted_run_goes_on_to_a_loss_that_it_could_have_had(store: Path) -> None:
     stored = Run(store / "ring-seed0")
     assert not stored.is_complete and stored.recipe.name == load_recipe("ring").name
     done = run_stored(stored.recipe, stored.folder, resume=True)
     assert done.folder == stored.folder and done.summary["background"]["n_steps"] == 20_000
-    # The same neurons; the loss is summed in double precision since.
-    assert done.summary["background"]["loss"] == pytest.approx(RING_LOSS, rel=1e-6)
+    # Compiled steps round otherwise since, so that another network of the same law is met at the end.
+    assert abs(done.summary["background"]["loss"] - RING_LOSS) < 4 * 2**0.5 * RING_SCATTER
