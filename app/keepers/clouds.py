@@ -53,9 +53,8 @@ class CloudKeeper(QObject):
         self.layers = LayerKeeper(cloud, marginals, panel, self.stage)
         self._has_undrawn = False
         self._marginals_at = 0.0
-        self._late = QTimer(
-            self
-        )  # the last frame before a pause comes too soon after the one before to be shown at once
+        # The last frame before a pause comes too soon after the one before it to be shown at once.
+        self._late = QTimer(self)
         self._late.setSingleShot(True)
         self._late.setInterval(round(1000 * MARGINALS_SECONDS))
         self._late.timeout.connect(self.refresh_marginals)

@@ -204,7 +204,7 @@ class FusedKernel:
                 state, n_neurons, w, n_inputs, slots.x, u, n_kept, slots.plus, slots.minus,
                 self._parity, is_frozen, moves_last, targets, weights, output_scale(n_neurons, plan.readout_exponent),
                 drive(n_neurons, plan.readout_exponent), _float32(plan.rate), _float32(plan.decay),
-                _float32(plan.noise), plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0),
+                _float32(plan.noise), plan.is_noisy, plan.uses_next, np.uint64(key_0),
                 np.uint64(key_1), np.uint64(int(plan.stream) & rng.MASK_32), plan.first_neuron,
                 np.uint64(first_step + first), n, *own, finite[first : first + n], xi_now,
                 member, n_members, counter, parts, sums, is_bad,

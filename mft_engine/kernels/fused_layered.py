@@ -120,7 +120,7 @@ class FusedLayeredKernel:
             own_copy(points, np.float32), own_copy(targets, np.float32), own_copy(weights, np.float64),
             own_copy(weights * drive(top, exponent), np.float32), np.float32(output_scale(top, exponent)), chunk,
             *(np.array(values, dtype=np.float32) for values in (plan.rate, plan.decay, plan.noise)),
-            plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0), np.uint64(key_1),
+            plan.is_noisy, plan.uses_next, np.uint64(key_0), np.uint64(key_1),
             np.uint64(int(plan.stream) & rng.MASK_32),
         )  # fmt: skip
         moved = np.empty((n_chunks, network.n_parameters), dtype=np.float32)

@@ -133,7 +133,7 @@ class FusedManyKernel(ReferenceKernel):
         shared = (
             state, base, is_one_sided, own_copy(points, np.float32), targets, weights, factor, scale, chunk, is_frozen,
             *(np.array(values, dtype=np.float32) for values in (plan.rate, plan.decay, plan.noise)),
-            plan.is_noisy, plan.integrator == "leimkuhler-matthews", np.uint64(key_0), np.uint64(key_1),
+            plan.is_noisy, plan.uses_next, np.uint64(key_0), np.uint64(key_1),
             np.uint64(int(plan.stream) & rng.MASK_32), plan.first_neuron,
         )  # fmt: skip
         moved = np.empty((n_chunks, n_params, n_neurons), dtype=np.float32)

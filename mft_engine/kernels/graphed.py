@@ -210,7 +210,7 @@ class _Recordings:
         """The recording that serves such tensors."""
         kind = _Kind(
             tuple(theta.shape), tuple(points.shape), tuple(targets.shape), theta.dtype, sum_dtype, theta.device,
-            plan.readout_exponent, plan.integrator == "leimkuhler-matthews", plan.is_noisy, plan.seed, plan.stream,
+            plan.readout_exponent, plan.uses_next, plan.is_noisy, plan.seed, plan.stream,
             plan.first_neuron, is_frozen,
         )  # fmt: skip
         if kind not in self.kept:

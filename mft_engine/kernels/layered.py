@@ -63,7 +63,6 @@ class LayeredKernel:
         total = prediction_sum.clone()
         losses: list[Tensor] = []
         finite: list[Tensor] = []
-        is_lm = plan.integrator == "leimkuhler-matthews"
         now = self._noise(plan.seed, plan.stream, first_step, len(theta)) if plan.is_noisy else None
         is_small = theta.device.type == host_device().type and len(points) * len(theta) < WORK_FOR_SEVERAL
         with one_thread() if is_small else nullcontext():
@@ -75,7 +74,7 @@ class LayeredKernel:
                 theta = (theta * shrink).addcmul_(rate, drift)
                 if now is not None:
                     following = self._noise(plan.seed, plan.stream, step + 1, len(theta))
-                    theta = theta.addcmul_(noise_scale, (now + following).mul_(0.5) if is_lm else now)
+                    theta = theta.addcmul_(noise_scale, (now + following).mul_(0.5) if plan.uses_next else now)
                     now = following
                 total += found.prediction
                 wide = LOSS.values(targets.to(total.dtype), found.prediction.to(total.dtype))

@@ -62,6 +62,11 @@ class StepPlan:
         """Whether any column gets noise."""
         return any(self.noise)
 
+    @property
+    def uses_next(self) -> bool:
+        """Whether the noise of a step takes numbers of the next one, too."""
+        return self.is_noisy and self.integrator == "leimkuhler-matthews"
+
     def groups(self) -> Iterator[tuple[slice, float, float, float]]:
         """Neighbouring columns with equal (rate, decay, noise), so that few tensor operations serve all."""
         start = 0

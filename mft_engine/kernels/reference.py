@@ -148,7 +148,7 @@ class _Noise:
         if self.now is None:
             return None
         now, self.now = self.now, self._draw(step + 1)
-        return (now + self.now) * 0.5 if self.plan.integrator == "leimkuhler-matthews" else now
+        return (now + self.now) * 0.5 if self.plan.uses_next else now
 
 
 def _update(theta: Tensor, drift: Tensor, xi: Tensor | None, plan: StepPlan) -> Tensor:

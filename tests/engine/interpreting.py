@@ -54,25 +54,15 @@ def normal(step: int, rows: int, columns: int) -> torch.Tensor:
     return rng.normal(11, rng.Stream.TASK, step, rows, columns, device="cpu")
 
 
-class Problem:
-    """Sizes that are no multiples of anything; n_neurons is one number for a cloud, several for layers."""
+class Steps:
+    """Steps of a small problem by any kernel; n_numbers of a plan are one for each group of parameters."""
 
-    def __init__(self, n_inputs: int, n_neurons: int | tuple[int, ...], n_out: int = 1, *, n_points: int = 23) -> None:
-        self.points = normal(0, n_points, n_inputs) * min(1.0, 2.0 / n_inputs**0.5)
-        self.targets = normal(1, n_points, n_out) if n_out > 1 else normal(1, n_points, 1)[:, 0]
-        weights = normal(2, n_points, 1)[:, 0].abs()
-        self.weights = weights / weights.sum()
-        if isinstance(n_neurons, int):
-            self.theta, self.n_numbers = normal(3, n_neurons, n_inputs + n_out), n_inputs + n_out
-        else:
-            n_params = sum(a * b for a, b in zip(n_neurons, (n_inputs, *n_neurons[:-1]), strict=True)) + n_neurons[-1]
-            self.theta, self.n_numbers = normal(3, n_params, 1)[:, 0], len(n_neurons) + 1
-        self.total = torch.zeros(self.targets.shape, dtype=torch.float64)
-
-    def to(self, device: str) -> Problem:
-        for part in ("points", "targets", "weights", "theta", "total"):
-            setattr(self, part, getattr(self, part).to(device))
-        return self
+    points: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    theta: torch.Tensor
+    total: torch.Tensor
+    n_numbers: int
 
     def plan(
         self, integrator: Any = "leimkuhler-matthews", noise: float = 1e-2, rate: float = 1e-2, **more: Any
@@ -100,6 +90,27 @@ class Problem:
         signal = self.weights.reshape(-1, *(1,) * (self.targets.dim() - 1)) * self.targets
         found: torch.Tensor = kernel.advance_frozen(theta, self.points, signal, plan, first_step, n_steps).theta
         return found
+
+
+class Problem(Steps):
+    """Sizes that are no multiples of anything; n_neurons is one number for a cloud, several for layers."""
+
+    def __init__(self, n_inputs: int, n_neurons: int | tuple[int, ...], n_out: int = 1, *, n_points: int = 23) -> None:
+        self.points = normal(0, n_points, n_inputs) * min(1.0, 2.0 / n_inputs**0.5)
+        self.targets = normal(1, n_points, n_out) if n_out > 1 else normal(1, n_points, 1)[:, 0]
+        weights = normal(2, n_points, 1)[:, 0].abs()
+        self.weights = weights / weights.sum()
+        if isinstance(n_neurons, int):
+            self.theta, self.n_numbers = normal(3, n_neurons, n_inputs + n_out), n_inputs + n_out
+        else:
+            n_params = sum(a * b for a, b in zip(n_neurons, (n_inputs, *n_neurons[:-1]), strict=True)) + n_neurons[-1]
+            self.theta, self.n_numbers = normal(3, n_params, 1)[:, 0], len(n_neurons) + 1
+        self.total = torch.zeros(self.targets.shape, dtype=torch.float64)
+
+    def to(self, device: str) -> Problem:
+        for part in ("points", "targets", "weights", "theta", "total"):
+            setattr(self, part, getattr(self, part).to(device))
+        return self
 
 
 def layers(*names: str, n_inputs: int = 3) -> LayeredNetwork:

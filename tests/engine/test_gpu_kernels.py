@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from interpreting import interpreted_module
+from interpreting import Steps, interpreted_module
 from pretended import HERE, pretended_device
 
 from mft_engine import kernels, rng
@@ -26,7 +26,7 @@ def interpreted() -> Iterator[ModuleType]:
     yield from interpreted_module("kernel")
 
 
-class Setting:
+class Setting(Steps):
     """A small problem in which a program has few neurons and few slots, because the interpreter is slow."""
 
     def __init__(self, n_inputs: int = 2, *, is_paired: bool = True, n_neurons: int = 19, n_points: int = 32) -> None:
@@ -41,30 +41,7 @@ class Setting:
         self.weights = weights / weights.sum()
         self.theta = draw(4, n_neurons, n_inputs + 1)
         self.total = torch.zeros(n_points, dtype=torch.float64)
-
-    def plan(self, integrator: Any = "leimkuhler-matthews", noise: float = 1e-2, rate: float = 1e-2) -> StepPlan:
-        columns = range(self.theta.shape[1])
-        return StepPlan(
-            tuple(rate * (1 + 0.1 * j) for j in columns),
-            tuple(1e-3 * (1 + 0.2 * j) for j in columns),
-            tuple(noise * (1 + 0.3 * j) for j in columns),
-            integrator,
-            2**40 + 9,
-            int(rng.Stream.BACKGROUND),
-            0.8,
-        )
-
-    def background(self, kernel: Any, plan: StepPlan, first_step: int, n_steps: int, theta: Any = None) -> Any:
-        theta = self.theta if theta is None else theta
-        return kernel.advance_background(
-            theta, self.points, self.targets, self.weights, plan, first_step, n_steps, self.total
-        )
-
-    def frozen(self, kernel: Any, plan: StepPlan, first_step: int, n_steps: int, theta: Any = None) -> torch.Tensor:
-        theta = self.theta if theta is None else theta
-        signal = self.weights * self.targets
-        found: torch.Tensor = kernel.advance_frozen(theta, self.points, signal, plan, first_step, n_steps).theta
-        return found
+        self.n_numbers = n_inputs + 1
 
 
 def trusted(module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:

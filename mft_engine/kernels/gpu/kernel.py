@@ -161,7 +161,7 @@ class TritonKernel:
     def _kind(self, theta: Tensor, slots: DeviceSlots, plan: StepPlan) -> Kind:
         return Kind(
             theta.shape[0], theta.shape[1] - 1, slots.n_slots, self._base, mode_of(self._is_one_sided, slots.is_paired),
-            plan.is_noisy, plan.is_noisy and plan.integrator == "leimkuhler-matthews", plan.readout_exponent,
+            plan.is_noisy, plan.uses_next, plan.readout_exponent,
             self._parity, theta.device,
         )  # fmt: skip
 

@@ -133,7 +133,6 @@ class ProductKernel(ReferenceKernel):
             return self._fallback.advance_frozen(*given)
 
     def _kind(self, theta: Tensor, points: Tensor, plan: StepPlan, *, is_frozen: bool) -> ProductKind:
-        is_noisy = plan.is_noisy
         return ProductKind(
             n_points=len(points),
             n_inputs=points.shape[1],
@@ -142,8 +141,8 @@ class ProductKernel(ReferenceKernel):
             forms=(FORMS[self.activation.name],),
             is_flat=False,
             is_frozen=is_frozen,
-            is_noisy=is_noisy,
-            uses_next=is_noisy and plan.integrator == "leimkuhler-matthews",
+            is_noisy=plan.is_noisy,
+            uses_next=plan.uses_next,
             readout_exponent=0.0 if is_frozen else plan.readout_exponent,
             device=theta.device,
         )
@@ -197,8 +196,6 @@ class LayeredProductKernel(LayeredKernel):
     Tried as `ProductKernel` is; where it fails `GraphedLayeredKernel` serves.
     """
 
-    is_ready = False
-
     def __init__(self, network: LayeredNetwork, device: torch.device) -> None:
         super().__init__(network, device, torch.float32)
         self._fallback = GraphedLayeredKernel(network, device, torch.float32)
@@ -211,6 +208,11 @@ class LayeredProductKernel(LayeredKernel):
     def name(self) -> str:  # type: ignore[override]
         """What serves: "layered, triton products", or the recorded steps where the trial has failed."""
         return "layered, triton products" if self._trials.is_passed else self._fallback.name
+
+    @property
+    def is_ready(self) -> bool:  # type: ignore[override]
+        """Whether something has been compiled and tried."""
+        return self._trials.is_begun
 
     def warm_up(self, points: Tensor | None = None) -> None:
         """Compile what such points need, some seconds for the first time on a machine, and try it."""
@@ -247,7 +249,6 @@ class LayeredProductKernel(LayeredKernel):
         prediction_sum: Tensor,
     ) -> BackgroundResult:
         network = self.network
-        is_noisy = plan.is_noisy
         kind = ProductKind(
             n_points=len(points),
             n_inputs=network.n_inputs,
@@ -256,8 +257,8 @@ class LayeredProductKernel(LayeredKernel):
             forms=tuple(FORMS[activation.name] for activation in network.activations),
             is_flat=True,
             is_frozen=False,
-            is_noisy=is_noisy,
-            uses_next=is_noisy and plan.integrator == "leimkuhler-matthews",
+            is_noisy=plan.is_noisy,
+            uses_next=plan.uses_next,
             readout_exponent=plan.readout_exponent,
             device=theta.device,
         )
@@ -266,9 +267,7 @@ class LayeredProductKernel(LayeredKernel):
         )  # fmt: skip
 
     def _serves(self, points: Tensor) -> bool:
-        passed = self._trials.passed("layers", points.device, lambda: self._failure(points.device))
-        self.is_ready = True
-        return passed
+        return self._trials.passed("layers", points.device, lambda: self._failure(points.device))
 
     def _failure(self, device: torch.device) -> str | None:
         network = self.network
